@@ -1,0 +1,3 @@
+from aegen_bench.cli import main
+
+main()

@@ -1,0 +1,71 @@
+"""What a trial leaves for figures: fixed-noise samples, interpolations, reconstructions, nearest training images, the PRD curve."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from aegen_bench import results
+from aegen_bench.baseline import Baseline
+from aegen_bench.numerics.neighbours import nearest
+from aegen_bench.sampling import decode_noise, fixed_noise, interpolate
+
+__all__ = ["grid", "make", "write"]
+
+Images = NDArray[np.uint8]
+
+NEIGHBOURS = 5
+STEPS = 10
+
+
+def make(
+    model: Baseline,
+    train: torch.Tensor,
+    reconstructions: tuple[Images, Images] | None,
+    curves: dict[str, Any],
+    device: torch.device,
+) -> dict[str, Any]:
+    """Return the arrays of artefacts.npz by name; docs/results-format.md says what each holds.
+
+    How many images depends on the side alone, so that the file stays within 2 MB (12 MB at 256 px).
+    """
+    side = train.shape[-1]
+    samples, lines, pairs, rows = (100, 6, 16, 10) if side <= 32 else (36, 6, 8, 8) if side <= 64 else (25, 2, 3, 1)
+    made: dict[str, Any] = {"samples": decode_noise(model, fixed_noise(model, samples, device))}
+    if model.has("encode"):
+        made["interpolations"] = interpolate(model, lines, STEPS, device)
+    if reconstructions is not None:
+        made["reconstructions"] = np.stack([images[:pairs] for images in reconstructions], 1)
+    queries = torch.from_numpy(made["samples"][:rows]).to(device)
+    index, _ = nearest(queries, train, min(NEIGHBOURS, len(train)))
+    found = train[index.flatten()].cpu().numpy().reshape(len(queries), -1, *train.shape[1:])
+    made["neighbours"] = np.concatenate([made["samples"][:rows, None], found], 1)
+    return made | {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items()}
+
+
+def write(folder: Path, made: dict[str, Any]) -> None:
+    """Write artefacts.npz and samples.png, each atomically."""
+    from PIL import Image
+
+    packed, picture = io.BytesIO(), io.BytesIO()
+    np.savez_compressed(packed, **made)
+    Image.fromarray(grid(made["samples"])).save(picture, "PNG", optimize=True)
+    results.write_bytes(folder / "artefacts.npz", packed.getvalue())
+    results.write_bytes(folder / "samples.png", picture.getvalue())
+
+
+def grid(images: Images, gap: int = 1) -> Images:
+    """uint8 [n, C, S, S] -> one square white-ruled picture, [H, W] for one channel, [H, W, 3] for three."""
+    n, channels, side, _ = images.shape
+    columns = round(n**0.5)
+    rows = -(-n // columns)
+    sheet = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, channels), 255, np.uint8)
+    for i, image in enumerate(images):
+        top, left = i // columns * (side + gap), i % columns * (side + gap)
+        sheet[top : top + side, left : left + side] = image.transpose(1, 2, 0)
+    return sheet[..., 0] if channels == 1 else sheet

@@ -1,0 +1,185 @@
+"""The shared networks (paper, Table 2 and Appendix A) and the factory that sizes them for a dataset.
+
+All convolutions are 4x4 with stride 2 and padding 1, so a side S becomes S/2 and then M = S/4.
+Every layer has a bias and batch normalisation is torch's default (eps 1e-5, momentum 0.1); the paper states neither.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from aegen_bench.blocks.flows import CouplingFlow
+from aegen_bench.blocks.losses import half_sse
+
+__all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe", "grid_decoder", "grid_encoder"]
+
+HIDDEN = 1024
+M = TypeVar("M", bound=nn.Module)
+
+
+def _down(c_in: int, c_out: int) -> nn.Conv2d:
+    return nn.Conv2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+
+
+def _up(c_in: int, c_out: int) -> nn.ConvTranspose2d:
+    return nn.ConvTranspose2d(c_in, c_out, kernel_size=4, stride=2, padding=1)
+
+
+def _first_convolutions(channels: int) -> list[nn.Module]:
+    return [_down(channels, 64), nn.ReLU(), _down(64, 128), nn.BatchNorm2d(128), nn.ReLU()]
+
+
+def _last_convolutions(channels: int) -> list[nn.Module]:
+    return [_up(128, 64), nn.BatchNorm2d(64), nn.ReLU(), _up(64, channels), nn.Sigmoid()]
+
+
+class Encoder(nn.Module):
+    """InfoGAN-style encoder: images [n, C, S, S] in [0, 1] -> [n, out]."""
+
+    def __init__(self, channels: int, side: int, out: int) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            *_first_convolutions(channels),
+            nn.Flatten(),
+            nn.Linear(128 * (side // 4) ** 2, HIDDEN),
+            nn.BatchNorm1d(HIDDEN),
+            nn.ReLU(),
+        )
+        self.head = nn.Linear(HIDDEN, out)
+
+    def features(self, x: Tensor) -> Tensor:
+        """Activations before the head, [n, 1024]."""
+        return self.body(x)  # type: ignore[no-any-return]
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.body(x))  # type: ignore[no-any-return]
+
+
+class Decoder(nn.Module):
+    """InfoGAN-style decoder: codes [n, d_in] -> images [n, C, S, S] in (0, 1).
+
+    Deviation: Table 2 prints "4x4 Deconv128, Sigmoid" as the last layer; an image needs C channels there.
+    """
+
+    def __init__(self, channels: int, side: int, d_in: int) -> None:
+        super().__init__()
+        m = side // 4
+        self.body = nn.Sequential(
+            nn.Linear(d_in, HIDDEN),
+            nn.BatchNorm1d(HIDDEN),
+            nn.ReLU(),
+            nn.Linear(HIDDEN, 128 * m * m),
+            nn.BatchNorm1d(128 * m * m),
+            nn.ReLU(),
+            nn.Unflatten(1, (128, m, m)),
+            *_last_convolutions(channels),
+        )
+
+    def forward(self, z: Tensor) -> Tensor:
+        return self.body(z)  # type: ignore[no-any-return]
+
+
+def grid_encoder(channels: int, out: int) -> nn.Sequential:
+    """The encoder's convolutions and a 1x1 head: images -> a grid [n, out, M, M]."""
+    return nn.Sequential(*_first_convolutions(channels), nn.Conv2d(128, out, kernel_size=1))
+
+
+def grid_decoder(channels: int, d_in: int) -> nn.Sequential:
+    """A 1x1 convolution and the decoder's deconvolutions: a grid [n, d_in, M, M] -> images in (0, 1)."""
+    return nn.Sequential(nn.Conv2d(d_in, 128, kernel_size=1), *_last_convolutions(channels))
+
+
+class Critic(nn.Sequential):
+    """Adversary on codes [n, d] -> logits [n, 1]: four ReLU layers of 512 (paper, Appendix B.3)."""
+
+    def __init__(self, d: int) -> None:
+        hidden = [layer for _ in range(3) for layer in (nn.Linear(512, 512), nn.ReLU())]
+        super().__init__(nn.Linear(d, 512), nn.ReLU(), *hidden, nn.Linear(512, 1))
+
+
+@dataclass(frozen=True)
+class Nets:
+    """Makes networks of the shared architecture, sized for one dataset.
+
+    `shape` is (C, S, S) of an image, `d` the number of latent dimensions, `n_train` the number of training images.
+    `recon` maps (x_hat, x) to the row's reconstruction loss per sample, [n].
+    """
+
+    shape: tuple[int, int, int]
+    d: int
+    flow_width: int
+    n_train: int
+    recon: Callable[[Tensor, Tensor], Tensor] = half_sse
+    precision: str = "fp32"
+
+    @property
+    def pixels(self) -> int:
+        """D = C * S * S."""
+        c, h, w = self.shape
+        return c * h * w
+
+    def encoder(self, out: int | None = None) -> Encoder:
+        return self.mixed(Encoder(self.shape[0], self.shape[1], self.d if out is None else out))
+
+    def decoder(self, d_in: int | None = None) -> Decoder:
+        return self.mixed(Decoder(self.shape[0], self.shape[1], self.d if d_in is None else d_in))
+
+    def grid_encoder(self, channels: int) -> nn.Sequential:
+        """Images -> a grid [n, channels, S/4, S/4]."""
+        return self.mixed(grid_encoder(self.shape[0], channels))
+
+    def grid_decoder(self, channels: int) -> nn.Sequential:
+        """A grid [n, channels, S/4, S/4] -> images."""
+        return self.mixed(grid_decoder(self.shape[0], channels))
+
+    def critic(self, d: int | None = None) -> Critic:
+        return self.mixed(Critic(self.d if d is None else d))
+
+    def flow(self, d: int | None = None, context: int = 0) -> CouplingFlow:
+        """The paper's flow. It stays in fp32 whatever the precision: its inverse must undo it to 1e-3."""
+        return CouplingFlow(self.d if d is None else d, self.flow_width, context=context)
+
+    def mixed(self, module: M) -> M:
+        """Give a network the row's precision: with bf16 its forward runs under autocast and returns float32."""
+        if self.precision == "bf16":
+            for name in ("forward", "features"):
+                if hasattr(module, name):
+                    setattr(module, name, _autocast(getattr(module, name)))
+        return module
+
+
+def _autocast(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    @functools.wraps(call)
+    def run(x: Tensor, *rest: Any) -> Tensor:
+        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+            return call(x, *rest).float()
+
+    return run
+
+
+def describe(module: nn.Module) -> str:
+    """One line that names the layers of a network in their order, as in the paper's Table 2."""
+    if isinstance(module, CouplingFlow):
+        return module.summary
+    return ", ".join(filter(None, map(_layer, module.modules())))
+
+
+def _layer(layer: nn.Module) -> str:
+    match layer:
+        case nn.Conv2d():
+            return f"{layer.kernel_size[0]}x{layer.kernel_size[1]} Conv{layer.out_channels}"
+        case nn.ConvTranspose2d():
+            return f"{layer.kernel_size[0]}x{layer.kernel_size[1]} Deconv{layer.out_channels}"
+        case nn.Linear():
+            return f"FC{layer.out_features}"
+        case nn.BatchNorm1d() | nn.BatchNorm2d():
+            return "BN"
+        case nn.ReLU() | nn.LeakyReLU() | nn.Sigmoid() | nn.Tanh():
+            return type(layer).__name__
+    return ""

@@ -1,0 +1,127 @@
+"""Where a trial runs: device, versions, threads, git state, memory. Recorded with every trial."""
+
+from __future__ import annotations
+
+import contextlib
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from aegen_bench import __version__
+from aegen_bench.errors import UserError
+
+__all__ = ["describe", "native_bf16", "peak_memory", "pick_device", "reset_peak_memory"]
+
+PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
+
+
+def pick_device(name: str) -> Any:
+    """Return a torch device: `auto` is the first CUDA device where there is one, otherwise the CPU."""
+    import torch
+
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(name)
+    except RuntimeError as error:
+        raise UserError(f"--device {name}: not a device; use auto, cpu, cuda or cuda:N") from error
+    if device.type == "cuda":
+        count = torch.cuda.device_count()
+        if not torch.cuda.is_available() or (device.index or 0) >= count:
+            found = f"{count} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
+            raise UserError(f"--device {name}: torch {torch.__version__} sees {found} here; use --device cpu")
+    elif device.type != "cpu":
+        raise UserError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
+    return device
+
+
+def describe(device: Any) -> dict[str, Any]:
+    """Return what a record says of the place a trial ran in. `device` is the hardware's name, for the captions of time tables."""
+    import torch
+
+    cuda = device.type == "cuda"
+    threads = torch.get_num_threads()
+    name = torch.cuda.get_device_name(device) if cuda else f"{_processor()}, {threads} threads"
+    return {
+        "device": name,
+        "device_type": device.type,
+        "threads": threads,
+        "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32} if cuda else {},
+        "native_bf16": native_bf16(),
+        "aegen_bench": __version__,
+        "python": platform.python_version(),
+        "versions": {package: _version(package) for package in PACKAGES},
+        "cuda": torch.version.cuda if cuda else "",
+        "git": _git(),
+    }
+
+
+def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
+    """Whether this CPU multiplies in bfloat16 (AVX512, AMX or Arm BF16); None where the system does not tell.
+
+    torch's own test is no answer: it also says yes where bf16 is emulated, about 25 times slower than fp32.
+    """
+    try:
+        lines = cpuinfo.read_text().splitlines()
+    except OSError:
+        return None
+    listed = [line.split() for line in lines if line.lower().startswith(("flags", "features"))]
+    flags = {flag for line in listed for flag in line}
+    return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) if flags else None
+
+
+def reset_peak_memory(device: Any) -> None:
+    """Begin a new measurement of `peak_memory`."""
+    if device.type == "cuda":
+        import torch
+
+        torch.cuda.reset_peak_memory_stats(device)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the process's high-water mark
+
+
+def peak_memory(device: Any) -> int:
+    """Bytes: of the device's allocator on CUDA, of the whole process on a CPU (Linux: since the reset, elsewhere since its start)."""
+    if device.type == "cuda":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated(device))
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
+    import resource
+    import sys
+
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def _processor() -> str:
+    with contextlib.suppress(OSError, StopIteration):
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        return next(line for line in lines if line.startswith("model name")).partition(":")[2].strip()
+    return platform.processor() or platform.machine()
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _git() -> dict[str, Any]:
+    """Commit and dirty flag of the checkout the code runs from; empty for an installed wheel."""
+
+    def git(*args: str) -> str:
+        place = Path(__file__).parent.parent
+        return subprocess.run(["git", *args], cwd=place, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+
+    try:
+        if not (Path(__file__).parent.parent / "pyproject.toml").is_file():
+            return {}
+        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "aegen_bench", "baselines"))}
+    except (OSError, subprocess.SubprocessError):
+        return {}

@@ -1,0 +1,32 @@
+"""The one kind of error that a user can mend, and the hint that goes with it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from difflib import get_close_matches
+
+__all__ = ["Diverged", "MissingError", "UserError", "unknown"]
+
+
+class UserError(Exception):
+    """Something the user can put right. The command line prints the text as one line and exits with code 2."""
+
+
+class MissingError(UserError):
+    """Data or weights that are not on this machine; the text ends with the command that brings them."""
+
+
+def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
+    """Return the error for a name that does not exist, with the nearest one that does.
+
+    >>> str(unknown("model", "gfl", ["glf", "vae"]))
+    "unknown model 'gfl': did you mean 'glf'? (there are: glf, vae)"
+    """
+    names = sorted(legal)
+    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    hint = f"did you mean '{close[0]}'? " if close else ""
+    return UserError(f"unknown {kind} '{name}': {hint}(there are: {', '.join(names) or 'none'})")
+
+
+class Diverged(Exception):
+    """A loss, a parameter or an image is not finite: the trial ends with status `diverged`."""

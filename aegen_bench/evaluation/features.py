@@ -1,0 +1,174 @@
+"""uint8 images -> features, and the cache of the real ones."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+import torch
+from filelock import FileLock
+from numpy.typing import NDArray
+from torch import nn
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation.protocol import SUBSET_SEED, Protocol
+
+__all__ = ["FeatureSource", "check_images", "extract", "real_features", "to_uint8"]
+
+Features = NDArray[np.float32]
+
+
+def check_images(images: NDArray[np.generic], what: str = "images") -> NDArray[np.uint8]:
+    """Return the images if they are uint8 [n, 1 or 3, h, w] and n > 0; a UserError naming `what` if not."""
+    if np.issubdtype(images.dtype, np.floating):
+        raise UserError(f"{what} are {images.dtype}: round floats in [0, 1] with features.to_uint8 first")
+    if images.dtype != np.uint8:
+        raise UserError(f"{what} are {images.dtype}, expected uint8")
+    if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
+        raise UserError(f"{what} have shape {images.shape}, expected [n, 1 or 3 channels, height, width]")
+    return cast("NDArray[np.uint8]", images)
+
+
+def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
+    """Round float images in [0, 1] to uint8. Others are refused: clipping would hide another scale."""
+    if not ((images >= 0) & (images <= 1)).all():  # written so that NaN fails too
+        raise UserError(f"float images must lie in [0, 1]; these span [{images.min():g}, {images.max():g}]")
+    rounded: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
+    return rounded
+
+
+def extract(
+    images: NDArray[np.uint8],
+    extractor: nn.Module,
+    *,
+    batch: int,
+    device: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> Features:
+    """Return features, float32 [n, dim], of uint8 images [n, 1 or 3, h, w]; in eval mode and full float32."""
+    check_images(images)
+    extractor.to(device).eval()
+    parts = []
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), _full_float32():
+        for start in range(0, len(images), batch):
+            x = torch.from_numpy(np.array(images[start : start + batch])).to(device)  # a copy: maps are read-only
+            parts.append(extractor(x).cpu().numpy())
+            if progress is not None:
+                progress(min(start + batch, len(images)), len(images))
+    return np.concatenate(parts)
+
+
+@contextmanager
+def _full_float32() -> Iterator[None]:
+    """TF32 keeps 10 bits of each factor, which moves distances; cuDNN's kernel search moves them by run."""
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
+
+
+class FeatureSource:
+    """The features of one evaluation and their seconds. The extractor is built when it is first needed."""
+
+    def __init__(
+        self,
+        protocol: Protocol,
+        *,
+        device: str,
+        data_folder: Path,
+        progress: Callable[[str, int, int], None] | None = None,
+    ) -> None:
+        self.protocol, self.device, self.data_folder, self.progress = protocol, device, data_folder, progress
+        self.seconds = 0.0
+        self._extractor: nn.Module | None = None
+        self._real: Features | None = None
+
+    def generated(self, images: NDArray[np.uint8], what: str) -> Features:
+        """Return the features of generated images; `what` names them to whoever watches."""
+        with self._clock():
+            return self._extract(images, what)
+
+    def real(self, images: NDArray[np.uint8], fingerprint: str) -> Features:
+        """Return the features of the real images, from the cache where they are there."""
+        if self._real is None:
+            with self._clock():
+                self._real = real_features(
+                    images,
+                    lambda subset: self._extract(subset, "real images"),
+                    protocol=self.protocol,
+                    fingerprint=fingerprint,
+                    data_folder=self.data_folder,
+                )
+        return self._real
+
+    def _extract(self, images: NDArray[np.uint8], what: str) -> Features:
+        if self._extractor is None:
+            self._extractor = extractors.build(self.protocol.extractor, self.data_folder)
+        tell = None if self.progress is None else partial(self.progress, what)
+        return extract(images, self._extractor, batch=self.protocol.batch, device=self.device, progress=tell)
+
+    @contextmanager
+    def _clock(self) -> Iterator[None]:
+        start = time.perf_counter()
+        try:
+            yield
+        finally:
+            self.seconds += time.perf_counter() - start
+
+
+def real_features(
+    images: NDArray[np.uint8],
+    compute: Callable[[NDArray[np.uint8]], Features],
+    *,
+    protocol: Protocol,
+    fingerprint: str,
+    data_folder: Path,
+) -> Features:
+    """Return features, float32 [min(n, count), dim], of the real images [n, c, h, w] that the protocol takes.
+
+    Computed once for all rows, seeds and concurrent processes, and kept under
+    `data_folder/cache/PROTOCOL-FINGERPRINT/`; `fingerprint` stands for the content of `images`.
+    """
+    check_images(images, "real images")
+    file = data_folder / "cache" / f"{protocol.id}-{fingerprint}" / "real.npy"
+    shape = (protocol.images(len(images)), extractors.recipe(protocol.extractor).dim)
+    cached = _read(file, shape)
+    if cached is not None:
+        return cached
+    file.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.with_suffix(".lock")):
+        cached = _read(file, shape)  # whoever held the lock may have written it
+        if cached is not None:
+            return cached
+        computed = compute(_subset(images, shape[0]))
+        unfinished = file.with_suffix(".partial")
+        with unfinished.open("wb") as stream:
+            np.save(stream, computed)
+        os.replace(unfinished, file)
+    return computed
+
+
+def _subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    if count == len(images):
+        return images
+    return images[np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(images))[:count])]
+
+
+def _read(file: Path, shape: tuple[int, int]) -> Features | None:
+    """Return what the file holds, or None where it is missing or damaged."""
+    try:
+        features = np.load(file, allow_pickle=False)
+    except (OSError, ValueError, EOFError):
+        return None
+    sound = isinstance(features, np.ndarray) and features.shape == shape and features.dtype == np.float32
+    return features if sound and np.isfinite(features).all() else None

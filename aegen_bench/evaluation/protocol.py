@@ -1,0 +1,85 @@
+"""What turns images into features, under a short id that stands with each number."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
+
+from aegen_bench import errors, weights
+from aegen_bench.evaluation import extractors, metrics
+
+__all__ = ["SUBSET_SEED", "Protocol"]
+
+SUBSET_SEED = 0  # of the real images taken where there are more than `count`
+
+
+class Protocol(BaseModel):
+    """A way of scoring. Two numbers may stand in one table only where the ids of their protocols are equal.
+
+    `count` images are generated and compared with as many real ones of `split`; a smaller set is used whole.
+    `name` and `metrics` are not in the id: neither changes a feature.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str = ""
+    extractor: str
+    split: Literal["test", "train"] = "test"
+    count: int = Field(10_000, ge=2)
+    batch: int = Field(50, ge=1)
+    metrics: tuple[str, ...] = ("fd", "prd", "reconstruction")
+
+    @field_validator("extractor")
+    @classmethod
+    def _extractor_exists(cls, name: str) -> str:
+        extractors.recipe(name)
+        return name
+
+    @field_validator("metrics")
+    @classmethod
+    def _metrics_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        for name in names:
+            if name not in metrics.names():
+                raise errors.unknown("metric", name, metrics.names())
+        return names
+
+    @property
+    def id(self) -> str:
+        """12 hexadecimal digits over everything that changes a feature, or which images have one."""
+        recipe = extractors.recipe(self.extractor)
+        content = {
+            "extractor": self.extractor,
+            "weights": weights.FILES[recipe.weights].sha256 if recipe.weights else None,
+            "rule": recipe.rule,
+            "split": self.split,
+            "count": self.count,
+            "subset_seed": SUBSET_SEED,
+            "rounding": "round",
+            "batch": self.batch,
+            "dtype": "float32",
+            "tf32": False,
+        }
+        canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return hashlib.sha256(canonical.encode()).hexdigest()[:12]
+
+    @property
+    def distance_key(self) -> Literal["fid", "fd"]:
+        """A Fréchet distance is called FID with the Inception weights of 2015 only."""
+        return "fid" if self.extractor == "inception" else "fd"
+
+    def images(self, available: int) -> int:
+        """Return how many images are generated, and compared with as many of the `available` real ones."""
+        return min(self.count, available)
+
+    def describe(self) -> str:
+        """Return the sentence that stands under a table."""
+        recipe = extractors.recipe(self.extractor)
+        digits = f", weights {weights.FILES[recipe.weights].sha256[:8]}" if recipe.weights else ""
+        return (
+            f"Protocol {self.id}: {self.count:,} generated images against as many of the {self.split} split "
+            f"(all of a smaller one, and as many generated), rounded to uint8; features of {self.extractor}"
+            f"{digits} ({recipe.rule}), float32 without TF32, batches of {self.batch}."
+        )

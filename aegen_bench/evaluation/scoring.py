@@ -1,0 +1,135 @@
+"""Images of one trained model -> its numbers under one protocol."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench import errors
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation.metrics import Inputs, Metric, NotApplicable
+from aegen_bench.evaluation.protocol import Protocol
+
+__all__ = ["Scores", "evaluate"]
+
+Images = NDArray[np.uint8]
+Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
+
+
+@dataclass
+class Scores:
+    """The numbers of one model under one protocol, and how they came about.
+
+    `draws` has one {name: number} a generated set, `model` the numbers made once; `settings` an entry for
+    each metric tried, `failed` the reason of each that raised. `curves` (of the first draw) and `seconds` are
+    not part of the record's `entry`.
+    """
+
+    draws: list[dict[str, float]]
+    model: dict[str, float] = field(default_factory=dict)
+    settings: dict[str, dict[str, Any]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+    curves: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"features": 0.0, "metrics": 0.0})
+
+    def entry(self) -> dict[str, Any]:
+        """Return what stands in a record under the protocol's id."""
+        return {"draws": self.draws, "model": self.model, "settings": self.settings, "failed": self.failed}
+
+
+def evaluate(
+    protocol: Protocol,
+    *,
+    generated: Sequence[Images],
+    real: Images,
+    fingerprint: str,
+    reconstructions: tuple[Images, Images] | None,
+    seed: int,
+    device: str,
+    data_folder: Path,
+    only: set[str] | None = None,
+    progress: Progress | None = None,
+) -> Scores:
+    """Score generated sets, uint8 [n, c, h, w] each, and the pair (originals, reconstructions) of one model.
+
+    n is `protocol.images(len(real))`; `fingerprint` stands for the content of `real`; `only` restricts the
+    protocol's metrics. A metric that raises is recorded as failed and stops no other; wrong images are a
+    UserError.
+    """
+    for name in (only or set()) - set(protocol.metrics):
+        raise errors.unknown("metric of the protocol", name, protocol.metrics)
+    chosen = {name: metrics.load(name) for name in protocol.metrics if only is None or name in only}
+    n = _check_images(protocol, generated, real)
+    from aegen_bench.evaluation.features import FeatureSource
+
+    start = time.perf_counter()
+    source = FeatureSource(protocol, device=device, data_folder=data_folder, progress=progress)
+    scores = Scores(draws=[{} for _ in generated])
+    n_pairs = len(reconstructions[0]) if reconstructions is not None else 0
+    inputs = Inputs(
+        real_features=partial(source.real, real, fingerprint),
+        reconstruction_pairs=reconstructions,
+        seed=seed,
+        distance_key=protocol.distance_key,
+    )
+    for name, metric in chosen.items():
+        counts = {"n_generated": n, "n_real": n} if metric.PER == "draw" else {"n_pairs": n_pairs}
+        scores.settings[name] = {**metric.SETTINGS, **counts}
+        if metric.PER == "model":
+            _measure(name, metric, inputs, scores.model, scores)
+    for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held
+        features = cache(partial(source.generated, images, f"draw {index + 1}"))
+        of_draw = replace(inputs, generated_features=features)
+        for name, metric in chosen.items():
+            if metric.PER == "draw":
+                _measure(name, metric, of_draw, scores.draws[index], scores)
+    for name in scores.failed:  # the mean over draws must be over all of them
+        values = chosen[name].VALUES
+        scores.draws = [{k: v for k, v in draw.items() if k not in values} for draw in scores.draws]
+
+    seconds = time.perf_counter() - start
+    scores.seconds = {"features": source.seconds, "metrics": seconds - source.seconds}
+    return scores
+
+
+def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], scores: Scores) -> None:
+    """Put the metric's numbers `into` their place, or write down in `scores` why there are none."""
+    if name in scores.failed:
+        return
+    try:
+        measured = metric.measure(inputs)
+        numbers = {key: float(value) for key, value in measured.items() if np.ndim(value) == 0}
+        if not np.isfinite([*numbers.values()]).all():
+            raise ValueError(f"not finite: {numbers}")
+    except NotApplicable as reason:
+        scores.settings[name]["not_applicable"] = str(reason)
+    except UserError as error:
+        scores.failed[name] = str(error)
+    except Exception as error:
+        scores.failed[name] = f"{type(error).__name__}: {error}"
+    else:
+        into.update(numbers)
+        for key, value in measured.items():
+            if np.ndim(value) > 0:
+                scores.curves.setdefault(key, np.asarray(value))
+
+
+def _check_images(protocol: Protocol, generated: Sequence[Images], real: Images) -> int:
+    """Return how many images a set has, after checking each."""
+    from aegen_bench.evaluation.features import check_images
+
+    n = protocol.images(len(check_images(real, "real images")))
+    for index, images in enumerate(generated):
+        what = f"generated images of draw {index + 1}"
+        check_images(images, what)
+        if len(images) != n or images.shape[1:] != real.shape[1:]:
+            raise UserError(f"{what} have shape {images.shape}, the protocol compares {(n, *real.shape[1:])}")
+    return n

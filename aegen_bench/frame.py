@@ -1,0 +1,84 @@
+"""Records as one pandas table, a row a trial and metric: what `aegen_bench.results.load` returns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+__all__ = ["frame"]
+
+TRIAL = ("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device")
+VALUE = {"protocol": object, "kind": object, "metric": object, "draw": np.int64, "value": np.float64}
+Value = tuple[str, str, str, int, float]  # protocol, kind, metric, draw, value
+
+
+def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
+    """Return the long table of checked records; `attrs` as described in docs/results-format.md."""
+    trials: list[tuple[Any, ...]] = []
+    counts: list[int] = []
+    values: list[Value] = []
+    protocols: dict[str, dict[str, Any]] = {}
+    overrides: dict[str, dict[str, list[str]]] = {}
+    dagger: dict[tuple[str, str], list[str]] = {}
+    for record in records:
+        before = len(values)
+        values.extend(_values(record))
+        counts.append(len(values) - before)
+        device = record["environment"].get("device", "")
+        trials.append((*(record[name] for name in TRIAL[:5]), bool(record["collapsed"]), record["key"], device))
+        for protocol, entry in record["metrics"].items():
+            protocols.setdefault(protocol, entry["settings"].get("protocol", {}))
+        where = overrides.setdefault(record["profile"], {})
+        for sentence in record["config"].get("overrides", []):
+            rows = where.setdefault(sentence, [])
+            if record["row"] not in rows:
+                rows.append(record["row"])
+        if record["config"].get("dagger"):
+            dagger[record["profile"], record["row"]] = record["config"]["dagger"]
+
+    owner = np.repeat(np.arange(len(trials)), counts)
+    columns = {name: pd.Series([trial[i] for trial in trials]) for i, name in enumerate(TRIAL)}
+    table = pd.DataFrame({name: column.take(owner).to_numpy() for name, column in columns.items()})
+    for i, (name, kind) in enumerate(VALUE.items()):
+        table[name] = np.array([value[i] for value in values], dtype=kind)
+    table.attrs = {"protocols": protocols, "overrides": overrides, "dagger": dagger, "corrupt": corrupt}
+    return table
+
+
+def _values(record: dict[str, Any]) -> Iterator[Value]:
+    for protocol, entry in record["metrics"].items():
+        for i, draw in enumerate(entry["draws"]):
+            yield from ((protocol, "draw", name, i, _float(value)) for name, value in draw.items())
+        yield from ((protocol, "model", name, -1, _float(value)) for name, value in entry["model"].items())
+        yield from ((protocol, "failed", name, -1, float("nan")) for name in entry["failed"])
+    if record["status"] != "ok":
+        yield "", "cost", "status", -1, float("nan")
+    yield from (("", "cost", name, -1, _float(value)) for name, value in _costs(record))
+
+
+def _costs(record: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
+    stages, seconds = record["stages"], record["seconds"]
+    for name, planned in record["config"].get("stages", {}).items():
+        for unit in ("epochs", "steps"):
+            if isinstance(planned.get(unit), (int, float)):
+                yield f"configured_{unit}.{name}", planned[unit]
+    for name, stage in stages.items():
+        for quantity in ("epochs", "steps", "seconds_per_epoch"):
+            if quantity in stage:
+                yield f"{quantity}.{name}", stage[quantity]
+    if "train" in seconds:
+        yield "train_seconds", sum(seconds.get(part) or 0.0 for part in ("train", "extract", "fit"))
+    if "sample" in seconds:
+        yield "sample_seconds", seconds["sample"]
+    if trained := sum(stage.get("seconds") or 0.0 for stage in stages.values()):
+        yield "images_per_second", sum(stage.get("images") or 0 for stage in stages.values()) / trained
+    yield "parameters", record["parameters"].get("total")
+    yield "peak_memory", record["peak_memory"]
+
+
+def _float(value: float | None) -> float:
+    return float("nan") if value is None else float(value)

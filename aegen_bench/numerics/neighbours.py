@@ -1,0 +1,32 @@
+"""Exact nearest neighbours by matrix products, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+__all__ = ["nearest"]
+
+CHUNK = 4096
+
+
+def nearest(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    """Return indices [m, k] into `base` and squared Euclidean distances [m, k], nearest first.
+
+    `queries` [m, ...] and `base` [n, ...] are float or uint8 tensors on one device, compared as flat float32 rows;
+    uint8 images are scaled to [0, 1]. k is at most n. Memory: one chunk of 4,096 rows of `base` and m x (4,096 + k) distances.
+    """
+    q = _rows(queries)
+    best = torch.full((len(q), k), torch.inf, device=q.device)
+    where = torch.zeros((len(q), k), dtype=torch.long, device=q.device)
+    for begin in range(0, len(base), CHUNK):
+        b = _rows(base[begin : begin + CHUNK])
+        distances = (q.square().sum(1, keepdim=True) - 2 * (q @ b.T) + b.square().sum(1)).clamp_min(0)
+        positions = torch.arange(begin, begin + len(b), device=q.device).expand_as(distances)
+        best, order = torch.cat([best, distances], 1).topk(k, largest=False, sorted=True)
+        where = torch.cat([where, positions], 1).gather(1, order)
+    return where, best
+
+
+def _rows(x: Tensor) -> Tensor:
+    return (x.float() / 255 if x.dtype == torch.uint8 else x.float()).flatten(1)

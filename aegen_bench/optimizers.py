@@ -1,0 +1,91 @@
+"""Adam optimizers from what a baseline declares and what the yaml says, and their schedule."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aegen_bench.baseline import Baseline
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.schedule import StagePlan
+
+__all__ = ["Optimizers", "make_optimizers"]
+
+SCALAR_LR_LIMIT = 1e-2
+
+
+class Optimizers:
+    """The optimizers of one stage by name. `update` takes the gradient for one optimizer's parameters only, and steps it."""
+
+    def __init__(self, groups: dict[str, list[dict[str, Any]]], milestones: list[tuple[int, float]]) -> None:
+        self._parameters = {name: [p for g in gs for p in g["params"]] for name, gs in groups.items()}
+        self._adam = {name: torch.optim.Adam(gs, fused=True) for name, gs in groups.items()}
+        self._base = {name: [g["lr"] for g in adam.param_groups] for name, adam in self._adam.items()}
+        self._milestones = milestones
+        self._passed = 0
+
+    def schedule(self, step: int) -> None:
+        """Set the learning rates that hold from step `step` (from 0) of the stage on."""
+        while self._passed < len(self._milestones) and step >= self._milestones[self._passed][0]:
+            factor = self._milestones[self._passed][1]
+            for name, adam in self._adam.items():
+                for group, base in zip(adam.param_groups, self._base[name], strict=True):
+                    group["lr"] = base * factor
+            self._passed += 1
+
+    def update(self, name: str, loss: Tensor) -> None:
+        if name not in self._adam:
+            raise unknown("optimizer", name, self._adam)
+        adam = self._adam[name]
+        adam.zero_grad(set_to_none=True)
+        loss.backward(inputs=self._parameters[name])  # type: ignore[no-untyped-call]
+        adam.step()
+
+
+def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: int) -> Optimizers:
+    """Return new optimizers for a stage that trains on `size` of the dataset's `full_size` images.
+
+    Each setting comes from the parameter group, else from the yaml's `optimizers.NAME`, else from the stage, else it is Adam's
+    default. Learned scalars (shape ()) move to a group of their own, see `_scalar_lr`.
+    """
+    declared = model.optimizers()
+    for name in plan.optimizers:
+        if name not in declared:
+            raise unknown("optimizer", name, declared)
+    groups = {}
+    for name, parts in declared.items():
+        parts = [{**group, "params": list(group["params"])} for group in parts]
+        settings = plan.optimizer_settings(name)
+        for key in plan.optimizers.get(name, {}):
+            if all(key in group for group in parts):
+                raise UserError(f"optimizers.{name}.{key} has no effect: {type(model).__name__} sets {key} for all its groups")
+        ratio = plan.scalar_lr_ratio(full_size, size)
+        groups[name] = [made for group in parts for made in _split_scalars({**settings, **group}, ratio)]
+    _require_owned(model, groups)
+    return Optimizers(groups, plan.milestones(size))
+
+
+def _split_scalars(group: dict[str, Any], ratio: float) -> list[dict[str, Any]]:
+    scalars = [p for p in group["params"] if p.ndim == 0]
+    others = [p for p in group["params"] if p.ndim > 0]
+    made = [{**group, "params": others}] if others else []
+    if scalars:
+        made.append({**group, "params": scalars, "weight_decay": 0.0, "lr": _scalar_lr(group["lr"], ratio)})
+    return made
+
+
+def _scalar_lr(lr: float, ratio: float) -> float:
+    """Adam moves a scalar by about lr a step, so a shortened schedule would freeze it near its start: give it the way back.
+
+    Deviation: under a profile that shortens the schedule a learned scalar's lr grows by the same ratio, up to 1e-2.
+    """
+    return lr if ratio == 1.0 else min(lr * ratio, SCALAR_LR_LIMIT)
+
+
+def _require_owned(model: nn.Module, groups: dict[str, list[dict[str, Any]]]) -> None:
+    owned = {id(p) for gs in groups.values() for g in gs for p in g["params"]}
+    orphans = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in owned]
+    if orphans:
+        raise UserError(f"{type(model).__name__}.optimizers() leaves out {', '.join(orphans[:5])}: nothing would train them")

@@ -1,0 +1,91 @@
+"""Records in, tables out: the paper's tables from whatever results there are, one set a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from pathlib import Path
+
+from aegen_bench import results
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.report import latex, markdown
+from aegen_bench.report import published as printed
+from aegen_bench.report.cells import Table
+from aegen_bench.report.tables import TABLES, build
+
+__all__ = ["FORMATS", "TABLES", "text", "write"]
+
+FORMATS = {"markdown": (".md", markdown.render), "latex": (".tex", latex.render)}
+_Page = tuple[str, list[Table], list[str]]  # profile, its tables, what was skipped
+
+
+def write(
+    root: Path,
+    published: Path,
+    out: Path,
+    formats: Sequence[str] = ("markdown", "latex"),
+    tables: Sequence[int] = TABLES,
+    *,
+    profile: str | None = None,
+    protocol: str | None = None,
+    planned: Sequence[tuple[str, str]] = (),
+    no_data: Collection[str] = (),
+) -> list[Path]:
+    """Write OUT/PROFILE/tableN.md and .tex, and all of them in tables.md and tables.tex; return the paths.
+
+    Without `profile`, one set for each profile with results. `planned`, (dataset, row), and `no_data`, datasets, are
+    what a run of the profile named asked for. UserError when there are no results or a name is unknown.
+    """
+    for name in formats:
+        if name not in FORMATS:
+            raise unknown("format", name, FORMATS)
+    paths = []
+    for folder, built, skipped in _pages(root, published, tables, profile, protocol, planned, no_data):
+        for name in formats:
+            suffix, render = FORMATS[name]
+            files = {table.name: render(table) for table in built}
+            together = list(files.values()) + (skipped if name == "markdown" else [])
+            for stem, content in {**files, "tables": "\n".join(together)}.items():
+                path = out / folder / f"{stem}{suffix}"
+                results.write_bytes(path, content.encode())
+                paths.append(path)
+    return paths
+
+
+def text(
+    root: Path,
+    published: Path,
+    tables: Sequence[int] = TABLES,
+    *,
+    profile: str | None = None,
+    protocol: str | None = None,
+    planned: Sequence[tuple[str, str]] = (),
+    no_data: Collection[str] = (),
+) -> str:
+    """Return the same tables as Markdown for the terminal."""
+    pages = _pages(root, published, tables, profile, protocol, planned, no_data)
+    return "\n".join("\n".join([*map(markdown.render, built), *skipped]) for _, built, skipped in pages)
+
+
+def _pages(
+    root: Path,
+    published: Path,
+    tables: Sequence[int],
+    profile: str | None,
+    protocol: str | None,
+    planned: Sequence[tuple[str, str]],
+    no_data: Collection[str],
+) -> list[_Page]:
+    numbers = printed.load(published)
+    frame = results.load(root, profile=profile)
+    if frame.empty:
+        skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
+        raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
+    pages = []
+    for name in sorted(set(frame["profile"])):
+        part = frame[frame["profile"] == name]
+        if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
+            continue  # asked for by its id, and another profile has it
+        built = build(part, numbers, tables, planned=planned, no_data=no_data, protocol=protocol)
+        corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
+        pages.append((name, built, [f"Skipped: {error}\n" for error in corrupt]))
+    return pages

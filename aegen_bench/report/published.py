@@ -1,0 +1,71 @@
+"""The numbers that papers printed (published.yaml), looked up by table, row and dataset."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from aegen_bench.errors import UserError
+
+__all__ = ["Published", "load"]
+
+# Table 1 and 4: lower is better; Table 3: higher is.
+_HIGHER_IS_BETTER = ("f8", "f1_8")
+
+
+@dataclass(frozen=True)
+class Published:
+    """What published.yaml holds; the numbers of one cell are a dict: mean and std, f8 and f1_8, or first and second."""
+
+    path: Path
+    content: dict[str, Any]
+
+    @property
+    def datasets(self) -> list[str]:
+        return list(self.content["meta"]["datasets"])
+
+    def name(self, key: str) -> str:
+        """Return how the paper writes a row or dataset; a key unknown to it stays as it is."""
+        return str(self.content["names"].get(key, key))
+
+    def rows(self, table: int) -> list[str]:
+        """Return the rows of a table in the paper's order; none for a table without numbers."""
+        return list(self.content.get(f"table{table}", {}))
+
+    def source(self, table: int, row: str) -> str:
+        """Return who measured a row (a key of `sources`)."""
+        return str(self.content[f"table{table}"][row].get("source", "rerun"))
+
+    def value(self, table: int, row: str, dataset: str) -> dict[str, float]:
+        """Return the numbers printed for a cell; empty where the paper has none."""
+        cells = self.content.get(f"table{table}", {}).get(row, {})
+        shared = "mnist_fashion" if dataset in ("mnist", "fashion") else dataset
+        cell = cells.get(dataset, cells.get(shared, {}))
+        if isinstance(cell, list):
+            return dict(zip(_HIGHER_IS_BETTER, cell, strict=True))
+        return dict(cell) if isinstance(cell, dict) else {"first": cell}
+
+    def rank(self, table: int, row: str, dataset: str, number: str = "mean") -> int | None:
+        """Return the rank of a row among those the paper prints for this table and dataset; 1 is the best."""
+        mine = self.value(table, row, dataset).get(number)
+        if mine is None:
+            return None
+        sign = -1.0 if number in _HIGHER_IS_BETTER else 1.0
+        others = [self.value(table, other, dataset).get(number) for other in self.rows(table)]
+        return 1 + sum(sign * other < sign * mine for other in others if other is not None)
+
+
+def load(path: Path) -> Published:
+    """Read published.yaml; UserError when it is missing or not what it should be."""
+    try:
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"no published numbers at {path}: put back the file that comes with aegen-bench") from None
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not isinstance(content, dict) or not {"meta", "sources", "names", "table1", "table3"} <= set(content):
+        raise UserError(f"{path} lacks one of meta, sources, names, table1, table3: put back the one shipped")
+    return Published(path, content)

@@ -1,0 +1,83 @@
+"""The paper's Tables 1, 3, 5 and 6 from the results of one profile: numbers in, text out; no file is touched."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.report.cells import Entry, Layout, Table
+from aegen_bench.report.costs import epochs, times
+from aegen_bench.report.published import Published
+from aegen_bench.report.quality import quality
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TABLES", "build", "layout"]
+
+TABLES = (1, 3, 5, 6)
+
+
+def build(
+    frame: pd.DataFrame,
+    published: Published,
+    tables: Sequence[int] = TABLES,
+    *,
+    planned: Sequence[Entry] = (),
+    no_data: Collection[str] = (),
+    protocol: str | None = None,
+) -> list[Table]:
+    """Return the tables of one profile: of quality one a protocol id, of times one a device, never a mixture.
+
+    `planned` are the (dataset, row) that a run asked for: they have a place, in that order, before any trial has ended.
+    """
+    plan = layout(frame, published, planned=planned, no_data=no_data)
+    ids = sorted(set(frame["protocol"]) - {""})
+    if protocol is not None:
+        if protocol not in ids:
+            raise unknown("protocol with results", protocol, ids)
+        ids = [protocol]
+    built: list[Table] = []
+    for table in tables:
+        if table in (1, 3):
+            built += [quality(part, plan, table, f"table{table}{mark}") for mark, part in _cut(frame, "protocol", ids)]
+        elif table == 5:
+            built.append(epochs(frame, plan, "table5"))
+        elif table == 6:
+            devices = sorted(set(frame["device"]) - {""})
+            built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
+        else:
+            raise unknown("table", str(table), map(str, TABLES))
+    return built
+
+
+def _cut(frame: pd.DataFrame, column: str, keys: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
+    """Yield a file mark and the part of each key; what has no key (costs, trials that failed) goes with every part."""
+    for i, key in enumerate(keys or [""]):
+        mark = "" if len(keys) < 2 else f"-{key}" if column == "protocol" else f"-device{i + 1}"
+        yield mark, frame[frame[column].isin([key, ""])]
+
+
+def layout(
+    frame: pd.DataFrame, published: Published, *, planned: Sequence[Entry] = (), no_data: Collection[str] = ()
+) -> Layout:
+    """Order rows and datasets by the plan, then the paper, then the alphabet; UserError when there are two profiles."""
+    profiles = sorted(set(frame["profile"]))
+    if len(profiles) != 1:
+        found = " and ".join(profiles) or "none"
+        raise UserError(f"a table holds one profile, here are {found}: choose one with --profile")
+    rows = [row for _, row in planned]
+    datasets = [dataset for dataset, _ in planned] + sorted(no_data)
+    return Layout(
+        profile=profiles[0],
+        published=published,
+        datasets=_order(datasets, published.datasets, set(frame["dataset"])),
+        rows=_order(rows, [*published.rows(1), *published.rows(5)], set(frame["row"])),
+        planned=frozenset(planned),
+        no_data=frozenset(no_data),
+    )
+
+
+def _order(planned: Iterable[str], papers: list[str], found: set[str]) -> list[str]:
+    return list(dict.fromkeys([*planned, *(name for name in papers if name in found), *sorted(found)]))

@@ -1,0 +1,170 @@
+"""What a command line asked for, as objects: names expanded, places resolved, a plan to announce and to run."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from aegen_bench import catalog, data, runner
+from aegen_bench import weights as weight_files
+from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.runner import Planned
+from aegen_bench.study import Study
+
+__all__ = ["Request", "fetch", "integers", "parse", "published"]
+
+
+@dataclass(frozen=True)
+class Request:
+    """Rows, datasets and seeds of a study, and the folders to work in. `skipped` says which datasets have no data, and why."""
+
+    study: Study
+    models: list[str]
+    datasets: list[str]
+    seeds: list[int]
+    skipped: dict[str, str]
+    data: Path
+    results: Path
+    weights: Path
+
+    def plan(self, *, retrain: bool = False, stale: bool = False) -> list[Planned]:
+        trials = self.study.trials(self.models, self.datasets, self.seeds)
+        return runner.plan(
+            self.study,
+            trials,
+            root=self.results,
+            kept_weights=self.weights,
+            without_data=list(self.skipped),
+            retrain=retrain,
+            stale=stale,
+        )
+
+    def announce(self, planned: Sequence[Planned]) -> Iterator[str]:
+        """What is done, to do, and in the way, before anything starts."""
+        counts = Counter(p.state for p in planned)
+        yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+        for protocol in self.study.chosen_protocols():
+            yield protocol.describe()
+        yield from (f"no data: {hint}" for hint in self.skipped.values())
+        yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
+        shadows = {row: self.study.entry(row).shadows for row in self.models}
+        yield from (f"shadowed: {row} here is not the one in {path}" for row, path in shadows.items() if path)
+        yield from (f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed)
+        for item in planned:
+            if item.state in ("stale", "weights gone"):
+                flag = "--stale" if item.state == "stale" else "--retrain"
+                yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again and keeps the old record)"
+            elif item.state in ("run", "retry", "evaluate", "retrain", "corrupt"):
+                yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
+
+    def run(self, planned: Sequence[Planned], device: str) -> int:
+        """Do the plan, print the profile's tables and return the exit code."""
+        code = 3 if self.skipped else 0
+        if any(p.state in runner.TO_DO for p in planned):
+            code = self._work(planned, device) or code
+        if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
+            code = 1
+        if self.results.is_dir():
+            self._print_tables(planned)
+        return code
+
+    def _work(self, planned: Sequence[Planned], device: str) -> int:
+        broken = runner.require(self.study, planned, self.data)
+        for row, why in broken.items():
+            print(f"broken: {row}: {why}")
+        from aegen_bench import environment
+        from aegen_bench.progress import watch
+        from aegen_bench.trial import Place
+
+        place = Place(self.data, self.results, self.weights, environment.pick_device(device))
+        if place.device.type == "cpu" and not environment.native_bf16():
+            if any(p.trial.config["precision"] == "bf16" for p in planned):
+                print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        show = watch()
+        try:
+            summary = runner.run(self.study, planned, place, show, broken)
+        finally:
+            show.close()
+        print("ended: " + ", ".join(f"{n} {status}" for status, n in summary.outcomes.items()))
+        return 0 if summary.good else 1
+
+    def _print_tables(self, planned: Sequence[Planned]) -> None:
+        from aegen_bench import report
+
+        cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
+        print()
+        print(report.text(self.results, published(), profile=self.study.profile_name, planned=cells, no_data=list(self.skipped)))
+
+
+def parse(
+    models: str | None,
+    datasets: str | None,
+    seeds: str | None,
+    profile: str,
+    settings: Sequence[str],
+    folder: Path | None,
+    results: Path,
+    weights: Path | None,
+) -> Request:
+    """Turn the options of a command into a Request. A wrong name is a UserError with the nearest right one.
+
+    A dataset that was named and has no data is a MissingError; under `all` it is skipped, unless no dataset is left.
+    """
+    folder = folder or data.default_folder()
+    study = Study(profile, local=Path.cwd(), data=folder, settings=settings)
+    named = datasets is not None and datasets != "all"
+    chosen = study.dataset_names(datasets.split(",") if datasets else ["all"])
+    hints = {name: data.missing(name, study.datasets[name].recipe, folder) for name in chosen}
+    skipped = {name: hint for name, hint in hints.items() if hint}
+    if skipped and named:
+        raise MissingError("; ".join(skipped.values()))
+    return Request(
+        study=study,
+        models=study.models(models.split(",") if models else study.profile.models),
+        datasets=chosen,
+        seeds=_seeds(seeds, study.profile.seeds),
+        skipped=skipped,
+        data=folder,
+        results=results,
+        weights=weights or folder / "weights",
+    )
+
+
+def published() -> Path:
+    """The file of the paper's numbers: the local one, else the shipped one."""
+    local = Path("baselines", "published.yaml")
+    return local if local.is_file() else catalog.shipped() / "baselines" / "published.yaml"
+
+
+def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
+    """Bring datasets and weights by name and yield a line for each."""
+    folder = folder or data.default_folder()
+    study = Study("paper", local=Path.cwd(), data=folder)
+    everything = [*study.profile.datasets, *(n for n, f in weight_files.FILES.items() if f.url)]
+    for name in everything if list(names) == ["all"] else names:
+        if name in weight_files.FILES:
+            yield f"{name}: {weight_files.fetch(name, folder)}"
+        elif name in study.datasets:
+            yield data.fetch(name, study.datasets[name].recipe, folder)
+        else:
+            raise unknown("dataset or weights", name, [*study.datasets, *weight_files.FILES])
+
+
+def integers(option: str, text: str) -> list[int]:
+    """'1,3' -> [1, 3]."""
+    try:
+        return [int(part) for part in text.split(",")]
+    except ValueError as error:
+        raise UserError(f"{option} {text}: expected whole numbers, comma separated") from error
+
+
+def _seeds(text: str | None, default: int) -> list[int]:
+    """'3' means the first three seeds, '2,5' means those two."""
+    if text is None:
+        return list(range(default))
+    numbers = integers("--seeds", text)
+    if min(numbers) < 0 or numbers == [0] and "," not in text:
+        raise UserError(f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds (2,5 = those two)")
+    return list(range(numbers[0])) if "," not in text else list(dict.fromkeys(numbers))

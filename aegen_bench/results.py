@@ -1,0 +1,215 @@
+"""What lies on disk: ROOT/PROFILE/DATASET/ROW/seed-K/record.json and its neighbours (docs/results-format.md)."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aegen_bench.errors import UserError, unknown
+
+if TYPE_CHECKING:
+    import pandas
+
+__all__ = [
+    "SCHEMA",
+    "CorruptRecord",
+    "add_evaluation",
+    "load",
+    "read_record",
+    "records",
+    "trial_folder",
+    "write_bytes",
+    "write_json",
+]
+
+SCHEMA = 1
+STATUSES = ("ok", "diverged", "failed", "timeout")
+_NUMBER = (int, float, type(None))
+_FIELDS: dict[str, type | tuple[type, ...]] = {
+    **dict.fromkeys(("key", "profile", "dataset", "row", "status", "reason"), str),
+    "seed": int,
+    "peak_memory": _NUMBER,
+    "collapsed": (bool, type(None)),
+    **dict.fromkeys(("metrics", "stages", "seconds", "parameters", "layers", "facts", "config", "environment"), dict),
+}
+
+
+class CorruptRecord(UserError):
+    """A record that cannot be read; the text names its path. Such a file is skipped, never overwritten."""
+
+
+def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: int) -> Path:
+    """Return ROOT/PROFILE/DATASET/ROW/seed-K; a name that would lead out of its folder raises UserError."""
+    for name in (profile, dataset, row):
+        if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
+            raise UserError(f"'{name}' cannot be the name of a folder: use a name without slashes")
+    return Path(root, profile, dataset, row, f"seed-{seed}")
+
+
+def write_bytes(path: Path, data: bytes) -> None:
+    """Write a file whole or not at all, making its folders; UserError when the disk refuses."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_json(path: Path, obj: object) -> None:
+    """Write JSON atomically, one value a line. NaN and infinities, which JSON lacks, become null."""
+    try:
+        text = json.dumps(obj, indent=1, allow_nan=False)
+    except ValueError:
+        text = json.dumps(_finite(obj), indent=1, allow_nan=False)
+    write_bytes(path, text.encode() + b"\n")
+
+
+def _finite(obj: Any) -> Any:
+    if isinstance(obj, float) and not math.isfinite(obj):
+        return None
+    if isinstance(obj, dict):
+        return {key: _finite(value) for key, value in obj.items()}
+    return [_finite(value) for value in obj] if isinstance(obj, (list, tuple)) else obj
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    """Return one record, checked; CorruptRecord when it is not JSON, lacks a field or has another schema."""
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise UserError(f"no record at {path}: give the folder of a finished trial") from None
+    except OSError as error:
+        raise CorruptRecord(f"cannot read {path}: {error.strerror or error}") from error
+    except (ValueError, RecursionError) as error:
+        raise CorruptRecord(f"{path} is not a record: {error}; move it away to run the trial again") from error
+    if fault := _fault(record):
+        raise CorruptRecord(f"{path} is not a record of schema {SCHEMA}: {fault}; move it away to run the trial again")
+    return record  # type: ignore[no-any-return]
+
+
+def _fault(record: object) -> str:
+    """Return what is wrong with a parsed record, in a few words; empty when nothing is."""
+    if not isinstance(record, dict):
+        return "not an object"
+    if record.get("schema") != SCHEMA:
+        return f"its schema is {record.get('schema')!r}"
+    for field, kind in _FIELDS.items():
+        if field not in record:
+            return f"'{field}' is missing"
+        if not isinstance(record[field], kind):
+            return f"'{field}' cannot be {record[field]!r:.40}"
+    if record["status"] not in STATUSES:
+        return f"'status' cannot be '{record['status']}'"
+    numbers = [("seconds", record["seconds"]), ("parameters", record["parameters"])]
+    numbers += [(f"stages.{name}", stage) for name, stage in record["stages"].items()]
+    for protocol, entry in record["metrics"].items():
+        if not isinstance(entry, dict) or not isinstance(entry.get("draws"), list):
+            return f"'metrics.{protocol}' has no list of draws"
+        numbers += [(f"metrics.{protocol}.draws", draw) for draw in entry["draws"]]
+        numbers.append((f"metrics.{protocol}.model", entry.get("model")))
+        if not all(isinstance(entry.get(part), dict) for part in ("settings", "failed")):
+            return f"'metrics.{protocol}' has no settings or no list of failures"
+    for name, group in numbers:
+        if not isinstance(group, dict) or not all(isinstance(value, _NUMBER) for value in group.values()):
+            return f"'{name}' holds something that is no number"
+    return ""
+
+
+def records(
+    root: str | Path, *, profile: str | None = None, on_corrupt: Callable[[Path, CorruptRecord], None] | None = None
+) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Yield (path, record) by profile, dataset, row and seed; a corrupt one goes to `on_corrupt` and is skipped."""
+    found = []
+    for folder in _folders(Path(root)) if profile is None else [Path(root, profile)]:
+        for dataset in _folders(folder):
+            for row in _folders(dataset):
+                seeds = [(int(p.name[5:]), p) for p in _folders(row) if re.fullmatch(r"seed-\d+", p.name)]
+                found += [path / "record.json" for _, path in sorted(seeds)]
+    for path in found:
+        try:
+            record = read_record(path)
+            here = (record["profile"], record["dataset"], record["row"], f"seed-{record['seed']}")
+            if here != path.parts[-5:-1]:
+                raise CorruptRecord(f"{path} is the record of {'/'.join(here)}: move it there")
+        except CorruptRecord as error:
+            if on_corrupt:
+                on_corrupt(path, error)
+        except UserError:
+            continue  # a trial that has begun and has no record yet
+        else:
+            yield path, record
+
+
+def _folders(path: Path) -> list[Path]:
+    try:
+        with os.scandir(path) as entries:
+            return sorted(path / entry.name for entry in entries if entry.is_dir())
+    except FileNotFoundError:
+        return []
+
+
+def add_evaluation(path: Path, protocol: str, entry: dict[str, Any]) -> None:
+    """Add what was measured under a protocol id to a record, the only change a record allows.
+
+    `entry` has draws, model, settings and failed. Under an id that is there already it fills in what is missing,
+    null or failed; a number that differs from one already recorded raises UserError and changes nothing.
+    """
+    record = read_record(path)
+    have = record["metrics"].setdefault(protocol, {"draws": [], "model": {}, "settings": {}, "failed": {}})
+    if have["draws"] and entry["draws"] and len(have["draws"]) != len(entry["draws"]):
+        raise UserError(
+            f"{path} has {len(have['draws'])} draws under protocol {protocol}, not {len(entry['draws'])}: "
+            "a record is never changed, evaluate under another protocol"
+        )
+    have["draws"] = have["draws"] or [{} for _ in entry["draws"]]
+    pairs = [(have["model"], entry["model"]), *zip(have["draws"], entry["draws"], strict=False)]
+    # The id stands for the protocol: how its sentence was worded then is kept.
+    settings = {k: v for k, v in entry["settings"].items() if k != "protocol" or k not in have["settings"]}
+    for old, new in [*pairs, (have["settings"], settings)]:
+        for name, value in new.items():
+            if old.get(name) is not None and name not in have["failed"] and old[name] != value:
+                raise UserError(
+                    f"{path} already has another '{name}' under protocol {protocol}: a record is never changed, "
+                    "evaluate under another protocol"
+                )
+            old[name] = value
+    measured = set(entry["settings"]).union(*(new for _, new in pairs))
+    have["failed"] = {name: why for name, why in have["failed"].items() if name not in measured} | entry["failed"]
+    write_json(path, record)
+
+
+def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> set[str]:
+    """Return those of a protocol's metrics that a record has not tried under the protocol's id, or that failed."""
+    entry = record["metrics"].get(protocol, {"settings": {}, "failed": {}})
+    return {name for name in metrics if name not in entry["settings"] or name in entry["failed"]}
+
+
+def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.DataFrame:
+    """Return all results as one table, a row a trial and metric (columns: docs/results-format.md).
+
+    `attrs` holds what belongs to no single number: `protocols`, `overrides`, `dagger`, `corrupt`. UserError when
+    the folder, or the profile in it, does not exist.
+    """
+    from aegen_bench.frame import frame
+
+    root = Path(path)
+    if not root.is_dir():
+        raise UserError(f"no results at {root}: run `aegen-bench run` first, or say where they are with --results")
+    if profile is not None and not (root / profile).is_dir():
+        raise unknown("profile with results", profile, [folder.name for folder in _folders(root)])
+    corrupt: list[tuple[Path, str]] = []
+    read = records(root, profile=profile, on_corrupt=lambda where, error: corrupt.append((where, str(error))))
+    return frame((record for _, record in read), corrupt)

