@@ -1,4 +1,6 @@
-"""What a trial leaves for figures: fixed-noise samples, interpolations, reconstructions, nearest training images, the PRD curve."""
+"""What a trial leaves for figures: fixed-noise samples, interpolations, reconstructions, nearest training images, the
+PRD curve.
+"""
 
 from __future__ import annotations
 

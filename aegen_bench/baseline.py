@@ -1,13 +1,14 @@
 """Baseline and Stage: the whole contract between a method and the harness, and its manual.
 
 A method is one file in `baselines/` with one subclass of `Baseline`. Its hyperparameters are the keyword arguments of
-`__init__(self, nets, *, ...)`; their defaults are the paper's values and the yaml sets them by name. `nets` makes the shared
-networks, sized for the dataset (see `aegen_bench.blocks.nets.Nets`).
+`__init__(self, nets, *, ...)`; their defaults are the paper's values and the yaml sets them by name. `nets` makes the
+shared networks, sized for the dataset (see `aegen_bench.blocks.nets.Nets`).
 
-Compulsory are `step` and `decode`. A sample is `decode(prior(noise(n)))`, a reconstruction `decode(encode(x))`; both are taken in
-eval mode without gradients, and batching, rounding to uint8 and seeding are the harness's. A method never sees the device, seeds,
-optimizer objects, epochs, paths, metrics or the dataset's name. Its state is parameters and buffers whose shapes are fixed in
-`__init__`, so the `state_dict` alone restores it. Every random number comes from `self.randn`, `self.rand` or `self.randint`.
+Compulsory are `step` and `decode`. A sample is `decode(prior(noise(n)))`, a reconstruction `decode(encode(x))`; both
+are taken in eval mode without gradients, and batching, rounding to uint8 and seeding are the harness's. A method
+never sees the device, seeds, optimizer objects, epochs, paths, metrics or the dataset's name. Its state is parameters
+and buffers whose shapes are fixed in `__init__`, so the `state_dict` alone restores it. Every random number comes
+from `self.randn`, `self.rand` or `self.randint`.
 """
 
 from __future__ import annotations
@@ -33,9 +34,9 @@ Step = Callable[[Tensor, Tensor], Updates]
 class Stage:
     """One training stage; its budget, batch size and schedule come from the yaml by `name`.
 
-    `data` says what `step` gets: "images", float [b, C, S, S] in [0, 1], or "codes", rows of what `extract` made of the training set.
-    The hooks get the stage's whole data on the device (images as uint8 NCHW, codes as `extract` left them), in train mode and
-    without gradients: `start` once, `before_epoch` and `after_epoch` around each epoch.
+    `data` says what `step` gets: "images", float [b, C, S, S] in [0, 1], or "codes", rows of what `extract` made of
+    the training set. The hooks get the stage's whole data on the device (images as uint8 NCHW, codes as `extract`
+    left them), in train mode and without gradients: `start` once, `before_epoch` and `after_epoch` around each epoch.
     `fresh_optimizers` makes the optimizers anew at each epoch. They are always new at the start of a stage.
     """
 
@@ -63,14 +64,15 @@ class Baseline(nn.Module):
         self._stream: torch.Generator | None = None
         self._sink: Callable[[str, Tensor], None] = _forget
 
-    # ---- what a method defines --------------------------------------------------------------------------------------------
+    # ---- what a method defines ------------------------------------------------------------------
 
     def step(self, x: Tensor, index: Tensor) -> Updates:
         """Yield `(optimizer name, {term: scalar loss})` once per update, in the order of the updates.
 
-        The harness sums the terms, takes the gradient with respect to that optimizer's parameters only, steps it and resumes the
-        generator, always to its end: text after the last yield sees the updated weights. `index` is the position of each row in
-        the training set. Compute with tensors only: a host synchronisation (`.item()`, `if loss > 1`) slows every step.
+        The harness sums the terms, takes the gradient with respect to that optimizer's parameters only, steps it and
+        resumes the generator, always to its end: text after the last yield sees the updated weights. `index` is the
+        position of each row in the training set. Compute with tensors only: a host synchronisation (`.item()`, `if
+        loss > 1`) slows every step.
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(self, x, index)")
 
@@ -79,7 +81,9 @@ class Baseline(nn.Module):
         raise NotImplementedError(f"{type(self).__name__} must define decode(self, z)")
 
     def noise(self, n: int) -> Tensor:
-        """n draws of all the randomness of sampling, one row a sample; figures interpolate between rows. Default N(0, I)."""
+        """n draws of all the randomness of sampling, one row a sample; figures interpolate between rows. Default N(0,
+        I).
+        """
         return self.randn(n, self.nets.d)
 
     def prior(self, e: Tensor) -> Tensor:
@@ -102,13 +106,15 @@ class Baseline(nn.Module):
         return [Stage("train", self.step)]
 
     def optimizers(self) -> dict[str, list[dict[str, Any]]]:
-        """{name: parameter groups} listing every trained parameter; of settings (lr, weight_decay, betas) only what differs.
+        """{name: parameter groups} listing every trained parameter; of settings (lr, weight_decay, betas) only what
+        differs.
 
-        A trained parameter of shape () is a learned scalar: the harness gives it a group of its own, without weight decay.
+        A trained parameter of shape () is a learned scalar: the harness gives it a group of its own, without weight
+        decay.
         """
         return {"model": [{"params": list(self.parameters())}]}
 
-    # ---- what the base class gives ----------------------------------------------------------------------------------------
+    # ---- what the base class gives --------------------------------------------------------------
 
     def recon(self, x_hat: Tensor, x: Tensor) -> Tensor:
         """Batch mean of the row's reconstruction loss. Logs the unweighted 0.5 SSE as `half_sse` beside it."""
@@ -121,7 +127,9 @@ class Baseline(nn.Module):
         return loss
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the loss."""
+        """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the
+        loss.
+        """
         self._sink(name, value.detach() if isinstance(value, Tensor) else torch.tensor(float(value)))
 
     def randn(self, *shape: int) -> Tensor:
@@ -140,7 +148,7 @@ class Baseline(nn.Module):
     def _device(self) -> torch.device:
         return self._stream.device if self._stream is not None else next(self.parameters()).device
 
-    # ---- for the harness --------------------------------------------------------------------------------------------------
+    # ---- for the harness ------------------------------------------------------------------------
 
     @contextmanager
     def using(

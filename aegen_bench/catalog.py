@@ -1,7 +1,7 @@
 """Which baselines exist and what arguments they take, read from their source without importing them.
 
-A baseline is found by its file name: in the local `baselines/`, else in what the package ships, else among the entry points of the
-group `aegen_bench.baselines`. The first place that has a name wins.
+A baseline is found by its file name: in the local `baselines/`, else in what the package ships, else among the entry
+points of the group `aegen_bench.baselines`. The first place that has a name wins.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ class Argument:
 
 @dataclass(frozen=True)
 class Entry:
-    """What a baseline's source says of it. `error` is set, and the rest may be empty, when the source cannot be read."""
+    """What a baseline's source says of it. `error` is set, and the rest may be empty, when the source cannot be
+    read.
+    """
 
     name: str
     path: Path
@@ -47,7 +49,9 @@ class Entry:
     error: str = ""
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all arguments, `values` over the defaults. A wrong name or type is a UserError that names the legal ones."""
+        """Return all arguments, `values` over the defaults. A wrong name or type is a UserError that names the legal
+        ones.
+        """
         for name in values:
             if name not in self.arguments:
                 raise unknown(f"argument of {self.name}", name, self.arguments)
@@ -157,7 +161,9 @@ def _stages(cls: ast.ClassDef) -> tuple[str, ...]:
     values = [next(iter(c.args), None) or next((k.value for k in c.keywords if k.arg == "name"), None) for c in calls]
     names = tuple(v.value for v in values if isinstance(v, ast.Constant) and isinstance(v.value, str))
     if not names or len(names) != len(calls):
-        raise UserError("stages() must name each Stage with a plain string, so that schedules can be checked without importing it")
+        raise UserError(
+            "stages() must name each Stage with a plain string, so that schedules can be checked without importing it"
+        )
     return names
 
 

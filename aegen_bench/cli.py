@@ -1,7 +1,7 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a trial did not end well, 2 something in the request must be put right, 3 done but a dataset was skipped,
-130 stopped by Ctrl-C. torch and pandas are imported by the commands that need them, when they run.
+Exit codes: 0 done, 1 a trial did not end well, 2 something in the request must be put right, 3 done but a dataset was
+skipped, 130 stopped by Ctrl-C. torch and pandas are imported by the commands that need them, when they run.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ __all__ = ["app", "main"]
 
 app = typer.Typer(
     name="aegen-bench",
-    help="Train autoencoder-based image generators under one protocol and print the tables of 'Generative Latent Flow'.",
+    help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -27,14 +27,18 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Models = Annotated[str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")]
+Models = Annotated[
+    str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
+]
 Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
 Seeds = Annotated[str | None, typer.Option(help="3 = the first three seeds; 2,5 = those two. Default: the profile's.")]
 ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
 Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
-Weights = Annotated[Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")]
+Weights = Annotated[
+    Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")
+]
 
 
 @app.callback(invoke_without_command=True)
@@ -75,12 +79,18 @@ def run(
 
 @app.command()
 def report(
-    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: one set of tables a profile.")] = None,
-    formats: Annotated[str, typer.Option("--format", help="markdown, latex, or both comma separated.")] = "markdown,latex",
+    profile: Annotated[
+        str | None, typer.Option(help="Only this profile. Default: one set of tables a profile.")
+    ] = None,
+    formats: Annotated[
+        str, typer.Option("--format", help="markdown, latex, or both comma separated.")
+    ] = "markdown,latex",
     tables: Annotated[str, typer.Option(help="Numbers of the paper's tables.")] = "1,3,5,6",
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where the files go. Default: tables/ in the results folder.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Where the files go. Default: tables/ in the results folder.")
+    ] = None,
 ) -> None:
     """Write the tables of finished trials and print them."""
     from aegen_bench import report as reports
@@ -143,5 +153,7 @@ def main() -> None:
         print(f"aegen-bench: {error}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
-        print("\naegen-bench: stopped; finished trials are kept, the same command goes on with the rest", file=sys.stderr)
+        print(
+            "\naegen-bench: stopped; finished trials are kept, the same command goes on with the rest", file=sys.stderr
+        )
         sys.exit(130)

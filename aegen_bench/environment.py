@@ -38,7 +38,9 @@ def pick_device(name: str) -> Any:
 
 
 def describe(device: Any) -> dict[str, Any]:
-    """Return what a record says of the place a trial ran in. `device` is the hardware's name, for the captions of time tables."""
+    """Return what a record says of the place a trial ran in. `device` is the hardware's name, for the captions of
+    time tables.
+    """
     import torch
 
     cuda = device.type == "cuda"
@@ -48,7 +50,9 @@ def describe(device: Any) -> dict[str, Any]:
         "device": name,
         "device_type": device.type,
         "threads": threads,
-        "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32} if cuda else {},
+        "tf32": {"matmul": torch.backends.cuda.matmul.allow_tf32, "cudnn": torch.backends.cudnn.allow_tf32}
+        if cuda
+        else {},
         "native_bf16": native_bf16(),
         "aegen_bench": __version__,
         "python": platform.python_version(),
@@ -83,7 +87,9 @@ def reset_peak_memory(device: Any) -> None:
 
 
 def peak_memory(device: Any) -> int:
-    """Bytes: of the device's allocator on CUDA, of the whole process on a CPU (Linux: since the reset, elsewhere since its start)."""
+    """Bytes: of the device's allocator on CUDA, of the whole process on a CPU (Linux: since the reset, elsewhere
+    since its start).
+    """
     if device.type == "cuda":
         import torch
 
@@ -117,11 +123,16 @@ def _git() -> dict[str, Any]:
 
     def git(*args: str) -> str:
         place = Path(__file__).parent.parent
-        return subprocess.run(["git", *args], cwd=place, capture_output=True, text=True, timeout=10, check=True).stdout.strip()
+        return subprocess.run(
+            ["git", *args], cwd=place, capture_output=True, text=True, timeout=10, check=True
+        ).stdout.strip()
 
     try:
         if not (Path(__file__).parent.parent / "pyproject.toml").is_file():
             return {}
-        return {"commit": git("rev-parse", "HEAD"), "dirty": bool(git("status", "--porcelain", "--", "aegen_bench", "baselines"))}
+        return {
+            "commit": git("rev-parse", "HEAD"),
+            "dirty": bool(git("status", "--porcelain", "--", "aegen_bench", "baselines")),
+        }
     except (OSError, subprocess.SubprocessError):
         return {}

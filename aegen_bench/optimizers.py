@@ -17,7 +17,9 @@ SCALAR_LR_LIMIT = 1e-2
 
 
 class Optimizers:
-    """The optimizers of one stage by name. `update` takes the gradient for one optimizer's parameters only, and steps it."""
+    """The optimizers of one stage by name. `update` takes the gradient for one optimizer's parameters only, and steps
+    it.
+    """
 
     def __init__(self, groups: dict[str, list[dict[str, Any]]], milestones: list[tuple[int, float]]) -> None:
         self._parameters = {name: [p for g in gs for p in g["params"]] for name, gs in groups.items()}
@@ -47,8 +49,8 @@ class Optimizers:
 def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: int) -> Optimizers:
     """Return new optimizers for a stage that trains on `size` of the dataset's `full_size` images.
 
-    Each setting comes from the parameter group, else from the yaml's `optimizers.NAME`, else from the stage, else it is Adam's
-    default. Learned scalars (shape ()) move to a group of their own, see `_scalar_lr`.
+    Each setting comes from the parameter group, else from the yaml's `optimizers.NAME`, else from the stage, else it
+    is Adam's default. Learned scalars (shape ()) move to a group of their own, see `_scalar_lr`.
     """
     declared = model.optimizers()
     for name in plan.optimizers:
@@ -60,7 +62,9 @@ def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: i
         settings = plan.optimizer_settings(name)
         for key in plan.optimizers.get(name, {}):
             if all(key in group for group in parts):
-                raise UserError(f"optimizers.{name}.{key} has no effect: {type(model).__name__} sets {key} for all its groups")
+                raise UserError(
+                    f"optimizers.{name}.{key} has no effect: {type(model).__name__} sets {key} for all its groups"
+                )
         ratio = plan.scalar_lr_ratio(full_size, size)
         groups[name] = [made for group in parts for made in _split_scalars({**settings, **group}, ratio)]
     _require_owned(model, groups)
@@ -77,7 +81,8 @@ def _split_scalars(group: dict[str, Any], ratio: float) -> list[dict[str, Any]]:
 
 
 def _scalar_lr(lr: float, ratio: float) -> float:
-    """Adam moves a scalar by about lr a step, so a shortened schedule would freeze it near its start: give it the way back.
+    """Adam moves a scalar by about lr a step, so a shortened schedule would freeze it near its start: give it the way
+    back.
 
     Deviation: under a profile that shortens the schedule a learned scalar's lr grows by the same ratio, up to 1e-2.
     """
@@ -88,4 +93,6 @@ def _require_owned(model: nn.Module, groups: dict[str, list[dict[str, Any]]]) ->
     owned = {id(p) for gs in groups.values() for g in gs for p in g["params"]}
     orphans = [name for name, p in model.named_parameters() if p.requires_grad and id(p) not in owned]
     if orphans:
-        raise UserError(f"{type(model).__name__}.optimizers() leaves out {', '.join(orphans[:5])}: nothing would train them")
+        raise UserError(
+            f"{type(model).__name__}.optimizers() leaves out {', '.join(orphans[:5])}: nothing would train them"
+        )

@@ -54,7 +54,9 @@ class Lines(Progress):
         self._shown = now
         rate = self._done * self._batch / (now - self._begin)
         left = (now - self._begin) / max(self._done, 1) * (self._steps - self._done)
-        self.note(f"{self._label}: epoch {epoch}/{self._epochs}, loss {loss:.4g}, {rate:,.0f} images/s, {_clock(left)} left")
+        self.note(
+            f"{self._label}: epoch {epoch}/{self._epochs}, loss {loss:.4g}, {rate:,.0f} images/s, {_clock(left)} left"
+        )
 
     def count(self, label: str, done: int, total: int) -> None:
         if done == total:
@@ -69,7 +71,12 @@ class Live(Progress):
         from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
         from rich.progress import Progress as Bar
 
-        columns = [TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("{task.fields[facts]}")]
+        columns = [
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TextColumn("{task.fields[facts]}"),
+        ]
         self._bar = Bar(*columns, TimeRemainingColumn(), console=Console(stderr=True), transient=True)
         self._bar.start()
         self._task: Any = None

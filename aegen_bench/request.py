@@ -18,7 +18,9 @@ __all__ = ["Request", "fetch", "integers", "parse", "published"]
 
 @dataclass(frozen=True)
 class Request:
-    """Rows, datasets and seeds of a study, and the folders to work in. `skipped` says which datasets have no data, and why."""
+    """Rows, datasets and seeds of a study, and the folders to work in. `skipped` says which datasets have no data,
+    and why.
+    """
 
     study: Study
     models: list[str]
@@ -51,11 +53,13 @@ class Request:
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         shadows = {row: self.study.entry(row).shadows for row in self.models}
         yield from (f"shadowed: {row} here is not the one in {path}" for row, path in shadows.items() if path)
-        yield from (f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed)
+        yield from (
+            f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed
+        )
         for item in planned:
             if item.state in ("stale", "weights gone"):
                 flag = "--stale" if item.state == "stale" else "--retrain"
-                yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again and keeps the old record)"
+                yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again)"
             elif item.state in ("run", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
@@ -79,9 +83,9 @@ class Request:
         from aegen_bench.trial import Place
 
         place = Place(self.data, self.results, self.weights, environment.pick_device(device))
-        if place.device.type == "cpu" and not environment.native_bf16():
-            if any(p.trial.config["precision"] == "bf16" for p in planned):
-                print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
+        if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
+            print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
         show = watch()
         try:
             summary = runner.run(self.study, planned, place, show, broken)
@@ -95,7 +99,11 @@ class Request:
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
         print()
-        print(report.text(self.results, published(), profile=self.study.profile_name, planned=cells, no_data=list(self.skipped)))
+        print(
+            report.text(
+                self.results, published(), profile=self.study.profile_name, planned=cells, no_data=list(self.skipped)
+            )
+        )
 
 
 def parse(
@@ -165,6 +173,8 @@ def _seeds(text: str | None, default: int) -> list[int]:
     if text is None:
         return list(range(default))
     numbers = integers("--seeds", text)
-    if min(numbers) < 0 or numbers == [0] and "," not in text:
-        raise UserError(f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds (2,5 = those two)")
+    if min(numbers) < 0 or (numbers == [0] and "," not in text):
+        raise UserError(
+            f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds (2,5 = those two)"
+        )
     return list(range(numbers[0])) if "," not in text else list(dict.fromkeys(numbers))

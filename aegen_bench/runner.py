@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aegen_bench import catalog, data, results, weights
+from aegen_bench import catalog, results, weights
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.study import Study, Trial
@@ -23,7 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["Planned", "Summary", "plan", "require", "run"]
 
 State = Literal[
-    "done", "run", "retry", "evaluate", "retrain", "stale", "diverged", "timeout", "weights gone", "corrupt", "no data", "broken"
+    "done",
+    "run",
+    "retry",
+    "evaluate",
+    "retrain",
+    "stale",
+    "diverged",
+    "timeout",
+    "weights gone",
+    "corrupt",
+    "no data",
+    "broken",
 ]
 TO_DO = ("run", "retry", "evaluate", "retrain")
 
@@ -58,7 +69,9 @@ def plan(
     retrain: bool = False,
     stale: bool = False,
 ) -> list[Planned]:
-    """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or key has changed."""
+    """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or
+    key has changed.
+    """
     protocols = study.chosen_protocols()
 
     def look(trial: Trial) -> Planned:

@@ -1,6 +1,7 @@
 """A trained baseline -> uint8 image sets: generated, reconstructed, interpolated.
 
-All of it runs in eval mode without gradients. A draw's noise is made in one call, so the images do not depend on the batch size.
+All of it runs in eval mode without gradients. A draw's noise is made in one call, so the images do not depend on the
+batch size.
 """
 
 from __future__ import annotations
@@ -31,7 +32,9 @@ def generate(model: Baseline, n: int, *, seed: int, draw: int, device: torch.dev
 
 
 def fixed_noise(model: Baseline, n: int, device: torch.device) -> Tensor:
-    """Noise for grids and interpolations: the same for every seed and row whose noise has the same shape. No selection."""
+    """Noise for grids and interpolations: the same for every seed and row whose noise has the same shape. No
+    selection.
+    """
     with torch.no_grad(), model.eval().using(stream(0, "artefacts", device=device)):
         return model.noise(n)
 
@@ -40,7 +43,7 @@ def decode_noise(model: Baseline, noise: Tensor) -> Images:
     """Noise, one row a sample -> uint8 images: decode(prior(noise))."""
     with torch.inference_mode():
         model.eval()
-        return np.concatenate([to_uint8(model.decode(model.prior(e))) for e in noise.split(BATCH)])
+        return np.concatenate([to_uint8(model.decode(model.prior(e))) for e in torch.split(noise, BATCH)])
 
 
 def interpolate(model: Baseline, rows: int, steps: int, device: torch.device) -> Images:

@@ -12,8 +12,8 @@ __all__ = ["StagePlan"]
 class StagePlan(BaseModel):
     """What one stage trains with. Exactly one of `epochs` and `steps` is set; `lr_at` counts in the same unit.
 
-    `lr_at` lists (when, factor): from `when` on the learning rates are their first values times `factor` (not cumulative).
-    `unscaled` is the row's own plan where a profile or --set changed it.
+    `lr_at` lists (when, factor): from `when` on the learning rates are their first values times `factor` (not
+    cumulative). `unscaled` is the row's own plan where a profile or --set changed it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,7 +27,9 @@ class StagePlan(BaseModel):
     unscaled: StagePlan | None = None
 
     def total_steps(self, images: int) -> int:
-        """Optimiser steps of the whole stage on a training set of `images`; the incomplete batch of an epoch is dropped."""
+        """Optimiser steps of the whole stage on a training set of `images`; the incomplete batch of an epoch is
+        dropped.
+        """
         return self.steps if self.steps is not None else (self.epochs or 0) * self._per_epoch(images)
 
     def milestones(self, images: int) -> list[tuple[int, float]]:
@@ -40,7 +42,9 @@ class StagePlan(BaseModel):
         return {"lr": self.lr, **self.optimizers.get(name, {})}
 
     def scalar_lr_ratio(self, full: int, images: int) -> float:
-        """Sum of lr over the steps of the unscaled plan on `full` images over this plan's sum on `images`; 1 if unchanged."""
+        """Sum of lr over the steps of the unscaled plan on `full` images over this plan's sum on `images`; 1 if
+        unchanged.
+        """
         if self.unscaled is None and full == images:
             return 1.0
         return (self.unscaled or self)._lr_sum(full) / self._lr_sum(images)

@@ -1,7 +1,8 @@
 """(seed, purpose, stage, epoch) -> a random stream. The only place that seeds.
 
-Each use of randomness has a stream of its own, so that adding an evaluation, a probe or a draw changes no other number.
-Streams do not depend on the row's name: at one seed every row sees the same initial weights for equal nets, and the same data order.
+Each use of randomness has a stream of its own, so that adding an evaluation, a probe or a draw changes no other
+number. Streams do not depend on the row's name: at one seed every row sees the same initial weights for equal nets,
+and the same data order.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""How layers of settings become one configuration: merging, scaling of budgets, and what to say about it. Plain data only."""
+"""How layers of settings become one configuration: merging, scaling of budgets, and what to say about it. Plain data
+only.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +28,9 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
     overrides = [f"{k} {_short(v)}" for k, v in changes.items() if k not in ("stages", "with")]
     overrides += [f"{k} {_short(v)}" for k, v in changes["with"].items()]
     overrides += [f"epochs x {scale:g}"] if scale != 1.0 else []
-    said = {f"{k} {_short(v)}": None for plan in changes["stages"].values() for k, v in plan.items() if k != "optimizers"}
+    said = {
+        f"{k} {_short(v)}": None for plan in changes["stages"].values() for k, v in plan.items() if k != "optimizers"
+    }
     return {**full, "stages": plans, "overrides": [*overrides, *said]}
 
 

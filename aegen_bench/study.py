@@ -1,7 +1,7 @@
 """benchmarks.yaml -> a checked Study -> the list of Trials asked for. Imports no torch.
 
-Settings come in layers of one grammar (`studyfile.Layer`), and a later layer wins: defaults, dataset, row, row on dataset, profile,
-profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
+Settings come in layers of one grammar (`studyfile.Layer`), and a later layer wins: defaults, dataset, row, row on
+dataset, profile, profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
 """
 
 from __future__ import annotations
@@ -25,7 +25,9 @@ from aegen_bench.studyfile import Dataset, Layer, Row, expand, load, with_settin
 __all__ = ["NUMERICS", "Study", "Trial"]
 
 NUMERICS = 1
-"""Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained model."""
+"""Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained
+model.
+"""
 
 
 @dataclass(frozen=True)
@@ -59,19 +61,22 @@ class Trial:
 class Study:
     """The study as the yaml files and baselines of this place define it.
 
-    `local` is the working folder (its `benchmarks.yaml` and `baselines/` are laid over the shipped ones), `data` the data folder,
-    whose undeclared npz files and image folders are datasets too. `settings` are `--set` texts such as "train_images=4000".
+    `local` is the working folder (its `benchmarks.yaml` and `baselines/` are laid over the shipped ones), `data` the
+    data folder, whose undeclared npz files and image folders are datasets too. `settings` are `--set` texts such as
+    "train_images=4000".
     """
 
     def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
         self.entries = catalog.find(local)
         file, self.shadowed = load(local)
-        self.datasets = {name: Dataset(recipe=recipe) for name, recipe in discover(data).items()} | file.datasets
+        undeclared = {name: recipe for name, recipe in discover(data).items() if name not in file.datasets}
+        self.datasets = file.datasets | {name: Dataset(recipe=recipe) for name, recipe in undeclared.items()}
         self.protocols = {name: p.model_copy(update={"name": name}) for name, p in file.protocols.items()}
         self.profiles = file.profiles
         self._defaults = file.defaults
         self.rows = {name: Row() for name in self.entries} | expand(file.rows)
-        self._groups = {n: expand({n: r}).keys() for n, r in file.rows.items() if r.sweep} | file.groups
+        self._sweeps = {n: list(expand({n: r})) for n, r in file.rows.items() if r.sweep}
+        self._groups = file.groups
         if profile not in self.profiles:
             raise unknown("profile", profile, self.profiles)
         self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
@@ -80,14 +85,14 @@ class Study:
             if name not in self.rows:
                 raise unknown("model", name, self.rows)
 
-    # ---- names ------------------------------------------------------------------------------------------------------------
+    # ---- names ----------------------------------------------------------------------------------
 
     @property
     def groups(self) -> dict[str, list[str]]:
         """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`."""
-        swept = {name for row, r in self._groups.items() if row not in self.rows for name in r}
+        swept = {name for names in self._sweeps.values() for name in names}
         rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
-        return {"all": rest, **{name: list(rows) for name, rows in self._groups.items()}}
+        return {"all": rest, **self._sweeps, **self._groups}
 
     def models(self, names: Sequence[str]) -> list[str]:
         """Expand row and group names into rows, each once, in the order asked."""
@@ -113,10 +118,12 @@ class Study:
                 raise unknown("protocol", name, self.protocols)
         return [self.protocols[name] for name in self.profile.protocols]
 
-    # ---- trials -----------------------------------------------------------------------------------------------------------
+    # ---- trials ---------------------------------------------------------------------------------
 
     def trials(self, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
-        """Every combination, ordered by dataset, seed, model. A broken baseline has no trials: ask `broken` for those."""
+        """Every combination, ordered by dataset, seed, model. A broken baseline has no trials: ask `broken` for
+        those.
+        """
         rows = [m for m in models if not self.entry(m).error]
         configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
         return [Trial(self.profile_name, d, m, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
@@ -144,7 +151,9 @@ class Study:
             self.profile.scale_epochs,
         )
         if entry.likelihood and resolved["recon"] != "sse":
-            raise UserError(f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'")
+            raise UserError(
+                f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
+            )
         return {
             **resolved,
             "baseline": entry.name,

@@ -75,7 +75,9 @@ class Dataset(Layer):
 
 
 class Row(Layer):
-    """A baseline and what differs from its defaults. `sweep` stands for one row a combination, named NAME_argumentVALUE."""
+    """A baseline and what differs from its defaults. `sweep` stands for one row a combination, named
+    NAME_argumentVALUE.
+    """
 
     baseline: str | None = None
     on: dict[str, Layer] = {}
@@ -84,7 +86,9 @@ class Row(Layer):
 
 
 class Profile(Layer):
-    """A named budget. `scale_epochs` multiplies every epoch budget and keeps milestones at the same fraction of the stage."""
+    """A named budget. `scale_epochs` multiplies every epoch budget and keeps milestones at the same fraction of the
+    stage.
+    """
 
     models: list[str]
     datasets: list[str]
@@ -152,7 +156,7 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> Profile:
             if not isinstance(place, dict):
                 raise UserError(f"--set {text}: '{part}' holds a value, not settings")
         place[last] = yaml.load(value, _Loader)
-    return _validated(Profile, content, "--set") if settings else profile  # type: ignore[no-any-return]
+    return _validated(Profile, content, "--set") if settings else profile
 
 
 def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
@@ -160,11 +164,11 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name, row in rows.items():
         variants: dict[str, dict[str, Any]] = {name: {}}
-        for argument, values in row.sweep.items():
-            variants = {f"{n}_{argument}{v}": {**w, argument: v} for n, w in variants.items() for v in values}
+        for argument, swept in row.sweep.items():
+            variants = {f"{n}_{argument}{v}": {**w, argument: v} for n, w in variants.items() for v in swept}
         for variant, values in variants.items():
-            own = {"baseline": row.baseline or name, "with_": {**row.with_, **values}, "sweep": {}} if row.sweep else {}
-            found[variant] = row.model_copy(update=own)
+            merged = {"baseline": row.baseline or name, "with_": {**row.with_, **values}, "sweep": {}}
+            found[variant] = row.model_copy(update=merged) if row.sweep else row
     return found
 
 
@@ -180,7 +184,9 @@ class _Loader(yaml.SafeLoader):
 
 
 _Loader.yaml_implicit_resolvers = {
-    first: [(tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")]
+    first: [
+        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
+    ]
     for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
 _Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.I), list("tTfF"))

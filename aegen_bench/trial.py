@@ -13,17 +13,17 @@ import numpy as np
 import torch
 
 from aegen_bench import artefacts, catalog, data, environment, evaluation, results, sampling, seeding
+from aegen_bench import model as models
 from aegen_bench.baseline import Baseline
-from aegen_bench.blocks.losses import RECONSTRUCTIONS
-from aegen_bench.blocks.nets import Nets, describe
-from aegen_bench.errors import Diverged, MissingError, UserError, unknown
+from aegen_bench.errors import Diverged, UserError
 from aegen_bench.evaluation import Protocol
+from aegen_bench.history import History, collapsed
 from aegen_bench.progress import Progress
 from aegen_bench.schedule import StagePlan
 from aegen_bench.study import Trial
-from aegen_bench.training import History, Probe, collapsed, train
+from aegen_bench.training import Probe, train
 
-__all__ = ["Place", "build", "evaluate_again", "load", "run", "weights_path"]
+__all__ = ["Place", "evaluate_again", "run"]
 
 
 @dataclass(frozen=True)
@@ -36,7 +36,9 @@ class Place:
     device: torch.device
 
 
-def run(trial: Trial, entry: catalog.Entry, protocols: Sequence[Protocol], draws: int, place: Place, show: Progress) -> dict[str, Any]:
+def run(
+    trial: Trial, entry: catalog.Entry, protocols: Sequence[Protocol], draws: int, place: Place, show: Progress
+) -> dict[str, Any]:
     """Run a trial, write everything it leaves and return its record.
 
     Whatever goes wrong inside becomes the record's status and reason; Ctrl-C and a disk that refuses the record do not.
@@ -75,10 +77,10 @@ def _train_and_score(
     record: dict[str, Any],
 ) -> None:
     images, full_size = _training_images(trial, place)
-    model = build(trial.config, entry, tuple(images.shape[1:]), len(images), trial.seed).to(place.device)
+    model = models.build(trial.config, entry, tuple(images.shape[1:]), len(images), trial.seed).to(place.device)
     fingerprint = data.fingerprint(trial.dataset, data.Recipe(**trial.config["recipe"]), place.data, "train")
     record["config"] |= {"shape": list(images.shape[1:]), "n_train": len(images), "data_sha256": fingerprint}
-    record["parameters"], record["layers"] = _anatomy(model)
+    record["parameters"], record["layers"] = models.anatomy(model)
     train(
         model,
         images,
@@ -91,8 +93,9 @@ def _train_and_score(
         fact=lambda name, value: record["facts"].__setitem__(name, float(value)),
     )
     record["collapsed"] = collapsed(history, images)
-    _save(model, weights_path(trial.key, place.weights))
-    pairs, curves = None, {}
+    models.save(model, models.weights_path(trial.key, place.weights))
+    pairs: Any = None
+    curves: dict[str, Any] = {}
     for protocol in protocols:
         scores, pairs = _score(model, trial, protocol, draws, place, show, record["seconds"])
         record["metrics"][protocol.id] = _entry(protocol, scores)
@@ -104,66 +107,18 @@ def _train_and_score(
 def evaluate_again(
     trial: Trial, entry: catalog.Entry, protocols: Sequence[Protocol], draws: int, place: Place, show: Progress
 ) -> dict[str, Any]:
-    """Score a finished trial under the protocols, or the metrics of one, that its record lacks, from its kept weights."""
+    """Score a finished trial under the protocols, or the metrics of one, that its record lacks, from its kept
+    weights.
+    """
     folder = trial.folder(place.results)
     record = results.read_record(folder / "record.json")
-    model = _restore(record, entry, place.weights).to(place.device)
+    model = models.from_record(record, entry, place.weights).to(place.device)
     for protocol in protocols:
         wanted = results.lacking(record, protocol.id, protocol.metrics)
         if wanted:
             scores, _ = _score(model, trial, protocol, draws, place, show, {}, wanted)
             results.add_evaluation(folder / "record.json", protocol.id, _entry(protocol, scores))
     return results.read_record(folder / "record.json")
-
-
-def build(config: dict[str, Any] | Any, entry: catalog.Entry, shape: Any, n_train: int, seed: int) -> Baseline:
-    """Make an untrained baseline on the CPU; equal seeds give equal weights."""
-    if config["recon"] not in RECONSTRUCTIONS:
-        raise unknown("recon", config["recon"], RECONSTRUCTIONS)
-    if config["precision"] not in ("fp32", "bf16"):
-        raise unknown("precision", config["precision"], ["fp32", "bf16"])
-    nets = Nets(
-        shape, config["d"], config["flow_width"], n_train, RECONSTRUCTIONS[config["recon"]], config["precision"]
-    )
-    with seeding.initialising(seed):
-        return catalog.import_class(entry)(nets, **config["with"])  # type: ignore[no-any-return]
-
-
-def load(folder: str | Path, *, weights: Path | None = None, local: Path | None = None) -> Baseline:
-    """Return the trained baseline of a finished trial, in eval mode on the CPU.
-
-    `folder` is a trial's folder (`results/lite/fashion/glf/seed-0`). Raises MissingError when its weights are gone.
-    """
-    from aegen_bench.data import default_folder
-
-    record = results.read_record(Path(folder) / "record.json")
-    name = record["config"]["baseline"]
-    entries = catalog.find(local or Path.cwd())
-    if name not in entries:
-        raise unknown("model", name, entries)
-    return _restore(record, entries[name], weights or default_folder() / "weights")
-
-
-def weights_path(key: str, folder: Path) -> Path:
-    """Where the weights of the trial with this key are kept."""
-    return folder / f"{key}.safetensors"
-
-
-def _restore(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> Baseline:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    config, path = record["config"], weights_path(record["key"], folder)
-    if not path.is_file():
-        raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
-    if config["code"] != entry.code:
-        raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"])
-    try:
-        model.load_state_dict(load_file(path))
-    except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold the weights of {record['row']}: {str(error)[:200]}") from error
-    return model.eval()
 
 
 def _training_images(trial: Trial, place: Place) -> tuple[torch.Tensor, int]:
@@ -243,20 +198,6 @@ def _entry(protocol: Protocol, scores: evaluation.Scores) -> dict[str, Any]:
     about = {"name": protocol.name, "extractor": protocol.extractor, "describe": protocol.describe()}
     entry = scores.entry()
     return {**entry, "settings": {"protocol": about, **entry["settings"]}}
-
-
-def _save(model: Baseline, path: Path) -> None:
-    from safetensors.torch import save
-
-    results.write_bytes(path, save({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()}))
-
-
-def _anatomy(model: Baseline) -> tuple[dict[str, int], dict[str, str]]:
-    """Parameter counts, in all and by part, and one line on the layers of each part that is a network."""
-    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    own = {name: p.numel() for name, p in model.named_parameters(recurse=False)}
-    layers = {name: describe(part) for name, part in model.named_children()}
-    return {"total": sum(p.numel() for p in model.parameters()), **counts, **own}, {k: v for k, v in layers.items() if v}
 
 
 def _blank(trial: Trial, place: Place) -> dict[str, Any]:

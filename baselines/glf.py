@@ -7,9 +7,10 @@ from aegen_bench.blocks.nets import Nets
 
 
 class GLF(Baseline):
-    """Generative Latent Flow (the paper, section 3.2): a deterministic auto-encoder and a flow on its codes, trained together.
+    """Generative Latent Flow: an auto-encoder and a flow on its codes, trained together (the paper, section 3.2).
 
-    Loss, eq. 5: beta * 0.5 SSE(x, G(E(x))) + NLL(f(sg[E(x)])), where sg stops the gradient. Sample: e ~ N(0, I), G(f^-1(e)).
+    Loss, eq. 5: beta * 0.5 SSE(x, G(E(x))) + NLL(f(sg[E(x)])), where sg stops the gradient.
+    Sample: e ~ N(0, I), then G(f^-1(e)).
     """
 
     def __init__(self, nets: Nets, *, beta: float = 1.0, flow_decay: float = 2e-5) -> None:
@@ -20,10 +21,13 @@ class GLF(Baseline):
     def step(self, x: Tensor, index: Tensor) -> Updates:
         z = self.encoder(x)
         self.log("code_std", z.std(0).mean())
-        yield "model", {
-            "reconstruction": self.beta * self.recon(self.decoder(z), x),
-            "nll": self.flow.nll(z.detach()).mean(),  # the flow learns the codes, the encoder never sees it
-        }
+        yield (
+            "model",
+            {
+                "reconstruction": self.beta * self.recon(self.decoder(z), x),
+                "nll": self.flow.nll(z.detach()).mean(),  # the flow learns the codes, the encoder never sees it
+            },
+        )
 
     def optimizers(self) -> dict[str, list[dict[str, Any]]]:
         flow = {"params": self.flow.parameters(), "weight_decay": self.flow_decay}

@@ -7,11 +7,13 @@ from aegen_bench.blocks.nets import Nets
 
 
 class RAEGMM(Baseline):
-    """Regularised auto-encoder with a Gaussian mixture on its codes (Ghosh et al. 2020, arXiv:1903.12436; paper, B.5).
+    """Regularised auto-encoder and a Gaussian mixture on its codes (Ghosh et al. 2020, arXiv:1903.12436; paper, B.5).
 
-    Loss: 0.5 SSE + gamma ||z||^2. After training a mixture of 10 full Gaussians is fitted to the codes of the training set.
-    Deviation: no regularisation of the decoder, as in the paper's version. Reading: the penalty is the squared norm (the paper says
-    "norm"). The mixture sees standardised codes, because gamma shrinks them until scikit-learn's reg_covar would count.
+    Loss: 0.5 SSE + gamma ||z||^2. After training, 10 full Gaussians are fitted to the codes of the training set.
+
+    Deviation: the decoder is not regularised, as in the paper's version of the method. The paper calls the penalty a
+    "norm"; it is read as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks them
+    until scikit-learn's reg_covar would count.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:
@@ -25,10 +27,13 @@ class RAEGMM(Baseline):
     def step(self, x: Tensor, index: Tensor) -> Updates:
         z = self.encoder(x)
         self.log("code_std", z.std(0).mean())
-        yield "model", {
-            "reconstruction": self.recon(self.decoder(z), x),
-            "penalty": self.gamma * z.square().sum(1).mean(),
-        }
+        yield (
+            "model",
+            {
+                "reconstruction": self.recon(self.decoder(z), x),
+                "penalty": self.gamma * z.square().sum(1).mean(),
+            },
+        )
 
     def fit(self, codes: Tensor) -> None:
         z = codes.double().cpu()

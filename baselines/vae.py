@@ -8,8 +8,8 @@ from aegen_bench.blocks.nets import Nets
 class VAE(Baseline):
     """Variational auto-encoder (Kingma & Welling 2014, arXiv:1312.6114; eq. 2 of the paper).
 
-    beta weights log p(x|z), a Gaussian of variance 1/beta: loss = beta * 0.5 SSE + KL(q(z|x) || N(0, I)), one posterior sample.
-    The second half of the encoder's head is the log-variance. Generated images are decoder means, without pixel noise.
+    Loss: beta * 0.5 SSE + KL(q(z|x) || N(0, I)) with one posterior sample; p(x|z) is a Gaussian of variance 1/beta.
+    The second half of the encoder's head is the log-variance. Images are decoder means, without pixel noise.
     """
 
     def __init__(self, nets: Nets, *, beta: float = 1.0) -> None:
@@ -22,10 +22,13 @@ class VAE(Baseline):
         z = reparameterise(mu, logvar, self.randn(*mu.shape))
         self.log("entropy", gaussian_entropy(logvar).mean())
         self.log("posterior_variance", logvar.exp().mean())
-        yield "model", {
-            "reconstruction": self.beta * self.recon(self.decoder(z), x),
-            "kl": kl_standard_normal(mu, logvar).mean(),
-        }
+        yield (
+            "model",
+            {
+                "reconstruction": self.beta * self.recon(self.decoder(z), x),
+                "kl": kl_standard_normal(mu, logvar).mean(),
+            },
+        )
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)[:, : self.nets.d]

@@ -14,8 +14,9 @@ import torch
 
 from aegen_bench import catalog, environment, seeding
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.history import History
 from aegen_bench.schedule import StagePlan
-from aegen_bench.training import History, train
+from aegen_bench.training import train
 
 ROOT = Path(__file__).parent.parent
 
@@ -69,10 +70,17 @@ def main() -> None:
     channels, d, width = (1, 20, 64) if args.side == 28 else (3, 64, 256)
     images = torch.randint(0, 256, (args.steps * args.batch, channels, args.side, args.side), dtype=torch.uint8)
     nets = Nets((channels, args.side, args.side), d, width, len(images))
-    print(f"{environment.describe(torch.device('cpu'))['device']}; {args.side} px, batch {args.batch}, {args.steps} steps")
-    print("| model | harness images/s | bare loop images/s | ratio: median of rounds (min, max) |\n|---|---:|---:|---:|")
+    print(
+        f"{environment.describe(torch.device('cpu'))['device']}; {args.side} px, batch {args.batch}, {args.steps} steps"
+    )
+    print(
+        "| model | harness images/s | bare loop images/s | ratio: median of rounds (min, max) |\n|---|---:|---:|---:|"
+    )
     for name in ("vae", "rae_gmm", "glf"):
-        harness(name, nets, images[: 10 * args.batch], args.batch), bare(name, nets, images[: 10 * args.batch], args.batch)
+        (
+            harness(name, nets, images[: 10 * args.batch], args.batch),
+            bare(name, nets, images[: 10 * args.batch], args.batch),
+        )
         pairs = []
         for round_ in range(args.rounds):
             order = (harness, bare) if round_ % 2 else (bare, harness)
@@ -80,7 +88,8 @@ def main() -> None:
             pairs.append((seconds[harness], seconds[bare]))
         ratios = sorted(b / h for h, b in pairs)
         ours, theirs = (len(images) / min(column) for column in zip(*pairs, strict=True))
-        print(f"| {name} | {ours:,.0f} | {theirs:,.0f} | {statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f}) |")
+        spread = f"{statistics.median(ratios):.3f} ({ratios[0]:.3f}, {ratios[-1]:.3f})"
+        print(f"| {name} | {ours:,.0f} | {theirs:,.0f} | {spread} |")
 
 
 if __name__ == "__main__":

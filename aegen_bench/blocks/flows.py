@@ -16,8 +16,9 @@ __all__ = ["Coupling", "CouplingFlow"]
 class Coupling(nn.Module):
     """y1 = z1, y2 = z2 * exp(s(z1)) + t(z1), with s and t from one network of three fully connected layers.
 
-    Deviation: the paper bounds s by nothing. Here s = 0.636 c atan(raw / c) with c = `clamp`, so |s| < c: the soft clamp of
-    the reversible-network code that the paper's settings resemble. A bound near 1 could not reach the NLL of its Figure 4.
+    Deviation: the paper bounds s by nothing. Here s = 0.636 c atan(raw / c) with c = `clamp`, so |s| < c: the soft
+    clamp of the reversible-network code that the paper's settings resemble. A bound near 1 could not reach the NLL of
+    its Figure 4.
     """
 
     def __init__(self, d_in: int, d_out: int, width: int, hidden_layers: int, clamp: float) -> None:
@@ -45,9 +46,10 @@ class Coupling(nn.Module):
 class CouplingFlow(nn.Module):
     """`blocks` times: change the second half given the first, the first given the new second, then permute.
 
-    `d` is the number of dimensions (an odd one splits floor/ceil), `width` the hidden units k (64 for MNIST and Fashion-MNIST,
-    256 for CIFAR-10 and CelebA). With `context` > 0 every call takes a tensor [n, context] that is mapped once to k units and
-    added to the first hidden layer of every coupling. Permutations are buffers: without them a checkpoint decodes garbage.
+    `d` is the number of dimensions (an odd one splits floor/ceil), `width` the hidden units k (64 for MNIST and
+    Fashion-MNIST, 256 for CIFAR-10 and CelebA). With `context` > 0 every call takes a tensor [n, context] that is
+    mapped once to k units and added to the first hidden layer of every coupling. Permutations are buffers: without
+    them a checkpoint decodes garbage.
     """
 
     def __init__(
@@ -60,8 +62,8 @@ class CouplingFlow(nn.Module):
         self.upper = nn.ModuleList(Coupling(halves[1], halves[0], width, hidden_layers, clamp) for _ in range(blocks))
         self.context = nn.Linear(context, width) if context else None
         order = torch.stack([torch.randperm(d) for _ in range(blocks)])
-        self.register_buffer("order", order)
-        self.register_buffer("undo", order.argsort(1))
+        self.order = nn.Buffer(order)
+        self.undo = nn.Buffer(order.argsort(1))
         units = "-".join(map(str, [halves[0], *[width] * hidden_layers, 2 * halves[1]]))
         self.summary = f"{blocks} blocks of 2 affine couplings (FC {units}) and a fixed permutation"
 
@@ -69,19 +71,19 @@ class CouplingFlow(nn.Module):
         """Codes z [n, d] -> noise e [n, d] and log|det de/dz| [n]."""
         c = self._embed(context)
         logdet = z.new_zeros(len(z))
-        for lower, upper, order in zip(self.lower, self.upper, self.order, strict=True):  # type: ignore[arg-type]
+        for i, (lower, upper) in enumerate(self._blocks()):
             z1, z2 = z[:, : self.split], z[:, self.split :]
             z2, change2 = lower(z1, z2, c)
             z1, change1 = upper(z2, z1, c)
             logdet = logdet + change1 + change2
-            z = torch.cat([z1, z2], 1).index_select(1, order)
+            z = torch.cat([z1, z2], 1).index_select(1, self.order[i])
         return z, logdet
 
     def inverse(self, e: Tensor, context: Tensor | None = None) -> Tensor:
         """Noise e [n, d] -> codes z [n, d]."""
         c = self._embed(context)
-        for lower, upper, undo in zip(reversed(self.lower), reversed(self.upper), self.undo.flip(0), strict=True):  # type: ignore[operator,call-overload]
-            e = e.index_select(1, undo)
+        for i, (lower, upper) in reversed([*enumerate(self._blocks())]):
+            e = e.index_select(1, self.undo[i])
             e1, e2 = e[:, : self.split], e[:, self.split :]
             e1 = upper.inverse(e2, e1, c)
             e2 = lower.inverse(e1, e2, c)
@@ -91,7 +93,12 @@ class CouplingFlow(nn.Module):
     def nll(self, z: Tensor, context: Tensor | None = None) -> Tensor:
         """-log p(z) under the flow with a standard normal base, [n], constant included (eq. 1)."""
         e, logdet = self(z, context)
-        return standard_normal_nll(e) - logdet
+        nll: Tensor = standard_normal_nll(e) - logdet
+        return nll
+
+    def _blocks(self) -> list[tuple[Coupling, Coupling]]:
+        return list(zip(self.lower, self.upper, strict=True))  # type: ignore[arg-type]
 
     def _embed(self, context: Tensor | None) -> Tensor | None:
-        return None if self.context is None else self.context(context)
+        embedded: Tensor | None = None if self.context is None else self.context(context)
+        return embedded

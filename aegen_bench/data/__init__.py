@@ -17,9 +17,7 @@ OURS = frozenset({"prepared", "weights", "features"})
 TORCHVISIONS = frozenset({"MNIST", "FashionMNIST", "cifar-10-batches-py", "celeba"})
 
 
-def load(
-    name: str, recipe: Recipe, folder: Path, split: Split, *, progress: Progress | None = None
-) -> Images:
+def load(name: str, recipe: Recipe, folder: Path, split: Split, *, progress: Progress | None = None) -> Images:
     """Return the images of a split: uint8, (N, C, S, S), C 1 or 3, memory-mapped read-only from the cache.
 
     FOLDER/NAME.npz is taken if it exists, else the recipe's source. An npz is taken as it is: the recipe's
@@ -85,9 +83,7 @@ def fetch(name: str, recipe: Recipe, folder: Path) -> str:
     return f"{name}: ready in {folder}"
 
 
-def _prepared(
-    name: str, recipe: Recipe, folder: Path, split: Split, progress: Progress | None
-) -> tuple[Images, str]:
+def _prepared(name: str, recipe: Recipe, folder: Path, split: Split, progress: Progress | None) -> tuple[Images, str]:
     found = prepared(name, recipe, folder, split, progress)
     if found is None:
         raise MissingError(_hint(name, recipe, folder))

@@ -101,9 +101,7 @@ def _sha256(array: Path, mtime_ns: int) -> str:
     return hashlib.sha256(np.load(array, mmap_mode="r")).hexdigest()
 
 
-def _prepare(
-    name: str, recipe: Recipe, folder: Path, split: Split, sources: str, progress: Progress | None
-) -> None:
+def _prepare(name: str, recipe: Recipe, folder: Path, split: Split, sources: str, progress: Progress | None) -> None:
     array, note = _paths(name, recipe, folder, split)
     shape, fill = read(name, recipe, folder, split)
     _check(shape, recipe, files(name, recipe, folder, split))

@@ -14,7 +14,8 @@ def nearest(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return indices [m, k] into `base` and squared Euclidean distances [m, k], nearest first.
 
     `queries` [m, ...] and `base` [n, ...] are float or uint8 tensors on one device, compared as flat float32 rows;
-    uint8 images are scaled to [0, 1]. k is at most n. Memory: one chunk of 4,096 rows of `base` and m x (4,096 + k) distances.
+    uint8 images are scaled to [0, 1]. k is at most n. Memory: one chunk of 4,096 rows of `base` and m x (4,096 + k)
+    distances.
     """
     q = _rows(queries)
     best = torch.full((len(q), k), torch.inf, device=q.device)

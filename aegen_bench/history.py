@@ -1,0 +1,91 @@
+"""What training leaves behind, and the running means it is made of."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+
+__all__ = ["History", "Meter", "collapsed"]
+
+
+@dataclass
+class History:
+    """What training leaves behind: a row an epoch and a row a probe, totals by stage, and seconds by kind of work.
+
+    `seconds` of a row is the training time so far, over all stages; probes are not in it. It is filled while training
+    runs, so a trial that diverges or fails keeps the epochs it finished.
+    """
+
+    epochs: list[dict[str, Any]] = field(default_factory=list)
+    probes: list[dict[str, Any]] = field(default_factory=list)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
+    seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "extract": 0.0, "fit": 0.0})
+    _warmed: dict[str, float] = field(default_factory=dict)
+
+    def add(self, stage: str, steps: int, images: int, seconds: float, means: dict[str, Any]) -> dict[str, Any]:
+        """Add an epoch of a stage, with the time it took, and return its row."""
+        first = {"epochs": 0, "steps": 0, "images": 0, "seconds": 0.0}
+        totals = self.stages.setdefault(stage, first)
+        for key, value in {"epochs": 1, "steps": steps, "images": images, "seconds": seconds}.items():
+            totals[key] += value
+        # The first epoch warms caches and allocators: it is left out of the per-epoch figure wherever there are others.
+        warm, after = self._warmed.setdefault(stage, seconds), totals["epochs"] - 1
+        totals["seconds_per_epoch"] = (totals["seconds"] - warm) / after if after else seconds
+        self.seconds["train"] += seconds
+        row = {"stage": stage, "epoch": totals["epochs"], "images": totals["images"], "seconds": self.seconds["train"]}
+        self.epochs.append(row | means)
+        return self.epochs[-1]
+
+
+class Meter:
+    """Running means of named scalars, in float64 on the device; reading them is the only synchronisation."""
+
+    def __init__(self) -> None:
+        self._sums: dict[str, Tensor] = {}
+        self._weights: dict[str, float] = {}
+
+    def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        if name in self._sums:
+            self._sums[name] += value if weight == 1.0 else value * weight
+            self._weights[name] += weight
+        else:
+            self._sums[name] = value.to(torch.float64, copy=True) * weight
+            self._weights[name] = weight
+
+    def read(self) -> dict[str, Any]:
+        """Return the means, as `terms` by optimizer and `logs`, and begin anew."""
+        values = torch.stack([s.cpu() for s in self._sums.values()]).tolist() if self._sums else []
+        means = {name: v / self._weights[name] for name, v in zip(self._sums, values, strict=True)}
+        self._sums, self._weights = {}, {}
+        return _split(means)
+
+
+def _split(means: dict[str, float]) -> dict[str, Any]:
+    """Sort means into loss terms by optimizer (`model/nll`) and logged quantities (`half_sse`)."""
+    terms: dict[str, dict[str, float]] = {}
+    logs: dict[str, float] = {}
+    for name, value in means.items():
+        optimizer, slash, term = name.partition("/")
+        if slash:
+            terms.setdefault(optimizer, {})[term] = value
+        else:
+            logs[name] = value
+    return {"terms": terms, "logs": logs}
+
+
+def collapsed(history: History, images: Tensor) -> bool:
+    """Whether the last image epoch's mean 0.5 SSE is no better than predicting the mean image of `images` (uint8
+    NCHW) gives.
+    """
+    last = next((row["logs"]["half_sse"] for row in reversed(history.epochs) if "half_sse" in row["logs"]), None)
+    if last is None:
+        return False
+    flat = images.flatten(1)
+    parts = torch.split(flat, 4096)
+    mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(flat)
+    squares = math.fsum(float((part.double() - mean).square().sum()) for part in parts)
+    return bool(last >= 0.5 * squares / 255**2 / len(flat))

@@ -1,0 +1,70 @@
+"""What `aegen-bench list` prints: models, datasets, profiles, groups, and the state of every trial of a profile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from aegen_bench.data import missing
+from aegen_bench.errors import unknown
+from aegen_bench.request import Request
+
+__all__ = ["lines"]
+
+
+def lines(asked: Request, what: str) -> Iterator[str]:
+    """Yield the lines of one section, or of all of them. Whole names and values always: nothing is cut to a width."""
+    sections = {
+        "models": _models,
+        "datasets": _datasets,
+        "profiles": _profiles,
+        "groups": _groups,
+        "trials": _trials,
+    }
+    if what not in {*sections, "all"}:
+        raise unknown("list", what, [*sections, "all"])
+    for name, section in sections.items():
+        if what in (name, "all"):
+            yield f"{name}:"
+            yield from (f"  {line}" for line in section(asked))
+
+
+def _models(asked: Request) -> Iterator[str]:
+    study = asked.study
+    for row in study.rows:
+        entry = study.entry(row)
+        if entry.error:
+            yield f"{row}  BROKEN: {entry.error}"
+            continue
+        arguments = ", ".join(f"{name}={a.default}" for name, a in entry.arguments.items())
+        same = "" if entry.name == row else f"  (baseline {entry.name})"
+        yield f"{row}  {entry.doc}{same}  [{arguments}]"
+
+
+def _datasets(asked: Request) -> Iterator[str]:
+    for name, dataset in asked.study.datasets.items():
+        hint = missing(name, dataset.recipe, asked.data)
+        yield f"{name}  {hint.removeprefix(f'{name}: ') if hint else 'ready'}"
+
+
+def _profiles(asked: Request) -> Iterator[str]:
+    for name, p in asked.study.profiles.items():
+        yield (
+            f"{name}  models {', '.join(p.models)}; datasets {', '.join(p.datasets)}; {p.seeds} seeds, "
+            f"{p.draws} draws; protocols {', '.join(p.protocols)}"
+        )
+
+
+def _groups(asked: Request) -> Iterator[str]:
+    for name, rows in asked.study.groups.items():
+        yield f"{name}  {', '.join(rows)}"
+
+
+def _trials(asked: Request) -> Iterator[str]:
+    yield f"profile {asked.study.profile_name}, results in {asked.results}"
+    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for item in asked.plan():
+        states = cells.setdefault((item.trial.dataset, item.trial.row), {})
+        states.setdefault(item.state, []).append(str(item.trial.seed))
+    for (dataset, row), states in cells.items():
+        told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
+        yield f"{row} on {dataset}  {told}"

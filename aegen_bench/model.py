@@ -1,0 +1,77 @@
+"""A baseline as a model: built from its settings, its weights kept and restored, its parts counted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aegen_bench import catalog, results, seeding
+from aegen_bench.baseline import Baseline
+from aegen_bench.blocks.losses import RECONSTRUCTIONS
+from aegen_bench.blocks.nets import Nets, describe
+from aegen_bench.errors import MissingError, UserError, unknown
+
+__all__ = ["anatomy", "build", "from_record", "restore", "save", "weights_path"]
+
+
+def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int) -> Baseline:
+    """Make an untrained baseline on the CPU; equal seeds give equal weights."""
+    if config["recon"] not in RECONSTRUCTIONS:
+        raise unknown("recon", config["recon"], RECONSTRUCTIONS)
+    if config["precision"] not in ("fp32", "bf16"):
+        raise unknown("precision", config["precision"], ["fp32", "bf16"])
+    nets = Nets(
+        shape, config["d"], config["flow_width"], n_train, RECONSTRUCTIONS[config["recon"]], config["precision"]
+    )
+    with seeding.initialising(seed):
+        return catalog.import_class(entry)(nets, **config["with"])  # type: ignore[no-any-return]
+
+
+def restore(folder: Path, weights: Path) -> Baseline:
+    """Return the trained baseline of a trial's folder, in eval mode on the CPU."""
+    record = results.read_record(folder / "record.json")
+    name, entries = record["config"]["baseline"], catalog.find(Path.cwd())
+    if name not in entries:
+        raise unknown("model", name, entries)
+    return from_record(record, entries[name], weights)
+
+
+def weights_path(key: str, folder: Path) -> Path:
+    """Where the weights of the trial with this key are kept."""
+    return folder / f"{key}.safetensors"
+
+
+def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> Baseline:
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    config, path = record["config"], weights_path(record["key"], folder)
+    if not path.is_file():
+        raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
+    if config["code"] != entry.code:
+        raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
+    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"])
+    try:
+        model.load_state_dict(load_file(path))
+    except (SafetensorError, RuntimeError) as error:
+        raise UserError(f"{path} does not hold the weights of {record['row']}: {str(error)[:200]}") from error
+    return model.eval()
+
+
+def save(model: Baseline, path: Path) -> None:
+    from safetensors.torch import save
+
+    results.write_bytes(
+        path, save({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
+    )
+
+
+def anatomy(model: Baseline) -> tuple[dict[str, int], dict[str, str]]:
+    """Parameter counts, in all and by part, and one line on the layers of each part that is a network."""
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
+    own = {name: p.numel() for name, p in model.named_parameters(recurse=False)}
+    layers = {name: describe(part) for name, part in model.named_children()}
+    return {"total": sum(p.numel() for p in model.parameters()), **counts, **own}, {
+        k: v for k, v in layers.items() if v
+    }
