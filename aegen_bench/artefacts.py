@@ -39,8 +39,8 @@ def make(
     side = train.shape[-1]
     samples, lines, pairs, rows = (100, 6, 16, 10) if side <= 32 else (36, 6, 8, 8) if side <= 64 else (25, 2, 3, 1)
     made: dict[str, Any] = {"samples": decode_noise(model, fixed_noise(model, samples, device))}
-    if model.has("encode"):
-        made["interpolations"] = interpolate(model, lines, STEPS, device)
+    if (noise := fixed_noise(model, 2 * lines, device)).is_floating_point():
+        made["interpolations"] = interpolate(model, noise[:lines], noise[lines:], STEPS)
     if reconstructions is not None:
         made["reconstructions"] = np.stack([images[:pairs] for images in reconstructions], 1)
     queries = torch.from_numpy(made["samples"][:rows]).to(device)

@@ -17,10 +17,6 @@ __all__ = ["anatomy", "build", "from_record", "restore", "save", "weights_path"]
 
 def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int) -> Baseline:
     """Make an untrained baseline on the CPU; equal seeds give equal weights."""
-    if config["recon"] not in RECONSTRUCTIONS:
-        raise unknown("recon", config["recon"], RECONSTRUCTIONS)
-    if config["precision"] not in ("fp32", "bf16"):
-        raise unknown("precision", config["precision"], ["fp32", "bf16"])
     nets = Nets(
         shape, config["d"], config["flow_width"], n_train, RECONSTRUCTIONS[config["recon"]], config["precision"]
     )

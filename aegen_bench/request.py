@@ -79,8 +79,8 @@ class Request:
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
         from aegen_bench import environment
+        from aegen_bench.job import Place
         from aegen_bench.progress import watch
-        from aegen_bench.trial import Place
 
         place = Place(self.data, self.results, self.weights, environment.pick_device(device))
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)

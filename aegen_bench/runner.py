@@ -17,8 +17,8 @@ from aegen_bench.evaluation import extractors
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
+    from aegen_bench.job import Place
     from aegen_bench.progress import Progress
-    from aegen_bench.trial import Place
 
 __all__ = ["Planned", "Summary", "plan", "require", "run"]
 
@@ -126,18 +126,20 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
 def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, broken: dict[str, str]) -> Summary:
     """Do what the plan says, in its order. A trial that fails stops no other."""
     from aegen_bench import trial as work
+    from aegen_bench.job import Job
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
     protocols, draws = study.chosen_protocols(), study.profile.draws
     for number, item in enumerate(to_do, 1):
-        trial, entry = item.trial, study.entry(item.trial.row)
+        trial = item.trial
+        job = Job(trial, study.entry(trial.row), protocols, draws, place, show)
         show.note(f"[{number}/{len(to_do)}] {trial.label}: {item.state}")
         if item.state == "evaluate":
-            record = work.evaluate_again(trial, entry, protocols, draws, place, show)
+            record = work.evaluate_again(job)
         else:
             _keep_aside(place.results, trial)
-            record = work.run(trial, entry, protocols, draws, place, show)
+            record = work.run(job)
         outcomes[record["status"]] += 1
         show.note(f"[{number}/{len(to_do)}] {trial.label}: {_outcome(record)}")
     return Summary(outcomes)

@@ -46,15 +46,12 @@ def decode_noise(model: Baseline, noise: Tensor) -> Images:
         return np.concatenate([to_uint8(model.decode(model.prior(e))) for e in torch.split(noise, BATCH)])
 
 
-def interpolate(model: Baseline, rows: int, steps: int, device: torch.device) -> Images:
-    """Straight lines in noise space between fixed pairs of draws (paper, Figure 2f): uint8 [rows, steps, C, S, S]."""
-    e = fixed_noise(model, 2 * rows, device)
-    t = torch.linspace(0, 1, steps, device=device).view(1, steps, *[1] * (e.ndim - 1))
-    if not e.is_floating_point():
-        raise TypeError("noise of integers has no straight line between two draws")
-    line = (1 - t) * e[:rows, None] + t * e[rows:, None]
+def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Images:
+    """Straight lines in noise space (paper, Figure 2f) from `begin` to `end`, row by row: uint8 [rows, steps, C, S, S]."""
+    t = torch.linspace(0, 1, steps, device=begin.device).view(1, steps, *[1] * (begin.ndim - 1))
+    line = (1 - t) * begin[:, None] + t * end[:, None]
     images = decode_noise(model, line.flatten(0, 1))
-    return images.reshape(rows, steps, *images.shape[1:])
+    return images.reshape(len(begin), steps, *images.shape[1:])
 
 
 def reconstruct(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Images | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -81,9 +81,7 @@ class Study:
             raise unknown("profile", profile, self.profiles)
         self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
         self.profile = with_settings(self.profiles[profile], settings)
-        for name in self.profile.rows:
-            if name not in self.rows:
-                raise unknown("model", name, self.rows)
+        self._check_names()
 
     # ---- names ----------------------------------------------------------------------------------
 
@@ -113,17 +111,38 @@ class Study:
 
     def chosen_protocols(self) -> list[Protocol]:
         """The profile's protocols."""
-        for name in self.profile.protocols:
-            if name not in self.protocols:
-                raise unknown("protocol", name, self.protocols)
         return [self.protocols[name] for name in self.profile.protocols]
+
+    def _check_names(self) -> None:
+        """Every name that a section uses for something of another section must exist."""
+        stages = {stage for entry in self.entries.values() for stage in entry.stages}
+        layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", self._defaults, stages)]
+        layers += [(f"datasets.{name}", dataset, stages) for name, dataset in self.datasets.items()]
+        for name, row in self.rows.items():
+            _require(f"baseline of rows.{name}", [row.baseline or name], self.entries)
+            _require(f"dataset of rows.{name}.on", row.on, self.datasets)
+            own = self._stages(name)
+            layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
+        for name, rows in self._groups.items():
+            _require(f"row of groups.{name}", rows, self.rows)
+        for name, profile in {**self.profiles, self.profile_name: self.profile}.items():
+            _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
+            _require(f"dataset of profiles.{name}", profile.datasets, self.datasets)
+            _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
+            layers += [(f"profiles.{name}", profile, stages)]
+            layers += [(f"profiles.{name}.rows.{r}", layer, self._stages(r)) for r, layer in profile.rows.items()]
+        for where, layer, legal in layers:
+            _require(f"stage of {where}", layer.stages, [*legal, "*"])
+
+    def _stages(self, row: str) -> Collection[str]:
+        """The stages a row may set; of a broken baseline nothing is known, so all that it sets."""
+        entry, settings = self.entry(row), self.rows[row]
+        return [s for layer in (settings, *settings.on.values()) for s in layer.stages] if entry.error else entry.stages
 
     # ---- trials ---------------------------------------------------------------------------------
 
     def trials(self, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
-        """Every combination, ordered by dataset, seed, model. A broken baseline has no trials: ask `broken` for
-        those.
-        """
+        """Every combination, ordered by dataset, seed, model. A broken baseline has none: ask `broken`."""
         rows = [m for m in models if not self.entry(m).error]
         configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
         return [Trial(self.profile_name, d, m, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
@@ -139,7 +158,7 @@ class Study:
             raise unknown(f"baseline of row {row}", name, self.entries)
         return self.entries[name]
 
-    def config(self, row: str, dataset: str, precision: str | None = None) -> dict[str, Any]:
+    def config(self, row: str, dataset: str) -> dict[str, Any]:
         """The resolved settings of a row on a dataset under this profile."""
         entry, settings = self.entry(row), self.rows[row]
         own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
@@ -162,6 +181,12 @@ class Study:
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),
         }
+
+
+def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:
+    for name in names:
+        if name not in legal:
+            raise unknown(kind, name, legal)
 
 
 def _plain(layer: Layer) -> dict[str, Any]:

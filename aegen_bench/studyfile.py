@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -60,8 +60,8 @@ class _Probe(_Strict):
 class Layer(_Strict):
     """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
 
-    recon: str | None = None
-    precision: str | None = None
+    recon: Literal["sse"] | None = None
+    precision: Literal["fp32", "bf16"] | None = None
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)
     train_images: int | None = Field(None, ge=1)
@@ -139,7 +139,8 @@ def _validated(kind: type[Any], content: Any, where: str) -> Any:
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(str(part) for part in first["loc"])
-        raise UserError(f"{where}: {place}: {first['msg'].removeprefix('Value error, ')}") from error
+        told = [where, *([place] if place else []), first["msg"].removeprefix("Value error, ")]
+        raise UserError(": ".join(told)) from error
 
 
 def with_settings(profile: Profile, settings: Sequence[str]) -> Profile:
