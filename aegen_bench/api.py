@@ -42,7 +42,7 @@ def evaluate(
     array = np.asarray(images)
     scores = evaluation.evaluate(
         chosen,
-        generated=[array if array.dtype == np.uint8 else to_uint8(array)],
+        generated=[to_uint8(array) if np.issubdtype(array.dtype, np.floating) else array],
         real=data.load(name, recipe, place, chosen.split),
         fingerprint=data.fingerprint(name, recipe, place, chosen.split),
         reconstructions=None,

@@ -86,7 +86,7 @@ def read(name: str, path: Path) -> Entry:
         found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_baseline(node)]
         if len(found) != 1:
             raise UserError(f"needs one class that derives from Baseline, has {len(found)}")
-        arguments = _arguments(found[0])
+        arguments, stages = _arguments(found[0]), _stages(found[0])
     except (OSError, SyntaxError, UnicodeDecodeError, UserError, ValueError) as error:
         return Entry(name, path, error=f"{path}: {error}")
     cls = found[0]
@@ -96,7 +96,7 @@ def read(name: str, path: Path) -> Entry:
         doc=(ast.get_docstring(cls) or "").partition("\n")[0],
         class_name=cls.name,
         arguments=arguments,
-        stages=_stages(cls),
+        stages=stages,
         likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
         code=_digest(tree),
     )
@@ -111,7 +111,7 @@ def import_class(entry: Entry) -> type[Any]:
     except ModuleNotFoundError as error:
         raise UserError(f"model '{entry.name}' needs {error.name}: pip install {error.name}") from error
     except Exception as error:
-        raise UserError(f"model '{entry.name}' is broken: {entry.path}: {type(error).__name__}: {error}") from error
+        raise UserError(f"model '{entry.name}' is broken: {entry.path}: {_one_line(error)}") from error
 
 
 @functools.cache
@@ -130,9 +130,16 @@ def _from_entry_point(point: Any) -> Entry:
     paths = [Path(str(point.dist.locate_file(f"{module}{end}"))) for end in (".py", "/__init__.py")]
     path = next((p for p in paths if p.is_file()), None)
     if path is None:  # an editable install: ask the import system, which imports parent packages but not the module
-        spec = importlib.util.find_spec(point.value.partition(":")[0])
+        try:
+            spec = importlib.util.find_spec(point.value.partition(":")[0])
+        except Exception as error:  # a parent package that is gone, or that fails on import
+            return Entry(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
         path = Path(spec.origin) if spec and spec.origin else paths[0]
     return read(point.name, path)
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
 def _is_baseline(cls: ast.ClassDef) -> bool:
@@ -148,7 +155,10 @@ def _arguments(cls: ast.ClassDef) -> dict[str, Argument]:
         if default is None:
             raise UserError(f"argument '{argument.arg}' has no default")
         annotation = ast.unparse(argument.annotation) if argument.annotation else "object"
-        found[argument.arg] = Argument(annotation, ast.literal_eval(default))
+        try:
+            found[argument.arg] = Argument(annotation, ast.literal_eval(default))
+        except ValueError as error:
+            raise UserError(f"the default of argument '{argument.arg}' is not a literal") from error
     return found
 
 

@@ -69,12 +69,18 @@ def run(
 
     changes = [*(settings or []), *([f"precision={precision}"] if precision else [])]
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
+    asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale)
     for line in asked.announce(planned):
         print(line)
     if dry_run:
         raise typer.Exit(3 if asked.skipped else 0)
-    raise typer.Exit(asked.run(planned, device))
+    try:
+        raise typer.Exit(asked.run(planned, device))
+    except KeyboardInterrupt:  # here, because typer ends on it without a word
+        told = "stopped; finished trials are kept, the same command goes on with the rest"
+        print(f"\naegen-bench: {told}", file=sys.stderr)
+        raise typer.Exit(130) from None
 
 
 @app.command()
@@ -152,8 +158,3 @@ def main() -> None:
     except UserError as error:
         print(f"aegen-bench: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print(
-            "\naegen-bench: stopped; finished trials are kept, the same command goes on with the rest", file=sys.stderr
-        )
-        sys.exit(130)

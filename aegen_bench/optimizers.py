@@ -58,7 +58,7 @@ def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: i
             raise unknown("optimizer", name, declared)
     groups = {}
     for name, parts in declared.items():
-        parts = [{**group, "params": list(group["params"])} for group in parts]
+        parts = [{**group, "params": [p for p in group["params"] if p.requires_grad]} for group in parts]
         settings = plan.optimizer_settings(name)
         for key in plan.optimizers.get(name, {}):
             if all(key in group for group in parts):

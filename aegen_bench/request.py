@@ -10,6 +10,7 @@ from pathlib import Path
 from aegen_bench import catalog, data, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.results import require_folder
 from aegen_bench.runner import Planned
 from aegen_bench.study import Study
 
@@ -42,6 +43,11 @@ class Request:
             retrain=retrain,
             stale=stale,
         )
+
+    def require_data(self) -> None:
+        """MissingError where no dataset is left to run."""
+        if len(self.skipped) == len(self.datasets):
+            raise MissingError("; ".join(self.skipped.values()))
 
     def announce(self, planned: Sequence[Planned]) -> Iterator[str]:
         """What is done, to do, and in the way, before anything starts."""
@@ -86,6 +92,8 @@ class Request:
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        for folder in (self.results, self.weights):
+            require_folder(folder)
         show = watch()
         try:
             summary = runner.run(self.study, planned, place, show, broken)

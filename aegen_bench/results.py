@@ -22,6 +22,7 @@ __all__ = [
     "load",
     "read_record",
     "records",
+    "require_folder",
     "trial_folder",
     "write_bytes",
     "write_json",
@@ -66,6 +67,16 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def require_folder(path: Path) -> None:
+    """Make a folder to write in; UserError when that cannot be done."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}") from error
+    if not os.access(path, os.W_OK):
+        raise UserError(f"cannot write to the folder {path}: permission denied")
 
 
 def write_json(path: Path, obj: object) -> None:

@@ -47,7 +47,7 @@ def decode_noise(model: Baseline, noise: Tensor) -> Images:
 
 
 def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Images:
-    """Straight lines in noise space (paper, Figure 2f) from `begin` to `end`, row by row: uint8 [rows, steps, C, S, S]."""
+    """Straight lines in noise space (paper, Figure 2f) between rows of noise: uint8 [rows, steps, C, S, S]."""
     t = torch.linspace(0, 1, steps, device=begin.device).view(1, steps, *[1] * (begin.ndim - 1))
     line = (1 - t) * begin[:, None] + t * end[:, None]
     images = decode_noise(model, line.flatten(0, 1))

@@ -15,35 +15,38 @@ Plain = dict[str, Any]
 
 
 def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str], scale: float) -> Plain:
-    """Merge the row's own layers, scale its epochs, and lay the profile's layers over it.
+    """Merge the row's own layers, scale its budgets in epochs, and lay the profile's layers over it.
 
     Returns the settings with one plan a stage, and `overrides`: sentences that say what the profile changed.
     """
-    base, full = _merge(own, stages), _merge([*own, *profile], stages)
-    changes = _merge(profile, stages)
-    plans = {}
-    for name in stages:
-        before = base["stages"].get(name, {})
-        plans[name] = _plan(name, before, changes["stages"].get(name, {}), scale)
-    overrides = [f"{k} {_short(v)}" for k, v in changes.items() if k not in ("stages", "with")]
-    overrides += [f"{k} {_short(v)}" for k, v in changes["with"].items()]
-    overrides += [f"epochs x {scale:g}"] if scale != 1.0 else []
-    said = {
-        f"{k} {_short(v)}": None for plan in changes["stages"].values() for k, v in plan.items() if k != "optimizers"
-    }
-    return {**full, "stages": plans, "overrides": [*overrides, *said]}
+    base, changes = _merge(own, stages), _merge(profile, stages)
+    full = _merge([*own, *profile], stages)
+    full["stages"] = {name: _plan(base["stages"][name], changes["stages"][name], scale) for name in stages}
+    if "every" in full.get("probe", {}) and "every" not in changes.get("probe", {}):
+        full["probe"]["every"] = _scaled(full["probe"]["every"], scale)
+    return {**full, "overrides": _overrides(changes, scale)}
+
+
+def _overrides(changes: Plain, scale: float) -> list[str]:
+    plain = {k: v for k, v in changes.items() if k not in ("stages", "with")} | changes["with"]
+    said = [f"{name} {_short(value)}" for name, value in plain.items()]
+    said += [f"epochs x {scale:g}"] if scale != 1.0 else []
+    for plan in changes["stages"].values():
+        said += [f"{name} {_short(value)}" for name, value in plan.items() if value != {}]
+    return list(dict.fromkeys(said))
 
 
 def _merge(layers: Sequence[Plain], stages: Sequence[str]) -> Plain:
-    merged: Plain = {"with": {}, "stages": {}}
+    merged: Plain = {"with": {}, "stages": {name: {} for name in stages}}
     for layer in layers:
-        rest = {k: v for k, v in layer.items() if k not in ("with", "stages")}
-        merged |= rest
+        merged |= {k: v for k, v in layer.items() if k not in ("with", "stages", "probe")}
         merged["with"] |= layer.get("with", {})
+        if "probe" in layer:
+            merged["probe"] = {**merged.get("probe", {}), **layer["probe"]}
         declared = layer.get("stages", {})
         for name in stages:
             for change in (declared.get("*", {}), declared.get(name, {})):
-                merged["stages"][name] = _merge_stage(merged["stages"].get(name, {}), change)
+                merged["stages"][name] = _merge_stage(merged["stages"][name], change)
     return merged
 
 
@@ -56,11 +59,11 @@ def _merge_stage(below: Plain, above: Plain) -> Plain:
     return {**kept, **above, "optimizers": optimizers}
 
 
-def _plan(name: str, own: Plain, changes: Plain, scale: float) -> Plain:
+def _plan(own: Plain, changes: Plain, scale: float) -> Plain:
     """One stage's plan. Milestones stay at the same fraction of the stage when its number of epochs changes."""
     new = _merge_stage(own, changes)
     if "epochs" in own and "epochs" not in changes and "steps" not in changes:
-        new["epochs"] = max(1, round(own["epochs"] * scale))
+        new["epochs"] = _scaled(own["epochs"], scale)
     if "lr_at" in own and "lr_at" not in changes:
         ratio = _budget(new) / _budget(own)
         new["lr_at"] = {when * ratio: factor for when, factor in own["lr_at"].items()}
@@ -68,6 +71,10 @@ def _plan(name: str, own: Plain, changes: Plain, scale: float) -> Plain:
     if plan != before:
         plan = plan.model_copy(update={"unscaled": before})
     return plan.model_dump(exclude_none=True, mode="json")
+
+
+def _scaled(epochs: int, scale: float) -> int:
+    return max(1, round(epochs * scale))
 
 
 def _budget(plan: Plain) -> float:

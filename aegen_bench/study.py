@@ -20,7 +20,7 @@ from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.settings import resolve
-from aegen_bench.studyfile import Dataset, Layer, Row, expand, load, with_settings
+from aegen_bench.studyfile import Dataset, Layer, Probe, Row, expand, load, with_settings
 
 __all__ = ["NUMERICS", "Study", "Trial"]
 
@@ -70,7 +70,9 @@ class Study:
         self.entries = catalog.find(local)
         file, self.shadowed = load(local)
         undeclared = {name: recipe for name, recipe in discover(data).items() if name not in file.datasets}
-        self.datasets = file.datasets | {name: Dataset(recipe=recipe) for name, recipe in undeclared.items()}
+        self.datasets = file.datasets | {
+            name: Dataset.model_validate({"recipe": recipe.model_dump()}) for name, recipe in undeclared.items()
+        }
         self.protocols = {name: p.model_copy(update={"name": name}) for name, p in file.protocols.items()}
         self.profiles = file.profiles
         self._defaults = file.defaults
@@ -80,7 +82,8 @@ class Study:
         if profile not in self.profiles:
             raise unknown("profile", profile, self.profiles)
         self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
-        self.profile = with_settings(self.profiles[profile], settings)
+        self.profile, self._set = with_settings(self.profiles[profile], settings)
+        self._named = self.profiles[profile]
         self._check_names()
 
     # ---- names ----------------------------------------------------------------------------------
@@ -162,7 +165,7 @@ class Study:
         """The resolved settings of a row on a dataset under this profile."""
         entry, settings = self.entry(row), self.rows[row]
         own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
-        profile = [self.profile, self.profile.rows.get(row, Layer())]
+        profile = [layer for p in (self._named, self._set) for layer in (p, p.rows.get(row, Layer()))]
         resolved = resolve(
             [_plain(layer) for layer in own],
             [_plain(layer) for layer in profile],
@@ -173,6 +176,8 @@ class Study:
             raise UserError(
                 f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
             )
+        if "probe" in resolved:
+            resolved["probe"] = Probe(**resolved["probe"]).model_dump()
         return {
             **resolved,
             "baseline": entry.name,

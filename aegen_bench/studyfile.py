@@ -18,7 +18,7 @@ from aegen_bench.data import Recipe
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation.protocol import Protocol
 
-__all__ = ["Dataset", "File", "Layer", "Profile", "Row", "expand", "load", "with_settings"]
+__all__ = ["Dataset", "File", "Layer", "Overlay", "Probe", "Profile", "Row", "expand", "load", "with_settings"]
 
 
 class _Strict(BaseModel):
@@ -37,6 +37,14 @@ class _Strict(BaseModel):
         return value
 
 
+class _Recipe(_Strict, Recipe):
+    """A recipe as the yaml has it."""
+
+
+class _Protocol(_Strict, Protocol):
+    """A protocol as the yaml has it."""
+
+
 class _Optimizer(_Strict):
     lr: float | None = None
     betas: tuple[float, float] | None = None
@@ -51,8 +59,14 @@ class _Stage(_Strict):
     lr_at: dict[float, float] | None = None
     optimizers: dict[str, _Optimizer] = {}
 
+    @model_validator(mode="after")
+    def _one_budget(self) -> _Stage:
+        if self.epochs is not None and self.steps is not None:
+            raise ValueError("a stage has epochs or steps, not both")
+        return self
 
-class _Probe(_Strict):
+
+class Probe(_Strict):
     every: int = Field(10, ge=1)
     images: int = Field(10_000, ge=1)
 
@@ -65,13 +79,13 @@ class Layer(_Strict):
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)
     train_images: int | None = Field(None, ge=1)
-    probe: _Probe | None = None
+    probe: Probe | None = None
     stages: dict[str, _Stage] = {}
     with_: dict[str, Any] = Field({}, alias="with")
 
 
 class Dataset(Layer):
-    recipe: Recipe
+    recipe: _Recipe
 
 
 class Row(Layer):
@@ -85,7 +99,13 @@ class Row(Layer):
     by_name: bool = False
 
 
-class Profile(Layer):
+class Overlay(Layer):
+    """A layer, and one a row: what --set may set beside the fields of a profile."""
+
+    rows: dict[str, Layer] = {}
+
+
+class Profile(Overlay):
     """A named budget. `scale_epochs` multiplies every epoch budget and keeps milestones at the same fraction of the
     stage.
     """
@@ -96,13 +116,12 @@ class Profile(Layer):
     draws: int = Field(1, ge=1)
     protocols: list[str]
     scale_epochs: float = Field(1.0, gt=0)
-    rows: dict[str, Layer] = {}
 
 
 class File(_Strict):
     defaults: Layer = Layer()
     datasets: dict[str, Dataset] = {}
-    protocols: dict[str, Protocol] = {}
+    protocols: dict[str, _Protocol] = {}
     rows: dict[str, Row] = {}
     groups: dict[str, list[str]] = {}
     profiles: dict[str, Profile] = {}
@@ -130,6 +149,9 @@ def _read(path: Path) -> dict[str, Any]:
         raise UserError(f"{path}: {' '.join(str(error).split())}") from error
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections such as rows: and profiles:, found {type(content).__name__}")
+    for section, names in content.items():
+        if not isinstance(names, dict | None):
+            raise UserError(f"{path}: {section}: expected names and their settings, found {type(names).__name__}")
     return content
 
 
@@ -143,10 +165,10 @@ def _validated(kind: type[Any], content: Any, where: str) -> Any:
         raise UserError(": ".join(told)) from error
 
 
-def with_settings(profile: Profile, settings: Sequence[str]) -> Profile:
-    """Lay `dotted.path=value` texts over a profile; the value is read as yaml."""
-    content = profile.model_dump(exclude_unset=True, by_alias=True)
-    for text in settings:
+def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, Overlay]:
+    """Read `dotted.path=value` texts, the value as yaml; return the profile with them, and the last layer they make."""
+    content: dict[str, Any] = {}
+    for text in sorted(settings):  # the profile's name does not hold the order they are given in
         path, equals, value = text.partition("=")
         if not equals or not path:
             raise UserError(f"--set {text}: expected dotted.path=value, such as train_images=4000")
@@ -156,8 +178,17 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> Profile:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
                 raise UserError(f"--set {text}: '{part}' holds a value, not settings")
-        place[last] = yaml.load(value, _Loader)
-    return _validated(Profile, content, "--set") if settings else profile
+        if last in place:
+            raise UserError(f"--set {text}: {path} is set twice")
+        try:
+            place[last] = yaml.load(value, _Loader)
+        except yaml.YAMLError as error:
+            raise UserError(f"--set {text}: {' '.join(str(error).split())}") from error
+    below = profile.model_dump(exclude_unset=True, by_alias=True)
+    changed: Profile = _validated(Profile, {**below, **content}, "--set") if settings else profile
+    own = {f.alias or name for name, f in Overlay.model_fields.items()}
+    overlay: Overlay = _validated(Overlay, {k: v for k, v in content.items() if k in own}, "--set")
+    return changed, overlay
 
 
 def expand(rows: Mapping[str, Row]) -> dict[str, Row]:

@@ -104,7 +104,9 @@ class _StageRun:
         epochs = math.ceil(steps / per_epoch)
         self.show.stage(self.stage.name, epochs, steps, batch)
         self.model.train()
+        begin = _now(self.data.device)
         self._hook(self.stage.start, "start", 0, self.fact)
+        self.history.seconds["train"] += _now(self.data.device) - begin
         optimizers, meter = self._optimizers(), Meter()
         for epoch in range(epochs):
             if self.stage.fresh_optimizers and epoch:
@@ -166,8 +168,9 @@ class _StageRun:
         self.model.eval()
         with torch.no_grad():
             if self.stage.data == "images":
-                for name, images in (("probe_train", probe.train), ("probe_test", probe.test)):
-                    entry[name] = self._losses(images, epoch)
+                entry["probe_train"] = self._losses(probe.train, epoch)
+                if self.model.has("encode"):  # without an encoder, codes belong to training images alone
+                    entry["probe_test"] = self._losses(probe.test, epoch)
             entry["metrics"] = probe.measure(self.model)
         self.model.train()
         self.history.probes.append(entry)

@@ -116,9 +116,7 @@ def test_processes_that_prepare_the_same_set_at_once_agree(tmp_path: Path) -> No
     assert found == {data.fingerprint("celeba", CELEBA, tmp_path, "train")}
 
 
-def test_a_full_disk_is_told_before_anything_is_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write_npz(tmp_path)
     monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100})())
     with pytest.raises(UserError, match=r"the images need 0\.0 GB"):
@@ -134,9 +132,7 @@ def test_a_full_disk_is_told_before_anything_is_written(
         ("toy", Recipe(source="folder"), r"no images in .*toy; put them there"),
     ],
 )
-def test_missing_data_say_in_one_line_how_to_get_them(
-    tmp_path: Path, name: str, recipe: Recipe, hint: str
-) -> None:
+def test_missing_data_say_in_one_line_how_to_get_them(tmp_path: Path, name: str, recipe: Recipe, hint: str) -> None:
     told = data.missing(name, recipe, tmp_path / "nowhere")
     assert told is not None and "\n" not in told
     with pytest.raises(MissingError, match=hint) as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 import warnings
@@ -224,13 +225,20 @@ def test_a_metric_returns_the_values_it_declares_and_leaves_its_inputs_alone(nam
     kept = a.copy(), b.copy(), images.copy()
     inputs = Inputs(
         generated_features=lambda: a,
+        generated_images=images[:20],
         real_features=lambda: b,
         reconstruction_pairs=(images, images[::-1]),
+        reconstruction_features=lambda: a,
+        interpolation_features=lambda: a,
+        code_sets=lambda: (a, b),
+        training_set=lambda: images[20:40],
+        test_set=lambda: images[40:],
         seed=0,
         distance_key="fd",
     )
     measured = metric.measure(inputs)
-    assert {key for key, value in measured.items() if np.ndim(value) == 0} <= set(metric.VALUES)
+    json.dumps({**metric.SETTINGS, **measured.pop("settings", {})}, allow_nan=False)
+    assert measured and {key for key, value in measured.items() if np.ndim(value) == 0} <= set(metric.VALUES)
     assert all(np.isfinite(value).all() for value in measured.values())
     assert metric.PER in ("draw", "model") and metric.SOURCE
     assert all(value.better in ("lower", "higher") and value.unit for value in metric.VALUES.values())

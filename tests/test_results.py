@@ -21,10 +21,10 @@ from aegen_bench.errors import UserError
 ID = "a1b2c3d4e5f6"
 
 
-def test_json_is_sorted_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
+def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
     path = tmp_path / "new" / "history.json"
     results.write_json(path, {"b": (1.5, math.nan), "a": {"x": -math.inf}})
-    assert path.read_text() == '{\n "a": {\n  "x": null\n },\n "b": [\n  1.5,\n  null\n ]\n}\n'
+    assert path.read_text() == '{\n "b": [\n  1.5,\n  null\n ],\n "a": {\n  "x": null\n }\n}\n'
     assert os.listdir(path.parent) == ["history.json"]
 
 

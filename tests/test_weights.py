@@ -68,9 +68,7 @@ def test_weights_that_change_under_the_process_are_noticed(tmp_path: Path, sourc
         assert hashlib.sha256(content).hexdigest() in str(error.value)
 
 
-def test_an_untouched_file_is_hashed_once(
-    tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_untouched_file_is_hashed_once(tmp_path: Path, source: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     weights.fetch("inception", tmp_path)
     place = weights.path("inception", tmp_path)
     opened: list[Path] = []
@@ -123,9 +121,7 @@ def test_the_doctor_tells_what_is_there_and_how_to_get_the_rest(tmp_path: Path, 
         ("model name: none\n", None),
     ],
 )
-def test_native_bf16_is_read_from_the_processor_flags(
-    tmp_path: Path, cpuinfo: str, native: bool | None
-) -> None:
+def test_native_bf16_is_read_from_the_processor_flags(tmp_path: Path, cpuinfo: str, native: bool | None) -> None:
     (tmp_path / "cpuinfo").write_text(cpuinfo)
     assert doctor.native_bf16(tmp_path / "cpuinfo") is native
     assert doctor.native_bf16(tmp_path / "nowhere") is None

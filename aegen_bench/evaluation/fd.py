@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegen_bench.evaluation.frechet import frechet_distance, moments
+from aegen_bench.evaluation.frechet import distance_to, few_images, moments
 from aegen_bench.evaluation.metrics import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
@@ -16,6 +16,5 @@ SOURCE = "Heusel et al. 2017, GANs Trained by a Two Time-Scale Update Rule, eq. 
 
 
 def measure(inputs: Inputs) -> Measured:
-    mean_a, cov_a = moments(inputs.real)
-    mean_b, cov_b = moments(inputs.generated)
-    return {inputs.distance_key: frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)}
+    distance = distance_to(inputs.reference, *moments(inputs.generated))
+    return {inputs.distance_key: distance, "settings": few_images(*inputs.generated.shape)}

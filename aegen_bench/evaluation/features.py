@@ -2,25 +2,25 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
-from filelock import FileLock
 from numpy.typing import NDArray
 from torch import nn
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation.cache import kept
+from aegen_bench.evaluation.frechet import Reference, moments
 from aegen_bench.evaluation.protocol import SUBSET_SEED, Protocol
 
-__all__ = ["FeatureSource", "check_images", "extract", "real_features", "to_uint8"]
+__all__ = ["FeatureSource", "check_images", "extract", "real_features", "subset", "to_uint8"]
 
 Features = NDArray[np.float32]
 
@@ -111,6 +111,15 @@ class FeatureSource:
                 )
         return self._real
 
+    def reference(self, images: NDArray[np.uint8], fingerprint: str) -> Reference:
+        """Return the real features as one side of a Fréchet distance, from the cache where it is there."""
+        return real_reference(
+            lambda: self.real(images, fingerprint),
+            protocol=self.protocol,
+            fingerprint=fingerprint,
+            data_folder=self.data_folder,
+        )
+
     def _extract(self, images: NDArray[np.uint8], what: str) -> Features:
         if self._extractor is None:
             self._extractor = extractors.build(self.protocol.extractor, self.data_folder)
@@ -140,35 +149,40 @@ def real_features(
     `data_folder/cache/PROTOCOL-FINGERPRINT/`; `fingerprint` stands for the content of `images`.
     """
     check_images(images, "real images")
-    file = data_folder / "cache" / f"{protocol.id}-{fingerprint}" / "real.npy"
     shape = (protocol.images(len(images)), extractors.recipe(protocol.extractor).dim)
-    cached = _read(file, shape)
-    if cached is not None:
-        return cached
-    file.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(file.with_suffix(".lock")):
-        cached = _read(file, shape)  # whoever held the lock may have written it
-        if cached is not None:
-            return cached
-        computed = compute(_subset(images, shape[0]))
-        unfinished = file.with_suffix(".partial")
-        with unfinished.open("wb") as stream:
-            np.save(stream, computed)
-        os.replace(unfinished, file)
-    return computed
+
+    def sound(held: dict[str, NDArray[Any]]) -> bool:
+        features = held["features"]
+        return features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
+
+    file = _folder(data_folder, protocol, fingerprint) / "real.npy"
+    return kept(file, sound, lambda: {"features": compute(subset(images, shape[0]))})["features"]
 
 
-def _subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    if count == len(images):
+def real_reference(
+    features: Callable[[], Features], *, protocol: Protocol, fingerprint: str, data_folder: Path
+) -> Reference:
+    """Return the reference of the real features, kept beside them: its root costs more than a distance to it."""
+    dim = extractors.recipe(protocol.extractor).dim
+    shapes = {"mean": (dim,), "root": (dim, dim), "trace": ()}
+
+    def sound(held: dict[str, NDArray[Any]]) -> bool:
+        return all(held[name].shape == shape and np.isfinite(held[name]).all() for name, shape in shapes.items())
+
+    def compute() -> dict[str, NDArray[Any]]:
+        made = Reference.of(*moments(features()))
+        return {"mean": made.mean, "root": made.root, "trace": np.array(made.trace)}
+
+    held = kept(_folder(data_folder, protocol, fingerprint) / "reference.npz", sound, compute)
+    return Reference(held["mean"], held["root"], float(held["trace"]))
+
+
+def _folder(data_folder: Path, protocol: Protocol, fingerprint: str) -> Path:
+    return data_folder / "cache" / f"{protocol.id}-{fingerprint}"
+
+
+def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Return `count` of the images, the same ones each time, in their order; all where there are no more."""
+    if count >= len(images):
         return images
     return images[np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(images))[:count])]
-
-
-def _read(file: Path, shape: tuple[int, int]) -> Features | None:
-    """Return what the file holds, or None where it is missing or damaged."""
-    try:
-        features = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError):
-        return None
-    sound = isinstance(features, np.ndarray) and features.shape == shape and features.dtype == np.float32
-    return features if sound and np.isfinite(features).all() else None

@@ -2,26 +2,32 @@
 
 A metric's file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated
 set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the
-numbers) and `SOURCE`. An array among the returned values is a curve, kept of the first draw. A new metric is
-one file and one word in a protocol. Reports import these files too: torch, scipy and sklearn inside functions.
+numbers) and `SOURCE`. An array among the returned values is a curve, kept of the first draw; a dictionary
+called "settings" joins `SETTINGS`, for what depends on the inputs. A new metric is one file and one word in a
+protocol. Reports import these files too: torch, scipy and sklearn inside functions.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
+from aegen_bench.evaluation.frechet import Reference, moments
 
-__all__ = ["Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
+__all__ = ["Codes", "Features", "Images", "Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
 
-Measured = dict[str, float | NDArray[np.float64]]
+Features = NDArray[np.float32]
+Images = NDArray[np.uint8]
+Codes = NDArray[np.floating]
+Measured = dict[str, Any]
+T = TypeVar("T")
 
 
 class NotApplicable(Exception):
@@ -37,30 +43,85 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric may ask for. Features, float32 [n, dim], are extracted when first asked for."""
+    """What a metric may ask for. Features, float32 [n, dim], and images are made when first asked for.
 
-    real_features: Callable[[], NDArray[np.float32]]
-    reconstruction_pairs: tuple[NDArray[np.uint8], NDArray[np.uint8]] | None
+    What a model or a caller has not is None; the property then raises NotApplicable.
+    """
+
+    real_features: Callable[[], Features]
+    reconstruction_pairs: tuple[Images, Images] | None
     seed: int
     distance_key: Literal["fid", "fd"]
-    generated_features: Callable[[], NDArray[np.float32]] | None = None  # None for a metric of the model
+    generated_features: Callable[[], Features] | None = None  # None for a metric of the model
+    generated_images: Images | None = None  # likewise
+    real_reference: Callable[[], Reference] | None = None
+    reconstruction_features: Callable[[], Features | None] | None = None
+    interpolation_features: Callable[[], Features | None] | None = None
+    code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
+    training_set: Callable[[], Images] | None = None
+    test_set: Callable[[], Images] | None = None
+    memory: dict[str, Any] = field(default_factory=dict)  # shared by the draws of one model
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, which does not depend on the draw, made once for all draws and metrics."""
+        if key not in self.memory:
+            self.memory[key] = compute()
+        return cast(T, self.memory[key])
 
     @property
-    def generated(self) -> NDArray[np.float32]:
+    def generated(self) -> Features:
         if self.generated_features is None:
             raise TypeError('a metric with PER = "model" sees no generated set')
         return self.generated_features()
 
     @property
-    def real(self) -> NDArray[np.float32]:
+    def real(self) -> Features:
         return self.real_features()
 
     @property
-    def reconstructions(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    def reference(self) -> Reference:
+        """The real features as one side of a Fréchet distance."""
+        return self.once("reference", self.real_reference or (lambda: Reference.of(*moments(self.real))))
+
+    @property
+    def reconstructions(self) -> tuple[Images, Images]:
         """Originals and their reconstructions, uint8 [n, c, h, w]."""
         if self.reconstruction_pairs is None:
             raise NotApplicable("no reconstructions: the model has no encoder")
         return self.reconstruction_pairs
+
+    @property
+    def reconstructed(self) -> Features:
+        """Features of the reconstructions."""
+        features = self.reconstruction_features() if self.reconstruction_features is not None else None
+        if features is None:
+            raise NotApplicable("no reconstructions: the model has no encoder")
+        return features
+
+    @property
+    def interpolated(self) -> Features:
+        """Features of images decoded half-way between the codes of two test images."""
+        features = self.interpolation_features() if self.interpolation_features is not None else None
+        if features is None:
+            raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
+        return features
+
+    @property
+    def codes(self) -> tuple[Codes, Codes]:
+        """Codes of training images and sampled codes, one row a code."""
+        sets = self.code_sets() if self.code_sets is not None else None
+        if sets is None:
+            raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
+        return sets
+
+    @property
+    def images(self) -> tuple[Images, Images, Images]:
+        """Generated, training and test images, uint8 [n, c, h, w]."""
+        if self.generated_images is None:
+            raise TypeError('a metric with PER = "model" sees no generated set')
+        if self.training_set is None or self.test_set is None:
+            raise NotApplicable("no training images: the generator was not trained here")
+        return self.generated_images, self.training_set(), self.test_set()
 
 
 class Metric(Protocol):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "max_f_beta", "measure", "prd_curve"]
 
@@ -37,20 +39,24 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
         raise UserError(f"PRD compares sets of equal size: generated {generated.shape}, real {real.shape}")
     if len(real) < KMEANS["n_clusters"]:
         raise UserError(f"PRD needs at least {KMEANS['n_clusters']} images a set, there are {len(real)}")
-    from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]
+    if not (np.isfinite(generated).all() and np.isfinite(real).all()):
+        raise UserError("PRD needs finite features; there are NaN or infinite ones")
+    from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
 
-    union = np.concatenate([generated, real]).astype(np.float64)
-    # One thread: batches of 100 are 3 times slower on two, and the clusters would depend on the number of threads.
-    with threadpool_limits(1):
-        curves = [_curve(*_histograms(union, len(generated), seed + run)) for run in range(SETTINGS["runs"])]
-    precision, recall = np.mean(curves, axis=0)
+    union = np.concatenate([generated, real])
+    threads = max((library["num_threads"] for library in threadpool_info()), default=1)
+
+    def curve(run: int) -> tuple[Array, Array]:
+        return _curve(*_histograms(union, len(generated), seed + run))
+
+    # A run a thread, and products on one: a batch of 100 is too small for two.
+    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
+        precision, recall = np.mean(list(pool.map(curve, range(SETTINGS["runs"]))), axis=0)
     return precision, recall
 
 
-def _histograms(union: Array, n_generated: int, seed: int) -> tuple[Array, Array]:
-    from sklearn.cluster import MiniBatchKMeans
-
-    labels = MiniBatchKMeans(**KMEANS, random_state=seed).fit(union).labels_
+def _histograms(union: NDArray[np.floating], n_generated: int, seed: int) -> tuple[Array, Array]:
+    labels = nearest_centre(union, minibatch_kmeans(union, **KMEANS, seed=seed))
     p_generated = np.bincount(labels[:n_generated], minlength=KMEANS["n_clusters"]) / n_generated
     p_real = np.bincount(labels[n_generated:], minlength=KMEANS["n_clusters"]) / (len(union) - n_generated)
     return p_generated, p_real

@@ -28,6 +28,7 @@ def measure(inputs: Inputs) -> Measured:
     return {
         "reconstruction_mse": reconstruction_mse(x, x_hat),
         "reconstruction_psnr": reconstruction_psnr(x, x_hat),
+        "settings": {"n_pairs": len(x)},
     }
 
 

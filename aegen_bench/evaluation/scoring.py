@@ -15,12 +15,11 @@ from numpy.typing import NDArray
 from aegen_bench import errors
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import metrics
-from aegen_bench.evaluation.metrics import Inputs, Metric, NotApplicable
+from aegen_bench.evaluation.metrics import Codes, Features, Images, Inputs, Metric, NotApplicable
 from aegen_bench.evaluation.protocol import Protocol
 
 __all__ = ["Scores", "evaluate"]
 
-Images = NDArray[np.uint8]
 Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
 
 
@@ -57,37 +56,51 @@ def evaluate(
     data_folder: Path,
     only: set[str] | None = None,
     progress: Progress | None = None,
+    interpolations: Callable[[], Images | None] | None = None,
+    codes: Callable[[], tuple[Codes, Codes] | None] | None = None,
+    training_images: Callable[[], Images] | None = None,
+    test_images: Callable[[], Images] | None = None,
 ) -> Scores:
     """Score generated sets, uint8 [n, c, h, w] each, and the pair (originals, reconstructions) of one model.
 
     n is `protocol.images(len(real))`; `fingerprint` stands for the content of `real`; `only` restricts the
-    protocol's metrics. A metric that raises is recorded as failed and stops no other; wrong images are a
-    UserError.
+    protocol's metrics. The functions are called if a metric asks: images half-way between test images, (codes
+    of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
+    metric that raises is recorded as failed and stops no other; wrong images are a UserError.
     """
     for name in (only or set()) - set(protocol.metrics):
         raise errors.unknown("metric of the protocol", name, protocol.metrics)
     chosen = {name: metrics.load(name) for name in protocol.metrics if only is None or name in only}
     n = _check_images(protocol, generated, real)
-    from aegen_bench.evaluation.features import FeatureSource
+    from aegen_bench.evaluation.features import FeatureSource, subset
 
     start = time.perf_counter()
     source = FeatureSource(protocol, device=device, data_folder=data_folder, progress=progress)
     scores = Scores(draws=[{} for _ in generated])
-    n_pairs = len(reconstructions[0]) if reconstructions is not None else 0
+
+    def features(images: Images | None, what: str) -> Features | None:
+        return None if images is None else source.generated(subset(images, n), what)
+
     inputs = Inputs(
         real_features=partial(source.real, real, fingerprint),
+        real_reference=partial(source.reference, real, fingerprint),
         reconstruction_pairs=reconstructions,
         seed=seed,
         distance_key=protocol.distance_key,
+        reconstruction_features=lambda: features(reconstructions and reconstructions[1], "reconstructions"),
+        interpolation_features=lambda: features(interpolations and interpolations(), "interpolations"),
+        code_sets=codes,
+        training_set=training_images and cache(training_images),
+        test_set=test_images and cache(test_images),
     )
     for name, metric in chosen.items():
-        counts = {"n_generated": n, "n_real": n} if metric.PER == "draw" else {"n_pairs": n_pairs}
+        counts = {"n_generated": n, "n_real": n} if metric.PER == "draw" else {}
         scores.settings[name] = {**metric.SETTINGS, **counts}
         if metric.PER == "model":
             _measure(name, metric, inputs, scores.model, scores)
     for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held
-        features = cache(partial(source.generated, images, f"draw {index + 1}"))
-        of_draw = replace(inputs, generated_features=features)
+        of_images = cache(partial(source.generated, images, f"draw {index + 1}"))
+        of_draw = replace(inputs, generated_features=of_images, generated_images=images)
         for name, metric in chosen.items():
             if metric.PER == "draw":
                 _measure(name, metric, of_draw, scores.draws[index], scores)
@@ -105,7 +118,8 @@ def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], 
     if name in scores.failed:
         return
     try:
-        measured = metric.measure(inputs)
+        measured = dict(metric.measure(inputs))
+        settings = measured.pop("settings", {})
         numbers = {key: float(value) for key, value in measured.items() if np.ndim(value) == 0}
         if not np.isfinite([*numbers.values()]).all():
             raise ValueError(f"not finite: {numbers}")
@@ -117,6 +131,7 @@ def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], 
         scores.failed[name] = f"{type(error).__name__}: {error}"
     else:
         into.update(numbers)
+        scores.settings[name].update(settings)
         for key, value in measured.items():
             if np.ndim(value) > 0:
                 scores.curves.setdefault(key, np.asarray(value))

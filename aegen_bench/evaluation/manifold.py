@@ -1,0 +1,40 @@
+"""Balls around the real images, shared by the metrics that ask which images lie in which."""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metrics import Inputs
+
+__all__ = ["radii", "real_radii"]
+
+MOST = 5  # neighbours that any metric asks for
+
+
+def real_radii(inputs: Inputs, k: int) -> NDArray[np.float64]:
+    """Return the squared distance [n] of each real image to its k-th nearest other one, k at most 5."""
+    most = min(MOST, len(inputs.real) - 1)
+    if k > most:
+        raise _too_few(len(inputs.real), k)
+    return inputs.once("real neighbours", lambda: _neighbours(inputs.real, most))[:, k - 1]
+
+
+def radii(features: NDArray[np.float32], k: int) -> NDArray[np.float64]:
+    """Return the squared distance [n] of each of features [n, d] to its k-th nearest other one."""
+    if len(features) <= k:
+        raise _too_few(len(features), k)
+    return _neighbours(features, k)[:, k - 1]
+
+
+def _neighbours(features: NDArray[np.float32], k: int) -> NDArray[np.float64]:
+    from aegen_bench.numerics.balls import neighbour_distances
+
+    if not np.isfinite(features).all():
+        raise UserError("neighbours need finite features; there are NaN or infinite ones")
+    return neighbour_distances(features, k)
+
+
+def _too_few(n: int, k: int) -> UserError:
+    return UserError(f"a ball that reaches the {k} nearest images needs at least {k + 1} images a set, there are {n}")

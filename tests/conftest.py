@@ -1,0 +1,144 @@
+"""The program in a folder of its own, called in this process or in one of its own; and one finished run to look at."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from unittest import mock
+
+import pytest
+import yaml
+
+TINY = {
+    "protocols": {
+        "tiny": {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction"]},
+        "other": {"extractor": "random_conv", "count": 48, "metrics": ["fd", "prd", "reconstruction"]},
+    },
+    "profiles": {
+        "tiny": {
+            "models": ["vae", "rae_gmm", "glf"],
+            "datasets": ["digits"],
+            "seeds": 1,
+            "protocols": ["tiny"],
+            "train_images": 256,
+            "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
+        }
+    },
+}
+
+
+@dataclass(frozen=True)
+class Ended:
+    """An exit code and what was printed."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def tables(self) -> str:
+        return self.out[self.out.index("### ") :]
+
+
+@dataclass(frozen=True)
+class Bench:
+    """A working folder and a data folder, and the program in them."""
+
+    folder: Path
+    data: Path
+
+    def __call__(self, *args: str) -> Ended:
+        """Run a command as the console script does, in this process."""
+        from aegen_bench import cli
+
+        code, before = 0, Path.cwd()
+        out, err = io.StringIO(), io.StringIO()
+        os.chdir(self.folder)
+        try:
+            with (
+                mock.patch.object(sys, "argv", ["aegen-bench", *args]),
+                mock.patch.dict(os.environ, AEGEN_BENCH_DATA=str(self.data)),
+                contextlib.redirect_stdout(out),
+                contextlib.redirect_stderr(err),
+            ):
+                cli.main()
+        except SystemExit as exit_:
+            code = exit_.code if isinstance(exit_.code, int) else int(exit_.code is not None)
+        finally:
+            os.chdir(before)
+        return Ended(code, out.getvalue(), err.getvalue())
+
+    def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
+        """Start a command in a process of its own."""
+        return subprocess.Popen(
+            [sys.executable, *python, "-m", "aegen_bench", *args],
+            cwd=self.folder,
+            env={**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def process(self, *args: str, python: tuple[str, ...] = (), **env: str) -> Ended:
+        process = self.start(*args, python=python, **env)
+        out, err = process.communicate(timeout=120)
+        return Ended(process.returncode, out, err)
+
+    def declare(self, **sections: Any) -> None:
+        """Write benchmarks.yaml: TINY with sections laid over it, name by name."""
+        content = {name: {**TINY.get(name, {}), **sections.get(name, {})} for name in {**TINY, **sections}}
+        (self.folder / "benchmarks.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+
+    def tiny(self, **changes: Any) -> dict[str, Any]:
+        """The section `profiles` with the profile `tiny` changed."""
+        return {"tiny": {**TINY["profiles"]["tiny"], **changes}}
+
+    def baseline(self, name: str, source: str) -> Path:
+        path = self.folder / "baselines" / f"{name}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(source)
+        return path
+
+    def trial(self, row: str, seed: int = 0, profile: str = "tiny", dataset: str = "digits") -> Path:
+        return self.folder / "results" / profile / dataset / row / f"seed-{seed}"
+
+    def record(self, row: str, seed: int = 0, profile: str = "tiny", dataset: str = "digits") -> dict[str, Any]:
+        return json.loads((self.trial(row, seed, profile, dataset) / "record.json").read_text())
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Bench:
+    """A folder with nothing but the profile `tiny`: three models, one seed, a second of work."""
+    made = Bench(tmp_path / "work", tmp_path / "data")
+    made.folder.mkdir()
+    made.declare()
+    return made
+
+
+@pytest.fixture(scope="session")
+def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Ended]]:
+    """One finished run of `tiny` and what it printed. Only to be looked at: take `finished` to change something."""
+    place = tmp_path_factory.mktemp("shared")
+    made = Bench(place / "work", place / "data")
+    made.folder.mkdir()
+    made.declare()
+    yield made, made("run", "--profile", "tiny")
+
+
+@pytest.fixture
+def finished(shared_run: tuple[Bench, Ended], tmp_path: Path) -> Bench:
+    """A copy of the finished run."""
+    shared, _ = shared_run
+    made = Bench(tmp_path / "work", tmp_path / "data")
+    shutil.copytree(shared.folder, made.folder)
+    shutil.copytree(shared.data, made.data)
+    return made

@@ -1,0 +1,306 @@
+"""The commands as a user meets them: names, exit codes, one line for a mistake, nothing heavy before it is needed."""
+
+from __future__ import annotations
+
+import re
+import signal
+import struct
+import time
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Bench, Ended
+
+import aegen_bench
+from aegen_bench import environment, runner
+
+HEAVY = {"torch", "torchvision", "pandas", "sklearn", "scipy", "matplotlib"}
+LONG = "A method whose description is far longer than any terminal, " * 5
+METHOD = f'''
+class Long(Baseline):
+    """{LONG}."""
+'''
+
+
+def refused(ended: Ended, *said: str) -> None:
+    """Exit code 2 and one line on standard error."""
+    assert ended.code == 2, ended
+    assert ended.err.startswith("aegen-bench: ") and ended.err.count("\n") == 1, ended.err
+    for text in said:
+        assert text in ended.err
+
+
+def imported(ended: Ended) -> set[str]:
+    """Top-level modules, from what `-X importtime` wrote."""
+    return {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.err.splitlines() if "|" in line}
+
+
+# ---- start-up and looking around ---------------------------------------------------------------------
+
+
+def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> None:
+    ended = bench.process("--help", python=("-X", "importtime"))
+    assert ended.code == 0
+    assert all(re.search(rf"^\s+{name} ", ended.out, re.M) for name in ("run", "report", "list", "fetch", "doctor"))
+    assert not HEAVY & imported(ended)
+    assert "aegen_bench" in imported(ended), "the measurement itself works"
+
+
+def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: Bench) -> None:
+    bench.baseline("long", METHOD)
+    ended = bench.process("list", "--profile", "tiny", python=("-X", "importtime"), COLUMNS="40", FORCE_COLOR="")
+    assert ended.code == 0
+    assert not HEAVY & imported(ended)
+    assert f"  long  {LONG}.  []\n" in ended.out
+    assert "\x1b" not in ended.out
+    assert ended.out == bench("list", "--profile", "tiny").out
+
+
+def test_list_shows_models_datasets_profiles_groups_and_the_state_of_every_trial(finished: Bench) -> None:
+    out = finished("list", "--profile", "tiny").out
+    for section in ("models", "datasets", "profiles", "groups", "trials"):
+        assert f"{section}:\n" in out
+    assert "  digits  ready\n" in out
+    assert "`aegen-bench fetch fashion`" in out
+    assert "  table1  vae, rae_gmm, glf\n" in out
+    assert "  glf on digits  done: seed 0\n" in out
+    assert finished("list", "groups").out.splitlines()[0] == "groups:"
+    assert "models:" not in finished("list", "groups").out
+    refused(finished("list", "modles"), "did you mean 'models'?")
+
+
+def test_the_version_is_printed(bench: Bench) -> None:
+    assert bench("--version") == Ended(0, f"aegen-bench {aegen_bench.__version__}\n", "")
+
+
+def test_doctor_says_what_is_here_and_how_to_get_what_is_missing(bench: Bench) -> None:
+    ended = bench("doctor")
+    assert ended.code == 0
+    assert re.search(r"^ok +dataset digits", ended.out, re.M)
+    assert re.search(r"^missing +dataset fashion .*`aegen-bench fetch fashion`", ended.out, re.M)
+    assert re.search(r"^missing +weights inception .*`aegen-bench fetch inception`", ended.out, re.M)
+    assert "bf16 on the CPU" in ended.out
+    assert not bench.data.exists(), "it changes nothing"
+
+
+def test_fetch_knows_its_names_and_needs_no_network_for_what_is_here(bench: Bench) -> None:
+    refused(bench("fetch", "fashon"), "unknown dataset or weights 'fashon': did you mean 'fashion'?")
+    ended = bench("fetch", "digits")
+    assert ended.code == 0 and "nothing to fetch" in ended.out
+
+
+# ---- a run ---------------------------------------------------------------------------------------------
+
+
+def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Bench, Ended]) -> None:
+    bench, ended = shared_run
+    assert ended.code == 0, ended
+    assert "tiny: 3 trials: 3 run\n" in ended.out and "ended: 3 ok\n" in ended.out
+    assert [int(n) for n in re.findall(r"^### Table (\d)\.", ended.out, re.M)] == [1, 3, 5, 6]
+    assert "VAE" in ended.tables and "RAE+GMM" in ended.tables and "GLF" in ended.tables
+    assert "FID" not in ended.tables, "only Inception's distance is called so"
+    assert "Profile tiny departs from the paper's settings: train_images 256; epochs 1; batch 64" in ended.out
+    assert {bench.record(row)["status"] for row in ("vae", "rae_gmm", "glf")} == {"ok"}
+
+
+def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_colour_in_a_pipe(
+    shared_run: tuple[Bench, Ended],
+) -> None:
+    bench, first = shared_run
+    files = {path: path.stat().st_mtime_ns for path in (bench.folder / "results").rglob("*") if path.is_file()}
+    again = bench.process("run", "--profile", "tiny", COLUMNS="20")
+    assert again.code == 0 and "tiny: 3 trials: 3 done\n" in again.out
+    assert again.tables == first.tables
+    assert again.err == "" and "\x1b" not in again.out
+    assert {path: path.stat().st_mtime_ns for path in (bench.folder / "results").rglob("*") if path.is_file()} == files
+
+
+def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
+    ended = finished("report")
+    assert ended.code == 0
+    assert ended.tables.rpartition("\n\n")[0].strip() in shared_run[1].tables
+    written = {path.name for path in (finished.folder / "results/tables/tiny").iterdir()}
+    assert {f"table{n}.{end}" for n in (1, 3, 5, 6) for end in ("md", "tex")} <= written
+    refused(finished("report", "--tables", "one"), "--tables one: expected whole numbers")
+    refused(finished("report", "--format", "markdwn"), "did you mean 'markdown'?")
+    refused(finished("report", "--profile", "tiney"), "did you mean 'tiny'?")
+    refused(finished("report", "--results", "elsewhere"), "no results at elsewhere")
+
+
+def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
+    ended = bench("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run")
+    assert ended.code == 0
+    assert "tiny: 4 trials: 4 run\n" in ended.out
+    assert re.findall(r"^run: (.*)$", ended.out, re.M) == [
+        "glf on digits, seed 2",
+        "vae on digits, seed 2",
+        "glf on digits, seed 5",
+        "vae on digits, seed 5",
+    ]
+    assert "random_conv" in ended.out, "the protocol is named before anything starts"
+    assert not (bench.folder / "results").exists()
+
+
+@pytest.mark.parametrize(("text", "seeds"), [("2", [0, 1]), ("2,5", [2, 5]), ("5,2,5", [5, 2]), ("0,", None)])
+def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(
+    bench: Bench, text: str, seeds: list[int] | None
+) -> None:
+    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run")
+    if seeds is None:
+        refused(ended, f"--seeds {text}")
+    else:
+        assert [int(n) for n in re.findall(r"^run: .*seed (\d+)$", ended.out, re.M)] == seeds
+
+
+@pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "1,-2"])
+def test_seeds_that_are_none_are_refused_in_one_line(bench: Bench, text: str) -> None:
+    refused(bench("run", "--profile", "tiny", "--dry-run", f"--seeds={text}"), f"--seeds {text}")
+
+
+# ---- mistakes --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--models", "gfl"], "unknown model 'gfl': did you mean 'glf'?"),
+        (["--models", "glf,,vae"], "unknown model ''"),
+        (["--datasets", "digts"], "unknown dataset 'digts': did you mean 'digits'?"),
+        (["--profile", "smok"], "unknown profile 'smok': did you mean 'smoke'?"),
+        (["--set", "train_imags=3"], "did you mean 'train_images'?"),
+        (["--set", "rows.glf.with.betta=3"], "unknown argument of glf 'betta': did you mean 'beta'?"),
+        (["--precision", "fp61"], "precision"),
+    ],
+)
+def test_a_name_that_does_not_exist_is_one_line_with_the_nearest_that_does(
+    bench: Bench, options: list[str], said: str
+) -> None:
+    refused(bench("run", *([] if "--profile" in options else ["--profile", "tiny"]), *options), said)
+    assert not (bench.folder / "results").exists()
+
+
+def test_an_unknown_key_of_the_yaml_names_file_and_nearest_key(bench: Bench) -> None:
+    bench.declare(rows={"mine": {"baseline": "glf", "wth": {}}})
+    refused(bench("list"), "benchmarks.yaml: rows.mine: unknown key 'wth': did you mean 'with'?")
+
+
+def test_an_unknown_option_is_told_by_its_name(bench: Bench) -> None:
+    ended = bench("run", "--modles", "glf")
+    assert ended.code == 2 and "--modles" in ended.err and "Traceback" not in ended.err
+
+
+def test_cuda_where_there_is_none_is_one_line_before_anything_trains(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    refused(bench("run", "--profile", "tiny", "--device", "cuda"), "no CUDA device", "--device cpu")
+    refused(bench("run", "--profile", "tiny", "--device", "gpu"), "--device gpu")
+    assert not (bench.folder / "results").exists()
+
+
+def test_a_named_dataset_without_data_stops_before_training_with_its_fetch_command(bench: Bench) -> None:
+    refused(bench("run", "--profile", "tiny", "--datasets", "digits,fashion"), "`aegen-bench fetch fashion`")
+    assert not (bench.folder / "results").exists()
+
+
+def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cells(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["glf"], datasets=["digits", "fashion"]))
+    ended = bench("run", "--profile", "tiny")
+    assert ended.code == 3
+    announced = ended.out[: ended.out.index("ended: ")]
+    assert "no data: fashion" in announced and "`aegen-bench fetch fashion`" in announced
+    assert re.search(r"^\| GLF +\| +[\d.]+ \(1\).*\| +no data \|", ended.tables, re.M)
+    assert bench("run", "--profile", "tiny", "--dry-run").code == 3
+    assert bench("run", "--profile", "tiny").code == 3, "also when nothing is left to do"
+
+
+def test_where_no_dataset_is_left_the_run_stops_before_training(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(datasets=["mnist", "fashion"]))
+    refused(bench("run", "--profile", "tiny"), "`aegen-bench fetch mnist`", "`aegen-bench fetch fashion`")
+    refused(bench("run", "--profile", "tiny", "--dry-run"), "`aegen-bench fetch mnist`")
+    assert bench("list", "--profile", "tiny").code == 0, "one may still look"
+
+
+def test_paper_without_inception_stops_before_training_and_says_what_works_offline(bench: Bench) -> None:
+    bench.data.mkdir()
+    images = np.random.default_rng(0).integers(0, 256, (32, 28, 28), dtype=np.uint8)
+    np.savez(bench.data / "mnist.npz", x_train=images, x_test=images)
+    ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1")
+    refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
+    assert "glf on mnist, seed 0" in ended.out, "paper is the default profile"
+    assert not (bench.folder / "results").exists()
+
+
+def test_a_damaged_npz_is_named_and_the_cache_is_not_poisoned(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["glf"]))
+    bench.data.mkdir()
+    (bench.data / "cats.npz").write_bytes(b"PK\x03\x04 not a zip")
+    ended = bench("run", "--profile", "tiny", "--datasets", "cats")
+    assert ended.code in (1, 2) and "Traceback" not in ended.err + ended.out
+    assert str(bench.data / "cats.npz") in ended.err + ended.out
+    images = np.random.default_rng(0).integers(0, 256, (64, 16, 16, 3), dtype=np.uint8)
+    np.savez(bench.data / "cats.npz", x_train=images, x_test=images)
+    assert bench("run", "--profile", "tiny", "--datasets", "cats").code == 0
+    config = bench.record("glf", dataset="cats")["config"]
+    assert (config["shape"], config["d"], config["flow_width"]) == ([3, 16, 16], 64, 256)
+
+
+def test_a_results_folder_that_cannot_be_written_is_one_line_before_anything_trains(bench: Bench) -> None:
+    (bench.folder / "results").write_text("a file in its place")
+    refused(bench("run", "--profile", "tiny", "--models", "glf"), "results")
+    assert not (bench.data / "weights").exists()
+    assert (bench.folder / "results").read_text() == "a file in its place"
+
+
+def test_bf16_where_the_processor_lacks_it_is_warned_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(runner, "run", lambda *_: runner.Summary(Counter(ok=3)))
+    for native, warned in ((False, True), (True, False)):
+        monkeypatch.setattr(environment, "native_bf16", lambda native=native: native)
+        ended = bench("run", "--profile", "tiny", "--precision", "bf16", "--device", "cpu")
+        assert ("no native bf16" in ended.out + ended.err) is warned
+    monkeypatch.setattr(environment, "native_bf16", lambda: False)
+    assert "bf16" not in bench("run", "--profile", "tiny", "--device", "cpu").out
+
+
+def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench) -> None:
+    endless = {"slow": {"stages": {"train": {"epochs": 10_000_000}}}}
+    bench.declare(rows={"slow": {"baseline": "vae"}}, profiles=bench.tiny(models=["glf", "slow"], rows=endless))
+    process = bench.start("run", "--profile", "tiny")
+    assert process.stderr is not None
+    lines = []
+    for line in process.stderr:
+        lines.append(line)
+        if "[2/2] slow on digits, seed 0: run" in line:
+            break
+    time.sleep(1.0)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, (lines, err)
+    assert "Traceback" not in err and "Aborted" not in err
+    (told,) = [line for line in err.splitlines() if line.startswith("aegen-bench: ")]
+    assert "finished trials are kept" in told
+    assert bench.record("glf")["status"] == "ok"
+    assert not (bench.trial("slow") / "record.json").exists()
+    assert "slow on digits  run: seed 0" in bench("list", "trials", "--profile", "tiny").out
+    assert "glf on digits  done: seed 0" in bench("list", "trials", "--profile", "tiny").out
+
+
+def test_a_damaged_idx_file_is_named_with_what_was_expected(bench: Bench) -> None:
+    raw = bench.data / "FashionMNIST" / "raw"
+    raw.mkdir(parents=True)
+    for split in ("train", "t10k"):
+        (raw / f"{split}-images-idx3-ubyte").write_bytes(struct.pack(">4I", 0x0803, 60, 28, 28) + b"short")
+    ended = bench("run", "--profile", "tiny", "--datasets", "fashion", "--models", "glf")
+    assert ended.code in (1, 2) and "Traceback" not in ended.err + ended.out
+    assert str(raw / "train-images-idx3-ubyte") in ended.err + ended.out
+
+
+def test_no_command_leaves_the_working_folder_changed_but_run_and_report(bench: Bench) -> None:
+    before = sorted(path.name for path in bench.folder.iterdir())
+    for command in (["list"], ["doctor"], ["--help"], ["run", "--profile", "tiny", "--dry-run"]):
+        assert bench(*command).code == 0
+    assert sorted(path.name for path in Path(bench.folder).iterdir()) == before

@@ -1,0 +1,198 @@
+"""The arrows of the architecture, read from the imports in the source; nothing is imported here."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+PACKAGE = ROOT / "aegen_bench"
+HEAVY = {"torch", "torchvision", "pandas", "sklearn", "scipy", "matplotlib"}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+FILES = {module_name(path): path for path in sorted(PACKAGE.rglob("*.py")) if "shipped" not in path.parts}
+BASELINES = sorted((ROOT / "baselines").glob("*.py"))
+
+
+def statements(tree: ast.AST, *, top_level: bool) -> Iterator[ast.stmt]:
+    """Statements that run: none under `if TYPE_CHECKING`; `top_level` leaves out the bodies of functions."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            continue
+        if top_level and isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.Lambda)):
+            continue
+        if isinstance(node, ast.stmt):
+            yield node
+        yield from statements(node, top_level=top_level)
+
+
+@cache
+def imports(path: Path, top_level: bool = False) -> frozenset[str]:
+    """Modules that a file imports; `from package import name` counts as package.name where that is a module."""
+    found = set()
+    for node in statements(ast.parse(path.read_text(encoding="utf-8")), top_level=top_level):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: a relative import"
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= {name for name in names if name in FILES} or {str(node.module)}
+    return frozenset(found)
+
+
+def ours(path: Path, top_level: bool = False) -> set[str]:
+    return {name for name in imports(path, top_level) if name.partition(".")[0] == "aegen_bench"}
+
+
+def under(name: str, *packages: str) -> bool:
+    return any(f"{name}.".startswith(f"aegen_bench.{package}.") for package in packages)
+
+
+def within(package: str) -> list[str]:
+    found = [name for name in FILES if under(name, package)]
+    assert found, f"nothing lies under aegen_bench.{package}"
+    return found
+
+
+def reached(name: str, *, top_level: bool) -> set[str]:
+    """The module, what it imports, what that imports, and so on; a package's __init__ runs with its modules."""
+    seen: set[str] = set()
+    waiting = [name]
+    while waiting:
+        here = waiting.pop()
+        parts = here.split(".")
+        waiting += [".".join(parts[:i]) for i in range(1, len(parts)) if ".".join(parts[:i]) not in seen]
+        if here not in seen:
+            seen.add(here)
+            waiting += imports(FILES[here], top_level) if here in FILES else []
+    return seen
+
+
+@pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
+def test_a_baseline_imports_of_this_project_the_contract_the_blocks_and_the_numerics_only(path: Path) -> None:
+    assert [name for name in ours(path) if not under(name, "baseline", "blocks", "numerics")] == []
+
+
+@pytest.mark.parametrize("package", ["evaluation", "report"])
+def test_evaluation_and_report_know_nothing_of_models(package: str) -> None:
+    models = ("baseline", "blocks", "training", "optimizers", "trial", "job", "model", "sampling", "runner", "request")
+    for name in within(package):
+        assert [other for other in ours(FILES[name]) if under(other, *models)] == [], name
+
+
+def test_evaluation_and_report_do_not_know_each_other_but_for_how_to_read_a_metric() -> None:
+    for name in within("evaluation"):
+        assert [other for other in ours(FILES[name]) if under(other, "report", "results", "study")] == [], name
+
+
+def test_report_needs_no_torch() -> None:
+    for name in within("report"):
+        heavy = {other.partition(".")[0] for other in imports(FILES[name])}
+        assert not {"torch", "torchvision"} & heavy, name
+
+
+def test_numerics_import_nothing_of_ours_but_numerics() -> None:
+    for name in within("numerics"):
+        assert [other for other in ours(FILES[name]) if not under(other, "numerics")] == [], name
+
+
+def test_blocks_import_blocks_numerics_and_errors_only() -> None:
+    for name in within("blocks"):
+        allowed = ("blocks", "numerics", "errors", "seeding")
+        assert [other for other in ours(FILES[name]) if not under(other, *allowed)] == [], name
+
+
+def test_the_contract_stands_on_the_blocks_alone() -> None:
+    assert [name for name in ours(FILES["aegen_bench.baseline"]) if not under(name, "blocks")] == []
+
+
+def test_training_and_sampling_know_no_metric() -> None:
+    for name in ("training", "sampling", "optimizers", "history", "schedule"):
+        known = reached(f"aegen_bench.{name}", top_level=False)
+        assert [other for other in known if under(other, "evaluation", "report", "results", "study")] == [], name
+
+
+LAYERS = [
+    ("cli",),
+    ("request", "listing", "doctor"),
+    ("runner",),
+    ("trial",),
+    ("training", "sampling", "evaluation"),
+    ("results", "data", "baseline"),
+    ("blocks",),
+    ("numerics", "seeding"),
+]
+
+
+@pytest.mark.parametrize("rank", range(1, len(LAYERS)))
+def test_imports_point_one_way(rank: int) -> None:
+    above = [package for layer in LAYERS[:rank] for package in layer]
+    for package in LAYERS[rank]:
+        for name in within(package):
+            wrong = [other for other in reached(name, top_level=False) if under(other, *above)]
+            assert wrong == [], f"{name} reaches {wrong}"
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "cli",
+        "request",
+        "runner",
+        "study",
+        "studyfile",
+        "catalog",
+        "data",
+        "results",
+        "weights",
+        "listing",
+        "doctor",
+        "environment",
+        "errors",
+        "evaluation.protocol",
+    ],
+)
+def test_what_a_command_imports_before_it_works_is_light(name: str) -> None:
+    heavy = {other.partition(".")[0] for other in reached(f"aegen_bench.{name}", top_level=True)} & HEAVY
+    assert not heavy
+
+
+# What may draw from a stream of its own, because its numbers must never change: a part of the published protocol.
+FROZEN = {
+    ("data/readers.py", "RandomState"): "the split of the digits",
+    ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
+    ("evaluation/extractors/random_conv.py", "manual_seed"): "the weights of the extractor for tests",
+}
+SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed", "set_state", "set_rng_state"}
+
+
+def of_the_caller(call: ast.Call, path: Path) -> bool:
+    """A metric is a function of arrays and of the `seed` it is given: it makes its stream of that and nothing else."""
+    given = [ast.unparse(argument) for argument in call.args] == ["seed"] and not call.keywords
+    return given and path.relative_to(ROOT).parts[1] in ("evaluation", "numerics")
+
+
+def test_only_seeding_seeds() -> None:
+    found = set()
+    for path in [*FILES.values(), *BASELINES]:
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            name = getattr(node.func, "attr", getattr(node.func, "id", "")) if isinstance(node, ast.Call) else ""
+            if name in SEEDERS and path != PACKAGE / "seeding.py" and not of_the_caller(node, path):
+                place = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
+                found.add((place.as_posix(), name))
+    assert found == set(FROZEN), "draw from seeding.stream instead, or say here why the numbers are frozen"
+
+
+def test_files_stay_small() -> None:
+    long = {name: n for name, path in FILES.items() if (n := len(path.read_text().splitlines())) > 250}
+    assert long == {}
+    assert [path.name for path in BASELINES if len(path.read_text().splitlines()) > 120] == []

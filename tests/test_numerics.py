@@ -1,0 +1,45 @@
+"""What training and evaluation both compute, against brute force."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from aegen_bench.numerics import neighbours
+from aegen_bench.numerics.neighbours import nearest
+
+
+def _brute_force(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
+    distances = (queries[:, None].double() - base[None].double()).square().flatten(2).sum(2)
+    sorted_distances, order = distances.sort(1)
+    return order[:, :k], sorted_distances[:, :k]
+
+
+@pytest.mark.parametrize("chunk", [4096, 7, 1])
+@pytest.mark.parametrize("k", [1, 5, 30])
+def test_nearest_is_brute_force_nearest_first_whatever_the_chunks(
+    monkeypatch: pytest.MonkeyPatch, chunk: int, k: int
+) -> None:
+    monkeypatch.setattr(neighbours, "CHUNK", chunk)
+    random = torch.Generator().manual_seed(0)
+    queries, base = torch.randn(6, 2, 3, generator=random), torch.randn(30, 2, 3, generator=random)
+    where, distances = nearest(queries, base, k)
+    expected_where, expected = _brute_force(queries, base, k)
+    assert torch.equal(where, expected_where)
+    assert torch.allclose(distances.double(), expected, atol=1e-5)
+
+
+def test_uint8_images_are_compared_in_zero_to_one() -> None:
+    base = torch.tensor([[0, 0], [255, 255], [0, 255]], dtype=torch.uint8)
+    where, distances = nearest(base[1:2], base, 3)
+    assert where.tolist() == [[1, 2, 0]]
+    assert distances.tolist() == [[0, 1, 2]]
+
+
+def test_a_point_of_the_base_finds_itself_before_every_other() -> None:
+    base = torch.randint(256, (50, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+    where, distances = nearest(base, base, 2)
+    assert where[:, 0].tolist() == list(range(50))
+    assert distances.min() >= 0
+    assert (distances[:, 0] < 1e-5 * distances[:, 1]).all()

@@ -1,0 +1,74 @@
+"""What a user without a checkout gets: a wheel that brings its own study, and an install that works from any folder."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+def python(*args: str, cwd: Path, **env: str) -> str:
+    """Run Python; return what it printed, or fail with what it complained of."""
+    done = subprocess.run([sys.executable, *args], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("dist")
+    python("-m", "hatchling", "build", "-t", "wheel", "-d", str(out), cwd=ROOT)
+    (built,) = out.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder that the wheel is installed in, with pip and without network."""
+    folder = tmp_path_factory.mktemp("site")
+    quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
+    python("-m", "pip", "install", "--no-deps", "--no-index", *quiet, "--target", str(folder), str(wheel), cwd=folder)
+    return folder
+
+
+def look_around(folder: Path, place: Path, **env: str) -> None:
+    """`list` and a dry run of `smoke` in an empty folder, by the package that lies in `place`."""
+    data = {"AEGEN_BENCH_DATA": str(folder / "data"), **env}
+    (folder / "empty").mkdir()
+    where = python("-c", "import aegen_bench; print(aegen_bench.__file__)", cwd=folder / "empty", **data)
+    assert Path(where.strip()) == place / "aegen_bench" / "__init__.py"
+    listed = python("-m", "aegen_bench", "list", "--profile", "smoke", cwd=folder / "empty", **data)
+    for row in ("vae", "rae_gmm", "glf"):
+        assert f"\n  {row}  " in listed and f"  {row} on digits  run: seed 0, 1\n" in listed
+    planned = python("-m", "aegen_bench", "run", "--profile", "smoke", "--dry-run", cwd=folder / "empty", **data)
+    assert "smoke: 6 trials: 6 run\n" in planned and "shadowed" not in planned
+    assert not list((folder / "empty").iterdir())
+
+
+def test_the_wheel_holds_the_study_and_the_baselines_and_nothing_else_of_the_checkout(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        names = archive.namelist()
+    assert {
+        "aegen_bench/shipped/benchmarks.yaml",
+        "aegen_bench/shipped/baselines/glf.py",
+        "aegen_bench/shipped/baselines/published.yaml",
+    } <= set(names)
+    assert {name.partition("/")[0].partition("-")[0] for name in names} == {"aegen_bench"}
+    assert [name for name in names if name.endswith(".pyc")] == []
+    (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
+    with zipfile.ZipFile(wheel) as archive:
+        assert b"aegen-bench = aegen_bench.cli:main" in archive.read(entry_points)
+
+
+def test_an_installed_wheel_works_from_an_empty_folder(site: Path, tmp_path: Path) -> None:
+    look_around(tmp_path, site, PYTHONPATH=str(site))
+
+
+def test_an_editable_install_works_from_an_empty_folder(tmp_path: Path) -> None:
+    look_around(tmp_path, ROOT)

@@ -1,0 +1,309 @@
+"""The metrics against the tools that others use, and against answers known in closed form."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation import (
+    Protocol,
+    evaluate,
+    extractors,
+    features,
+    memorisation,
+    metrics,
+    prd,
+    precision_recall,
+)
+from aegen_bench.evaluation.code_gap import code_gap
+from aegen_bench.evaluation.fd_infinity import extrapolate, sizes
+from aegen_bench.evaluation.frechet import Reference, distance_to, frechet_distance, moments
+from aegen_bench.evaluation.kid import kid
+from aegen_bench.evaluation.metrics import Inputs
+from aegen_bench.numerics import balls, kmeans
+from aegen_bench.numerics.sliced import sliced_wasserstein
+
+
+def normal(seed, n, d, scale=1.0, shift=0.0):
+    return (np.random.default_rng(seed).normal(size=(n, d)) * scale + shift).astype(np.float32)
+
+
+def measure(name, generated, real):
+    inputs = Inputs(
+        real_features=lambda: real,
+        generated_features=lambda: generated,
+        reconstruction_pairs=None,
+        seed=0,
+        distance_key="fd",
+    )
+    return metrics.load(name).measure(inputs)
+
+
+# ---- KID
+
+
+@pytest.mark.parametrize(("n_generated", "n_real"), [(80, 120), (60, 60)])
+def test_kid_is_torch_fidelitys_on_the_same_subsets(monkeypatch, n_generated, n_real):
+    reference = pytest.importorskip("torch_fidelity.metric_kid")
+    monkeypatch.setitem(__import__("aegen_bench.evaluation.kid", fromlist=["kid"]).SETTINGS, "subset_size", 50)
+    generated, real = normal(0, n_generated, 40, 1.2, 0.3), normal(1, n_real, 40)
+    sides = torch.from_numpy(generated), torch.from_numpy(real)
+    theirs = reference.kid_features_to_metric(
+        *sides, kid_subsets=100, kid_subset_size=50, rng_seed=7, verbose=False, kid_kernel="poly"
+    )
+    ours, used = kid(generated=generated, real=real, seed=7)
+    assert ours == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-5)
+    assert used == {"subsets": 100, "subset_size": 50}
+
+
+def test_kid_of_small_sets_uses_all_of_them_once_and_is_unbiased():
+    value, used = kid(generated=normal(0, 200, 8), real=normal(1, 200, 8), seed=0)
+    assert used == {"subsets": 1, "subset_size": 200}
+    many = [kid(generated=normal(2 * s, 30, 8), real=normal(2 * s + 1, 30, 8), seed=0)[0] for s in range(60)]
+    assert min(many) < 0 < max(many)  # an unbiased estimate of 0 falls on both sides
+    assert abs(np.mean(many)) < 4 * np.std(many) / np.sqrt(len(many))
+    assert abs(value) < 0.1
+
+
+def test_kid_of_two_point_masses_is_known():
+    x, y = np.zeros((5, 4), np.float32), np.ones((5, 4), np.float32)
+    assert kid(generated=x, real=y, seed=0)[0] == pytest.approx(1 + (4 / 4 + 1) ** 3 - 2)
+
+
+# ---- balls
+
+
+def exact(a, b):
+    return np.square(a[:, None].astype(np.float64) - b[None]).sum(axis=2)
+
+
+@pytest.mark.parametrize("block", [2**25, 700])
+@pytest.mark.parametrize("shift", [0, 300])  # far from 0 the float32 products cancel
+def test_neighbours_and_balls_are_those_of_brute_force(monkeypatch, block, shift):
+    monkeypatch.setattr(balls, "BLOCK", block)
+    x, y = normal(0, 90, 12, 1, shift), normal(1, 70, 12, 0.8, shift)
+    x[5:15] = x[20:30]  # identical points
+    y[:10] = x[:10]
+    to_others = np.sort(exact(x, x) + np.diag(np.full(90, np.inf)), axis=1)[:, :4]
+    np.testing.assert_allclose(balls.neighbour_distances(x, 4), to_others, rtol=1e-12)
+    for closed in (True, False):
+        inside = exact(x, y) <= to_others[:, 3:] if closed else exact(x, y) < to_others[:, 3:]
+        of_points, of_balls = balls.in_balls(y, x, to_others[:, 3], closed=closed)
+        np.testing.assert_array_equal(of_points, inside.sum(axis=0))
+        np.testing.assert_array_equal(of_balls, inside.sum(axis=1))
+
+
+@pytest.mark.parametrize("shift", [0, 50])
+def test_precision_recall_density_coverage_are_those_of_prdc(shift):
+    reference = pytest.importorskip("prdc")
+    real, generated = normal(0, 150, 24, 1, shift), normal(1, 190, 24, 0.85, shift + 0.1)
+    for name, k in (("precision_recall", 3), ("density_coverage", 5)):
+        with contextlib.redirect_stdout(io.StringIO()):
+            theirs = reference.compute_prdc(real, generated, k)
+        ours = measure(name, generated, real)
+        assert len(ours) == 2 and min(ours.values()) > 0
+        assert ours == pytest.approx({key: theirs[key] for key in ours}, abs=1e-6)
+
+
+def test_precision_and_recall_are_those_of_torch_fidelity():
+    reference = pytest.importorskip("torch_fidelity.metric_prc")
+    real, generated = normal(2, 150, 24), normal(3, 120, 24, 0.8)
+    sides = torch.from_numpy(generated), torch.from_numpy(real)
+    precision, recall = reference.calculate_precision_recall_full(*sides, neighborhood=3)
+    ours = measure("precision_recall", generated, real)
+    assert ours == pytest.approx({"precision": precision, "recall": recall}, abs=1e-6)
+    assert precision_recall.SETTINGS["k"] == 3
+
+
+def test_identical_sets_have_precision_recall_density_and_coverage_of_exactly_one():
+    x = normal(4, 120, 30, 1, 20)
+    assert measure("precision_recall", x, x.copy()) == {"precision": 1, "recall": 1}
+    assert measure("density_coverage", x, x[::-1].copy()) == {"density": 1, "coverage": 1}
+
+
+# ---- PRD's clusters
+
+
+@pytest.mark.parametrize(("n", "d", "seed"), [(700, 30, 0), (150, 5, 1), (40, 8, 2)])
+def test_clusters_are_those_of_scikit_learn(n, d, seed):
+    from sklearn.cluster import MiniBatchKMeans
+
+    x = np.maximum(normal(seed, n, d) + 3 * normal(9, 7, d)[np.arange(n) % 7], 0)  # clustered, as after a ReLU
+    theirs = MiniBatchKMeans(**prd.KMEANS, random_state=seed).fit(x.astype(np.float64))
+    centres = kmeans.minibatch_kmeans(x, **prd.KMEANS, seed=seed)
+    np.testing.assert_allclose(centres, theirs.cluster_centers_, atol=1e-9)
+    np.testing.assert_array_equal(kmeans.nearest_centre(x, centres), theirs.labels_)
+
+
+def test_clusters_of_few_distinct_points_are_those_of_scikit_learn_too():
+    from sklearn.cluster import MiniBatchKMeans
+
+    x = np.repeat(np.float32([[0, 0], [1, 0], [5, 5]]), [30, 50, 20], axis=0)
+    theirs = MiniBatchKMeans(**{**prd.KMEANS, "n_clusters": 3}, random_state=0).fit(x.astype(np.float64))
+    centres = kmeans.minibatch_kmeans(x, **{**prd.KMEANS, "n_clusters": 3}, seed=0)
+    np.testing.assert_array_equal(kmeans.nearest_centre(x, centres), theirs.labels_)
+
+
+# ---- Fréchet distances
+
+
+@settings(max_examples=20, deadline=None, derandomize=True)
+@given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12), st.floats(0, 3), st.integers(0, 99))
+def test_frechet_distance_is_never_negative_symmetric_and_blind_to_order(n_a, n_b, d, scale, seed):
+    a, b = normal(seed, n_a, d), normal(seed + 1, n_b, d, scale)
+
+    def fd(x, y):
+        (mean_a, cov_a), (mean_b, cov_b) = moments(x), moments(y)
+        return frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
+
+    assert fd(a, b) >= 0
+    assert fd(a, b) == pytest.approx(fd(b, a), abs=1e-5)
+    assert fd(a[::-1], b[::-1]) == pytest.approx(fd(a, b), abs=1e-5)
+
+
+def test_a_kept_reference_gives_the_distance_bit_for_bit():
+    (mean_a, cov_a), (mean_b, cov_b) = moments(normal(0, 90, 20)), moments(normal(1, 80, 20, 1.3))
+    fresh = frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
+    assert distance_to(Reference.of(mean_a, cov_a), mean_b, cov_b) == fresh
+
+
+def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
+    d = 100
+    reference = Reference.of(np.zeros(d), np.eye(d))
+    generated = normal(0, 1200, d, 1.5, 0.1)
+    known = d * (0.1**2 + (1.5 - 1) ** 2)
+    finite = distance_to(reference, *moments(generated))
+    distance, slope, r2 = extrapolate(generated, reference, seed=0)
+    assert distance == pytest.approx(known, rel=0.02)
+    assert finite - known > 2 * abs(distance - known)
+    assert slope > 0 and r2 > 0.9
+    assert extrapolate(generated, reference, seed=0)[0] == distance != extrapolate(generated, reference, seed=1)[0]
+
+
+def test_fd_infinity_starts_where_the_paper_does_and_at_half_of_fewer_images():
+    assert sizes(50_000)[0] == 5000 and sizes(50_000)[-1] == 50_000 and len(sizes(50_000)) == 15
+    assert sizes(10_000)[0] == 5000 and sizes(1000)[0] == 500
+    assert len(np.unique(sizes(30))) == 15
+    with pytest.raises(UserError, match="needs 30 images, there are 29"):
+        sizes(29)
+
+
+# ---- codes and memorisation
+
+
+def test_sliced_distance_of_shifted_points_is_the_shift_over_the_root_of_the_dimension():
+    a = np.random.default_rng(0).normal(size=(300, 9))
+    got = sliced_wasserstein(a, a + np.full(9, 2.0), projections=4000, seed=0)
+    assert got == pytest.approx(2.0, rel=0.03)  # a shift of length 2 sqrt(9), seen along a random direction
+    assert sliced_wasserstein(a, a[::-1], projections=50, seed=0) == pytest.approx(0, abs=1e-12)
+
+
+def test_code_gap_does_not_depend_on_units_and_is_bounded_for_a_collapsed_dimension():
+    encoded, sampled = normal(0, 400, 6), normal(1, 400, 6, 1.5)
+    gap = code_gap(encoded, sampled, seed=0)
+    units = np.float32([1e-3, 1, 1e3, 5, 7, 9])
+    assert code_gap(encoded * units, sampled * units, seed=0) == pytest.approx(gap, rel=1e-4)
+    assert code_gap(encoded, encoded[::-1], seed=0) == pytest.approx(0, abs=1e-9) and gap > 0.1
+    encoded[:, :3] *= 1e-6
+    assert gap < code_gap(encoded, sampled, seed=0) < np.sqrt(2)
+    assert code_gap(np.zeros((5, 2)), np.zeros((5, 2)), seed=0) == 0
+
+
+@pytest.mark.parametrize("other", [(39, 6), (40, 5)])
+def test_codes_of_another_number_or_shape_are_refused(other):
+    with pytest.raises(UserError, match="equally many codes"):
+        code_gap(normal(0, 40, 6), normal(1, *other), seed=0)
+
+
+def noise(seed, n, side=6):
+    return np.random.default_rng(seed).integers(256, size=(n, 1, side, side)).astype(np.uint8)
+
+
+def test_memorisation_is_zero_for_copies_and_about_one_for_unseen_images():
+    training, test = noise(0, 200), noise(1, 60)
+
+    def ratio(generated):
+        inputs = Inputs(
+            real_features=lambda: normal(0, 5, 2),
+            reconstruction_pairs=None,
+            seed=0,
+            distance_key="fd",
+            generated_images=generated,
+            training_set=lambda: training,
+            test_set=lambda: test,
+        )
+        return memorisation.measure(inputs)["memorisation"]
+
+    assert ratio(training[50:90]) == 0
+    assert ratio(noise(2, 60)) == pytest.approx(1, abs=0.05)
+    assert ratio(np.where(training[:60] > 250, training[:60] - 20, training[:60])) < 0.3
+
+
+# ---- all of them through evaluate
+
+EVERY = Protocol(extractor="random_conv", count=40, batch=20, metrics=tuple(metrics.names()))
+OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
+
+
+def scores(folder, protocol=EVERY, n=40, **more):
+    arguments = {"fingerprint": "f", "reconstructions": None, "seed": 0, "device": "cpu", "data_folder": folder}
+    generated = [noise(s, n, 12) for s in (1, 2)]
+    return evaluate(protocol, generated=generated, real=noise(0, n, 12), **{**arguments, **more})
+
+
+def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path):
+    result = scores(
+        tmp_path,
+        reconstructions=(noise(0, 60, 12), noise(3, 60, 12)),
+        interpolations=lambda: noise(4, 60, 12),
+        codes=lambda: (normal(0, 30, 5), normal(1, 30, 5)),
+        training_images=lambda: noise(5, 80, 12),
+        test_images=lambda: noise(0, 60, 12),
+    )
+    assert result.failed == {} and set(result.settings) == set(metrics.names())
+    per_draw = {v for name in metrics.names() for v in metrics.load(name).VALUES if metrics.load(name).PER == "draw"}
+    assert [set(draw) for draw in result.draws] == [per_draw - {"fid"}] * 2
+    assert {*OF_THE_MODEL, "reconstruction_mse"} <= set(result.model)
+    assert result.settings["kid"]["subset_size"] == 40 and result.settings["reconstruction_fd"]["n_images"] == 40
+    assert "40 images for 64 features" in result.settings["fd"]["note"]
+
+
+def test_what_a_model_has_not_is_not_applicable_and_no_failure(tmp_path):
+    result = scores(tmp_path, interpolations=lambda: None, codes=lambda: None)
+    assert result.failed == {} and result.model == {}
+    for name in (*OF_THE_MODEL, "memorisation", "reconstruction"):
+        assert result.settings[name]["not_applicable"]
+
+
+def test_too_few_images_fail_the_metrics_that_need_more_with_the_number(tmp_path):
+    result = scores(tmp_path, EVERY.model_copy(update={"count": 3}), n=3)
+    assert "at least 4 images a set, there are 3" in result.failed["precision_recall"]
+    assert "at least 6 images a set, there are 3" in result.failed["density_coverage"]
+    assert "needs 30 images, there are 3" in result.failed["fd_infinity"]
+    assert "at least 20 images a set, there are 3" in result.failed["prd"]
+    assert {"fd", "kid"} <= set(result.draws[0])
+
+
+def test_the_root_of_the_real_covariance_is_computed_once_and_again_where_the_file_is_damaged(tmp_path, monkeypatch):
+    computed = []
+    true_of = Reference.of
+    monkeypatch.setattr(Reference, "of", lambda *a: computed.append(1) or true_of(*a))
+    protocol = EVERY.model_copy(update={"metrics": ("fd",)})
+    first = scores(tmp_path, protocol).draws
+    assert scores(tmp_path, protocol).draws == first and len(computed) == 1
+    (file,) = tmp_path.rglob("reference.npz")
+    file.write_bytes(file.read_bytes()[:-50])
+    assert scores(tmp_path, protocol).draws == first and len(computed) == 2
+    np.savez(file, mean=np.zeros(3))
+    assert scores(tmp_path, protocol).draws == first and len(computed) == 3
+    network = extractors.build("random_conv", tmp_path)
+    real, generated = (features.extract(noise(s, 40, 12), network, batch=20, device="cpu") for s in (0, 1))
+    (mean_a, cov_a), (mean_b, cov_b) = moments(real), moments(generated)
+    assert first[0]["fd"] == frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)

@@ -1,0 +1,396 @@
+"""What a run leaves, what the next one does with it, and how it is used from Python."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Bench, Ended
+from PIL import Image
+from torch import Tensor
+
+import aegen_bench
+from aegen_bench import artefacts, sampling
+from aegen_bench.baseline import Baseline
+from aegen_bench.errors import MissingError, UserError
+
+RUN = ("run", "--profile", "tiny")
+HEAD = """
+import torch
+from torch import nn
+from aegen_bench.baseline import Baseline
+
+class Toy(Baseline):
+    '''A toy.'''
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.decoder = nets.decoder()
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+"""
+FAULTS = {
+    "raises": HEAD + "        raise ValueError('no such luck')\n        yield\n",
+    "diverges": HEAD
+    + "        yield 'model', {'loss': self.decoder(self.randn(len(x), self.nets.d)).sum() * float('nan')}\n",
+    "syntax": "def (",
+    "needs": "import no_such_package\n" + HEAD + "        yield",
+    "breaks": "1 / 0\n" + HEAD + "        yield",
+}
+
+
+def alter(bench: Bench, row: str, **fields: Any) -> bytes:
+    """Change a record by hand; return what it holds now."""
+    path = bench.trial(row) / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
+    return path.read_bytes()
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+# ---- what a trial leaves ---------------------------------------------------------------------------------
+
+
+def test_a_record_is_small_and_holds_what_the_format_promises(shared_run: tuple[Bench, Ended]) -> None:
+    bench, _ = shared_run
+    for row in ("vae", "rae_gmm", "glf"):
+        assert (bench.trial(row) / "record.json").stat().st_size < 20_000
+        assert {path.name for path in bench.trial(row).iterdir()} == {
+            "record.json",
+            "history.json",
+            "samples.png",
+            "artefacts.npz",
+        }
+    record = bench.record("glf")
+    (protocol,) = record["metrics"]
+    entry = record["metrics"][protocol]
+    assert set(entry) == {"draws", "model", "settings", "failed"} and entry["failed"] == {}
+    assert set(entry["draws"][0]) == {"fd", "f8", "f1_8"} and entry["model"]["reconstruction_mse"] > 0
+    assert record["stages"]["train"] | {"seconds": 0, "seconds_per_epoch": 0} == {
+        "epochs": 1,
+        "steps": 4,
+        "images": 256,
+        "seconds": 0,
+        "seconds_per_epoch": 0,
+    }
+    assert set(record["seconds"]) == {"train", "extract", "fit", "sample", "features", "metrics"}
+    assert set(record["parameters"]) == {"total", "encoder", "decoder", "flow"}
+    assert record["parameters"]["total"] == sum(record["parameters"][p] for p in ("encoder", "decoder", "flow"))
+    assert set(record["layers"]) == {"encoder", "decoder", "flow"}
+    assert {"device", "threads", "versions", "git"} <= set(record["environment"])
+    assert record["peak_memory"] > 1e6
+    assert bench.record("rae_gmm")["facts"]["mixture_iterations"] >= 1
+
+
+def test_history_has_terms_logs_images_and_training_seconds_by_epoch(shared_run: tuple[Bench, Ended]) -> None:
+    bench, _ = shared_run
+    history = json.loads((bench.trial("glf") / "history.json").read_text())
+    (epoch,) = history["epochs"]
+    assert (epoch["stage"], epoch["epoch"], epoch["images"]) == ("train", 1, 256) and epoch["seconds"] > 0
+    assert set(epoch["terms"]["model"]) == {"reconstruction", "nll"}
+    assert set(epoch["logs"]) == {"half_sse", "code_std"}
+    assert history["probes"] == []
+
+
+def test_weights_lie_in_the_data_folder_under_the_key(shared_run: tuple[Bench, Ended]) -> None:
+    bench, _ = shared_run
+    keys = {bench.record(row)["key"] for row in ("vae", "rae_gmm", "glf")}
+    assert {path.name for path in (bench.data / "weights").iterdir()} == {f"{key}.safetensors" for key in keys}
+
+
+def test_artefacts_hold_uint8_images_by_name_and_the_prd_curve(shared_run: tuple[Bench, Ended]) -> None:
+    bench, _ = shared_run
+    with np.load(bench.trial("glf") / "artefacts.npz") as made:
+        shapes = {name: (made[name].shape, made[name].dtype.name) for name in made.files}
+        train = made["neighbours"][:, 1:]
+    assert shapes == {
+        "samples": ((100, 1, 8, 8), "uint8"),
+        "interpolations": ((6, 10, 1, 8, 8), "uint8"),
+        "reconstructions": ((16, 2, 1, 8, 8), "uint8"),
+        "neighbours": ((10, 6, 1, 8, 8), "uint8"),
+        "prd": ((2, 1001), "float32"),
+    }
+    assert train.max() == 255, "neighbours are real images, of full contrast"
+    with Image.open(bench.trial("glf") / "samples.png") as picture:
+        assert picture.size == (89, 89), "10 by 10 images of 8 pixels, 1 pixel between them"
+
+
+class Incompressible(Baseline):
+    """Images of pure noise: nothing packs them."""
+
+    def decode(self, z: Tensor) -> Tensor:
+        return torch.rand(len(z), *self.nets.shape, generator=torch.Generator().manual_seed(int(z.sum() * 1e6)))
+
+    def encode(self, x: Tensor) -> Tensor:
+        return x.flatten(1)[:, :8]
+
+
+@pytest.mark.parametrize(("channels", "side", "limit"), [(1, 28, 2e6), (3, 32, 2e6), (3, 64, 2e6), (3, 256, 12e6)])
+def test_artefacts_stay_within_their_size_whatever_the_images(
+    tmp_path: Path, channels: int, side: int, limit: float
+) -> None:
+    shape = (channels, side, side)
+    model = Incompressible(SimpleNamespace(shape=shape, d=8))  # type: ignore[arg-type]
+    images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
+    curves = {"prd": np.random.default_rng(1).random((2, 1001))}
+    made = artefacts.make(model, torch.from_numpy(images), (images, images[::-1]), curves, torch.device("cpu"))
+    artefacts.write(tmp_path, made)
+    assert (tmp_path / "artefacts.npz").stat().st_size <= limit
+    assert set(made) == {"samples", "interpolations", "reconstructions", "neighbours", "prd"}
+
+
+# ---- what the next run does ------------------------------------------------------------------------------
+
+
+def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(finished: Bench) -> None:
+    before, weights = contents(finished.trial("glf")), contents(finished.data / "weights")
+    old = finished.record("glf")
+    finished.declare(profiles=finished.tiny(protocols=["other"]))
+    ended = finished(*RUN)
+    assert ended.code == 0 and "tiny: 3 trials: 3 evaluate\n" in ended.out
+    after, new = contents(finished.trial("glf")), finished.record("glf")
+    assert {name for name in after if after[name] != before.get(name)} == {"record.json"}
+    assert contents(finished.data / "weights") == weights
+    assert len(new["metrics"]) == 2 and new == {**old, "metrics": {**new["metrics"], **old["metrics"]}}
+    assert "tiny: 3 trials: 3 done" in finished(*RUN).out
+
+
+def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
+    finished.declare(profiles=finished.tiny(protocols=["other"]))
+    both = finished(*RUN).tables
+    tables = [table for table in both.split("### ") if table.startswith(("Table 1", "Table 3"))]
+    assert len(tables) == 4
+    assert all(table.count("- Protocol ") == 1 for table in tables)
+
+
+def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_retrain_keeps_it_aside(
+    finished: Bench,
+) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
+    key = finished.record("glf")["key"]
+    (finished.data / "weights" / f"{key}.safetensors").unlink()
+    before = contents(finished.trial("glf"))
+    ended = finished(*RUN)
+    assert "weights gone: glf on digits, seed 0" in ended.out and "`run --retrain`" in ended.out
+    assert contents(finished.trial("glf")) == before
+    assert finished(*RUN, "--retrain").code == 0
+    assert (finished.trial("glf") / f"record.{key}.1.json").read_bytes() == before["record.json"]
+    again = finished.record("glf")
+    assert again["key"] == key and list(again["metrics"]) != list(json.loads(before["record.json"])["metrics"])
+    assert (finished.data / "weights" / f"{key}.safetensors").is_file()
+
+
+def test_gone_weights_of_a_trial_that_lacks_nothing_are_no_reason_to_train(finished: Bench) -> None:
+    shutil.rmtree(finished.data / "weights")
+    assert "tiny: 3 trials: 3 done\n" in finished(*RUN, "--retrain").out
+
+
+def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Bench) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
+    before, old = contents(finished.trial("glf")), finished.record("glf")
+    ended = finished(*RUN)
+    assert "stale: glf on digits, seed 0" in ended.out and "`run --stale`" in ended.out
+    assert contents(finished.trial("glf")) == before
+    assert finished(*RUN, "--stale").code == 0
+    assert finished.record("glf")["config"]["with"]["beta"] == 2.0
+    assert (finished.trial("glf") / f"record.{old['key']}.1.json").read_bytes() == before["record.json"]
+    assert len(list(aegen_bench.results.load(finished.folder / "results")["key"].unique())) == 3, "the old one is aside"
+
+
+def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
+    kept = [
+        alter(finished, row, status=s, reason=f"it {s}", metrics={})
+        for row, s in (("vae", "diverged"), ("rae_gmm", "timeout"))
+    ]
+    alter(finished, "glf", status="failed", reason="out of luck\nTraceback", metrics={})
+    ended = finished(*RUN)
+    assert "retry: glf on digits, seed 0: out of luck\n" in ended.out
+    assert finished.record("glf")["status"] == "ok"
+    assert [(finished.trial(row) / "record.json").read_bytes() for row in ("vae", "rae_gmm")] == kept
+    assert "ended: 1 ok\n" in ended.out
+    assert "diverged" in ended.tables
+
+
+@pytest.mark.parametrize("content", ["{", '{"schema": 0}', '["record"]', ""])
+def test_a_corrupt_record_is_named_skipped_and_not_overwritten(finished: Bench, content: str) -> None:
+    path = finished.trial("glf") / "record.json"
+    path.write_text(content)
+    ended = finished(*RUN, "--stale", "--retrain")
+    assert ended.code == 1
+    assert "tiny: 3 trials: 2 done, 1 corrupt\n" in ended.out
+    assert f"corrupt: glf on digits, seed 0: {Path('results/tiny/digits/glf/seed-0/record.json')}" in ended.out
+    assert "VAE" in ended.tables and path.read_text() == content
+
+
+def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
+    for name, source in FAULTS.items():
+        bench.baseline(name, source)
+    bench.declare(profiles=bench.tiny(models=[*FAULTS, "glf"]))
+    ended = bench(*RUN)
+    assert ended.code == 1 and "Traceback" not in ended.out + ended.err
+    assert bench.record("glf")["status"] == "ok"
+    failed, diverged = bench.record("raises"), bench.record("diverges")
+    assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck\n")
+    assert "raises.py" in failed["reason"], "where it happened is in the record"
+    assert diverged["status"] == "diverged" and "not finite in epoch 1 of stage 'train'" in diverged["reason"]
+    assert failed["metrics"] == diverged["metrics"] == {}
+    assert "broken: syntax: " in ended.out and "syntax.py" in ended.out
+    assert "broken: needs: model 'needs' needs no_such_package: pip install no_such_package\n" in ended.out
+    assert "broken: breaks: " in ended.out and "ZeroDivisionError" in ended.out
+    for name in ("syntax", "needs", "breaks"):
+        assert not bench.trial(name).exists()
+    assert "GLF" in ended.tables and "diverged" in ended.tables and "failed" in ended.tables
+    again = bench(*RUN)
+    assert again.code == 1 and "retry: raises" in again.out and "diverges on digits" not in again.err
+
+
+def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_record(finished: Bench) -> None:
+    shipped = Path(aegen_bench.__file__).parent.parent / "baselines" / "glf.py"
+    finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
+    finished.declare(profiles=finished.tiny(models=["glf"]))
+    ended = finished(*RUN, "--stale")
+    assert f"shadowed: glf here is not the one in {shipped}\n" in ended.out
+    assert finished.record("glf")["config"]["shadows"] == str(shipped)
+
+
+def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
+    assert bench(*RUN).code == 0
+    first = [bench.record("glf", seed)["metrics"] for seed in (0, 1)]
+    assert first[0] != first[1]
+    assert bench(*RUN, "--seeds", "1", "--results", "again").code == 0
+    again = json.loads((bench.folder / "again/tiny/digits/glf/seed-0/record.json").read_text())
+    assert again["metrics"] == first[0]
+    samples = [
+        np.load(p / "artefacts.npz")["samples"]
+        for p in (bench.trial("glf"), bench.folder / "again/tiny/digits/glf/seed-0")
+    ]
+    np.testing.assert_array_equal(*samples)
+
+
+def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
+    ended = finished(*RUN, "--models", "glf", "--set", "draws=2", "--set", "train_images=128")
+    assert ended.code == 0
+    name = "tiny+draws=2+train_images=128"
+    record = finished.record("glf", profile=name)
+    assert (record["profile"], record["config"]["n_train"]) == (name, 128)
+    (entry,) = record["metrics"].values()
+    assert len(entry["draws"]) == 2 and entry["draws"][0] != entry["draws"][1]
+    assert f"Profile {name}" in ended.out and "VAE" not in ended.tables, "profiles are never merged"
+
+
+def test_a_probe_changes_no_weight(finished: Bench) -> None:
+    plain = finished.record("glf")["key"]
+    before = (finished.data / "weights" / f"{plain}.safetensors").read_bytes()
+    finished.declare(rows={"glf": {"probe": {"every": 1, "images": 40}}}, profiles=finished.tiny(models=["glf"]))
+    assert finished(*RUN, "--results", "probed").code == 0
+    folder = finished.folder / "probed/tiny/digits/glf/seed-0"
+    assert json.loads((folder / "record.json").read_text())["key"] == plain
+    assert (finished.data / "weights" / f"{plain}.safetensors").read_bytes() == before
+    (probe,) = json.loads((folder / "history.json").read_text())["probes"]
+    assert set(probe["metrics"]) == {"fd"}
+    assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
+
+
+# ---- from Python -----------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def place(shared_run: tuple[Bench, Ended], monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """The finished run as the working folder of this process."""
+    bench, _ = shared_run
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
+    return bench
+
+
+def test_images_of_any_generator_are_scored_as_a_trial_s_are(place: Bench) -> None:
+    model = aegen_bench.load("results/tiny/digits/glf/seed-0")
+    images = sampling.generate(model, 64, seed=0, draw=0, device=torch.device("cpu"))
+    scores = aegen_bench.evaluate(images, dataset="digits", protocol="tiny")
+    ((protocol, entry),) = place.record("glf")["metrics"].items()
+    assert scores["protocol"] == protocol
+    assert scores["draws"] == [pytest.approx(entry["draws"][0], rel=1e-6)]
+    as_floats = aegen_bench.evaluate(torch.from_numpy(images).float() / 255, dataset="digits", protocol="tiny")
+    assert as_floats["draws"] == scores["draws"]
+
+
+@pytest.mark.parametrize(
+    ("images", "said"),
+    [
+        (np.full((64, 1, 8, 8), 1.5), r"must lie in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), np.nan), r"must lie in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), -1.0, np.float32), r"must lie in \[0, 1\]"),
+        (np.zeros((63, 1, 8, 8), np.uint8), r"\(64, 1, 8, 8\)"),
+        (np.zeros((64, 8, 8, 1), np.uint8), "shape"),
+        (np.zeros((64, 8, 8), np.uint8), "shape"),
+        (np.zeros((64, 1, 8, 8), np.int64), "int64"),
+    ],
+    ids=["above 1", "nan", "minus one", "too few", "NHWC", "no channel", "integers"],
+)
+def test_images_of_a_wrong_range_shape_or_type_are_refused(place: Bench, images: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        aegen_bench.evaluate(images, dataset="digits", protocol="tiny")
+
+
+def test_wrong_names_and_missing_files_are_told_in_python_too(place: Bench) -> None:
+    images = np.zeros((64, 1, 8, 8), np.uint8)
+    with pytest.raises(UserError, match=r"did you mean 'tiny'?"):
+        aegen_bench.evaluate(images, dataset="digits", protocol="tinny")
+    with pytest.raises(UserError, match=r"did you mean 'digits'?"):
+        aegen_bench.evaluate(images, dataset="digts", protocol="tiny")
+    with pytest.raises(MissingError, match="aegen-bench fetch inception"):
+        aegen_bench.evaluate(images, dataset="digits", protocol="paper")
+    with pytest.raises(MissingError, match="aegen-bench fetch fashion"):
+        aegen_bench.evaluate(images, dataset="fashion", protocol="tiny")
+    with pytest.raises(UserError, match="no record at"):
+        aegen_bench.load("results/tiny/digits/glf/seed-9")
+
+
+def test_a_loaded_trial_gives_the_samples_of_its_artefacts(place: Bench) -> None:
+    for row in ("vae", "rae_gmm", "glf"):
+        model = aegen_bench.load(f"results/tiny/digits/{row}/seed-0")
+        assert not model.training
+        noise = sampling.fixed_noise(model, 100, torch.device("cpu"))
+        with np.load(place.trial(row) / "artefacts.npz") as made:
+            np.testing.assert_array_equal(sampling.decode_noise(model, noise), made["samples"])
+        with torch.no_grad():
+            images = model.decode(model.prior(model.noise(5)))
+        assert images.shape == (5, 1, 8, 8) and images.min() >= 0 and images.max() <= 1
+
+
+def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(finished.folder)
+    monkeypatch.setenv("AEGEN_BENCH_DATA", str(finished.data))
+    shipped = Path(aegen_bench.__file__).parent.parent / "baselines" / "glf.py"
+    path = finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
+    with pytest.raises(UserError, match="another version of") as error:
+        aegen_bench.load("results/tiny/digits/glf/seed-0")
+    assert path.name in str(error.value)
+    path.unlink()
+    assert aegen_bench.load(finished.trial("glf"), weights=finished.data / "weights") is not None
+    shutil.rmtree(finished.data / "weights")
+    with pytest.raises(MissingError, match=r"no weights at .*--retrain"):
+        aegen_bench.load("results/tiny/digits/glf/seed-0")
+
+
+def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
+    table = aegen_bench.results.load("results")
+    fd = table[table["metric"] == "fd"].set_index("row")["value"]
+    (entry,) = place.record("glf")["metrics"].values()
+    assert sorted(fd.index) == ["glf", "rae_gmm", "vae"] and fd["glf"] == entry["draws"][0]["fd"]
+    with pytest.raises(UserError, match="no results at nowhere"):
+        aegen_bench.results.load("nowhere")
