@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -70,15 +71,36 @@ class Job:
         self, model: Baseline, protocol: Protocol, seconds: dict[str, float], only: set[str] | None = None
     ) -> tuple[evaluation.Scores, tuple[Images, Images] | None]:
         """Sample and evaluate, adding to `seconds`. Returns the scores, and (test images, reconstructions) or None."""
-        trial, device = self.trial, self.place.device
+        seed, device = self.trial.seed, self.place.device
         real, test = self.images(protocol.split), self.images("test")
         n = protocol.images(len(real))
         begin = time.perf_counter()
-        generated = [sampling.generate(model, n, seed=trial.seed, draw=k, device=device) for k in range(self.draws)]
+        generated = [sampling.generate(model, n, seed=seed, draw=k, device=device) for k in range(self.draws)]
         sampled = time.perf_counter() - begin
-        restored = sampling.reconstruct(model, test, seed=trial.seed, device=device)
+        restored = sampling.reconstruct(model, test, seed=seed, device=device)
         pairs = None if restored is None else (np.asarray(test), restored)
-        scores = self._evaluate(protocol, generated, real, pairs, only)
+
+        def training() -> Images:
+            return self.training_images()[0].cpu().numpy()
+
+        def codes() -> tuple[NDArray[Any], NDArray[Any]] | None:
+            encoded = sampling.encode(model, training()[:n], seed=seed, device=device)
+            if encoded is None:
+                return None
+            drawn = sampling.sample_codes(model, len(encoded), seed=seed, device=device)
+            return encoded.cpu().numpy(), drawn.cpu().numpy()
+
+        scores = self._evaluate(
+            protocol,
+            generated,
+            real,
+            reconstructions=pairs,
+            only=only,
+            interpolations=lambda: sampling.halfway(model, test, seed=seed, device=device),
+            codes=codes,
+            training_images=training,
+            test_images=lambda: np.asarray(test),
+        )
         for kind, spent in {"sample": sampled, **scores.seconds}.items():
             seconds[kind] = seconds.get(kind, 0.0) + spent
         return scores, pairs
@@ -95,7 +117,7 @@ class Job:
         def measure(model: Baseline) -> dict[str, float]:
             n = small.images(len(real))
             generated = sampling.generate(model, n, seed=self.trial.seed, draw=0, device=self.place.device)
-            return self._evaluate(small, [generated], real, None, None).draws[0]
+            return self._evaluate(small, [generated], real, reconstructions=None).draws[0]
 
         return Probe(settings["every"], images[: settings["images"]], test, measure)
 
@@ -104,22 +126,17 @@ class Job:
         return data.Recipe(**self.trial.config["recipe"])
 
     def _evaluate(
-        self,
-        protocol: Protocol,
-        generated: Sequence[Images],
-        real: Images,
-        pairs: tuple[Images, Images] | None,
-        only: Collection[str] | None,
+        self, protocol: Protocol, generated: Sequence[Images], real: Images, **rest: Any
     ) -> evaluation.Scores:
+        """`evaluation.evaluate` with what every call of this job has in common."""
         return evaluation.evaluate(
             protocol,
             generated=generated,
             real=real,
             fingerprint=self.fingerprint(protocol.split),
-            reconstructions=pairs,
             seed=self.trial.seed,
             device=str(self.place.device),
             data_folder=self.place.data,
-            only=None if only is None else set(only),
             progress=self.show.count,
+            **rest,
         )

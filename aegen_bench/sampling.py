@@ -1,4 +1,4 @@
-"""A trained baseline -> uint8 image sets: generated, reconstructed, interpolated.
+"""A trained baseline -> codes and uint8 image sets: generated, reconstructed, interpolated.
 
 All of it runs in eval mode without gradients. A draw's noise is made in one call, so the images do not depend on the
 batch size.
@@ -18,7 +18,17 @@ from aegen_bench.errors import Diverged
 from aegen_bench.seeding import stream
 from aegen_bench.training import as_float
 
-__all__ = ["decode_noise", "fixed_noise", "generate", "interpolate", "reconstruct", "to_uint8"]
+__all__ = [
+    "decode_noise",
+    "encode",
+    "fixed_noise",
+    "generate",
+    "halfway",
+    "interpolate",
+    "reconstruct",
+    "sample_codes",
+    "to_uint8",
+]
 
 BATCH = 500
 
@@ -56,14 +66,41 @@ def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Imag
 
 def reconstruct(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Images | None:
     """decode(encode(x)) of uint8 images [n, C, S, S]; None for a method without an encoder."""
+    z = encode(model, images, seed=seed, device=device)
+    return None if z is None else _decode(model, z)
+
+
+def halfway(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Images | None:
+    """Images decoded half-way between the codes of each image and of another one, which no image is to itself.
+
+    uint8 [n, C, S, S]; None for a method without an encoder or with codes of integers.
+    """
+    z = encode(model, images, seed=seed, device=device)
+    if z is None or not z.is_floating_point():
+        return None
+    order = torch.randperm(len(z), generator=stream(seed, "pairs")).to(device)
+    return _decode(model, (z[order] + z[order.roll(1)]) / 2)
+
+
+def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Tensor | None:
+    """Codes of uint8 images [n, C, S, S], one row an image, on the device; None for a method without an encoder."""
     if not model.has("encode"):
         return None
-    parts = []
+    starts = range(0, len(images), BATCH)
     with torch.inference_mode(), model.eval().using(stream(seed, "reconstruction", device=device)):
-        for begin in range(0, len(images), BATCH):
-            x = as_float(torch.from_numpy(np.array(images[begin : begin + BATCH])).to(device))
-            parts.append(to_uint8(model.decode(model.encode(x))))
-    return np.concatenate(parts)
+        batches = (torch.from_numpy(np.array(images[k : k + BATCH])).to(device) for k in starts)
+        return torch.cat([model.encode(as_float(batch)) for batch in batches])
+
+
+def sample_codes(model: Baseline, n: int, *, seed: int, device: torch.device) -> Tensor:
+    """n codes as sampling makes them, prior(noise(n)), on the device."""
+    with torch.inference_mode(), model.eval().using(stream(seed, "noise", device=device)):
+        return torch.cat([model.prior(e) for e in torch.split(model.noise(n), BATCH)])
+
+
+def _decode(model: Baseline, z: Tensor) -> Images:
+    with torch.inference_mode():
+        return np.concatenate([to_uint8(model.decode(part)) for part in torch.split(z, BATCH)])
 
 
 def to_uint8(images: Tensor) -> Any:

@@ -7,6 +7,7 @@ import io
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -78,7 +79,7 @@ class Bench:
         return Ended(code, out.getvalue(), err.getvalue())
 
     def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own."""
+        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it."""
         return subprocess.Popen(
             [sys.executable, *python, "-m", "aegen_bench", *args],
             cwd=self.folder,
@@ -86,6 +87,7 @@ class Bench:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
     def process(self, *args: str, python: tuple[str, ...] = (), **env: str) -> Ended:

@@ -272,13 +272,16 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     process = bench.start("run", "--profile", "tiny")
     assert process.stderr is not None
     lines = []
-    for line in process.stderr:
-        lines.append(line)
-        if "[2/2] slow on digits, seed 0: run" in line:
-            break
-    time.sleep(1.0)
-    process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    try:
+        for line in process.stderr:
+            lines.append(line)
+            if "[2/2] slow on digits, seed 0: run" in line:
+                break
+        time.sleep(1.0)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
     assert process.returncode == 130, (lines, err)
     assert "Traceback" not in err and "Aborted" not in err
     (told,) = [line for line in err.splitlines() if line.startswith("aegen-bench: ")]

@@ -100,3 +100,23 @@ def test_a_reconstruction_is_the_decoded_code_of_the_image(monkeypatch: pytest.M
     assert restored is not None
     np.testing.assert_array_equal(restored, images)
     assert sampling.reconstruct(Sigmoid(), images, seed=0, device=CPU) is None
+
+
+def test_half_way_images_mix_two_different_images_and_use_each_twice() -> None:
+    images = (2 ** np.arange(6, dtype=np.uint8))[:, None, None, None].repeat(2, 2).repeat(2, 3) * 2
+    mixed = sampling.halfway(Identity(), images, seed=0, device=CPU)
+    assert mixed is not None
+    sums = mixed[:, 0, 0, 0].astype(int)  # an image is a power of two, so a half sum names its pair
+    assert all(bin(value).count("1") == 2 for value in sums)
+    assert sums.sum() == images[:, 0, 0, 0].astype(int).sum()
+    np.testing.assert_array_equal(mixed, sampling.halfway(Identity(), images, seed=0, device=CPU))
+    assert sampling.halfway(Sigmoid(), images, seed=0, device=CPU) is None
+
+
+def test_sampled_codes_are_those_that_the_generated_images_are_decoded_from(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "BATCH", 3)
+    model = Sigmoid()
+    z = sampling.sample_codes(model, 7, seed=4, device=CPU)
+    with torch.no_grad():
+        expected = sampling.to_uint8(model.decode(z))
+    np.testing.assert_array_equal(sampling.generate(model, 7, seed=4, draw=0, device=CPU), expected)
