@@ -71,7 +71,7 @@ def main() -> None:
     score("the codes themselves", lambda n: z[torch.randint(len(z), (n,), generator=seeding.stream(0, "codes"))])
     score("mixture of 10 Gaussians", mixture(z))
     score("flow, as trained with the auto-encoder", lambda n: model.flow.inverse(noise))
-    for times in (1, 4):
+    for times in (1, 4, 16):
         train_flow(model, z, times * steps)
         score(f"flow, {times * steps:,} more steps on fixed codes", lambda n: model.flow.inverse(noise))
 
