@@ -39,7 +39,7 @@ def evaluate(
     chosen, recipe = study.protocols[protocol], study.datasets[name].recipe
     if needed := extractors.recipe(chosen.extractor).weights:
         weights.path(needed, place)
-    array = np.asarray(images)
+    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
     scores = evaluation.evaluate(
         chosen,
         generated=[to_uint8(array) if np.issubdtype(array.dtype, np.floating) else array],

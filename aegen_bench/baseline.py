@@ -130,6 +130,8 @@ class Baseline(nn.Module):
         """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the
         loss.
         """
+        if "/" in name:
+            raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
         self._sink(name, value.detach() if isinstance(value, Tensor) else torch.tensor(float(value)))
 
     def randn(self, *shape: int) -> Tensor:

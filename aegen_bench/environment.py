@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import platform
 import subprocess
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,7 @@ from typing import Any
 from aegen_bench import __version__
 from aegen_bench.errors import UserError
 
-__all__ = ["describe", "native_bf16", "peak_memory", "pick_device", "reset_peak_memory"]
+__all__ = ["describe", "exact", "native_bf16", "peak_memory", "pick_device", "reset_peak_memory"]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
@@ -74,6 +75,20 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     listed = [line.split() for line in lines if line.lower().startswith(("flags", "features"))]
     flags = {flag for line in listed for flag in line}
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) if flags else None
+
+
+@contextlib.contextmanager
+def exact() -> Iterator[None]:
+    """Within, on CUDA: fp32 without TF32, deterministic convolutions; equal seeds on a device are then bit-equal."""
+    import torch
+
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
 
 
 def reset_peak_memory(device: Any) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -11,8 +13,9 @@ import pandas as pd
 
 __all__ = ["frame"]
 
-TRIAL = ("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device")
+TRIAL = ("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config")
 VALUE = {"protocol": object, "kind": object, "metric": object, "draw": np.int64, "value": np.float64}
+NOT_TRAINING = ("probe", "overrides", "shadows", "dagger")
 Value = tuple[str, str, str, int, float]  # protocol, kind, metric, draw, value
 
 
@@ -29,7 +32,15 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
         values.extend(_values(record))
         counts.append(len(values) - before)
         device = record["environment"].get("device", "")
-        trials.append((*(record[name] for name in TRIAL[:5]), bool(record["collapsed"]), record["key"], device))
+        trials.append(
+            (
+                *(record[name] for name in TRIAL[:5]),
+                bool(record["collapsed"]),
+                record["key"],
+                device,
+                _digest(record["config"]),
+            )
+        )
         for protocol, entry in record["metrics"].items():
             protocols.setdefault(protocol, entry["settings"].get("protocol", {}))
         where = overrides.setdefault(record["profile"], {})
@@ -47,6 +58,13 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
         table[name] = np.array([value[i] for value in values], dtype=kind)
     table.attrs = {"protocols": protocols, "overrides": overrides, "dagger": dagger, "corrupt": corrupt}
     return table
+
+
+def _digest(config: dict[str, Any]) -> str:
+    """12 hex digits over what a trial trained with, its seed apart: the trials of one cell must agree in it."""
+    first = {"numerics": 1}  # what records that do not say it were made with
+    training = first | {name: value for name, value in config.items() if name not in NOT_TRAINING}
+    return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def _values(record: dict[str, Any]) -> Iterator[Value]:

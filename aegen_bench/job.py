@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,8 @@ class Job:
 
     def images(self, split: data.Split) -> Images:
         """A whole split, uint8 NCHW, memory-mapped."""
-        return data.load(self.trial.dataset, self._recipe, self.place.data, split)
+        told = partial(self.show.count, f"preparing {self.trial.dataset}, {split}")
+        return data.load(self.trial.dataset, self._recipe, self.place.data, split, progress=told)
 
     def fingerprint(self, split: data.Split) -> str:
         return data.fingerprint(self.trial.dataset, self._recipe, self.place.data, split)

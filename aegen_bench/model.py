@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,9 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> B
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:
         raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
+    expected = record.get("weights_sha256")
+    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+        raise UserError(f"{path} holds the weights of another run of this trial: `aegen-bench run --retrain`")
     model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"])
     try:
         model.load_state_dict(load_file(path))
@@ -55,12 +59,13 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> B
     return model.eval()
 
 
-def save(model: Baseline, path: Path) -> None:
-    from safetensors.torch import save
+def save(model: Baseline, path: Path) -> str:
+    """Write the state_dict and return the sha256 of the file."""
+    from safetensors.torch import save as pack
 
-    results.write_bytes(
-        path, save({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
-    )
+    packed = pack({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
+    results.write_bytes(path, packed)
+    return hashlib.sha256(packed).hexdigest()
 
 
 def anatomy(model: Baseline) -> tuple[dict[str, int], dict[str, str]]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aegen_bench import catalog, results, weights
-from aegen_bench.errors import MissingError, UserError
+from aegen_bench.errors import Diverged, MissingError, UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.study import Study, Trial
 
@@ -125,6 +125,7 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
 
 def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, broken: dict[str, str]) -> Summary:
     """Do what the plan says, in its order. A trial that fails stops no other."""
+    from aegen_bench import environment
     from aegen_bench import trial as work
     from aegen_bench.job import Job
 
@@ -136,10 +137,17 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
         job = Job(trial, study.entry(trial.row), protocols, draws, place, show)
         show.note(f"[{number}/{len(to_do)}] {trial.label}: {item.state}")
         if item.state == "evaluate":
-            record = work.evaluate_again(job)
+            try:
+                with environment.exact():
+                    record = work.evaluate_again(job)
+            except (UserError, Diverged, RuntimeError) as error:  # torch's out of memory is a RuntimeError
+                outcomes["evaluation failed"] += 1
+                show.note(f"[{number}/{len(to_do)}] {trial.label}: evaluation failed: {error}")
+                continue
         else:
             _keep_aside(place.results, trial)
-            record = work.run(job)
+            with environment.exact():
+                record = work.run(job)
         outcomes[record["status"]] += 1
         show.note(f"[{number}/{len(to_do)}] {trial.label}: {_outcome(record)}")
     return Summary(outcomes)

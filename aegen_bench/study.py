@@ -40,7 +40,7 @@ class Trial:
     seed: int
     config: Mapping[str, Any]
 
-    NOT_TRAINING: ClassVar = ("probe", "overrides", "shadows")
+    NOT_TRAINING: ClassVar = ("probe", "overrides", "shadows", "numerics")
 
     @cached_property
     def key(self) -> str:
@@ -182,6 +182,7 @@ class Study:
             **resolved,
             "baseline": entry.name,
             "code": entry.code,
+            "numerics": NUMERICS,  # in the key already; here so that a record says it
             "with": entry.check(resolved["with"]),
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),

@@ -78,7 +78,7 @@ class Layer(_Strict):
     precision: Literal["fp32", "bf16"] | None = None
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)
-    train_images: int | None = Field(None, ge=1)
+    train_images: int | None = Field(None, ge=2)
     probe: Probe | None = None
     stages: dict[str, _Stage] = {}
     with_: dict[str, Any] = Field({}, alias="with")

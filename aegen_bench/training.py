@@ -105,7 +105,7 @@ class _StageRun:
         self.show.stage(self.stage.name, epochs, steps, batch)
         self.model.train()
         begin = _now(self.data.device)
-        self._hook(self.stage.start, "start", 0, self.fact)
+        self._hook(self.stage.start, "start", 0)
         self.history.seconds["train"] += _now(self.data.device) - begin
         optimizers, meter = self._optimizers(), Meter()
         for epoch in range(epochs):
@@ -135,7 +135,7 @@ class _StageRun:
         device = data.device
         random = stream(self.seed, "order", self.number, epoch, device)
         order = torch.randperm(len(data), generator=random, device=device)
-        self._hook(stage.before_epoch, "before", epoch, None)
+        self._hook(stage.before_epoch, "before", epoch)
         with model.using(stream(self.seed, "train", self.number, epoch, device), meter.add):
             for index in torch.split(order[: wanted * batch], batch):
                 model.progress = done / steps
@@ -149,30 +149,28 @@ class _StageRun:
                         meter.add(f"{name}/{term}", value.detach())
                 done += 1
                 self.show.step()
-        self._hook(stage.after_epoch, "after", epoch, None)
+        self._hook(stage.after_epoch, "after", epoch)
 
-    def _hook(
-        self,
-        hook: Callable[[Tensor], None] | None,
-        purpose: str,
-        epoch: int,
-        sink: Callable[[str, Tensor], None] | None,
-    ) -> None:
+    def _hook(self, hook: Callable[[Tensor], None] | None, purpose: str, epoch: int) -> None:
+        """Call a hook of the stage; what it logs is a fact of the trial."""
         if hook is not None:
             random = stream(self.seed, purpose, self.number, epoch, self.data.device)
-            with torch.no_grad(), self.model.using(random, sink):
+            with torch.no_grad(), self.model.using(random, self.fact):
                 hook(self.data)
 
     def _probe(self, probe: Probe, epoch: int, row: dict[str, Any]) -> None:
         entry = {key: row[key] for key in ("stage", "epoch", "images", "seconds")}
+        modes = [(module, module.training) for module in self.model.modules()]
         self.model.eval()
         with torch.no_grad():
             if self.stage.data == "images":
                 entry["probe_train"] = self._losses(probe.train, epoch)
                 if self.model.has("encode"):  # without an encoder, codes belong to training images alone
                     entry["probe_test"] = self._losses(probe.test, epoch)
-            entry["metrics"] = probe.measure(self.model)
-        self.model.train()
+            # A density that is fitted after training cannot be sampled yet.
+            entry["metrics"] = {} if self.model.has("fit") else probe.measure(self.model)
+        for module, training in modes:  # a part that the method put in eval mode stays there
+            module.training = training
         self.history.probes.append(entry)
 
     def _losses(self, images: Tensor, epoch: int) -> dict[str, Any]:

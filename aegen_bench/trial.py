@@ -65,11 +65,11 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
         fact=lambda name, value: record["facts"].__setitem__(name, float(value)),
     )
     record["collapsed"] = collapsed(history, images)
-    models.save(model, models.weights_path(trial.key, place.weights))
+    record["weights_sha256"] = models.save(model, models.weights_path(trial.key, place.weights))
     pairs, curves = None, dict[str, Any]()
     for protocol in job.protocols:
         scores, pairs = job.score(model, protocol, record["seconds"])
-        record["metrics"][protocol.id] = _entry(protocol, scores)
+        record["metrics"][protocol.id] = _entry(job, protocol, scores)
         curves = curves or scores.curves
     artefacts.write(job.folder, artefacts.make(model, images, pairs, curves, place.device))
 
@@ -78,19 +78,30 @@ def evaluate_again(job: Job) -> dict[str, Any]:
     """Score a finished trial, from its kept weights, under the protocols and metrics that its record lacks."""
     path = job.folder / "record.json"
     record = results.read_record(path)
+    trained_on = record["config"].get("data_sha256")
+    if trained_on != job.fingerprint("train"):
+        raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
     model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
     for protocol in job.protocols:
         wanted = results.lacking(record, protocol.id, protocol.metrics)
         if wanted:
             scores, _ = job.score(model, protocol, {}, wanted)
-            results.add_evaluation(path, protocol.id, _entry(protocol, scores))
+            results.add_evaluation(path, protocol.id, _entry(job, protocol, scores))
     return results.read_record(path)
 
 
-def _entry(protocol: Protocol, scores: evaluation.Scores) -> dict[str, Any]:
-    about = {"name": protocol.name, "extractor": protocol.extractor, "describe": protocol.describe()}
+def _entry(job: Job, protocol: Protocol, scores: evaluation.Scores) -> dict[str, Any]:
+    """What stands under the protocol's id, each metric with the commit and device that computed it."""
+    about = {
+        "name": protocol.name,
+        "extractor": protocol.extractor,
+        "describe": protocol.describe(),
+        "real_sha256": job.fingerprint(protocol.split),
+    }
+    place = environment.describe(job.place.device)
+    by = {"device": place["device"], "commit": place["git"].get("commit", ""), "aegen_bench": place["aegen_bench"]}
     entry = scores.entry()
-    return {**entry, "settings": {"protocol": about, **entry["settings"]}}
+    return {**entry, "settings": {"protocol": about} | {k: {**v, "by": by} for k, v in entry["settings"].items()}}
 
 
 def _blank(job: Job) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 
 import pytest
@@ -194,3 +195,13 @@ def test_half_sse_is_the_gaussian_log_density_up_to_its_constant() -> None:
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def test_a_copy_of_a_bf16_network_runs_its_own_weights() -> None:
+    decoder = Nets((1, 8, 8), 8, 32, 10, precision="bf16").decoder().eval()
+    average = copy.deepcopy(decoder)
+    with torch.no_grad():
+        average.body[0].weight.zero_()
+        z = torch.randn(2, 8)
+        assert torch.equal(average(z)[0], average(z)[1]), "with no weights on z all images are the same"
+        assert not torch.equal(decoder(z)[0], decoder(z)[1])

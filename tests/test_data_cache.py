@@ -154,7 +154,7 @@ def test_discover_finds_own_data_and_nothing_else(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     write_npz(tmp_path, "arrays")
     write_npz(tmp_path, "both")
-    for name in ("both", "flat", "split/train", "prepared", "weights", "features", ".hidden"):
+    for name in ("both", "flat", "split/train", "prepared", "weights", "cache", ".hidden"):
         write_png(tmp_path / name / "0.png", random_images(8, 8))
     (tmp_path / "empty").mkdir()
     npz, folder = Recipe(source="npz"), Recipe(source="folder")

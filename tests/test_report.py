@@ -332,3 +332,15 @@ def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Pat
         report.write(tmp_path, PUBLISHED, tmp_path, formats=["markdwn"])
     with pytest.raises(UserError, match="unknown table '7'"):
         report.text(tmp_path, PUBLISHED, [7])
+
+
+def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
+    for seed, beta in ((0, 1.0), (1, 50.0)):
+        record = make(row="glf", seed=seed)
+        record["config"]["with"] = {"beta": beta}
+        put(tmp_path, record)
+    put(tmp_path, make(row="vae", seed=0))
+    text = report.text(tmp_path, PUBLISHED, (1,))
+    (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
+    (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
+    assert "mixed" in glf and "mixed" not in vae

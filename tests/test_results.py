@@ -143,7 +143,7 @@ def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:
     put(tmp_path, make(metrics={ID: evaluation([{"fd": 10.0}, {"fd": 20.0}])}))
     frame = results.load(tmp_path)
     assert list(frame.columns) == [
-        *("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device"),
+        *("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config"),
         *("protocol", "kind", "metric", "draw", "value"),
     ]
     values = frame.set_index(["kind", "metric", "draw"])["value"].to_dict()

@@ -394,3 +394,17 @@ def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
     assert sorted(fd.index) == ["glf", "rae_gmm", "vae"] and fd["glf"] == entry["draws"][0]["fd"]
     with pytest.raises(UserError, match="no results at nowhere"):
         aegen_bench.results.load("nowhere")
+
+
+def test_an_evaluation_that_cannot_be_done_stops_no_other(finished: Bench) -> None:
+    rows = [row for row in ("glf", "vae") if (finished.trial(row) / "record.json").is_file()]
+    assert rows
+    finished.declare(profiles=finished.tiny(models=rows, protocols=["other"]))
+    broken = finished.data / "weights" / f"{finished.record(rows[0])['key']}.safetensors"
+    broken.write_bytes(broken.read_bytes()[:100])
+    ended = finished(*RUN)
+    assert ended.code == 1
+    assert "evaluation failed" in ended.err and broken.name in ended.err
+    assert "1 evaluation failed" in ended.out
+    for row in rows[1:]:
+        assert len(finished.record(row)["metrics"]) == 2

@@ -614,3 +614,33 @@ def test_collapsed_means_no_better_than_the_mean_training_image() -> None:
     assert collapsed(with_loss(mean_image * 1.0001), IMAGES)
     assert not collapsed(with_loss(mean_image * 0.9999), IMAGES)
     assert not collapsed(History(), IMAGES)
+
+
+def test_a_probe_leaves_a_part_that_the_method_put_in_eval_mode_there() -> None:
+    class Frozen(Pixels):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(1, affine=False)
+
+        def stages(self) -> list[Stage]:
+            return [Stage("train", self.step, start=lambda images: self.norm.eval() and None)]
+
+        def step(self, x: Tensor, index: Tensor) -> Any:
+            return super().step(self.norm(x), index)
+
+    probed, plain = Frozen(), Frozen()
+    fit(probed, probe=Probe(1, IMAGES, IMAGES, lambda model: {}))
+    fit(plain)
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, probed.state_dict()[name]), name
+
+
+def test_what_hooks_log_is_a_fact_of_the_trial() -> None:
+    class Telling(Pixels):
+        def stages(self) -> list[Stage]:
+            hooks = {name: lambda images, name=name: self.log(name, 1.0) for name in ("before_epoch", "after_epoch")}
+            return [Stage("train", self.step, start=lambda images: self.log("start", len(images)), **hooks)]
+
+    facts: dict[str, float] = {}
+    fit(Telling(), fact=lambda name, value: facts.__setitem__(name, float(value)))
+    assert facts == {"start": 10.0, "before_epoch": 1.0, "after_epoch": 1.0}

@@ -148,17 +148,18 @@ class Nets:
     def mixed(self, module: M) -> M:
         """Give a network the row's precision: with bf16 its forward runs under autocast and returns float32."""
         if self.precision == "bf16":
-            for name in ("forward", "features"):
-                if hasattr(module, name):
-                    setattr(module, name, _autocast(getattr(module, name)))
+            # A subclass and not patched instances: a deep copy (an EMA of the decoder) must run its own weights.
+            kind = type(module)
+            wrapped = {name: _autocast(getattr(kind, name)) for name in ("forward", "features") if hasattr(kind, name)}
+            module.__class__ = type(kind.__name__, (kind,), wrapped)
         return module
 
 
 def _autocast(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
     @functools.wraps(call)
-    def run(x: Tensor, *rest: Any) -> Tensor:
+    def run(module: nn.Module, x: Tensor, *rest: Any) -> Tensor:
         with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return call(x, *rest).float()
+            return call(module, x, *rest).float()
 
     return run
 

@@ -13,7 +13,7 @@ from aegen_bench.errors import MissingError, UserError
 
 __all__ = ["Recipe", "Split", "default_folder", "discover", "fetch", "fingerprint", "load", "missing"]
 
-OURS = frozenset({"prepared", "weights", "features"})
+OURS = frozenset({"prepared", "weights", "cache"})
 TORCHVISIONS = frozenset({"MNIST", "FashionMNIST", "cifar-10-batches-py", "celeba"})
 
 

@@ -17,15 +17,15 @@ if TYPE_CHECKING:
 __all__ = ["Cell", "Entry", "Layout", "Table", "collect", "overrides", "trial_counts"]
 
 Entry = tuple[str, str]  # dataset, row
-_MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed"}
+_MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed", "mixed": "mixed"}
 
 
 @dataclass(frozen=True)
 class Cell:
     """Mean and sample standard deviation over n trials, one number or several side by side (F8 and F1/8).
 
-    `state` is "ok" with at least one number, otherwise missing, no data, diverged or failed. `counts` says how many
-    of the entry's trials diverged, failed or collapsed.
+    `state` is "ok" with at least one number, otherwise missing, no data, diverged, failed or mixed (configurations).
+    `counts` says how many of the entry's trials diverged, failed or collapsed.
     """
 
     mean: tuple[float, ...] = ()
@@ -102,7 +102,9 @@ def collect(frame: pd.DataFrame, metrics: Sequence[str], *, family: str = "") ->
         elif status != "ok" or (dataset, row, seed) in spoilt:
             count["failed"] += 1
         count["collapsed"] += int(collapsed)
-    return {entry: _cell(values[entry], counts[entry]) for entry in values}
+    kinds = frame.groupby(keys[:2])["config"].nunique()
+    mixed = {entry for entry, number in kinds.items() if number > 1}  # a mean over two configurations means nothing
+    return {e: Cell(state="mixed", counts=counts[e]) if e in mixed else _cell(values[e], counts[e]) for e in values}
 
 
 def _cell(values: list[tuple[float, ...]], counts: Counter[str]) -> Cell:
