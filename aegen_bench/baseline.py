@@ -156,9 +156,9 @@ class Baseline(nn.Module):
     def using(
         self, stream: torch.Generator | None, sink: Callable[[str, Tensor], None] | None = None
     ) -> Iterator[None]:
-        """Within: random numbers come from `stream`, and logged quantities go to `sink`."""
+        """Within: random numbers come from `stream`; logged quantities go to `sink`, or where they went before."""
         before = self._stream, self._sink
-        self._stream, self._sink = stream, sink or _forget
+        self._stream, self._sink = stream, sink or self._sink
         try:
             yield
         finally:

@@ -62,24 +62,26 @@ def train(
     number stopped being finite.
     """
     show = progress or Progress()
-    for number, stage in enumerate(model.stages()):
-        if stage.name not in plans:
-            raise UserError(f"stage '{stage.name}' of {type(model).__name__} has no budget (plans: {', '.join(plans)})")
-        data = images
-        if stage.data == "codes":
-            data = _extracted(model, images, seed, number, history)
-        run = _StageRun(
-            model, stage, number, data, plans[stage.name], seed, full_size or len(images), history, show, fact
-        )
-        run.run(probe)
-    if model.has("fit"):
-        codes = _extracted(model, images, seed, -1, history)
-        begin = _now(images.device)
-        with torch.no_grad(), model.eval().using(stream(seed, "fit", device=images.device), fact):
-            model.fit(codes)
-        history.seconds["fit"] += _now(images.device) - begin
-        _require_finite(model, "fit")
+    with model.using(None, fact):
+        for number, stage in enumerate(model.stages()):
+            if stage.name not in plans:
+                have = ", ".join(plans)
+                raise UserError(f"stage '{stage.name}' of {type(model).__name__} has no budget (plans: {have})")
+            data = images if stage.data == "images" else _extracted(model, images, seed, number, history)
+            plan, full = plans[stage.name], full_size or len(images)
+            _StageRun(model, stage, number, data, plan, seed, full, history, show).run(probe)
+        if model.has("fit"):
+            _fit(model, images, seed, history)
     model.eval()
+
+
+def _fit(model: Baseline, images: Tensor, seed: int, history: History) -> None:
+    codes = _extracted(model, images, seed, -1, history)
+    begin = _now(images.device)
+    with torch.no_grad(), model.eval().using(stream(seed, "fit", device=images.device)):
+        model.fit(codes)
+    history.seconds["fit"] += _now(images.device) - begin
+    _require_finite(model, "fit")
 
 
 @dataclass
@@ -95,7 +97,6 @@ class _StageRun:
     full_size: int
     history: History
     show: Progress
-    fact: Callable[[str, Tensor], None] | None
 
     def run(self, probe: Probe | None) -> None:
         batch = min(self.plan.batch, len(self.data))
@@ -155,7 +156,7 @@ class _StageRun:
         """Call a hook of the stage; what it logs is a fact of the trial."""
         if hook is not None:
             random = stream(self.seed, purpose, self.number, epoch, self.data.device)
-            with torch.no_grad(), self.model.using(random, self.fact):
+            with torch.no_grad(), self.model.using(random):
                 hook(self.data)
 
     def _probe(self, probe: Probe, epoch: int, row: dict[str, Any]) -> None:

@@ -53,6 +53,10 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
+
+    def fact(name: str, value: torch.Tensor) -> None:
+        record["facts"][name] = float(value)
+
     train(
         model,
         images,
@@ -62,13 +66,14 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
         full_size=full_size,
         probe=job.probe(images),
         progress=job.show,
-        fact=lambda name, value: record["facts"].__setitem__(name, float(value)),
+        fact=fact,
     )
     record["collapsed"] = collapsed(history, images)
     record["weights_sha256"] = models.save(model, models.weights_path(trial.key, place.weights))
     pairs, curves = None, dict[str, Any]()
     for protocol in job.protocols:
-        scores, pairs = job.score(model, protocol, record["seconds"])
+        with model.using(None, fact):
+            scores, pairs = job.score(model, protocol, record["seconds"])
         record["metrics"][protocol.id] = _entry(job, protocol, scores)
         curves = curves or scores.curves
     artefacts.write(job.folder, artefacts.make(model, images, pairs, curves, place.device))

@@ -120,3 +120,17 @@ def test_sampled_codes_are_those_that_the_generated_images_are_decoded_from(monk
     with torch.no_grad():
         expected = sampling.to_uint8(model.decode(z))
     np.testing.assert_array_equal(sampling.generate(model, 7, seed=4, draw=0, device=CPU), expected)
+
+
+def test_what_a_method_logs_while_sampling_goes_to_whoever_listens() -> None:
+    class Counting(Sigmoid):
+        def prior(self, e: Tensor) -> Tensor:
+            self.log("function_evaluations", 7)
+            return e
+
+    heard: dict[str, float] = {}
+    model = Counting()
+    sampling.generate(model, 3, seed=0, draw=0, device=CPU)
+    with model.using(None, lambda name, value: heard.__setitem__(name, float(value))):
+        sampling.generate(model, 3, seed=0, draw=0, device=CPU)
+    assert heard == {"function_evaluations": 7.0}
