@@ -11,11 +11,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aegen_bench.results import NOT_TRAINING
+
 __all__ = ["frame"]
 
 TRIAL = ("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config")
 VALUE = {"protocol": object, "kind": object, "metric": object, "draw": np.int64, "value": np.float64}
-NOT_TRAINING = ("probe", "overrides", "shadows", "dagger")
 Value = tuple[str, str, str, int, float]  # protocol, kind, metric, draw, value
 
 

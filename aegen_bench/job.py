@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -82,6 +82,7 @@ class Job:
         restored = sampling.reconstruct(model, test, seed=seed, device=device)
         pairs = None if restored is None else (np.asarray(test), restored)
 
+        @cache
         def training() -> Images:
             return self.training_images()[0].cpu().numpy()
 

@@ -13,7 +13,7 @@ from aegen_bench.blocks.losses import RECONSTRUCTIONS
 from aegen_bench.blocks.nets import Nets, describe
 from aegen_bench.errors import MissingError, UserError, unknown
 
-__all__ = ["anatomy", "build", "from_record", "restore", "save", "weights_path"]
+__all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
 
 def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int) -> Baseline:
@@ -34,16 +34,11 @@ def restore(folder: Path, weights: Path) -> Baseline:
     return from_record(record, entries[name], weights)
 
 
-def weights_path(key: str, folder: Path) -> Path:
-    """Where the weights of the trial with this key are kept."""
-    return folder / f"{key}.safetensors"
-
-
 def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> Baseline:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], weights_path(record["key"], folder)
+    config, path = record["config"], results.weights_path(folder, record["key"])
     if not path.is_file():
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import pandas
 
 __all__ = [
+    "NOT_TRAINING",
     "SCHEMA",
     "CorruptRecord",
     "add_evaluation",
@@ -24,6 +25,7 @@ __all__ = [
     "records",
     "require_folder",
     "trial_folder",
+    "weights_path",
     "write_bytes",
     "write_json",
 ]
@@ -40,6 +42,10 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
+NOT_TRAINING = ("probe", "overrides", "shadows", "dagger")
+"""Parts of a record's `config` that do not change what its trial trained."""
+
+
 class CorruptRecord(UserError):
     """A record that cannot be read; the text names its path. Such a file is skipped, never overwritten."""
 
@@ -50,6 +56,11 @@ def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: i
         if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
             raise UserError(f"'{name}' cannot be the name of a folder: use a name without slashes")
     return Path(root, profile, dataset, row, f"seed-{seed}")
+
+
+def weights_path(folder: Path, key: str) -> Path:
+    """Return where the weights of the trial with this key are kept."""
+    return folder / f"{key}.safetensors"
 
 
 def write_bytes(path: Path, data: bytes) -> None:

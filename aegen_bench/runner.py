@@ -93,7 +93,7 @@ def plan(
         wanted = {metric for protocol in protocols for metric in results.lacking(record, protocol.id, protocol.metrics)}
         if not wanted:
             return Planned(trial, "done")
-        if (kept_weights / f"{trial.key}.safetensors").is_file():
+        if results.weights_path(kept_weights, trial.key).is_file():
             return Planned(trial, "evaluate", ", ".join(sorted(wanted)))
         return Planned(trial, "retrain" if retrain else "weights gone", ", ".join(sorted(wanted)))
 

@@ -40,7 +40,7 @@ class Trial:
     seed: int
     config: Mapping[str, Any]
 
-    NOT_TRAINING: ClassVar = ("probe", "overrides", "shadows", "numerics")
+    NOT_TRAINING: ClassVar = (*results.NOT_TRAINING, "numerics")
 
     @cached_property
     def key(self) -> str:

@@ -69,12 +69,12 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
         fact=fact,
     )
     record["collapsed"] = collapsed(history, images)
-    record["weights_sha256"] = models.save(model, models.weights_path(trial.key, place.weights))
+    record["weights_sha256"] = models.save(model, results.weights_path(place.weights, trial.key))
     pairs, curves = None, dict[str, Any]()
     for protocol in job.protocols:
         with model.using(None, fact):
             scores, pairs = job.score(model, protocol, record["seconds"])
-        record["metrics"][protocol.id] = _entry(job, protocol, scores)
+        record["metrics"][protocol.id] = _entry(job, protocol, scores, record["environment"])
         curves = curves or scores.curves
     artefacts.write(job.folder, artefacts.make(model, images, pairs, curves, place.device))
 
@@ -87,15 +87,16 @@ def evaluate_again(job: Job) -> dict[str, Any]:
     if trained_on != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
     model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
+    here = environment.describe(job.place.device)
     for protocol in job.protocols:
         wanted = results.lacking(record, protocol.id, protocol.metrics)
         if wanted:
             scores, _ = job.score(model, protocol, {}, wanted)
-            results.add_evaluation(path, protocol.id, _entry(job, protocol, scores))
+            results.add_evaluation(path, protocol.id, _entry(job, protocol, scores, here))
     return results.read_record(path)
 
 
-def _entry(job: Job, protocol: Protocol, scores: evaluation.Scores) -> dict[str, Any]:
+def _entry(job: Job, protocol: Protocol, scores: evaluation.Scores, place: dict[str, Any]) -> dict[str, Any]:
     """What stands under the protocol's id, each metric with the commit and device that computed it."""
     about = {
         "name": protocol.name,
@@ -103,7 +104,6 @@ def _entry(job: Job, protocol: Protocol, scores: evaluation.Scores) -> dict[str,
         "describe": protocol.describe(),
         "real_sha256": job.fingerprint(protocol.split),
     }
-    place = environment.describe(job.place.device)
     by = {"device": place["device"], "commit": place["git"].get("commit", ""), "aegen_bench": place["aegen_bench"]}
     entry = scores.entry()
     return {**entry, "settings": {"protocol": about} | {k: {**v, "by": by} for k, v in entry["settings"].items()}}

@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from measuring import measure
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import (
@@ -33,17 +34,6 @@ from aegen_bench.numerics.sliced import sliced_wasserstein
 
 def normal(seed, n, d, scale=1.0, shift=0.0):
     return (np.random.default_rng(seed).normal(size=(n, d)) * scale + shift).astype(np.float32)
-
-
-def measure(name, generated, real):
-    inputs = Inputs(
-        real_features=lambda: real,
-        generated_features=lambda: generated,
-        reconstruction_pairs=None,
-        seed=0,
-        distance_key="fd",
-    )
-    return metrics.load(name).measure(inputs)
 
 
 # ---- KID

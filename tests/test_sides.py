@@ -4,27 +4,16 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from measuring import measure
 
 from aegen_bench.evaluation import extractors, metrics
 from aegen_bench.evaluation.features import extract
-from aegen_bench.evaluation.metrics import Inputs
 
 SIDED = {
     "prd": ("f1_8", "f8"),
     "precision_recall": ("precision", "recall"),
     "density_coverage": ("density", "coverage"),
 }
-
-
-def measure(name, generated, real):
-    inputs = Inputs(
-        real_features=lambda: real,
-        generated_features=lambda: generated,
-        reconstruction_pairs=None,
-        seed=0,
-        distance_key="fd",
-    )
-    return metrics.load(name).measure(inputs)
 
 
 def modes(seed, n, of):

@@ -1,0 +1,17 @@
+"""A metric, measured on two sets of features."""
+
+from __future__ import annotations
+
+from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation.metrics import Inputs
+
+
+def measure(name, generated, real):
+    inputs = Inputs(
+        real_features=lambda: real,
+        generated_features=lambda: generated,
+        reconstruction_pairs=None,
+        seed=0,
+        distance_key="fd",
+    )
+    return metrics.load(name).measure(inputs)
