@@ -15,24 +15,19 @@ from numpy.typing import NDArray
 from aegen_bench import results
 from aegen_bench.baseline import Baseline
 from aegen_bench.numerics.neighbours import nearest
-from aegen_bench.sampling import decode_noise, fixed_noise, interpolate
+from aegen_bench.sampling import decode_noise, fixed_noise, interpolate, reconstruct
 
-__all__ = ["grid", "make", "write"]
+__all__ = ["add_curves", "grid", "make", "write"]
 
 Images = NDArray[np.uint8]
 
+ARRAYS = "artefacts.npz"
 NEIGHBOURS = 5
 STEPS = 10
 
 
-def make(
-    model: Baseline,
-    train: torch.Tensor,
-    reconstructions: tuple[Images, Images] | None,
-    curves: dict[str, Any],
-    device: torch.device,
-) -> dict[str, Any]:
-    """Return the arrays of artefacts.npz by name; docs/results-format.md says what each holds.
+def make(model: Baseline, train: torch.Tensor, test: Images, seed: int, device: torch.device) -> dict[str, Any]:
+    """Return the arrays of artefacts.npz by name, without curves; docs/results-format.md says what each holds.
 
     How many images depends on the side alone, so that the file stays within 2 MB (12 MB at 256 px).
     """
@@ -41,24 +36,40 @@ def make(
     made: dict[str, Any] = {"samples": decode_noise(model, fixed_noise(model, samples, device))}
     if (noise := fixed_noise(model, 2 * lines, device)).is_floating_point():
         made["interpolations"] = interpolate(model, noise[:lines], noise[lines:], STEPS)
-    if reconstructions is not None:
-        made["reconstructions"] = np.stack([images[:pairs] for images in reconstructions], 1)
+    if (restored := reconstruct(model, test[:pairs], seed=seed, device=device)) is not None:
+        made["reconstructions"] = np.stack([test[:pairs], restored], 1)
     queries = torch.from_numpy(made["samples"][:rows]).to(device)
     index, _ = nearest(queries, train, min(NEIGHBOURS, len(train)))
     found = train[index.flatten()].cpu().numpy().reshape(len(queries), -1, *train.shape[1:])
     made["neighbours"] = np.concatenate([made["samples"][:rows, None], found], 1)
-    return made | {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items()}
+    return made
 
 
 def write(folder: Path, made: dict[str, Any]) -> None:
     """Write artefacts.npz and samples.png, each atomically."""
     from PIL import Image
 
-    packed, picture = io.BytesIO(), io.BytesIO()
-    np.savez_compressed(packed, **made)
+    picture = io.BytesIO()
     Image.fromarray(grid(made["samples"])).save(picture, "PNG", optimize=True)
-    results.write_bytes(folder / "artefacts.npz", packed.getvalue())
+    results.write_bytes(folder / ARRAYS, _packed(made))
     results.write_bytes(folder / "samples.png", picture.getvalue())
+
+
+def add_curves(folder: Path, curves: dict[str, Any]) -> None:
+    """Add curves, such as that of PRD, to artefacts.npz; one that is there already stays."""
+    path = folder / ARRAYS
+    held: dict[str, Any] = {}
+    if path.is_file():
+        with np.load(path) as arrays:
+            held = dict(arrays)
+    if new := {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items() if name not in held}:
+        results.write_bytes(path, _packed(held | new))
+
+
+def _packed(arrays: dict[str, Any]) -> bytes:
+    packed = io.BytesIO()
+    np.savez_compressed(packed, **arrays)
+    return packed.getvalue()
 
 
 def grid(images: Images, gap: int = 1) -> Images:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, partial
+from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from aegen_bench.progress import Progress
 from aegen_bench.study import Trial
 from aegen_bench.training import Probe
 
-__all__ = ["Job", "Place"]
+__all__ = ["Job", "Place", "Samples"]
 
 Images = NDArray[np.uint8]
 
@@ -50,6 +50,10 @@ class Job:
     def folder(self) -> Path:
         return self.trial.folder(self.place.results)
 
+    @property
+    def record(self) -> Path:
+        return self.folder / "record.json"
+
     def images(self, split: data.Split) -> Images:
         """A whole split, uint8 NCHW, memory-mapped."""
         told = partial(self.show.count, f"preparing {self.trial.dataset}, {split}")
@@ -69,44 +73,8 @@ class Job:
         chosen = order[:count].sort().values.numpy() if count < len(images) else slice(None)
         return torch.from_numpy(np.array(images[chosen])).to(self.place.device), len(images)
 
-    def score(
-        self, model: Baseline, protocol: Protocol, seconds: dict[str, float], only: set[str] | None = None
-    ) -> tuple[evaluation.Scores, tuple[Images, Images] | None]:
-        """Sample and evaluate, adding to `seconds`. Returns the scores, and (test images, reconstructions) or None."""
-        seed, device = self.trial.seed, self.place.device
-        real, test = self.images(protocol.split), self.images("test")
-        n = protocol.images(len(real))
-        begin = time.perf_counter()
-        generated = [sampling.generate(model, n, seed=seed, draw=k, device=device) for k in range(self.draws)]
-        sampled = time.perf_counter() - begin
-        restored = sampling.reconstruct(model, test, seed=seed, device=device)
-        pairs = None if restored is None else (np.asarray(test), restored)
-
-        @cache
-        def training() -> Images:
-            return self.training_images()[0].cpu().numpy()
-
-        def codes() -> tuple[NDArray[Any], NDArray[Any]] | None:
-            encoded = sampling.encode(model, training()[:n], seed=seed, device=device)
-            if encoded is None:
-                return None
-            drawn = sampling.sample_codes(model, len(encoded), seed=seed, device=device)
-            return encoded.cpu().numpy(), drawn.cpu().numpy()
-
-        scores = self._evaluate(
-            protocol,
-            generated,
-            real,
-            reconstructions=pairs,
-            only=only,
-            interpolations=lambda: sampling.halfway(model, test, seed=seed, device=device),
-            codes=codes,
-            training_images=training,
-            test_images=lambda: np.asarray(test),
-        )
-        for kind, spent in {"sample": sampled, **scores.seconds}.items():
-            seconds[kind] = seconds.get(kind, 0.0) + spent
-        return scores, pairs
+    def samples(self, model: Baseline) -> Samples:
+        return Samples(self, model)
 
     def probe(self, images: torch.Tensor) -> Probe | None:
         """What a row's `probe` asks for while it trains on `images`: the first protocol's distance, on fewer images."""
@@ -143,3 +111,66 @@ class Job:
             progress=self.show.count,
             **rest,
         )
+
+
+class Samples:
+    """What is scored of a trained model. Images and codes are made when first asked for, once for all protocols.
+
+    `seconds` is the time that the generated images took.
+    """
+
+    def __init__(self, job: Job, model: Baseline) -> None:
+        self.job, self.model, self.seconds = job, model, 0.0
+        self.generated = cache(self._generate)
+
+    def score(self, protocol: Protocol, only: set[str] | None = None) -> evaluation.Scores:
+        """Evaluate under a protocol, all its metrics or `only` some."""
+        real = self.job.images(protocol.split)
+        n = protocol.images(len(real))
+        return self.job._evaluate(
+            protocol,
+            self.generated(n),
+            real,
+            only=only,
+            reconstructions=self._pairs,
+            interpolations=lambda: self._halfway,
+            codes=lambda: self._codes(n),
+            training_images=lambda: self._training,
+            test_images=lambda: self._test,
+        )
+
+    def _generate(self, n: int) -> list[Images]:
+        begin = time.perf_counter()
+        made = [sampling.generate(self.model, n, draw=draw, **self._at) for draw in range(self.job.draws)]
+        self.seconds += time.perf_counter() - begin
+        return made
+
+    @property
+    def _at(self) -> dict[str, Any]:
+        return {"seed": self.job.trial.seed, "device": self.job.place.device}
+
+    @cached_property
+    def _test(self) -> Images:
+        return np.asarray(self.job.images("test"))
+
+    @cached_property
+    def _training(self) -> Images:
+        return self.job.training_images()[0].cpu().numpy()
+
+    @cached_property
+    def _pairs(self) -> tuple[Images, Images] | None:
+        """Test images and their reconstructions."""
+        restored = sampling.reconstruct(self.model, self._test, **self._at)
+        return None if restored is None else (self._test, restored)
+
+    @cached_property
+    def _halfway(self) -> Images | None:
+        return sampling.halfway(self.model, self._test, **self._at)
+
+    def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+        """Codes of training images, and as many sampled ones."""
+        encoded = sampling.encode(self.model, self._training[:n], **self._at)
+        if encoded is None:
+            return None
+        drawn = sampling.sample_codes(self.model, len(encoded), **self._at)
+        return encoded.cpu().numpy(), drawn.cpu().numpy()

@@ -20,6 +20,8 @@ __all__ = [
     "SCHEMA",
     "CorruptRecord",
     "add_evaluation",
+    "keep_aside",
+    "lacking",
     "load",
     "read_record",
     "records",
@@ -183,13 +185,16 @@ def _folders(path: Path) -> list[Path]:
         return []
 
 
-def add_evaluation(path: Path, protocol: str, entry: dict[str, Any]) -> None:
+def add_evaluation(path: Path, protocol: str, entry: dict[str, Any], **parts: dict[str, Any]) -> None:
     """Add what was measured under a protocol id to a record, the only change a record allows.
 
     `entry` has draws, model, settings and failed. Under an id that is there already it fills in what is missing,
-    null or failed; a number that differs from one already recorded raises UserError and changes nothing.
+    null or failed; a number that differs from one already recorded raises UserError and changes nothing. `parts`
+    are what the first evaluation of a trial adds to its `facts` and `seconds`.
     """
     record = read_record(path)
+    for part, added in parts.items():
+        record[part] |= added
     have = record["metrics"].setdefault(protocol, {"draws": [], "model": {}, "settings": {}, "failed": {}})
     if have["draws"] and entry["draws"] and len(have["draws"]) != len(entry["draws"]):
         raise UserError(
@@ -211,6 +216,13 @@ def add_evaluation(path: Path, protocol: str, entry: dict[str, Any]) -> None:
     measured = set(entry["settings"]).union(*(new for _, new in pairs))
     have["failed"] = {name: why for name, why in have["failed"].items() if name not in measured} | entry["failed"]
     write_json(path, record)
+
+
+def keep_aside(path: Path) -> None:
+    """Make room for a new record: an old one is never overwritten, it gets its key into its name. A failed one goes."""
+    if path.is_file() and (old := read_record(path))["status"] != "failed":
+        number = sum(1 for _ in path.parent.glob(f"record.{old['key']}.*.json")) + 1
+        path.rename(path.with_name(f"record.{old['key']}.{number}.json"))
 
 
 def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> set[str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from aegen_bench import catalog, results, weights
-from aegen_bench.errors import Diverged, MissingError, UserError
+from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.study import Study, Trial
 
@@ -135,32 +135,23 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
     for number, item in enumerate(to_do, 1):
         trial = item.trial
         job = Job(trial, study.entry(trial.row), protocols, draws, place, show)
-        show.note(f"[{number}/{len(to_do)}] {trial.label}: {item.state}")
-        if item.state == "evaluate":
-            try:
-                with environment.exact():
-                    record = work.evaluate_again(job)
-            except (UserError, Diverged, RuntimeError) as error:  # torch's out of memory is a RuntimeError
-                outcomes["evaluation failed"] += 1
-                show.note(f"[{number}/{len(to_do)}] {trial.label}: evaluation failed: {error}")
-                continue
-        else:
-            _keep_aside(place.results, trial)
-            with environment.exact():
-                record = work.run(job)
+        told = f"[{number}/{len(to_do)}] {trial.label}"
+        show.note(f"{told}: {item.state}")
+        with environment.exact():
+            record = None
+            if item.state != "evaluate":
+                results.keep_aside(job.record)
+                record = work.train(job)
+            if record is None or record["status"] == "ok":
+                try:
+                    record = work.evaluate(job)
+                except Exception as error:  # what was trained stays, and the next run evaluates it
+                    outcomes["evaluation failed"] += 1
+                    show.note(f"{told}: evaluation failed: {' '.join(str(error).split()) or type(error).__name__}")
+                    continue
         outcomes[record["status"]] += 1
-        show.note(f"[{number}/{len(to_do)}] {trial.label}: {_outcome(record)}")
+        show.note(f"{told}: {_outcome(record)}")
     return Summary(outcomes)
-
-
-def _keep_aside(root: Path, trial: Trial) -> None:
-    """An old record is never overwritten: it keeps its key in its name."""
-    path = trial.folder(root) / "record.json"
-    if path.is_file():
-        old = results.read_record(path)
-        if old["status"] != "failed":
-            number = sum(1 for _ in path.parent.glob(f"record.{old['key']}.*.json")) + 1
-            path.rename(path.with_name(f"record.{old['key']}.{number}.json"))
 
 
 def _outcome(record: dict[str, Any]) -> str:

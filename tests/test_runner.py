@@ -144,10 +144,13 @@ def test_artefacts_stay_within_their_size_whatever_the_images(
     model = Incompressible(SimpleNamespace(shape=shape, d=8))  # type: ignore[arg-type]
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
     curves = {"prd": np.random.default_rng(1).random((2, 1001))}
-    made = artefacts.make(model, torch.from_numpy(images), (images, images[::-1]), curves, torch.device("cpu"))
-    artefacts.write(tmp_path, made)
+    artefacts.write(tmp_path, artefacts.make(model, torch.from_numpy(images), images, 0, torch.device("cpu")))
+    artefacts.add_curves(tmp_path, curves)
+    artefacts.add_curves(tmp_path, {"prd": np.zeros(3)})
     assert (tmp_path / "artefacts.npz").stat().st_size <= limit
-    assert set(made) == {"samples", "interpolations", "reconstructions", "neighbours", "prd"}
+    with np.load(tmp_path / "artefacts.npz") as made:
+        assert set(made) == {"samples", "interpolations", "reconstructions", "neighbours", "prd"}
+        np.testing.assert_allclose(made["prd"], curves["prd"], rtol=1e-6, err_msg="the first one stays")
 
 
 # ---- what the next run does ------------------------------------------------------------------------------
@@ -172,6 +175,31 @@ def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
     tables = [table for table in both.split("### ") if table.startswith(("Table 1", "Table 3"))]
     assert len(tables) == 4
     assert all(table.count("- Protocol ") == 1 for table in tables)
+
+
+def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"]))
+    undisturbed, weights = finished.record("glf"), contents(finished.data / "weights")
+    shutil.rmtree(finished.trial("glf"))
+
+    def die(*args: Any, **rest: Any) -> None:
+        raise MemoryError("no room for features")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(sampling, "generate", die)
+        ended = finished(*RUN)
+    assert ended.code == 1 and "glf on digits, seed 0: evaluation failed: no room for features\n" in ended.err
+    trained = finished.record("glf")
+    assert trained["status"] == "ok" and trained["metrics"] == {} and trained["seconds"]["train"] > 0
+    assert contents(finished.data / "weights") == weights
+    assert "tiny: 1 trials: 1 evaluate\n" in finished(*RUN).out
+    completed = finished.record("glf")
+    assert completed["metrics"] == undisturbed["metrics"] and completed["stages"] == trained["stages"]
+    assert set(completed["seconds"]) == set(undisturbed["seconds"])
+    with np.load(finished.trial("glf") / "artefacts.npz") as made:
+        assert "prd" in made
 
 
 def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_retrain_keeps_it_aside(
