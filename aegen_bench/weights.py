@@ -31,7 +31,7 @@ class File:
     package: str = ""
 
 
-# The tests download nothing: the two addresses are pinned by sha256 and otherwise unverified.
+# The tests download nothing: the addresses are pinned by sha256 and otherwise unverified.
 FILES: dict[str, File] = {
     file.name: file
     for file in (
@@ -46,6 +46,12 @@ FILES: dict[str, File] = {
             url="https://download.pytorch.org/models/vgg16-397923af.pth",
             sha256="397923af8e79cdbb6a7127f12361acd7a2f83e06b05044ddf496e83de57a5bf0",
             filename="vgg16-397923af.pth",
+        ),
+        File(
+            name="dinov2",
+            url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+            sha256="b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+            filename="dinov2_vits14_pretrain.pth",
         ),
         File(
             name="efficientnet_lite0",
