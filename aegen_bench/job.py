@@ -102,6 +102,7 @@ class Job:
         """`evaluation.evaluate` with what every call of this job has in common."""
         return evaluation.evaluate(
             protocol,
+            dataset=self.trial.dataset,
             generated=generated,
             real=real,
             fingerprint=self.fingerprint(protocol.split),

@@ -53,8 +53,14 @@ class Request:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
-        for protocol in self.study.chosen_protocols():
-            yield protocol.describe()
+        scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
+        for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
+            without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
+            if len(without) < len(scoring):
+                yield protocol.describe()
+            if without:
+                lack = f"no weights for extractor {protocol.extractor}"
+                yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
         yield from (f"no data: {hint}" for hint in self.skipped.values())
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         shadows = {row: self.study.entry(row).shadows for row in self.models}

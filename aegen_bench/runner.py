@@ -72,7 +72,7 @@ def plan(
     """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or
     key has changed.
     """
-    protocols = study.chosen_protocols()
+    protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
 
     def look(trial: Trial) -> Planned:
         if trial.dataset in without_data:
@@ -90,7 +90,7 @@ def plan(
             return Planned(trial, "retry", record["reason"].partition("\n")[0])
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
-        wanted = {metric for protocol in protocols for metric in results.lacking(record, protocol.id, protocol.metrics)}
+        wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}
         if not wanted:
             return Planned(trial, "done")
         if results.weights_path(kept_weights, trial.key).is_file():
@@ -106,14 +106,15 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
     Returns the rows that do not, with the reason; raises MissingError for weights.
     """
     to_do = [p for p in planned if p.state in TO_DO]
-    for protocol in study.chosen_protocols() if to_do else []:
-        needed = extractors.recipe(protocol.extractor).weights
-        hint = weights.missing(needed, folder) if needed else None
-        if hint:
-            raise MissingError(
-                f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
-                "or use --profile lite or smoke, which work offline"
-            )
+    for dataset in dict.fromkeys(p.trial.dataset for p in to_do):
+        for protocol in study.chosen_protocols(dataset):
+            needed = extractors.recipe(protocol.extractor).file(dataset)
+            hint = weights.missing(needed, folder) if needed else None
+            if hint:
+                raise MissingError(
+                    f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
+                    "or use --profile lite or smoke, which work offline"
+                )
     broken = {}
     for row in dict.fromkeys(p.trial.row for p in to_do):
         try:
@@ -131,10 +132,10 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
-    protocols, draws = study.chosen_protocols(), study.profile.draws
     for number, item in enumerate(to_do, 1):
         trial = item.trial
-        job = Job(trial, study.entry(trial.row), protocols, draws, place, show)
+        protocols = study.chosen_protocols(trial.dataset)
+        job = Job(trial, study.entry(trial.row), protocols, study.profile.draws, place, show)
         told = f"[{number}/{len(to_do)}] {trial.label}"
         show.note(f"{told}: {item.state}")
         with environment.exact():

@@ -18,6 +18,7 @@ from urllib.parse import quote
 from aegen_bench import catalog, results
 from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.settings import resolve
 from aegen_bench.studyfile import Dataset, Layer, Probe, Row, expand, load, with_settings
@@ -112,9 +113,16 @@ class Study:
                 raise unknown("dataset", name, self.datasets)
         return list(dict.fromkeys(chosen))
 
-    def chosen_protocols(self) -> list[Protocol]:
-        """The profile's protocols."""
-        return [self.protocols[name] for name in self.profile.protocols]
+    def chosen_protocols(self, dataset: str) -> list[Protocol]:
+        """The profile's protocols whose extractors have weights for the dataset; UserError where none has."""
+        named: list[Protocol] = [self.protocols[name] for name in self.profile.protocols]
+        chosen = [p for p in named if extractors.recipe(p.extractor).applies(dataset)]
+        if not chosen:
+            raise UserError(
+                f"profile {self.profile_name} cannot score {dataset}: "
+                f"no extractor of its protocols ({', '.join(self.profile.protocols)}) has weights for it"
+            )
+        return chosen
 
     def _check_names(self) -> None:
         """Every name that a section uses for something of another section must exist."""

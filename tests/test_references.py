@@ -243,7 +243,14 @@ OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
 
 
 def scores(folder, protocol=EVERY, n=40, **more):
-    arguments = {"fingerprint": "f", "reconstructions": None, "seed": 0, "device": "cpu", "data_folder": folder}
+    arguments = {
+        "dataset": "digits",
+        "fingerprint": "f",
+        "reconstructions": None,
+        "seed": 0,
+        "device": "cpu",
+        "data_folder": folder,
+    }
     generated = [noise(s, n, 12) for s in (1, 2)]
     return evaluate(protocol, generated=generated, real=noise(0, n, 12), **{**arguments, **more})
 
@@ -293,7 +300,7 @@ def test_the_root_of_the_real_covariance_is_computed_once_and_again_where_the_fi
     assert scores(tmp_path, protocol).draws == first and len(computed) == 2
     np.savez(file, mean=np.zeros(3))
     assert scores(tmp_path, protocol).draws == first and len(computed) == 3
-    network = extractors.build("random_conv", tmp_path)
+    network = extractors.build("random_conv", tmp_path, "digits")
     real, generated = (features.extract(noise(s, 40, 12), network, batch=20, device="cpu") for s in (0, 1))
     (mean_a, cov_a), (mean_b, cov_b) = moments(real), moments(generated)
     assert first[0]["fd"] == frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)

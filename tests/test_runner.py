@@ -19,6 +19,7 @@ import aegen_bench
 from aegen_bench import artefacts, sampling
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import MissingError, UserError
+from aegen_bench.evaluation import extractors
 
 RUN = ("run", "--profile", "tiny")
 HEAD = """
@@ -329,6 +330,42 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
     (probe,) = json.loads((folder / "history.json").read_text())["probes"]
     assert set(probe["metrics"]) == {"fd"}
     assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
+
+
+@pytest.fixture
+def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """`tiny` with a second protocol, `apart`, whose extractor has a network for fashion and none for digits."""
+    declared = extractors.recipe("inception")._replace(weights={"fashion": "inception"})
+    recipes = {"random_conv": extractors.recipe("random_conv"), "inception": declared}
+    recipe = extractors.recipe
+    monkeypatch.setattr(extractors, "recipe", lambda name: recipes.get(name) or recipe(name))
+    bench.declare(
+        protocols={"apart": {"extractor": "inception", "count": 64, "metrics": ["fd"]}},
+        profiles=bench.tiny(models=["vae"], protocols=["apart", "tiny"]),
+    )
+    return bench
+
+
+def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_said_once(fashion_only: Bench) -> None:
+    ended = fashion_only(*RUN, "--seeds", "2")
+    assert ended.code == 0 and "Protocol" in ended.out
+    assert ended.out.count("not scored by apart: digits: no weights for extractor inception\n") == 1
+    for seed in (0, 1):
+        (entry,) = fashion_only.record("vae", seed)["metrics"].values()
+        assert entry["settings"]["protocol"]["name"] == "tiny" and entry["failed"] == {}
+    assert "2 done" in fashion_only(*RUN, "--seeds", "2").out
+
+
+def test_asked_for_by_name_it_is_refused_in_one_line(fashion_only: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fashion_only.folder)
+    with pytest.raises(UserError, match="'inception' has weights for fashion, none for digits"):
+        aegen_bench.evaluate(np.zeros((64, 1, 8, 8), np.uint8), dataset="digits", protocol="apart")
+    fashion_only.declare(
+        protocols={"apart": {"extractor": "inception"}}, profiles=fashion_only.tiny(protocols=["apart"])
+    )
+    ended = fashion_only(*RUN)
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert "profile tiny cannot score digits: no extractor of its protocols (apart) has weights for it" in ended.err
 
 
 # ---- from Python -----------------------------------------------------------------------------------------

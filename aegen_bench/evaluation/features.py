@@ -84,10 +84,12 @@ class FeatureSource:
         self,
         protocol: Protocol,
         *,
+        dataset: str,
         device: str,
         data_folder: Path,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        self.dataset = dataset
         self.protocol, self.device, self.data_folder, self.progress = protocol, device, data_folder, progress
         self.seconds = 0.0
         self._extractor: nn.Module | None = None
@@ -106,7 +108,7 @@ class FeatureSource:
                     images,
                     lambda subset: self._extract(subset, "real images"),
                     protocol=self.protocol,
-                    fingerprint=fingerprint,
+                    fingerprint=self._content(fingerprint),
                     data_folder=self.data_folder,
                 )
         return self._real
@@ -116,13 +118,18 @@ class FeatureSource:
         return real_reference(
             lambda: self.real(images, fingerprint),
             protocol=self.protocol,
-            fingerprint=fingerprint,
+            fingerprint=self._content(fingerprint),
             data_folder=self.data_folder,
         )
 
+    def _content(self, fingerprint: str) -> str:
+        """What stands for the real images: equal ones of two datasets may be seen by two networks of one protocol."""
+        own_network = isinstance(extractors.recipe(self.protocol.extractor).weights, dict)
+        return f"{fingerprint}-{self.dataset}" if own_network else fingerprint
+
     def _extract(self, images: NDArray[np.uint8], what: str) -> Features:
         if self._extractor is None:
-            self._extractor = extractors.build(self.protocol.extractor, self.data_folder)
+            self._extractor = extractors.build(self.protocol.extractor, self.data_folder, self.dataset)
         tell = None if self.progress is None else partial(self.progress, what)
         return extract(images, self._extractor, batch=self.protocol.batch, device=self.device, progress=tell)
 

