@@ -14,6 +14,7 @@ import torch
 from aegen_bench import weights
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol, evaluate, extractors, fd, features, metrics, prd
+from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
 
 RANDOM = Protocol(extractor="random_conv", count=40, batch=16)
@@ -45,7 +46,17 @@ def random_conv(tmp_path):
 # ---- protocol
 
 
-@pytest.mark.parametrize("change", [{"extractor": "inception"}, {"split": "train"}, {"count": 41}, {"batch": 17}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extractor": "inception"},
+        {"split": "train"},
+        {"count": 41},
+        {"batch": 17},
+        {"jpeg_roundtrip": True},
+        {"stretch": True},
+    ],
+)
 def test_protocol_id_changes_with_whatever_changes_features(change):
     assert Protocol(**{**RANDOM.model_dump(), **change}).id != RANDOM.id
 
@@ -382,6 +393,37 @@ def test_evaluate_gives_each_draw_its_numbers_and_the_model_its_own(tmp_path):
     assert set(result.seconds) == {"features", "metrics"} and min(result.seconds.values()) > 0
     entry = result.entry()
     assert json.loads(json.dumps(entry)) == entry and set(entry) == {"draws", "model", "settings", "failed"}
+
+
+def test_a_distance_alone_keeps_no_features_and_is_the_same_number(tmp_path, monkeypatch):
+    with_others = scores(RANDOM.model_copy(update={"metrics": ("fd", "kid")}), folder=tmp_path).draws
+    monkeypatch.setattr(features.FeatureSource, "generated", lambda *_: pytest.fail("features were kept"))
+    alone = scores(RANDOM.model_copy(update={"metrics": ("fd",)}), folder=tmp_path).draws
+    assert [draw["fd"] for draw in alone] == [draw["fd"] for draw in with_others]
+
+
+def test_named_distortions_touch_the_side_that_they_name(tmp_path):
+    """Smooth images survive a JPEG file nearly, noise does not; a stretch changes images of little contrast only."""
+    ramp = np.add.outer(np.arange(12), np.arange(12)).astype(np.uint8) * 5
+    smooth, noisy = np.broadcast_to(ramp, (40, 3, 12, 12)), images(channels=3)
+    gap = [np.abs(jpeg_roundtrip(x).astype(int) - x).mean() for x in (smooth, noisy)]
+    assert gap[0] < 2 and gap[1] > 20
+    assert jpeg_roundtrip(images()).shape == (40, 1, 12, 12)
+    dull = images() // 4 + 100
+    assert stretch(dull).min() == 0 and stretch(dull).max() == 255
+    np.testing.assert_array_equal(stretch(stretch(dull)), stretch(dull))
+    np.testing.assert_array_equal(stretch(np.full((2, 1, 4, 4), 7, np.uint8)), 7)
+
+    real = stretch(images())
+
+    def fd(generated, **switch):
+        protocol = RANDOM.model_copy(update={"metrics": ("fd",), **switch})
+        return scores(protocol, folder=tmp_path, generated=[generated], real=real).draws[0]["fd"]
+
+    assert fd(real) == fd(real, stretch=True) == pytest.approx(0, abs=1e-4)
+    assert fd(real, jpeg_roundtrip=True) > 1e-3, "the real side went through the file, the generated one did not"
+    assert fd(jpeg_roundtrip(real), jpeg_roundtrip=True) == pytest.approx(0, abs=1e-4)
+    assert fd(dull) > 10 * fd(dull, stretch=True)
 
 
 def test_evaluate_is_reproduced_and_scores_the_real_images_themselves_as_perfect(tmp_path):
