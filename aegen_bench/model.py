@@ -12,6 +12,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.losses import RECONSTRUCTIONS
 from aegen_bench.blocks.nets import Nets, describe
 from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.files import write_bytes
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
@@ -59,7 +60,7 @@ def save(model: Baseline, path: Path) -> str:
     from safetensors.torch import save as pack
 
     packed = pack({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
-    results.write_bytes(path, packed)
+    write_bytes(path, packed)
     return hashlib.sha256(packed).hexdigest()
 
 

@@ -6,21 +6,21 @@ Planning imports no torch, so `list` and `--dry-run` answer at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aegen_bench import catalog, results, weights
+from aegen_bench import catalog, imagesets, results, weights
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
+from aegen_bench.progress import Progress
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
     from aegen_bench.job import Place
-    from aegen_bench.progress import Progress
 
-__all__ = ["Planned", "Summary", "plan", "require", "run"]
+__all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run"]
 
 State = Literal[
     "done",
@@ -152,7 +152,28 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
                     continue
         outcomes[record["status"]] += 1
         show.note(f"{told}: {_outcome(record)}")
+    for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
+        try:
+            with environment.exact():
+                imagesets.anchors(scorer)
+        except Exception as error:
+            outcomes["evaluation failed"] += 1
+            show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
     return Summary(outcomes)
+
+
+def anchors_lack(study: Study, planned: Sequence[Planned], data: Path, root: Path) -> bool:
+    """Whether a dataset with finished trials has no floor or ceiling yet under one of their protocols."""
+    done = [p for p in planned if p.state == "done"]
+    return any(imagesets.anchors_lack(scorer) for scorer in _scorers(study, done, data, root, None, Progress()))
+
+
+def _scorers(
+    study: Study, planned: Sequence[Planned], data: Path, root: Path, device: Any, show: Progress
+) -> Iterator[imagesets.Scorer]:
+    for name in dict.fromkeys(p.trial.dataset for p in planned if p.state != "no data"):
+        real = imagesets.real_images(name, study.datasets[name].recipe, data)
+        yield imagesets.Scorer(name, real, study.chosen_protocols(name), root, data, device, show)
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -234,7 +234,8 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     assert finished(*RUN, "--stale").code == 0
     assert finished.record("glf")["config"]["with"]["beta"] == 2.0
     assert (finished.trial("glf") / f"record.{old['key']}.1.json").read_bytes() == before["record.json"]
-    assert len(list(aegen_bench.results.load(finished.folder / "results")["key"].unique())) == 3, "the old one is aside"
+    kept = aegen_bench.results.load(finished.folder / "results", profile="tiny")
+    assert len(list(kept["key"].unique())) == 3, "the old one is aside"
 
 
 def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
@@ -454,9 +455,10 @@ def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
 
 def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
     table = aegen_bench.results.load("results")
-    fd = table[table["metric"] == "fd"].set_index("row")["value"]
+    fd = table[table["metric"] == "fd"].set_index(["profile", "row"])["value"]
     (entry,) = place.record("glf")["metrics"].values()
-    assert sorted(fd.index) == ["glf", "rae_gmm", "vae"] and fd["glf"] == entry["draws"][0]["fd"]
+    assert sorted(fd["tiny"].index) == ["glf", "rae_gmm", "vae"] and fd["tiny", "glf"] == entry["draws"][0]["fd"]
+    assert fd["anchors", "floor"] < fd["tiny"].min() and fd["anchors", "floor"] < fd["anchors", "ceiling"]
     with pytest.raises(UserError, match="no results at nowhere"):
         aegen_bench.results.load("nowhere")
 

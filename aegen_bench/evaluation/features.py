@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from aegen_bench.data.images import to_uint8
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.cache import kept
@@ -35,14 +36,6 @@ def check_images(images: NDArray[np.generic], what: str = "images") -> NDArray[n
     if images.ndim != 4 or images.shape[1] not in (1, 3) or 0 in images.shape:
         raise UserError(f"{what} have shape {images.shape}, expected [n, 1 or 3 channels, height, width]")
     return cast("NDArray[np.uint8]", images)
-
-
-def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Round float images in [0, 1] to uint8. Others are refused: clipping would hide another scale."""
-    if not ((images >= 0) & (images <= 1)).all():  # written so that NaN fails too
-        raise UserError(f"float images must lie in [0, 1]; these span [{images.min():g}, {images.max():g}]")
-    rounded: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
-    return rounded
 
 
 def extract(
