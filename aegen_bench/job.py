@@ -20,7 +20,7 @@ from aegen_bench.progress import Progress
 from aegen_bench.study import Trial
 from aegen_bench.training import Probe
 
-__all__ = ["Job", "Place"]
+__all__ = ["Job", "Place", "Samples"]
 
 Images = NDArray[np.uint8]
 
@@ -33,6 +33,36 @@ class Place:
     results: Path
     weights: Path
     device: torch.device
+
+
+class Samples:
+    """What a trained model makes to be scored: each part when it is first asked for, and once for all protocols.
+
+    `generated(n)` gives a set a draw; `reconstructions()` the pair (test images, reconstructions), `interpolations()`
+    and `codes(n)`, of training images and sampled ones, are None where the model has them not.
+    """
+
+    def __init__(self, job: Job, model: Baseline) -> None:
+        seed, device = job.trial.seed, job.place.device
+
+        def reconstructions() -> tuple[Images, Images] | None:
+            restored = sampling.reconstruct(model, self.test(), seed=seed, device=device)
+            return None if restored is None else (self.test(), restored)
+
+        def codes(n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+            encoded = sampling.encode(model, self.training()[:n], seed=seed, device=device)
+            if encoded is None:
+                return None
+            drawn = sampling.sample_codes(model, len(encoded), seed=seed, device=device)
+            return encoded.cpu().numpy(), drawn.cpu().numpy()
+
+        def generated(n: int) -> list[Images]:
+            return [sampling.generate(model, n, seed=seed, draw=k, device=device) for k in range(job.draws)]
+
+        self.test = cache(lambda: np.asarray(job.images("test")))
+        self.training = cache(lambda: job.training_images()[0].cpu().numpy())
+        self.generated, self.reconstructions, self.codes = cache(generated), cache(reconstructions), cache(codes)
+        self.interpolations = cache(lambda: sampling.halfway(model, self.test(), seed=seed, device=device))
 
 
 @dataclass(frozen=True)
@@ -70,43 +100,28 @@ class Job:
         return torch.from_numpy(np.array(images[chosen])).to(self.place.device), len(images)
 
     def score(
-        self, model: Baseline, protocol: Protocol, seconds: dict[str, float], only: set[str] | None = None
-    ) -> tuple[evaluation.Scores, tuple[Images, Images] | None]:
-        """Sample and evaluate, adding to `seconds`. Returns the scores, and (test images, reconstructions) or None."""
-        seed, device = self.trial.seed, self.place.device
-        real, test = self.images(protocol.split), self.images("test")
+        self, samples: Samples, protocol: Protocol, seconds: dict[str, float], only: set[str] | None = None
+    ) -> evaluation.Scores:
+        """Evaluate what a model makes under a protocol, adding to `seconds`."""
+        real = self.images(protocol.split)
         n = protocol.images(len(real))
         begin = time.perf_counter()
-        generated = [sampling.generate(model, n, seed=seed, draw=k, device=device) for k in range(self.draws)]
+        generated = samples.generated(n)
         sampled = time.perf_counter() - begin
-        restored = sampling.reconstruct(model, test, seed=seed, device=device)
-        pairs = None if restored is None else (np.asarray(test), restored)
-
-        @cache
-        def training() -> Images:
-            return self.training_images()[0].cpu().numpy()
-
-        def codes() -> tuple[NDArray[Any], NDArray[Any]] | None:
-            encoded = sampling.encode(model, training()[:n], seed=seed, device=device)
-            if encoded is None:
-                return None
-            drawn = sampling.sample_codes(model, len(encoded), seed=seed, device=device)
-            return encoded.cpu().numpy(), drawn.cpu().numpy()
-
         scores = self._evaluate(
             protocol,
             generated,
             real,
-            reconstructions=pairs,
+            reconstructions=samples.reconstructions(),
             only=only,
-            interpolations=lambda: sampling.halfway(model, test, seed=seed, device=device),
-            codes=codes,
-            training_images=training,
-            test_images=lambda: np.asarray(test),
+            interpolations=samples.interpolations,
+            codes=lambda: samples.codes(n),
+            training_images=samples.training,
+            test_images=samples.test,
         )
         for kind, spent in {"sample": sampled, **scores.seconds}.items():
             seconds[kind] = seconds.get(kind, 0.0) + spent
-        return scores, pairs
+        return scores
 
     def probe(self, images: torch.Tensor) -> Probe | None:
         """What a row's `probe` asks for while it trains on `images`: the first protocol's distance, on fewer images."""

@@ -12,7 +12,7 @@ from aegen_bench import model as models
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.evaluation import Protocol
 from aegen_bench.history import History, collapsed
-from aegen_bench.job import Job
+from aegen_bench.job import Job, Samples
 from aegen_bench.schedule import StagePlan
 from aegen_bench.training import train
 
@@ -70,13 +70,13 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
     )
     record["collapsed"] = collapsed(history, images)
     record["weights_sha256"] = models.save(model, results.weights_path(place.weights, trial.key))
-    pairs, curves = None, dict[str, Any]()
+    samples, curves = Samples(job, model), dict[str, Any]()
     for protocol in job.protocols:
         with model.using(None, fact):
-            scores, pairs = job.score(model, protocol, record["seconds"])
+            scores = job.score(samples, protocol, record["seconds"])
         record["metrics"][protocol.id] = _entry(job, protocol, scores, record["environment"])
         curves = curves or scores.curves
-    artefacts.write(job.folder, artefacts.make(model, images, pairs, curves, place.device))
+    artefacts.write(job.folder, artefacts.make(model, images, samples.reconstructions(), curves, place.device))
 
 
 def evaluate_again(job: Job) -> dict[str, Any]:
@@ -87,11 +87,11 @@ def evaluate_again(job: Job) -> dict[str, Any]:
     if trained_on != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
     model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
-    here = environment.describe(job.place.device)
+    samples, here = Samples(job, model), environment.describe(job.place.device)
     for protocol in job.protocols:
         wanted = results.lacking(record, protocol.id, protocol.metrics)
         if wanted:
-            scores, _ = job.score(model, protocol, {}, wanted)
+            scores = job.score(samples, protocol, {}, wanted)
             results.add_evaluation(path, protocol.id, _entry(job, protocol, scores, here))
     return results.read_record(path)
 

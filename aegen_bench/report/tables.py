@@ -33,7 +33,7 @@ def build(
     `planned` are the (dataset, row) that a run asked for: they have a place, in that order, before any trial has ended.
     """
     plan = layout(frame, published, planned=planned, no_data=no_data)
-    ids = sorted(set(frame["protocol"]) - {""})
+    ids = [name for name in dict.fromkeys(frame["protocol"]) if name]  # as in the records: in the profile's order
     if protocol is not None:
         if protocol not in ids:
             raise unknown("protocol with results", protocol, ids)
