@@ -122,7 +122,7 @@ class Samples:
 
     def __init__(self, job: Job, model: Baseline) -> None:
         self.job, self.model, self.seconds = job, model, 0.0
-        self.generated = cache(self._generate)
+        self.generated, self.codes = cache(self._generate), cache(self._codes)
 
     def score(self, protocol: Protocol, only: set[str] | None = None) -> evaluation.Scores:
         """Evaluate under a protocol, all its metrics or `only` some."""
@@ -135,7 +135,7 @@ class Samples:
             only=only,
             reconstructions=self._pairs,
             interpolations=lambda: self._halfway,
-            codes=lambda: self._codes(n),
+            codes=lambda: self.codes(n),
             training_images=lambda: self._training,
             test_images=lambda: self._test,
         )

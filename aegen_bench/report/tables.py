@@ -37,7 +37,7 @@ def build(
     row) that a run asked for: they have a place, in that order, before any trial has ended.
     """
     plan = layout(frame, published, planned=planned, no_data=no_data)
-    ids = sorted(set(frame["protocol"]) - {""})
+    ids = [name for name in dict.fromkeys(frame["protocol"]) if name]  # as in the records: in the profile's order
     if protocol is not None:
         if protocol not in ids:
             raise unknown("protocol with results", protocol, ids)
