@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors import safe_open
 from torch import nn
 
 from aegen_bench import weights
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
-from aegen_bench.evaluation.extractors import dinov2
+from aegen_bench.evaluation.extractors import classifier, dinov2
 from aegen_bench.evaluation.features import extract
+from aegen_bench.evaluation.train_classifier import PLANS
+
+DOCS = Path(__file__).parent.parent / "docs/extractors.md"
 
 
 def noise(n, channels=3, side=28, seed=0):
@@ -156,3 +163,61 @@ def test_dinov2_reads_the_official_layout_and_normalises_for_imagenet(transforme
 def test_missing_dinov2_weights_say_how_to_fetch_them(tmp_path):
     with pytest.raises(UserError, match="`aegen-bench fetch dinov2`"):
         extractors.build("dinov2", tmp_path, "digits")
+
+
+# ---- classifier
+
+SHIPPED = sorted(name for name, file in weights.FILES.items() if file.package == "aegen_bench")
+
+
+def metadata(name, folder):
+    with safe_open(weights.path(name, folder), "pt") as held:
+        return held.metadata()
+
+
+@pytest.mark.parametrize("dataset", extractors.recipe("classifier").weights)
+def test_a_classifier_gives_finite_features_that_repeat_from_verified_weights(dataset, tmp_path):
+    network = extractors.build("classifier", tmp_path, dataset)
+    images = noise(5, channels=1)
+    found = features(network, images)
+    assert found.shape == (5, extractors.recipe("classifier").dim) and found.dtype == np.float32
+    assert np.isfinite(found).all() and found.min() >= 0 and found.std(axis=0).max() > 0
+    np.testing.assert_array_equal(found, features(extractors.build("classifier", tmp_path, dataset), images))
+    np.testing.assert_array_equal(found, features(network, images.repeat(3, axis=1)))
+
+
+def test_the_networks_of_two_datasets_are_two(tmp_path):
+    names = extractors.recipe("classifier").weights
+    assert set(names.values()) == set(SHIPPED)
+    found = [
+        features(extractors.build("classifier", tmp_path, dataset), noise(2)) for dataset in ("fashion", "cifar10")
+    ]
+    assert np.abs(found[0] - found[1]).max() > 0.1
+
+
+def test_a_dataset_without_a_network_is_refused_by_name(tmp_path):
+    with pytest.raises(UserError, match="has weights for cifar10, fashion, mnist, mnist10k, none for digits"):
+        extractors.build("classifier", tmp_path, "digits")
+
+
+def test_another_file_in_the_place_of_shipped_weights_is_refused(tmp_path, monkeypatch):
+    wrong = replace(weights.FILES["classifier_fashion"], sha256="0" * 64)
+    monkeypatch.setitem(weights.FILES, "classifier_fashion", wrong)
+    with pytest.raises(UserError, match=r"expected sha256 0{64}, found .*: install the package again"):
+        extractors.build("classifier", tmp_path, "fashion")
+    monkeypatch.setitem(weights.FILES, "classifier_fashion", replace(wrong, filename="elsewhere.safetensors"))
+    with pytest.raises(UserError, match=r"pip install aegen-bench$"):
+        extractors.build("classifier", tmp_path, "fashion")
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_shipped_weights_are_small_and_the_docs_say_how_they_came_about(name, tmp_path):
+    network = extractors.build("classifier", tmp_path, name.removeprefix("classifier_"))
+    assert sum(parameter.numel() for parameter in classifier.Classifier().parameters()) <= 400_000
+    assert sum(buffer.numel() for buffer in network.state_dict().values()) < 400_000
+    about = metadata(name, tmp_path)
+    row = next(line for line in DOCS.read_text().splitlines() if line.startswith(f"| `{about['dataset']}` |"))
+    for said in (f"{int(about['n_train']):,}", about["epochs"], f"{float(about['test_accuracy']):.2%}"):
+        assert said in row
+    assert f"python -m aegen_bench.evaluation.train_classifier {about['dataset']}\n" in DOCS.read_text()
+    assert about["epochs"] == str(PLANS[about["dataset"]].epochs) and about["seed"] == "0"

@@ -12,7 +12,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file
 
 from aegen_bench import seeding
-from aegen_bench.errors import UserError
+from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import train_classifier
 from aegen_bench.evaluation.train_classifier import PLANS, Plan, augmented, main
 
@@ -88,6 +88,13 @@ def test_the_weights_repeat_and_know_neither_test_images_nor_test_labels(run) ->
 def test_images_without_classes_are_refused(run, changes, said) -> None:
     with pytest.raises(UserError, match=said):
         run(**changes)
+
+
+def test_missing_images_are_told_in_one_line(tmp_path: Path) -> None:
+    with pytest.raises(MissingError, match=r"mnist10k: no .*mnist10k\.npz; put it there"):
+        main(["mnist10k", "--data", str(tmp_path)])
+    with pytest.raises(MissingError, match="aegen-bench fetch fashion"):
+        main(["fashion", "--data", str(tmp_path)])
 
 
 def test_augmentation_shifts_on_black_and_mirrors_half_where_the_plan_says_so() -> None:

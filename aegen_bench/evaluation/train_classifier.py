@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -19,6 +20,7 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save
 from torch import Tensor
+from torchvision import datasets
 
 from aegen_bench import data, seeding
 from aegen_bench.errors import UserError
@@ -28,6 +30,7 @@ __all__ = ["PLANS", "augmented", "main", "train"]
 
 BATCH = 128
 LR = 0.2  # of the top of the cycle
+READERS = {"fashion": "FashionMNIST", "cifar10": "CIFAR10"}  # torchvision's
 
 
 class Plan(NamedTuple):
@@ -51,10 +54,7 @@ def labelled(name: str, folder: Path, split: data.Split) -> tuple[Tensor, Tensor
                 raise UserError(f"{npz} has no y_{split}: the classes of the images, from 0 to 9")
             found = arrays[f"y_{split}"]
     else:
-        from torchvision import datasets
-
-        reader = {"fashion": datasets.FashionMNIST, "cifar10": datasets.CIFAR10}[name]
-        found = np.asarray(reader(folder, train=split == "train").targets)
+        found = np.asarray(getattr(datasets, READERS[name])(folder, train=split == "train").targets)
     if found.shape != (len(images),) or found.min() < 0 or found.max() > 9:
         raise UserError(f"{name}, {split}: expected {len(images)} classes from 0 to 9, found an array {found.shape}")
     return images, torch.from_numpy(found.astype(np.int64))
@@ -141,8 +141,12 @@ def main(arguments: list[str] | None = None) -> Path:
 
 
 def _recipe(name: str, folder: Path) -> data.Recipe:
-    return data.discover(folder).get(name) or data.Recipe.model_validate({"source": name})
+    source = name if name in READERS else "npz"
+    return data.discover(folder).get(name) or data.Recipe.model_validate({"source": source})
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{Path(__file__).stem}: {error}")

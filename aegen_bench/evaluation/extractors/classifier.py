@@ -14,7 +14,12 @@ from torch import nn
 
 __all__ = ["DIM", "RULE", "WEIGHTS", "Classifier", "build"]
 
-WEIGHTS = {"fashion": "classifier_fashion"}
+WEIGHTS = {
+    "cifar10": "classifier_cifar10",
+    "fashion": "classifier_fashion",
+    "mnist": "classifier_mnist10k",
+    "mnist10k": "classifier_mnist10k",
+}
 DIM = 128
 RULE = "grey repeated to 3 channels; 2x/255 - 1; last maps after ReLU, mean over positions"
 
