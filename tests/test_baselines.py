@@ -16,13 +16,18 @@ from aegen_bench.schedule import StagePlan
 from aegen_bench.training import train
 
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
+    "aae": 6.03745,
     "glf": 11.6763,
+    "glf_regularized": 11.1912,
+    "glf_two_step": 4.61415,
     "rae_gmm": 7.71642,
     "two_stage_vae": 5.27302,
     "vae": 7.40788,
     "vae_flow_posterior": 11.1549,
     "vae_flow_prior": 11.0978,
+    "vampprior": 8.70073,
     "wae_gan": 21.6814,
+    "wae_mmd": 5.07252,
 }
 
 
@@ -80,6 +85,40 @@ def test_glf_decays_the_weights_of_its_flow_only() -> None:
     groups = build("glf").optimizers()["model"]
     assert [group.get("weight_decay", 0) for group in groups] == [0, 2e-5]
     assert sum(p.numel() for p in groups[1]["params"]) == sum(p.numel() for p in build("glf").flow.parameters())
+
+
+# ---- GLF with a gradient, and in two steps -------------------------------------------------------
+
+
+def test_regularized_glf_is_glf_whose_encoder_also_lowers_the_nll() -> None:
+    glf, regularized = build("glf", beta=2.0), build("glf_regularized", beta=2.0)
+    assert {k: v.item() for k, v in losses(glf).items()} == {k: v.item() for k, v in losses(regularized).items()}
+    parameters = list(regularized.encoder.parameters())
+    assert any(g.any() for g in torch.autograd.grad(losses(regularized)["nll"], parameters))
+    with pytest.raises(RuntimeError, match="not have been used in the graph"):
+        torch.autograd.grad(losses(glf)["nll"], list(glf.encoder.parameters()))
+
+
+def test_shrunken_codes_cost_regularized_glf_no_reconstruction() -> None:
+    """Why the stop-gradient is needed: batch normalisation after the decoder's first layer undoes the scale."""
+    model = build("glf_regularized").double()
+    z = model.encoder(X.double())
+    model.decoder.body[1].eps = 1e-20  # the only thing that notices
+    assert torch.allclose(model.decoder(0.01 * z), model.decoder(z), atol=1e-9)
+
+
+def test_two_step_glf_trains_the_auto_encoder_first_and_then_the_flow_alone_on_its_codes() -> None:
+    model = build("glf_two_step")
+    first, second = model.stages()
+    assert (first.data, second.data) == ("images", "codes")
+    assert losses(model, first.step).keys() == {"reconstruction"}
+    z = model.eval().extract(X, torch.arange(8))
+    terms = losses(model, second.step, z)
+    assert terms.keys() == {"nll"}
+    assert terms["nll"].item() == pytest.approx(model.flow.nll(z).mean().item())
+    (autoencoder,), (flow,) = model.optimizers().values()
+    assert {id(p) for p in flow["params"]} == {id(p) for p in model.flow.parameters()}
+    assert (flow["weight_decay"], autoencoder.get("weight_decay", 0)) == (2e-5, 0)
 
 
 # ---- RAE+GMM ------------------------------------------------------------------------------------

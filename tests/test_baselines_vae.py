@@ -226,3 +226,75 @@ def test_a_sample_adds_the_second_stages_noise_to_the_code_and_none_to_the_pixel
 def test_the_second_stage_trains_nothing_of_the_first() -> None:
     first, second = ({id(p) for p in g["params"]} for (g,) in build("two_stage_vae").optimizers().values())
     assert not first & second
+
+
+# ---- VampPrior ----------------------------------------------------------------------------------
+
+
+def test_the_prior_is_the_mixture_of_the_pseudo_inputs_posteriors() -> None:
+    model = build("vampprior", pseudo_inputs=5)
+    mu, logvar = model.components()
+    k = torch.distributions.Categorical(logits=torch.zeros(5))
+    mixture = torch.distributions.MixtureSameFamily(k, Independent(Normal(mu, torch.exp(logvar / 2)), 1))
+    assert torch.allclose(model.log_prior(MU), mixture.log_prob(MU), atol=1e-5)
+
+
+def test_the_kl_is_zero_where_the_posterior_is_the_only_component() -> None:
+    model = build("vampprior", pseudo_inputs=1)
+    model.encoder, model.decoder = Fixed(torch.cat([MU[:1], LOGVAR[:1]], 1)), Fixed(X[:1])
+    model.progress = 1.0
+    assert losses(model, data=X[:1])["weighted_kl"].item() == pytest.approx(0, abs=1e-5)
+
+
+def test_the_kl_is_one_sample_of_log_q_over_p_and_grows_in() -> None:
+    model = build("vampprior", pseudo_inputs=5, beta=3.0).eval()  # whose running statistics stay
+    mu, logvar = model.posterior(X)
+    z = mu + torch.exp(logvar / 2) * noise_of_step(model, 8, 4)
+    kl = (Independent(Normal(mu, torch.exp(logvar / 2)), 1).log_prob(z) - model.log_prior(z)).mean().item()
+    for progress, weight in ((0.0, 0.0), (0.05, 0.5), (0.1, 1.0), (0.9, 1.0)):
+        model.progress = progress
+        terms = losses(model)
+        assert terms["weighted_kl"].item() == pytest.approx(weight * kl, rel=1e-4)
+    assert terms["reconstruction"].item() == pytest.approx(3 * half_sse(model.decoder(z), X).mean().item(), rel=1e-5)
+    model.progress, model.warmup = 0.0, 0.0
+    assert losses(model)["weighted_kl"].item() == pytest.approx(kl, rel=1e-4)
+
+
+def test_log_variances_are_cut_for_images_and_pseudo_inputs_alike() -> None:
+    model = build("vampprior", pseudo_inputs=5)
+    model.encoder = Fixed(torch.linspace(-20, 20, 40).view(5, 8))
+    for logvar in (model.posterior(X)[1], model.components()[1]):
+        assert (logvar.min().item(), logvar.max().item()) == (-6, 2)
+
+
+def test_pseudo_inputs_start_as_different_training_images() -> None:
+    model = build("vampprior", pseudo_inputs=20)
+    images = (255 * torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))).to(torch.uint8)
+    with torch.no_grad(), model.using(torch.Generator().manual_seed(0)):
+        model.start(images)
+    distance = (model.pseudo_inputs.sigmoid()[:, None] - images / 255).abs().flatten(2).amax(2)
+    assert (distance.min(1).values <= 0.01 + 1e-6).all()
+    assert len(set(distance.argmin(1).tolist())) == 20
+    assert len(build("vampprior").pseudo_inputs) == 24, "no more than there are training images"
+
+
+def test_pseudo_inputs_neither_change_nor_see_the_statistics_of_a_batch() -> None:
+    model, alone = build("vampprior", pseudo_inputs=5), build("vampprior", pseudo_inputs=5)
+    losses(model)
+    alone.encoder(X)
+    pairs = zip(model.encoder.buffers(), alone.encoder.buffers(), strict=True)
+    assert all(torch.equal(a, b) for a, b in pairs)
+    assert model.encoder.training
+    at_training, at_sampling = model.components()[0], model.eval().components()[0]
+    assert torch.equal(at_training, at_sampling)
+
+
+def test_every_component_is_drawn_equally_often() -> None:
+    model = build("vampprior", pseudo_inputs=5).eval()
+    n = 1000
+    u = (torch.arange(n)[:, None] + 0.5) / n
+    z = model.prior(torch.cat([u, torch.zeros(n, 4)], 1))
+    share = [(z == mean).all(1).float().mean().item() for mean in model.components()[0]]
+    assert share == pytest.approx([0.2] * 5)
+    one = model.prior(torch.cat([u[:1], torch.ones(1, 4)], 1))
+    assert torch.allclose(one, z[:1] + torch.exp(model.components()[1][:1] / 2), atol=1e-6)

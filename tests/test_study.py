@@ -228,9 +228,18 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {  # the schedule of ea
     "vae_flow_prior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "learn_beta": False}),
     "vae_flow_posterior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "conditional": True}),
     "glf": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_regularized": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_two_step": ({"autoencoder": "autoencoder", "flow": "autoencoder"}, {"flow_decay": 2e-5}),
+    "wae_mmd": (
+        {"train": "wae"},
+        {"lam": 10.0, "sigma2": 1.0, "recon_scale": 0.05, "pretrain": True, "input_noise": 0.01},
+    ),
+    "aae": ({"train": "wae"}, {"adversarial_lr": 5e-4}),
+    "vampprior": ({"train": "vae"}, {"beta": 1.0, "pseudo_inputs": 500, "warmup": 0.1}),
 }
 ON_CELEBA = {
     "wae_gan": {"lam": 1.0, "sigma2": 2.0, "recon_scale": 0.2, "critic_lr": 1e-3},
+    "wae_mmd": {"lam": 100.0, "sigma2": 2.0, "recon_scale": 0.2},
 }
 LR = {"two_stage_vae": 1e-4, ("wae_gan", "celeba"): 3e-4}
 
@@ -259,6 +268,12 @@ def test_the_encoder_of_wae_is_pretrained_for_200_steps_at_one_rate(
 ) -> None:
     plan = make(profile="paper").config("wae_gan", dataset)["stages"]["pretrain"]
     assert plan == {"steps": 200, "batch": batch, "lr": lr, "lr_at": [], "optimizers": {}}
+
+
+def test_what_two_cores_could_not_bear_is_smaller_under_lite_and_said_under_its_tables(make: Make) -> None:
+    config = make(profile="lite").config("vampprior", "fashion")
+    assert config["with"]["pseudo_inputs"] == 100
+    assert "pseudo_inputs 100" in config["overrides"]
 
 
 def test_table_1_has_its_rows_in_the_papers_order(make: Make) -> None:
