@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from aegen_bench import seeding
 from aegen_bench.history import History
 from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training import Probe, train
 
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "aae": 6.03745,
@@ -190,6 +190,37 @@ def test_raes_loss_is_half_sse_plus_gamma_times_the_squared_norm() -> None:
     terms = {name: term.item() for name, term in losses(model).items()}
     assert terms["reconstruction"] == pytest.approx(0.5 * (model.decoder(z) - X).square().sum().item() / 8, rel=1e-5)
     assert terms["penalty"] == pytest.approx(0.7 * z.square().sum().item() / 8, rel=1e-5)
+
+
+# ---- what Figures 3 and 4 are drawn from ---------------------------------------------------------
+
+ENTROPY = {"neg_entropy", "entropy_paper", "posterior_variance"}
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "terms", "logs"),
+    [
+        ("vae_flow_prior", {"beta": 50.0}, {"nll"}, {*ENTROPY, "code_std"}),
+        ("vae_flow_prior", {"learn_beta": True}, {"nll"}, {*ENTROPY, "code_std", "beta_eff"}),
+        ("glf", {}, {"nll"}, {"code_std"}),
+        ("glf_regularized", {"beta": 50.0}, {"nll"}, {"code_std"}),
+        ("vae", {"beta": 50.0}, {"kl"}, {"entropy", "posterior_variance"}),
+        ("rae_gmm", {"gamma": 0.1}, {"penalty"}, {"code_std"}),
+    ],
+)
+def test_history_holds_what_the_curves_need_of_each_epoch_and_of_each_probe_on_both_splits(
+    name: str, arguments: dict[str, Any], terms: set[str], logs: set[str]
+) -> None:
+    model, history = build(name, **arguments), History()
+    images = (255 * torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(0))).to(torch.uint8)
+    probe = Probe(2, images[:12], images[12:], lambda model: {"fd": 1.0})
+    train(model, images, {"train": StagePlan(epochs=2, batch=12, lr=1e-3)}, seed=0, history=history, probe=probe)
+    (last,) = history.probes
+    for row in (*history.epochs, last["probe_train"], last["probe_test"]):
+        assert {"reconstruction", *terms} <= row["terms"]["model"].keys()
+        assert {"half_sse", *logs} <= row["logs"].keys()
+    assert last["metrics"] == ({} if name == "rae_gmm" else {"fd": 1.0})
+    assert last["probe_train"] != last["probe_test"]
 
 
 # ---- golden numbers -----------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -314,6 +315,49 @@ def test_all_is_every_row_that_is_in_no_sweep_and_not_by_name(make: Make) -> Non
     assert {"glf", "rae_gmm", "shown", "toy", "vae"} <= set(listed)
     assert not {"hidden", *study.models(["swept"])} & set(listed)
     assert study.models(["hidden"]) == ["hidden"]
+
+
+def test_a_group_may_name_sweeps(make: Make) -> None:
+    study = make(rows={"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}, groups={"mine": ["glf", "swept"]})
+    assert study.models(["mine"]) == ["glf", "swept_beta1", "swept_beta2"]
+
+
+def test_a_profile_may_set_a_whole_group_and_one_row_of_it_otherwise(make: Make) -> None:
+    rows = {"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}
+    changes = {"swept_beta2": {"d": 5}, "mine": {"d": 4, "probe": {"every": 3}}}
+    study = make(rows=rows, groups={"mine": ["swept"]}, profiles={"p": {**PROFILE, "rows": changes}})
+    one, two, other = (study.config(row, "digits") for row in ("swept_beta1", "swept_beta2", "toy"))
+    assert (one["d"], two["d"], other["d"]) == (4, 5, 8)
+    assert (one["probe"]["every"], two["probe"]["every"]) == (3, 3) and "probe" not in other
+    assert one["overrides"] == ["d 4", "probe every 3"]
+
+
+BETAS = [1, 10, 50, 100, 400]
+SWEEPS = {
+    "figure3": [*(f"curve_flow_prior_beta{b}" for b in BETAS), "curve_flow_prior_learnable", "curve_glf"],
+    "figure4": [*(f"curve_glf_regularized_beta{b}" for b in BETAS), "curve_glf"],
+    "vae_beta": [f"curve_vae_beta{b}" for b in BETAS],
+    "rae_gamma": [f"curve_rae_gmm_gamma{g}" for g in (0.1, 0.5, 1, 2)],
+}
+
+
+@pytest.mark.parametrize("group", SWEEPS)
+def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_out_of_all(make: Make, group: str) -> None:
+    study = make(profile="paper")
+    assert study.models([group]) == SWEEPS[group]
+    assert not set(SWEEPS[group]) & set(study.models(["all", "table1"]))
+    for row in SWEEPS[group]:
+        config = study.config(row, "cifar10")
+        assert config["probe"] == {"every": 10, "images": 10_000}
+        assert StagePlan(**config["stages"]["train"]).total_steps(50_000) == (
+            39_000 if group == "rae_gamma" else 97_500
+        )
+        if group != "rae_gamma":
+            assert config["stages"]["train"]["lr_at"] == [[150, 0.5], [300, 0.25], [450, 0.125]]
+        argument, value = re.fullmatch(r".*_([a-z]+)([0-9.]*)", row).groups()
+        if value:
+            assert config["with"][argument] == float(value)
+    assert study.config("curve_flow_prior_learnable", "cifar10")["with"]["learn_beta"]
 
 
 def test_a_group_stands_for_its_rows_each_once_in_the_order_asked(make: Make) -> None:
