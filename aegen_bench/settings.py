@@ -28,7 +28,8 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
 
 
 def _overrides(changes: Plain, scale: float) -> list[str]:
-    plain = {k: v for k, v in changes.items() if k not in ("stages", "with")} | changes["with"]
+    probe = {f"probe {name}": value for name, value in changes.get("probe", {}).items()}
+    plain = {k: v for k, v in changes.items() if k not in ("stages", "with", "probe")} | probe | changes["with"]
     said = [f"{name} {_short(value)}" for name, value in plain.items()]
     said += [f"epochs x {scale:g}"] if scale != 1.0 else []
     for plan in changes["stages"].values():

@@ -21,7 +21,7 @@ from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.settings import resolve
-from aegen_bench.studyfile import Dataset, Layer, Probe, Row, expand, load, with_settings
+from aegen_bench.studyfile import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
 
 __all__ = ["NUMERICS", "Study", "Trial"]
 
@@ -91,10 +91,13 @@ class Study:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`."""
+        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`. A group may name
+        sweeps.
+        """
         swept = {name for names in self._sweeps.values() for name in names}
         rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
-        return {"all": rest, **self._sweeps, **self._groups}
+        named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
+        return {"all": rest, **self._sweeps, **named}
 
     def models(self, names: Sequence[str]) -> list[str]:
         """Expand row and group names into rows, each once, in the order asked."""
@@ -135,13 +138,14 @@ class Study:
             own = self._stages(name)
             layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
         for name, rows in self._groups.items():
-            _require(f"row of groups.{name}", rows, self.rows)
+            _require(f"row of groups.{name}", rows, [*self.rows, *self._sweeps])
         for name, profile in {**self.profiles, self.profile_name: self.profile}.items():
             _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
             _require(f"dataset of profiles.{name}", profile.datasets, self.datasets)
             _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
             layers += [(f"profiles.{name}", profile, stages)]
-            layers += [(f"profiles.{name}.rows.{r}", layer, self._stages(r)) for r, layer in profile.rows.items()]
+            for named, layer in profile.rows.items():
+                layers += [(f"profiles.{name}.rows.{named}", layer, self._stages(r)) for r in self.models([named])]
         for where, layer, legal in layers:
             _require(f"stage of {where}", layer.stages, [*legal, "*"])
 
@@ -173,7 +177,7 @@ class Study:
         """The resolved settings of a row on a dataset under this profile."""
         entry, settings = self.entry(row), self.rows[row]
         own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
-        profile = [layer for p in (self._named, self._set) for layer in (p, p.rows.get(row, Layer()))]
+        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
         resolved = resolve(
             [_plain(layer) for layer in own],
             [_plain(layer) for layer in profile],
@@ -195,6 +199,11 @@ class Study:
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),
         }
+
+    def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:
+        """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
+        groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
+        return [overlay, *groups, overlay.rows.get(row, Layer())]
 
 
 def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:

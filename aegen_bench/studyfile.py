@@ -100,7 +100,7 @@ class Row(Layer):
 
 
 class Overlay(Layer):
-    """A layer, and one a row: what --set may set beside the fields of a profile."""
+    """A layer, and one a row or group: what --set may set beside the fields of a profile."""
 
     rows: dict[str, Layer] = {}
 

@@ -10,6 +10,7 @@ from torch import Tensor
 __all__ = [
     "RECONSTRUCTIONS",
     "gaussian_entropy",
+    "gaussian_nll",
     "half_sse",
     "kl_standard_normal",
     "reparameterise",
@@ -25,6 +26,14 @@ def half_sse(x_hat: Tensor, x: Tensor) -> Tensor:
     Up to the constant (D/2) log(2 pi) this is -log N(x; x_hat, I), the reconstruction term of eq. 2 at beta = 1.
     """
     return 0.5 * (x_hat - x).square().flatten(1).sum(1)
+
+
+def gaussian_nll(half_sse: Tensor, log_gamma: Tensor, dims: int) -> Tensor:
+    """-log N(x; x_hat, gamma^2 I) over `dims` dimensions, constant included, from 0.5 ||x - x_hat||^2 of any shape.
+
+    Its minimum over gamma is at gamma^2 = ||x - x_hat||^2 / dims (Dai & Wipf 2019, arXiv:1903.05789).
+    """
+    return half_sse * torch.exp(-2 * log_gamma) + dims * (log_gamma + 0.5 * LOG_2PI)
 
 
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
