@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from aegen_bench.numerics import neighbours
+from aegen_bench.numerics.chunks import rows
 from aegen_bench.numerics.neighbours import nearest
 
 
@@ -43,3 +44,9 @@ def test_a_point_of_the_base_finds_itself_before_every_other() -> None:
     assert where[:, 0].tolist() == list(range(50))
     assert distances.min() >= 0
     assert (distances[:, 0] < 1e-5 * distances[:, 1]).all()
+
+
+def test_chunks_are_full_up_to_3x64x64_and_hold_no_more_numbers_beyond() -> None:
+    assert [rows(4096, numbers) for numbers in (1, 784, 3 * 64 * 64)] == [4096] * 3
+    assert (rows(4096, 3 * 256 * 256), rows(500, 3 * 256 * 256)) == (256, 31)
+    assert rows(7, 10**12) == 1

@@ -207,6 +207,18 @@ def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> 
     assert StagePlan(**config["stages"]["train"]).total_steps(images) == steps
 
 
+def test_celeba_hq_is_a_folder_of_256_px_images_on_the_schedule_of_appendix_b(make: Make) -> None:
+    config = make(profile="paper").config("glf", "celebahq")
+    assert config["stages"]["train"] == {
+        "epochs": 60,
+        "batch": 64,
+        "lr": 1e-3,
+        "lr_at": [[40.0, 0.5]],
+        "optimizers": {},
+    }
+    assert (config["d"], config["flow_width"], config["recipe"]) == (128, 256, {"source": "folder", "size": 256})
+
+
 def test_the_profiles_are_those_of_the_design(make: Make) -> None:
     paper, lite, smoke = (make(profile=name).profile for name in ("paper", "lite", "smoke"))
     assert (paper.seeds, paper.draws, paper.datasets) == (10, 10, ["mnist", "fashion", "cifar10", "celeba"])
