@@ -91,6 +91,8 @@ def _dcgan_decoder(channels: int, d_in: int) -> list[nn.Module]:
 class Encoder(nn.Module):
     """Images [n, C, S, S] in [0, 1] -> [n, out]: InfoGAN-style, at 256 px DCGAN-style."""
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, channels: int, side: int, out: int) -> None:
         super().__init__()
         dcgan = side == DCGAN_SIDE
@@ -110,6 +112,8 @@ class Decoder(nn.Module):
 
     Deviation: Table 2 prints "4x4 Deconv128, Sigmoid" as the last layer; an image needs C channels there.
     """
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int, side: int, d_in: int) -> None:
         super().__init__()
