@@ -9,10 +9,11 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
+import importlib
 import importlib.util
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from types import ModuleType
@@ -34,7 +35,7 @@ class Argument:
 @dataclass(frozen=True)
 class Entry:
     """What a baseline's source says of it. `error` is set, and the rest may be empty, when the source cannot be
-    read.
+    read. `module` is where an installed package has it, and empty for a file in a folder `baselines`.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Entry:
     stages: tuple[str, ...] = ("train",)
     likelihood: bool = False
     code: str = ""
+    module: str = ""
     shadows: Path | None = None
     error: str = ""
 
@@ -74,7 +76,7 @@ def find(local: Path) -> dict[str, Entry]:
                 continue
             entry, below = read(path.stem, path), entries.get(path.stem)
             if below is not None and below.code != entry.code:
-                entry = Entry(**{**vars(entry), "shadows": below.path})
+                entry = replace(entry, shadows=below.path)
             entries[path.stem] = entry
     return entries
 
@@ -107,6 +109,8 @@ def import_class(entry: Entry) -> type[Any]:
     if entry.error:
         raise UserError(f"model '{entry.name}' is broken: {entry.error}")
     try:
+        if entry.module:
+            return getattr(importlib.import_module(entry.module), entry.class_name)  # type: ignore[no-any-return]
         return getattr(_module(entry.name, str(entry.path), entry.code), entry.class_name)  # type: ignore[no-any-return]
     except ModuleNotFoundError as error:
         raise UserError(f"model '{entry.name}' needs {error.name}: pip install {error.name}") from error
@@ -126,16 +130,17 @@ def _module(name: str, path: str, code: str) -> ModuleType:
 
 
 def _from_entry_point(point: Any) -> Entry:
-    module = point.value.partition(":")[0].replace(".", "/")
-    paths = [Path(str(point.dist.locate_file(f"{module}{end}"))) for end in (".py", "/__init__.py")]
+    module = point.value.partition(":")[0]
+    file = module.replace(".", "/")
+    paths = [Path(str(point.dist.locate_file(f"{file}{end}"))) for end in (".py", "/__init__.py")]
     path = next((p for p in paths if p.is_file()), None)
     if path is None:  # an editable install: ask the import system, which imports parent packages but not the module
         try:
-            spec = importlib.util.find_spec(point.value.partition(":")[0])
+            spec = importlib.util.find_spec(module)
         except Exception as error:  # a parent package that is gone, or that fails on import
             return Entry(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
         path = Path(spec.origin) if spec and spec.origin else paths[0]
-    return read(point.name, path)
+    return replace(read(point.name, path), module=module)
 
 
 def _one_line(error: Exception) -> str:

@@ -1,7 +1,8 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
-Exit codes: 0 done, 1 a trial did not end well, 2 something in the request must be put right, 3 done but a dataset was
-skipped, 130 stopped by Ctrl-C. torch and pandas are imported by the commands that need them, when they run.
+Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
+right, 3 done but a dataset was skipped, 130 stopped by Ctrl-C. torch and pandas are imported by the commands that need
+them, when they run.
 """
 
 from __future__ import annotations
@@ -190,6 +191,26 @@ def list_(
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
     for line in listing.lines(asked, what):
         print(line)
+
+
+@app.command()
+def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
+    """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
+    from aegen_bench import template
+
+    for line in template.new(name, Path.cwd(), data):
+        print(line)
+
+
+@app.command()
+def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data: Data = None) -> None:
+    """Say in plain words what in a model breaks the contract between methods and the harness; nothing is written."""
+    from aegen_bench import conformance
+
+    found = conformance.check_row(name, Path.cwd(), data)
+    for line in found or [f"{name} keeps the contract"]:
+        print(line)
+    raise typer.Exit(1 if found else 0)
 
 
 @app.command()

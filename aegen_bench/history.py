@@ -9,6 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from aegen_bench.numerics.chunks import rows
+
 __all__ = ["History", "Meter", "collapsed"]
 
 
@@ -85,7 +87,7 @@ def collapsed(history: History, images: Tensor) -> bool:
     if last is None:
         return False
     flat = images.flatten(1)
-    parts = torch.split(flat, 4096)
+    parts = torch.split(flat, rows(4096, flat.shape[1]))
     mean = torch.stack([part.double().sum(0) for part in parts]).sum(0) / len(flat)
     squares = math.fsum(float((part.double() - mean).square().sum()) for part in parts)
     return bool(last >= 0.5 * squares / 255**2 / len(flat))

@@ -62,16 +62,23 @@ class Job:
     def fingerprint(self, split: data.Split) -> str:
         return data.fingerprint(self.trial.dataset, self._recipe, self.place.data, split)
 
-    def training_images(self) -> tuple[torch.Tensor, int]:
-        """The training set on the device, uint8 NCHW, and the size of the whole of it.
+    @cached_property
+    def training_set(self) -> Images:
+        """What the trial trains on, uint8 NCHW: the only copy in memory, for at 256 px it can be 6 GB.
 
         A profile's `train_images` is a fixed random subset: the same for every row and seed.
         """
         images = self.images("train")
         count = self.trial.config.get("train_images") or len(images)
+        if count >= len(images):
+            return np.array(images)
         order = torch.randperm(len(images), generator=seeding.stream(0, "subset"))
-        chosen = order[:count].sort().values.numpy() if count < len(images) else slice(None)
-        return torch.from_numpy(np.array(images[chosen])).to(self.place.device), len(images)
+        chosen: Images = images[order[:count].sort().values.numpy()]
+        return chosen
+
+    def training_images(self) -> tuple[torch.Tensor, int]:
+        """The training set on the device, and the size of the whole of it."""
+        return torch.from_numpy(self.training_set).to(self.place.device), len(self.images("train"))
 
     def samples(self, model: Baseline) -> Samples:
         return Samples(self, model)
@@ -136,7 +143,7 @@ class Samples:
             reconstructions=self._pairs,
             interpolations=lambda: self._halfway,
             codes=lambda: self.codes(n),
-            training_images=lambda: self._training,
+            training_images=lambda: self.job.training_set,
             test_images=lambda: self._test,
         )
 
@@ -155,10 +162,6 @@ class Samples:
         return np.asarray(self.job.images("test"))
 
     @cached_property
-    def _training(self) -> Images:
-        return self.job.training_images()[0].cpu().numpy()
-
-    @cached_property
     def _pairs(self) -> tuple[Images, Images] | None:
         """Test images and their reconstructions."""
         restored = sampling.reconstruct(self.model, self._test, **self._at)
@@ -170,7 +173,7 @@ class Samples:
 
     def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Codes of training images, and as many sampled ones."""
-        encoded = sampling.encode(self.model, self._training[:n], **self._at)
+        encoded = sampling.encode(self.model, self.job.training_set[:n], **self._at)
         if encoded is None:
             return None
         drawn = sampling.sample_codes(self.model, len(encoded), **self._at)

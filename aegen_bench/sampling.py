@@ -15,6 +15,7 @@ from torch import Tensor
 
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import Diverged
+from aegen_bench.numerics.chunks import rows
 from aegen_bench.seeding import stream
 from aegen_bench.training import as_float
 
@@ -53,7 +54,7 @@ def decode_noise(model: Baseline, noise: Tensor) -> Images:
     """Noise, one row a sample -> uint8 images: decode(prior(noise))."""
     with torch.inference_mode():
         model.eval()
-        return np.concatenate([to_uint8(model.decode(model.prior(e))) for e in torch.split(noise, BATCH)])
+        return np.concatenate([to_uint8(model.decode(model.prior(e))) for e in torch.split(noise, _at_once(model))])
 
 
 def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Images:
@@ -86,21 +87,26 @@ def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) 
     """Codes of uint8 images [n, C, S, S], one row an image, on the device; None for a method without an encoder."""
     if not model.has("encode"):
         return None
-    starts = range(0, len(images), BATCH)
+    batch = _at_once(model)
+    starts = range(0, len(images), batch)
     with torch.inference_mode(), model.eval().using(stream(seed, "reconstruction", device=device)):
-        batches = (torch.from_numpy(np.array(images[k : k + BATCH])).to(device) for k in starts)
+        batches = (torch.from_numpy(np.array(images[k : k + batch])).to(device) for k in starts)
         return torch.cat([model.encode(as_float(batch)) for batch in batches])
 
 
 def sample_codes(model: Baseline, n: int, *, seed: int, device: torch.device) -> Tensor:
     """n codes as sampling makes them, prior(noise(n)), on the device."""
     with torch.inference_mode(), model.eval().using(stream(seed, "noise", device=device)):
-        return torch.cat([model.prior(e) for e in torch.split(model.noise(n), BATCH)])
+        return torch.cat([model.prior(e) for e in torch.split(model.noise(n), _at_once(model))])
 
 
 def _decode(model: Baseline, z: Tensor) -> Images:
     with torch.inference_mode():
-        return np.concatenate([to_uint8(model.decode(part)) for part in torch.split(z, BATCH)])
+        return np.concatenate([to_uint8(model.decode(part)) for part in torch.split(z, _at_once(model))])
+
+
+def _at_once(model: Baseline) -> int:
+    return rows(BATCH, model.nets.pixels)
 
 
 def to_uint8(images: Tensor) -> Any:

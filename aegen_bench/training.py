@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.history import History, Meter
+from aegen_bench.numerics.chunks import rows
 from aegen_bench.optimizers import Optimizers, make_optimizers
 from aegen_bench.progress import Progress
 from aegen_bench.schedule import StagePlan
@@ -179,7 +180,7 @@ class _StageRun:
         meter = Meter()
         random = stream(self.seed, "probe", self.number, epoch, images.device)
         positions = torch.arange(len(images), device=images.device)
-        for index in torch.split(positions, EVALUATION_BATCH):
+        for index in torch.split(positions, _at_once(images)):
             share = len(index) / len(images)
             with self.model.using(random, lambda name, value, w=share: meter.add(name, value, w)):  # type: ignore[misc]
                 updates = self.stage.step(as_float(images[index]), index)
@@ -195,8 +196,12 @@ def extract(model: Baseline, images: Tensor, *, seed: int, stage: int) -> Tensor
     model.eval()
     with torch.no_grad(), model.using(stream(seed, "extract", stage, device=images.device)):
         positions = torch.arange(len(images), device=images.device)
-        parts = [model.extract(as_float(images[i]), i) for i in torch.split(positions, EVALUATION_BATCH)]
+        parts = [model.extract(as_float(images[i]), i) for i in torch.split(positions, _at_once(images))]
     return torch.cat(parts)
+
+
+def _at_once(images: Tensor) -> int:
+    return rows(EVALUATION_BATCH, math.prod(images.shape[1:]))
 
 
 def as_float(images: Tensor) -> Tensor:

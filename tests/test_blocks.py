@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from itertools import pairwise
 
 import pytest
 import torch
@@ -23,6 +24,7 @@ from aegen_bench.blocks.nets import Nets, describe
 MNIST = Nets((1, 28, 28), d=20, flow_width=64, n_train=60_000)
 CIFAR = Nets((3, 32, 32), d=64, flow_width=256, n_train=50_000)
 CELEBA = Nets((3, 64, 64), d=64, flow_width=256, n_train=162_770)
+HQ = Nets((3, 256, 256), d=128, flow_width=256, n_train=27_000)
 DIGITS = Nets((1, 8, 8), d=8, flow_width=32, n_train=1_000)
 
 
@@ -53,14 +55,29 @@ def test_parameter_totals_are_those_of_table_2(
         assert _count(nets.critic()) == critic
 
 
-@pytest.mark.parametrize("nets", [DIGITS, MNIST, CIFAR, CELEBA], ids=lambda nets: f"side{nets.shape[1]}")
+def test_at_256_px_the_auto_encoder_is_dcgans() -> None:
+    """24,393,539 is the count of the specification, which leaves out the biases that batch normalisation undoes."""
+    with torch.device("meta"):
+        encoder, decoder, flow = HQ.encoder(), HQ.decoder(), HQ.flow()
+    undone = {
+        part: sum(layer.bias.numel() for layer in _before_normalisation(part.body)) for part in (encoder, decoder)
+    }
+    assert (_count(encoder) - undone[encoder], _count(decoder) - undone[decoder]) == (12_196_800, 12_196_739)
+    assert (_count(encoder), _count(decoder), _count(flow)) == (12_198_720, 12_206_403, 922_624)
+    assert _count(encoder) + _count(decoder) == 24_405_123 == 24_393_539 + sum(undone.values())
+    assert describe(encoder).startswith("4x4 Conv64, ReLU, 4x4 Conv128, BN, ReLU, 4x4 Conv256, BN, ReLU, 4x4 Conv512")
+    assert describe(decoder).startswith("FC8192, BN, ReLU, 4x4 Deconv512, BN, ReLU, 4x4 Deconv512, BN, ReLU, 4x4 Deco")
+    assert describe(decoder).endswith("4x4 Deconv64, BN, ReLU, 4x4 Deconv3, Sigmoid")
+
+
+@pytest.mark.parametrize("nets", [DIGITS, MNIST, CIFAR, CELEBA, HQ], ids=lambda nets: f"side{nets.shape[1]}")
 def test_networks_have_the_shapes_of_table_2_at_every_side(nets: Nets) -> None:
     m = nets.shape[1] // 4
     with torch.device("meta"):
         x, z, grid = torch.empty(2, *nets.shape), torch.empty(2, nets.d), torch.empty(2, 5, m, m)
         assert nets.encoder()(x).shape == (2, nets.d)
         assert nets.encoder(7)(x).shape == (2, 7)
-        assert nets.encoder().features(x).shape == (2, 1024)
+        assert nets.encoder().features(x).shape == (2, 8192 if nets is HQ else 1024)
         assert nets.decoder()(z).shape == x.shape
         assert nets.decoder(5)(z[:, :5]).shape == x.shape
         assert nets.grid_encoder(5)(x).shape == grid.shape
@@ -68,6 +85,19 @@ def test_networks_have_the_shapes_of_table_2_at_every_side(nets: Nets) -> None:
         assert nets.critic()(z).shape == (2, 1)
         assert nets.flow()(z)[0].shape == z.shape
     assert nets.pixels == x[0].numel()
+
+
+@pytest.mark.parametrize("nets", [DIGITS, Nets((1, 256, 256), 2, 2, 10)], ids=lambda nets: f"side{nets.shape[1]}")
+@pytest.mark.parametrize("part", ["encoder", "decoder"])
+def test_initial_weights_are_drawn_in_the_order_of_the_layers(nets: Nets, part: str) -> None:
+    torch.manual_seed(3)
+    made = getattr(nets, part)()
+    again = copy.deepcopy(made)
+    torch.manual_seed(3)
+    for layer in again.modules():
+        if hasattr(layer, "reset_parameters"):
+            layer.reset_parameters()
+    assert all(map(torch.equal, made.parameters(), again.parameters()))
 
 
 def test_the_layers_are_named_in_their_order() -> None:
@@ -195,6 +225,11 @@ def test_half_sse_is_the_gaussian_log_density_up_to_its_constant() -> None:
 
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
+
+
+def _before_normalisation(layers: nn.Sequential) -> list[nn.Module]:
+    weighted = [layer for layer in layers if list(layer.parameters())]
+    return [layer for layer, after in pairwise(weighted) if isinstance(after, nn.BatchNorm2d)]
 
 
 def test_a_copy_of_a_bf16_network_runs_its_own_weights() -> None:

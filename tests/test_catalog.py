@@ -121,6 +121,49 @@ def test_a_package_adds_baselines_by_an_entry_point_without_being_imported(
     assert "somebody" not in sys.modules
 
 
+METHOD = """
+from aegen_bench.baseline import Baseline
+from .parts import halved
+
+class Packaged(Baseline):
+    "A method that somebody else installs."
+
+    def __init__(self, nets, *, beta: float = 1.0):
+        super().__init__(nets)
+        self.encoder, self.decoder, self.beta = nets.encoder(), nets.decoder(), beta
+
+    def step(self, x, index):
+        z = self.encoder(x)
+        yield "model", {"reconstruction": self.recon(self.decoder(z), x), "size": self.beta * halved(z).square().mean()}
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def decode(self, z):
+        return self.decoder(z)
+"""
+
+
+def test_a_method_of_an_installed_package_is_checked_and_trained_as_any_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    site = bench.folder.parent / "site"
+    package(site, "somebody.methods", source=METHOD)
+    (site / "somebody" / "__init__.py").write_text("")
+    (site / "somebody" / "parts.py").write_text("def halved(z):\n    return z / 2\n")
+    monkeypatch.syspath_prepend(site)
+    try:
+        assert "  packaged  A method that somebody else installs.  [beta=1.0]\n" in bench("list", "models").out
+        assert bench("check", "packaged").out == "packaged keeps the contract\n"
+        ended = bench("run", "--profile", "tiny", "--models", "packaged", "--set", "rows.packaged.with.beta=2")
+        assert ended.code == 0, ended
+        record = bench.record("packaged", profile="tiny+rows.packaged.with.beta=2")
+        assert (record["status"], record["config"]["with"]) == ("ok", {"beta": 2.0})
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "somebody"]:
+            del sys.modules[name]
+
+
 def test_what_is_shipped_and_what_is_local_go_before_an_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

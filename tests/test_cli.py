@@ -43,7 +43,10 @@ def imported(ended: Ended) -> set[str]:
 def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> None:
     ended = bench.process("--help", python=("-X", "importtime"))
     assert ended.code == 0
-    assert all(re.search(rf"^\s+{name} ", ended.out, re.M) for name in ("run", "report", "list", "fetch", "doctor"))
+    assert all(
+        re.search(rf"^\s+{name} ", ended.out, re.M)
+        for name in ("run", "report", "list", "new", "check", "fetch", "doctor")
+    )
     assert not HEAVY & imported(ended)
     assert "aegen_bench" in imported(ended), "the measurement itself works"
 

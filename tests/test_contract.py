@@ -41,6 +41,26 @@ DECODE = "return self.decoder(z)"
 INIT = "nets.encoder(), nets.decoder()"
 
 FAULTS = {
+    "an argument before the star": (
+        "def __init__(self, nets):",
+        "def __init__(self, nets, beta: float = 1.0):",
+        "no yaml can set beta, because it stands before the `*`",
+    ),
+    "arguments without names": (
+        "def __init__(self, nets):",
+        "def __init__(self, nets, **options):",
+        "__init__ takes **options, of which no yaml can set any",
+    ),
+    "a hyperparameter of the class": (
+        "class Method(Baseline):",
+        "class Method(Baseline):\n    beta: float = -2.5\n",
+        "beta = -2.5 of the class is a hyperparameter that no yaml can set",
+    ),
+    "a hyperparameter of the instance": (
+        INIT,
+        INIT + "\n        self.beta, self.betas = 2.5, (0.5, 0.9)",
+        "__init__: self.beta = 2.5 is a hyperparameter that no yaml can set",
+    ),
     "a source that does not import": ("import numpy as np", "import nunpy", "needs nunpy: pip install nunpy"),
     "a constant start": (
         INIT,
@@ -114,6 +134,17 @@ FAULTS = {
         "decode(prior(e)) gives shape (6, 1, 7, 8), the images are (6, 1, 8, 8)",
     ),
     "images out of range": (DECODE, DECODE + " - 1", "images lie in [0, 1]"),
+    "images that are not numbers": (DECODE, DECODE + " / 0 * 0", "decode(prior(e)) gives NaN or infinity"),
+    "a gradient that is not a number": (
+        TERM,
+        TERM + " + torch.sqrt((z - z).square().sum())",
+        "term 'reconstruction' of optimizer 'model' is a number, but its gradient is not",
+    ),
+    "a size written down": (
+        DECODE,
+        DECODE + ".view(-1, 1, 8, 8)",
+        "on images of 3x12x12 it fails, perhaps for a size that is written down: line ",
+    ),
     "images of integers": (DECODE, DECODE + ".round().long()", "gives torch.int64, images are floats in [0, 1]"),
     "extract that averages": (
         "return e\n",
@@ -131,6 +162,16 @@ FAULTS = {
         "the trained state_dict does not load into a new instance",
     ),
     "a wait for the device": (TERM, TERM + " * (1 if z.std() < 9 else 2)", "fails on another device than the CPU"),
+    "a loop over the batch": (
+        Z,
+        Z + "\n        z = torch.stack([z[i] for i in range(len(z))])",
+        "of 16: a loop over the batch in Python is too slow",
+    ),
+    "a slow step": (
+        Z,
+        Z + "\n        for _ in range(300 * (len(x) > 16)):\n            self.encoder(x)",
+        "times as long as one of GLF with the same networks, images and batch: over 10 times is too slow",
+    ),
     "a tensor made on the CPU": (Z, Z + " + torch.zeros(4)", "fails on another device than the CPU"),
     "a matrix made on the CPU": (
         Z,

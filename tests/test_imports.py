@@ -123,7 +123,7 @@ def test_training_and_sampling_know_no_metric() -> None:
 
 LAYERS = [
     ("cli",),
-    ("request", "listing", "doctor"),
+    ("request", "listing", "doctor", "template", "conformance"),
     ("runner",),
     ("trial",),
     ("training", "sampling", "evaluation"),
@@ -156,6 +156,7 @@ def test_imports_point_one_way(rank: int) -> None:
         "weights",
         "listing",
         "doctor",
+        "template",
         "environment",
         "errors",
         "evaluation.protocol",

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from aegen_bench.numerics import neighbours
+from aegen_bench.numerics.chunks import rows
 from aegen_bench.numerics.mmd import mmd2
 from aegen_bench.numerics.neighbours import nearest
 
@@ -68,3 +69,9 @@ def test_the_unbiased_mmd_leaves_out_the_pairs_within_and_none_across() -> None:
 
 def _gauss(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(-np.square(a[:, None] - b[None]).sum(2) / 2)
+
+
+def test_chunks_are_full_up_to_3x64x64_and_hold_no_more_numbers_beyond() -> None:
+    assert [rows(4096, numbers) for numbers in (1, 784, 3 * 64 * 64)] == [4096] * 3
+    assert (rows(4096, 3 * 256 * 256), rows(500, 3 * 256 * 256)) == (256, 31)
+    assert rows(7, 10**12) == 1

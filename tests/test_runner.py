@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor
 import aegen_bench
 from aegen_bench import artefacts, sampling
 from aegen_bench.baseline import Baseline
+from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 
@@ -143,7 +143,7 @@ def test_artefacts_stay_within_their_size_whatever_the_images(
     tmp_path: Path, channels: int, side: int, limit: float
 ) -> None:
     shape = (channels, side, side)
-    model = Incompressible(SimpleNamespace(shape=shape, d=8))  # type: ignore[arg-type]
+    model = Incompressible(Nets(shape, d=8, flow_width=8, n_train=30))
     images = np.random.default_rng(0).integers(0, 256, (30, *shape), dtype=np.uint8)
     curves = {"prd": np.random.default_rng(1).random((2, 1001))}
     artefacts.write(tmp_path, artefacts.make(model, torch.from_numpy(images), images, 0, torch.device("cpu")))

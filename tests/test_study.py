@@ -283,6 +283,18 @@ def test_table_1_has_its_rows_in_the_papers_order(make: Make) -> None:
     assert group == [row for row in printed if row in group]
 
 
+def test_celeba_hq_is_a_folder_of_256_px_images_on_the_schedule_of_appendix_b(make: Make) -> None:
+    config = make(profile="paper").config("glf", "celebahq")
+    assert config["stages"]["train"] == {
+        "epochs": 60,
+        "batch": 64,
+        "lr": 1e-3,
+        "lr_at": [[40.0, 0.5]],
+        "optimizers": {},
+    }
+    assert (config["d"], config["flow_width"], config["recipe"]) == (128, 256, {"source": "folder", "size": 256})
+
+
 def test_the_profiles_are_those_of_the_design(make: Make) -> None:
     paper, lite, smoke = (make(profile=name).profile for name in ("paper", "lite", "smoke"))
     assert (paper.seeds, paper.draws, paper.datasets) == (10, 10, ["mnist", "fashion", "cifar10", "celeba"])

@@ -2,6 +2,11 @@
 
 All convolutions are 4x4 with stride 2 and padding 1, so a side S becomes S/2 and then M = S/4.
 Every layer has a bias and batch normalisation is torch's default (eps 1e-5, momentum 0.1); the paper states neither.
+
+At 256 px Table 2's first linear layer alone would have 537 million weights, and the paper's auto-encoder is "based on
+DCGAN" (Appendix B.1): six convolutions down to 512x4x4 and one linear layer, and the same way back.
+Deviation: the paper names no layer of it; widths (doubled up to 512) and batch normalisation are DCGAN's (Radford et
+al. 2016, arXiv:1511.06434), activations are Table 2's.
 """
 
 from __future__ import annotations
@@ -9,6 +14,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any, TypeVar
 
 import torch
@@ -20,6 +26,7 @@ from aegen_bench.blocks.losses import half_sse
 __all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe", "grid_decoder", "grid_encoder"]
 
 HIDDEN = 1024
+DCGAN_SIDE, DCGAN_WIDTHS = 256, (64, 128, 256, 512, 512, 512)
 M = TypeVar("M", bound=nn.Module)
 
 
@@ -39,22 +46,61 @@ def _last_convolutions(channels: int) -> list[nn.Module]:
     return [_up(128, 64), nn.BatchNorm2d(64), nn.ReLU(), _up(64, channels), nn.Sigmoid()]
 
 
+# Weights are drawn as layers are made, so the layers of a network are made in their order.
+
+
+def _infogan_encoder(channels: int, side: int) -> list[nn.Module]:
+    return [
+        *_first_convolutions(channels),
+        nn.Flatten(),
+        nn.Linear(128 * (side // 4) ** 2, HIDDEN),
+        nn.BatchNorm1d(HIDDEN),
+        nn.ReLU(),
+    ]
+
+
+def _infogan_decoder(channels: int, side: int, d_in: int) -> list[nn.Module]:
+    m = side // 4
+    return [
+        nn.Linear(d_in, HIDDEN),
+        nn.BatchNorm1d(HIDDEN),
+        nn.ReLU(),
+        nn.Linear(HIDDEN, 128 * m * m),
+        nn.BatchNorm1d(128 * m * m),
+        nn.ReLU(),
+        nn.Unflatten(1, (128, m, m)),
+        *_last_convolutions(channels),
+    ]
+
+
+def _dcgan_encoder(channels: int) -> list[nn.Module]:
+    layers = [_down(channels, DCGAN_WIDTHS[0]), nn.ReLU()]
+    for c_in, c_out in pairwise(DCGAN_WIDTHS):
+        layers += [_down(c_in, c_out), nn.BatchNorm2d(c_out), nn.ReLU()]
+    return [*layers, nn.Flatten()]
+
+
+def _dcgan_decoder(channels: int, d_in: int) -> list[nn.Module]:
+    first, *_ = widths = DCGAN_WIDTHS[::-1]
+    layers = [nn.Linear(d_in, first * 4 * 4), nn.Unflatten(1, (first, 4, 4)), nn.BatchNorm2d(first), nn.ReLU()]
+    for c_in, c_out in pairwise(widths):
+        layers += [_up(c_in, c_out), nn.BatchNorm2d(c_out), nn.ReLU()]
+    return [*layers, _up(widths[-1], channels), nn.Sigmoid()]
+
+
 class Encoder(nn.Module):
-    """InfoGAN-style encoder: images [n, C, S, S] in [0, 1] -> [n, out]."""
+    """Images [n, C, S, S] in [0, 1] -> [n, out]: InfoGAN-style, at 256 px DCGAN-style."""
+
+    __call__: Callable[..., Tensor]
 
     def __init__(self, channels: int, side: int, out: int) -> None:
         super().__init__()
-        self.body = nn.Sequential(
-            *_first_convolutions(channels),
-            nn.Flatten(),
-            nn.Linear(128 * (side // 4) ** 2, HIDDEN),
-            nn.BatchNorm1d(HIDDEN),
-            nn.ReLU(),
-        )
-        self.head = nn.Linear(HIDDEN, out)
+        dcgan = side == DCGAN_SIDE
+        self.body = nn.Sequential(*(_dcgan_encoder(channels) if dcgan else _infogan_encoder(channels, side)))
+        self.head = nn.Linear(DCGAN_WIDTHS[-1] * 4 * 4 if dcgan else HIDDEN, out)
 
     def features(self, x: Tensor) -> Tensor:
-        """Activations before the head, [n, 1024]."""
+        """Activations before the head, [n, head.in_features]: 1024, at 256 px 8192."""
         return self.body(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
@@ -62,23 +108,18 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """InfoGAN-style decoder: codes [n, d_in] -> images [n, C, S, S] in (0, 1).
+    """Codes [n, d_in] -> images [n, C, S, S] in (0, 1): InfoGAN-style, at 256 px DCGAN-style.
 
     Deviation: Table 2 prints "4x4 Deconv128, Sigmoid" as the last layer; an image needs C channels there.
     """
 
+    __call__: Callable[..., Tensor]
+
     def __init__(self, channels: int, side: int, d_in: int) -> None:
         super().__init__()
-        m = side // 4
+        dcgan = side == DCGAN_SIDE
         self.body = nn.Sequential(
-            nn.Linear(d_in, HIDDEN),
-            nn.BatchNorm1d(HIDDEN),
-            nn.ReLU(),
-            nn.Linear(HIDDEN, 128 * m * m),
-            nn.BatchNorm1d(128 * m * m),
-            nn.ReLU(),
-            nn.Unflatten(1, (128, m, m)),
-            *_last_convolutions(channels),
+            *(_dcgan_decoder(channels, d_in) if dcgan else _infogan_decoder(channels, side, d_in))
         )
 
     def forward(self, z: Tensor) -> Tensor:

@@ -44,8 +44,9 @@ def distances(images: Images, training: Images) -> NDArray[np.float64]:
 
     if images.shape[1:] != training.shape[1:]:
         raise UserError(f"images {images.shape} and training images {training.shape} differ in size")
-    where, _ = nearest(torch.from_numpy(np.array(images)), torch.from_numpy(np.array(training)), 1)
+    # Copies what is mapped read-only, which torch does not take; a training set in memory can be 6 GB.
+    queries, base = (torch.from_numpy(np.require(x, requirements="W")) for x in (images, training))
+    where, _ = nearest(queries, base, 1)
     # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
-    difference = images / 255.0 - training[where[:, 0].numpy()] / 255.0
-    distance: NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=(1, 2, 3)))
-    return distance
+    pairs = zip(images, training[where[:, 0].numpy()], strict=True)
+    return np.array([np.sqrt(np.square(x / 255.0 - y / 255.0).sum()) for x, y in pairs])

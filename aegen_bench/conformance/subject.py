@@ -1,0 +1,76 @@
+"""What is examined, on what: a baseline with its arguments, and images and networks so small that it takes a second."""
+
+from __future__ import annotations
+
+import traceback
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aegen_bench import seeding
+from aegen_bench.baseline import Baseline
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.catalog import Entry
+from aegen_bench.history import History
+from aegen_bench.schedule import StagePlan
+from aegen_bench.training import train
+
+__all__ = ["GREY", "SAMPLES", "Subject", "images_of", "located", "made_up", "owned", "train_a_little"]
+
+GREY = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
+PLAN = StagePlan(epochs=2, batch=8, lr=1e-3)
+SAMPLES = 6
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A baseline as a row has it: its source, its class and its arguments."""
+
+    entry: Entry
+    cls: type[Baseline]
+    values: Mapping[str, Any]
+
+    def build(self, seed: int, nets: Nets = GREY) -> Baseline:
+        """An untrained instance; equal seeds give equal weights."""
+        with seeding.initialising(seed):
+            return self.cls(nets, **self.values)
+
+
+def located(error: Exception, entry: Entry) -> str:
+    """The error in one line, with the place in the baseline's source that it came through last."""
+    frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(entry.path)]
+    where = f"line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
+    return f"{where}{type(error).__name__}: {error}"
+
+
+def train_a_little(model: Baseline) -> None:
+    """Two epochs a stage by the harness's own loop."""
+    plans = {stage.name: PLAN for stage in model.stages()}
+    train(model, made_up(model.nets), plans, seed=1, history=History())
+
+
+def made_up(nets: Nets) -> Tensor:
+    """A training set of noise, uint8 NCHW."""
+    return torch.randint(256, (nets.n_train, *nets.shape), generator=seeding.stream(1, "images")).to(torch.uint8)
+
+
+def owned(model: Baseline) -> dict[str, list[Tensor]]:
+    """The trained parameters of each optimizer."""
+    declared = model.optimizers().items()
+    return {name: [p for group in groups for p in group["params"] if p.requires_grad] for name, groups in declared}
+
+
+def images_of(name: str, images: Tensor, nets: Nets) -> Iterator[str]:
+    """What is wrong with what should be `SAMPLES` images."""
+    wanted = (SAMPLES, *nets.shape)
+    if images.shape != wanted:
+        yield f"{name} gives shape {tuple(images.shape)}, the images are {wanted}"
+    elif not images.is_floating_point():
+        yield f"{name} gives {images.dtype}, images are floats in [0, 1]"
+    elif not torch.isfinite(images).all():
+        yield f"{name} gives NaN or infinity, images lie in [0, 1]"
+    elif images.min() < 0 or images.max() > 1:
+        yield f"{name} has values from {float(images.min()):.3g} to {float(images.max()):.3g}, images lie in [0, 1]"

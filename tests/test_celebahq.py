@@ -1,0 +1,65 @@
+"""Images of 256 px: a folder of them through the whole program, and no second copy of a training set of 6 GB."""
+
+from __future__ import annotations
+
+import tracemalloc
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from conftest import Bench
+from fake_data import write_png
+from PIL import Image
+
+from aegen_bench import catalog
+from aegen_bench.blocks import nets
+from aegen_bench.job import Job, Place
+from aegen_bench.progress import Progress
+from aegen_bench.study import Study
+
+
+@pytest.fixture
+def faces(bench: Bench) -> Bench:
+    """A folder `celebahq` of twenty smooth pictures, which a run of one epoch and two steps trains on."""
+    coarse = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
+    for i, picture in enumerate(coarse):
+        smooth = np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.BICUBIC))
+        write_png(bench.data / "celebahq" / f"{i:05d}.png", smooth)
+    stages = {"*": {"epochs": 1, "batch": 2, "lr_at": {}}}
+    bench.declare(profiles=bench.tiny(models=["glf"], datasets=["celebahq"], train_images=4, stages=stages))
+    return bench
+
+
+def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))  # the true ones take ten times as long
+    ended = faces("run", "--profile", "tiny")
+    assert ended.code == 0, ended
+    record = faces.record("glf", dataset="celebahq")
+    config, folder = record["config"], faces.trial("glf", dataset="celebahq")
+    assert (config["shape"], config["d"], config["n_train"]) == ([3, 256, 256], 128, 4)
+    assert record["layers"]["decoder"].startswith("FC256, BN, ReLU, 4x4 Deconv16, BN, ReLU, 4x4 Deconv16, BN, ReLU")
+    with Image.open(folder / "samples.png") as samples:
+        assert samples.size == (5 * 256 + 4, 5 * 256 + 4)
+    assert (folder / "artefacts.npz").stat().st_size < 12e6
+
+
+@pytest.mark.parametrize("train_images", [None, 12], ids=["all", "a subset"])
+def test_the_training_set_is_in_memory_once(faces: Bench, train_images: int | None) -> None:
+    settings = [f"train_images={train_images or 1000}"]
+    study = Study("tiny", local=faces.folder, data=faces.data, settings=settings)
+    (trial,) = study.trials(["glf"], ["celebahq"], [0])
+    place = Place(faces.data, faces.folder / "results", faces.folder / "weights", torch.device("cpu"))
+    job = Job(trial, catalog.find(faces.folder)["glf"], [], 1, place, Progress())
+    job.images("train")  # decoded and cached, before anything is measured
+    tracemalloc.start()
+    try:
+        images, whole = job.training_images()
+        again = job.training_set
+        size, (_, peak) = images.numel(), tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(images), whole, images.dtype) == (train_images or 18, 18, torch.uint8)
+    assert size <= peak < 1.2 * size
+    assert np.shares_memory(again, images.numpy())
+    assert not Path(faces.folder / "results").exists()
