@@ -50,7 +50,7 @@ def _train_and_score(job: Job, history: History, record: dict[str, Any]) -> None
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
     shape = tuple(images.shape[1:])
-    model = models.build(trial.config, job.entry, shape, len(images), trial.seed).to(place.device)
+    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
 
@@ -86,7 +86,7 @@ def evaluate_again(job: Job) -> dict[str, Any]:
     trained_on = record["config"].get("data_sha256")
     if trained_on != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)
     here = environment.describe(job.place.device)
     for protocol in job.protocols:
         wanted = results.lacking(record, protocol.id, protocol.metrics)

