@@ -68,11 +68,9 @@ def test_the_taps_are_those_that_in_place_relus_leave_to_the_published_code(
 def test_the_distance_is_the_sum_of_means_over_pixels_and_taps(plain: nn.Sequential) -> None:
     x_hat, x = pair(32)
     a, b = (as_published(plain, 2 * v - 1, 3) for v in (x_hat, x))
-    wanted = [
-        2 * (x_hat[i] - x[i]).abs().mean() + sum((p[i] - q[i]).abs().mean() for p, q in zip(a, b)) for i in (0, 1)
-    ]
+    apart = [2 * (x_hat - x), *(p - q for p, q in zip(a, b, strict=True))]
     loss = vgg(plain, 32)
-    assert torch.allclose(loss(x_hat, x), torch.stack(wanted), rtol=1e-5)
+    assert torch.allclose(loss(x_hat, x), sum(v.abs().mean((1, 2, 3)) for v in apart), rtol=1e-5)
     assert torch.equal(loss(x, x), torch.zeros(2))
 
 
@@ -111,7 +109,8 @@ def test_efficientnet_is_read_at_the_last_block_of_each_stride(side: int, stride
         seen, (255 * F.pad(x, [(padded - side) // 2] * 4) - 127).expand(-1, 3, -1, -1) / 128, atol=1e-6
     )
     assert [tap.shape[1:] for tap in taps] == [
-        (channels, padded // stride, padded // stride) for channels, stride in zip((16, 24, 40, 112), strides)
+        (channels, padded // stride, padded // stride)
+        for channels, stride in zip((16, 24, 40, 112), strides, strict=False)
     ]
     assert torch.equal(loss(x, x), torch.zeros(2)) and float(loss(x_hat, x).min()) > 0
 
