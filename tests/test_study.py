@@ -252,7 +252,7 @@ def test_a_sweep_is_a_row_a_combination_and_a_group_of_its_own_name(make: Make) 
 def test_all_is_every_row_that_is_in_no_sweep_and_not_by_name(make: Make) -> None:
     rows = {"hidden": {"baseline": "toy", "by_name": True}, "shown": {"baseline": "toy"}}
     study = make(rows={**rows, "swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}})
-    assert sorted(study.models(["all"])) == ["glf", "glf_perceptual", "rae_gmm", "shown", "toy", "vae"]
+    assert sorted(study.models(["all"])) == sorted([*make().models(["all"]), "shown"])
     assert study.models(["hidden"]) == ["hidden"]
 
 
