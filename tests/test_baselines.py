@@ -24,7 +24,10 @@ INDEX = torch.arange(8)
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "glann": 0.0981230,
     "glf": 11.6763,
+    "glf_spline": -5.73300,
     "glo": 2.08872,
+    "latent_diffusion": 3.90415,
+    "latent_flow_matching": 7.85546,
     "rae_gmm": 7.71642,
     "vae": 7.40788,
 }
