@@ -11,10 +11,12 @@ import pytest
 import torch
 from test_baselines import INDEX, NETS, X, build
 from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from aegen_bench import seeding
 from aegen_bench.blocks.latent import Standardise
 from aegen_bench.blocks.losses import standard_normal_nll
+from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 from aegen_bench.history import History
 from aegen_bench.schedule import StagePlan
 from aegen_bench.training import train
@@ -80,7 +82,7 @@ def test_glo_samples_a_gaussian_with_the_mean_and_covariance_of_the_codes(rank: 
 def test_imle_gives_each_code_the_candidate_that_brute_force_finds(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("glann").train()
     monkeypatch.setattr(sys.modules[type(model).__module__], "CHUNK", chunk)
-    codes = torch.nn.functional.normalize(normal(24, NETS.d))
+    codes = normalize(normal(24, NETS.d))
     before = copy.deepcopy(model.mapping)
     with torch.no_grad(), model.using(seeding.stream(0, "before")):
         model.match(codes)
@@ -248,3 +250,99 @@ def test_the_spline_flow_is_inverted_by_its_prior_and_its_nll_has_the_jacobian_o
     ((_, terms),) = model.prior_step(z, INDEX)
     assert terms["nll"].item() == pytest.approx((standard_normal_nll(e) - logdet).mean().item(), rel=1e-6)
     assert model.optimizers()["prior"][0]["weight_decay"] == 2e-5
+
+
+# ---- VQ-VAE with an autoregressive prior ------------------------------------------------------------
+
+
+def pixelcnn(codewords: int = 3, layers: int = 5) -> GatedPixelCNN:
+    with seeding.initialising(0):
+        model = GatedPixelCNN(codewords, channels=6, layers=layers)
+        for p in model.parameters():
+            p.data *= 3  # so that the context counts
+    return model.requires_grad_(False)
+
+
+def test_logits_depend_on_every_earlier_place_and_on_no_later_one() -> None:
+    model, side = pixelcnn(), 4
+    k = torch.randint(3, (1, side, side), generator=torch.Generator().manual_seed(0))
+    before = model(k).flatten(2)
+    for place in range(side**2):
+        changed = k.clone()
+        changed.view(-1)[place] = (changed.view(-1)[place] + 1) % 3
+        moved = (model(changed).flatten(2) - before).abs().amax((0, 1)) > 1e-7
+        assert moved.tolist() == [later > place for later in range(side**2)]
+
+
+def test_the_probabilities_of_all_grids_add_up_to_one() -> None:
+    grids = torch.cartesian_prod(*[torch.arange(3)] * 4).view(-1, 2, 2)
+    nll = cross_entropy(pixelcnn()(grids), grids, reduction="none").sum((1, 2))
+    assert float(torch.exp(-nll).sum()) == pytest.approx(1, rel=1e-5) and float(nll.std()) > 0.1
+
+
+def test_a_sample_is_the_inverse_cdf_of_its_noise_under_the_trained_probabilities() -> None:
+    model, u = pixelcnn(), torch.rand(200, 3, 3, generator=torch.Generator().manual_seed(0))
+    k = model.sample(u)
+    edges = model(k).softmax(1).cumsum(1)
+    upper = edges.gather(1, k[:, None])[:, 0]
+    lower = upper - model(k).softmax(1).gather(1, k[:, None])[:, 0]
+    assert (lower - 1e-5 <= u).all() and (u <= upper + 1e-5).all()
+    assert sorted(k.unique().tolist()) == [0, 1, 2]
+
+
+def test_the_encoder_gets_the_gradient_of_the_codeword_that_stands_for_it() -> None:
+    model = build("vqvae_ar").eval()
+    z = normal(8, 4, 64).requires_grad_()
+    model.vectors = lambda x: z
+    with model.using(seeding.stream(0, "train")):
+        _, terms = next(model.step(X, INDEX))
+    c = model.codebook[model.nearest(z)].detach().requires_grad_()
+    (through,) = torch.autograd.grad(terms["reconstruction"], z, retain_graph=True)
+    (straight,) = torch.autograd.grad(model.recon(model.paint(c), X), c)
+    assert torch.allclose(through, straight, atol=1e-6) and float(through.abs().sum()) > 0
+    assert terms["commitment"].item() == pytest.approx(0.25 * (z - c).square().sum().item() / 8, rel=1e-5)
+
+
+def test_codewords_are_moving_averages_and_those_that_nothing_chooses_start_anew() -> None:
+    model = build("vqvae_ar", codewords=3, width=2, decay=0.75)
+    model.counts, model.sums = torch.tensor([2.0, 4.0, 0.0]), torch.tensor([[2.0, 0.0], [4.0, 8.0], [0.0, 0.0]])
+    z, k = torch.tensor([[5.0, 1.0], [7.0, 3.0], [9.0, 9.0]]), torch.tensor([0, 0, 1])
+    with model.using(seeding.stream(0, "train")):
+        model.average(z, one_hot(k, 3).float())
+    assert torch.allclose(model.counts, torch.tensor([2.0, 3.25, 1.0]))  # the third: a third of three vectors
+    assert torch.allclose(model.sums[0], torch.tensor([0.75 * 2 + 0.25 * 12, 0.25 * 4]))
+    assert torch.allclose(model.codebook[1], torch.tensor([0.75 * 4 + 0.25 * 9, 0.75 * 8 + 0.25 * 9]) / 3.25)
+    assert any(torch.equal(model.codebook[2], vector) for vector in z)
+
+
+def test_each_vector_goes_to_its_nearest_codeword_and_the_codewords_start_among_the_vectors() -> None:
+    model = build("vqvae_ar", codewords=16)
+    images = (255 * X).to(torch.uint8)
+    with torch.no_grad(), model.eval().using(seeding.stream(0, "start")):
+        model.scatter(images)
+        z = model.vectors(images.float() / 255).flatten(0, 1)
+    apart = (model.codebook[:, None] - z).abs().amax(2)
+    assert float(apart.amin(1).max()) < 1e-6
+    brute = (z.double()[:, None] - model.codebook.double()).square().sum(2).argmin(1)
+    assert torch.equal(model.nearest(z), brute)
+
+
+@pytest.mark.parametrize(("used", "perplexity"), [(1, 1), (4, 4)])
+def test_perplexity_counts_the_codewords_in_use(used: int, perplexity: float) -> None:
+    model, logged = build("vqvae_ar", codewords=8), dict[str, float]()
+    model.nearest = lambda z: (torch.arange(32) % used).view(8, 4)
+    with model.using(seeding.stream(0, "train"), lambda name, value: logged.update({name: float(value)})):
+        next(model.step(X, INDEX))
+    assert logged["perplexity"] == pytest.approx(perplexity, rel=1e-5)
+
+
+def test_the_prior_learns_the_codes_of_the_finished_encoder_and_paints_with_its_codewords() -> None:
+    model = build("vqvae_ar").eval()
+    k = model.encode(X)
+    assert k.shape == (8, 4) and k.dtype == torch.long
+    assert torch.equal(model.extract(X, INDEX), k)
+    ((name, terms),) = model.prior_step(k, INDEX)
+    logits = model.pixelcnn(k.view(8, 2, 2))
+    chosen = logits.log_softmax(1).gather(1, k.view(8, 1, 2, 2))
+    assert name == "prior" and terms["nll"].item() == pytest.approx(-chosen.sum().item() / 8, rel=1e-5)
+    assert torch.equal(model.decode(k), model.paint(model.codebook[k]))
