@@ -63,4 +63,5 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     """
     from aegen_bench import model
 
-    return model.restore(Path(folder), Path(weights) if weights else data.default_folder() / "weights")
+    place = data.default_folder()
+    return model.restore(Path(folder), Path(weights) if weights else place / "weights", place)

@@ -49,8 +49,10 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
             rows = where.setdefault(sentence, [])
             if record["row"] not in rows:
                 rows.append(record["row"])
-        if record["config"].get("dagger"):
-            dagger[record["profile"], record["row"]] = record["config"]["dagger"]
+        for extractor in record["config"].get("dagger", []):
+            known = dagger.setdefault((record["profile"], record["row"]), [])
+            if extractor not in known:
+                known.append(extractor)
 
     owner = np.repeat(np.arange(len(trials)), counts)
     columns = {name: pd.Series([trial[i] for trial in trials]) for i, name in enumerate(TRIAL)}

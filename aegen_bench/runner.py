@@ -101,7 +101,8 @@ def plan(
 
 
 def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str, str]:
-    """Check, before anything trains, that the weights of the extractors are there and the asked baselines import.
+    """Check, before anything trains, that the weights of extractors and perceptual losses are there and the asked
+    baselines import.
 
     Returns the rows that do not, with the reason; raises MissingError for weights.
     """
@@ -115,6 +116,10 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
                     f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
                     "or use --profile lite or smoke, which work offline"
                 )
+    for trial in (p.trial for p in to_do if p.state != "evaluate"):
+        hint = weights.missing(trial.config["perceptual_net"], folder) if "perceptual_net" in trial.config else None
+        if hint:
+            raise MissingError(f"the reconstruction loss of row {trial.row} needs {hint}")
     broken = {}
     for row in dict.fromkeys(p.trial.row for p in to_do):
         try:

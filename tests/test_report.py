@@ -199,11 +199,14 @@ def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tm
 
 
 def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -> None:
-    record = make(row="glf_perceptual")
+    metrics = {A: evaluation([{"fd": 1.0}]), B: evaluation([{"fid": 1.0}], INCEPTION)}
+    record = make(row="glf_perceptual", metrics=metrics)
     record["config"]["dagger"] = ["efficientnet_lite0"]
-    [table] = built(tmp_path, record, make(), tables_=["1"])
-    assert [row[0] for row in table.rows] == ["GLF", "GLF+perceptual loss †"]
-    assert any(note.startswith("†") for note in table.notes)
+    marked, other = built(tmp_path, record, make(metrics=metrics), tables_=["1"])
+    assert [row[0] for row in marked.rows] == ["GLF", "GLF+perceptual loss †"]
+    assert any(note.startswith("†") for note in marked.notes)
+    assert [row[0] for row in other.rows] == ["GLF", "GLF+perceptual loss"]
+    assert not any(note.startswith("†") for note in other.notes)
 
 
 @pytest.mark.parametrize(("number", "names"), [(1, ("mean",)), (3, ("f8", "f1_8"))])

@@ -8,7 +8,6 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "RECONSTRUCTIONS",
     "gaussian_entropy",
     "gaussian_nll",
     "half_sse",
@@ -49,10 +48,6 @@ def standard_normal_nll(e: Tensor) -> Tensor:
 def gaussian_entropy(logvar: Tensor) -> Tensor:
     """Entropy of N(mu, exp(logvar)), [n]: 0.5 sum log s^2 + (d/2) log(2 pi e)."""
     return 0.5 * logvar.sum(1) + 0.5 * logvar.shape[1] * (LOG_2PI + 1)
-
-
-RECONSTRUCTIONS = {"sse": half_sse}
-"""What a row's `recon` may name: (x_hat, x) -> loss per sample."""
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:

