@@ -73,7 +73,7 @@ def _stamp(paths: list[Path]) -> str | None:
     for path in paths:
         try:
             stat = path.stat()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return None
         seen.update(f"{path.name} {stat.st_size} {stat.st_mtime_ns}\n".encode())
     return seen.hexdigest()

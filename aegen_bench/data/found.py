@@ -36,21 +36,27 @@ class Files:
 
 def find(path: Path) -> Files:
     """Return the images of a folder of files, of an npz (the array `images`, `samples` or `arr_0`, or its only one)
-    or of an npy; UserError where there are none.
+    or of an npy; UserError where there are fewer than two, which have no distance.
     """
     if path.is_dir():
-        return _folder(path)
-    if path.suffix in (".npz", ".npy") and path.is_file():
-        return _array(path)
-    if not path.exists():
+        files = _folder(path)
+    elif path.suffix in (".npz", ".npy") and path.is_file():
+        files = _array(path)
+    elif not path.exists():
         raise UserError(f"{path}: no such folder or file")
-    raise UserError(f"{path}: expected a folder of images, an .npz or an .npy")
+    else:
+        raise UserError(f"{path}: expected a folder of images, an .npz or an .npy")
+    if files.count < 2:
+        raise UserError(f"{path}: expected 2 images or more, found {files.count}")
+    return files
 
 
 def _folder(path: Path) -> Files:
     paths = list_images(path)
     if not paths:
-        raise UserError(f"{path}: no images directly in this folder (png, jpg, jpeg, webp or bmp)")
+        inside = next((folder for folder in sorted(path.glob("*/")) if list_images(folder)), None)
+        hint = f"; {inside} has some" if inside else ""
+        raise UserError(f"{path}: no images directly in this folder (png, jpg, jpeg, webp or bmp){hint}")
 
     def take(index: NDArray[np.int64], shape: Shape) -> Images:
         out = np.empty((len(index), *shape), np.uint8)
@@ -73,10 +79,11 @@ def _folder(path: Path) -> Files:
 
 def _array(path: Path) -> Files:
     array = _loaded(path)
-    if array.ndim not in (3, 4) or not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
+    planes = array.ndim == 3 or (array.ndim == 4 and {1, 3} & {array.shape[1], array.shape[3]})
+    if not planes or not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
         raise UserError(
-            f"{path}: expected images [n, h, w], [n, h, w, c] or [n, c, h, w], uint8 or float in [0, 1], "
-            f"found {array.dtype} {array.shape}"
+            f"{path}: expected images [n, h, w], [n, h, w, c] or [n, c, h, w] with 1 or 3 channels, "
+            f"uint8 or float in [0, 1], found {array.dtype} {array.shape}"
         )
 
     def take(index: NDArray[np.int64], shape: Shape) -> Images:
@@ -102,9 +109,10 @@ def _loaded(path: Path) -> NDArray[Any]:
         if isinstance(loaded, np.ndarray):
             return loaded
         with loaded:
-            names = [n for n in ("images", "samples", "arr_0") if n in loaded.files] or loaded.files
-            if len(names) != 1 and names[0] not in ("images", "samples", "arr_0"):
-                raise UserError(f"{path}: expected an array called images, samples or arr_0, found {', '.join(names)}")
+            names = [n for n in ("images", "samples", "arr_0") if n in loaded.files][:1] or loaded.files
+            if len(names) != 1:
+                found = ", ".join(names) or "none"
+                raise UserError(f"{path}: expected an array called images, samples or arr_0, found {found}")
             return np.asarray(loaded[names[0]])
     except UserError:
         raise

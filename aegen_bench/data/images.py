@@ -121,6 +121,8 @@ def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
     with _opened(path) as opened:
         if "A" in opened.mode or "transparency" in opened.info:
             raise UserError(f"{path}: expected no transparency, found mode {opened.mode}: save it without")
+        if opened.mode not in ("1", "L", "P", "RGB"):  # a palette is RGB written otherwise; CMYK is another space
+            raise UserError(f"{path}: expected a grey or RGB image, found mode {opened.mode}: save it as RGB")
         image = np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB"))
         if (opened.width, opened.height) != (width, height):
             raise UserError(f"{path}: expected {width}x{height} pixels, found {_size(opened)}: nothing is resized here")
