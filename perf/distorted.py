@@ -10,8 +10,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import io
-import json
 import subprocess
 import sys
 import tempfile
@@ -19,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
@@ -53,34 +52,29 @@ def main() -> None:
     parser.add_argument("--protocol", default="lite")
     parser.add_argument("--out", type=Path)
     args = parser.parse_args()
+    folder = data.default_folder()
+    study = Study("paper", local=Path.cwd(), data=folder)
+    against_train = {**study.protocols[args.protocol].model_dump(exclude={"name"}), "split": "train"}
+    test = np.asarray(data.load(args.dataset, study.datasets[args.dataset].recipe, folder, "test"))
     with contextlib.ExitStack() as stack:
         out = args.out or Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder = data.default_folder()
-        recipe = Study("paper", local=Path.cwd(), data=folder).datasets[args.dataset].recipe
-        train = out / "train.npz"
-        if not train.exists():
-            out.mkdir(exist_ok=True)
-            packed = io.BytesIO()
-            images = data.load(args.dataset, recipe, folder, "train")
-            np.savez(packed, images=images.transpose(0, 2, 3, 1))
-            train.write_bytes(packed.getvalue())
+        out.mkdir(exist_ok=True)
+        (out / "benchmarks.yaml").write_text(yaml.safe_dump({"protocols": {"against_train": against_train}}))
         scores = {}
-        for number, (name, images) in enumerate(distorted(np.asarray(data.load(args.dataset, recipe, folder, "test")))):
+        for number, (name, images) in enumerate(distorted(test)):
             place = out / f"set{number}"
             if not place.exists():
                 write(images, place)
-            command = ["evaluate", str(place), "--against", str(train), "--protocol", args.protocol]
+            command = ["evaluate", place.name, "--dataset", args.dataset, "--protocol", "against_train"]
             subprocess.run(
-                [sys.executable, "-m", "aegen_bench", *command, "--results", str(out / "results")],
-                check=True,
-                stdout=subprocess.DEVNULL,
+                [sys.executable, "-m", "aegen_bench", *command], cwd=out, check=True, stdout=subprocess.DEVNULL
             )
             record = results.read_record(
-                results.trial_folder(out / "results", results.EXTERNAL, "vs_train.npz", place.name, 0) / "record.json"
+                results.trial_folder(out / "results", results.EXTERNAL, args.dataset, place.name, 0) / "record.json"
             )
             (entry,) = record["metrics"].values()
             scores[name] = {k: v for k, v in entry["draws"][0].items() if k not in NOT_OF_IMAGES}
-        print(json.dumps(entry["settings"]["protocol"]["describe"]))
+        print(entry["settings"]["protocol"]["describe"])
         metrics = list(scores["as they are"])
         print(f"| test images of {args.dataset} | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}")
         for name, values in scores.items():

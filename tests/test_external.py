@@ -182,6 +182,10 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
         ({"images": np.zeros((64, 16, 16), np.uint8)}, "do not fit (1, 8, 8)"),
         ({"a": np.zeros((64, 8, 8), np.uint8), "b": np.zeros(64)}, "called images, samples or arr_0, found a, b"),
         ({"images": np.zeros(64, np.uint8)}, "found uint8 (64,)"),
+        ({"images": np.zeros((64, 8, 8, 4), np.uint8)}, "with 1 or 3 channels"),
+        ({"images": np.full((64, 8, 8), np.nan)}, "must lie in [0, 1]"),
+        ({"images": np.zeros((1, 8, 8), np.uint8)}, "expected 2 images or more, found 1"),
+        ({"c": np.zeros(3), "images": np.zeros((64, 16, 16), np.uint8)}, "do not fit (1, 8, 8)"),
     ],
 )
 def test_wrong_arrays_are_one_line(finished: Bench, arrays: dict[str, np.ndarray], said: str) -> None:
@@ -193,6 +197,9 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
     (finished.folder / "broken.npz").write_bytes(b"PK\x03\x04 not really")
     refused(score(finished, "broken.npz"), "broken.npz", "does not load")
+    (finished.folder / "inside").mkdir()
+    save(finished.folder / "inside" / "deeper", real(finished)[:2])
+    refused(score(finished, "inside"), "no images directly in this folder", "deeper has some")
     refused(score(finished, "mine", dataset="digts"), "did you mean 'digits'?")
     refused(score(finished, "mine", dataset="fashion"), "aegen-bench fetch fashion")
     refused(finished("evaluate", "mine", "--dataset", "digits", "--protocol", "tinny"), "did you mean 'tiny'?")
