@@ -70,12 +70,13 @@ def test_a_folder_an_npz_and_an_npy_of_the_same_images_have_the_same_scores(fini
     images = real(finished)
     save(finished.folder / "png", images)
     save(finished.folder / "colour", images, "RGB")  # grey saved with three equal channels
+    save(finished.folder / "opaque", images, "RGBA")  # and with an alpha that hides nothing
     np.savez(finished.folder / "adm.npz", arr_0=images.transpose(0, 2, 3, 1), labels=np.zeros(64))
     np.savez(finished.folder / "grey.npz", images[:, 0])
     np.save(finished.folder / "floats.npy", images / np.float32(255))
-    for path in ("png", "colour", "adm.npz", "grey.npz", "floats.npy"):
+    for path in ("png", "colour", "opaque", "adm.npz", "grey.npz", "floats.npy"):
         assert score(finished, path).code == 0, path
-    scores = [record(finished, name)["metrics"] for name in ("png", "colour", "adm", "grey", "floats")]
+    scores = [record(finished, name)["metrics"] for name in ("png", "colour", "opaque", "adm", "grey", "floats")]
     drawn = [[entry["draws"] for entry in metrics.values()] for metrics in scores]
     assert drawn[1:] == drawn[:-1]
 
@@ -158,6 +159,9 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
     colour = save(finished.folder / "colours", images)
     Image.fromarray(np.arange(192, dtype=np.uint8).reshape(8, 8, 3)).save(colour / "011.png")
     refused(score(finished, colour), "011.png: expected a grey image (1 channel), found a colour image")
+    printed = save(finished.folder / "printed", images)
+    Image.open(colour / "011.png").convert("CMYK").save(printed / "011.jpg")
+    refused(score(finished, printed), "011.jpg: expected a grey or RGB image, found mode CMYK")
     clear = save(finished.folder / "clear", images)
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(clear / "012.png")
     refused(score(finished, clear), "012.png: expected no transparency, found mode RGBA")

@@ -115,15 +115,16 @@ def to_uint8(images: npt.NDArray[np.floating]) -> Images:
 def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
     """Return one file exactly as it was saved, (C, S, S); UserError if it has another size or other channels.
 
-    A grey image saved in colour, with three equal channels, is a grey image.
+    A grey image saved in colour, with three equal channels, is a grey image; an alpha channel that hides nothing, as
+    matplotlib writes it, is none.
     """
     channels, height, width = shape
     with _opened(path) as opened:
-        if "A" in opened.mode or "transparency" in opened.info:
+        if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
             raise UserError(f"{path}: expected no transparency, found mode {opened.mode}: save it without")
-        if opened.mode not in ("1", "L", "P", "RGB"):  # a palette is RGB written otherwise; CMYK is another space
+        if opened.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):  # CMYK and others are another space
             raise UserError(f"{path}: expected a grey or RGB image, found mode {opened.mode}: save it as RGB")
-        image = np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB"))
+        image = np.asarray(opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB"))
         if (opened.width, opened.height) != (width, height):
             raise UserError(f"{path}: expected {width}x{height} pixels, found {_size(opened)}: nothing is resized here")
     if channels == 1 and image.ndim == 3 and (image == image[..., :1]).all():
