@@ -161,6 +161,7 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
     refused(score(finished, colour), "011.png: expected a grey image (1 channel), found a colour image")
     printed = save(finished.folder / "printed", images)
     Image.open(colour / "011.png").convert("CMYK").save(printed / "011.jpg")
+    (printed / "011.png").unlink()
     refused(score(finished, printed), "011.jpg: expected a grey or RGB image, found mode CMYK")
     clear = save(finished.folder / "clear", images)
     Image.fromarray(np.zeros((8, 8, 4), np.uint8)).save(clear / "012.png")

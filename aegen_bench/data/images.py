@@ -120,7 +120,7 @@ def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
     """
     channels, height, width = shape
     with _opened(path) as opened:
-        if opened.has_transparency_data and opened.convert("RGBA").getchannel("A").getextrema()[0] < 255:
+        if opened.has_transparency_data and np.asarray(opened.convert("RGBA"))[..., 3].min() < 255:
             raise UserError(f"{path}: expected no transparency, found mode {opened.mode}: save it without")
         if opened.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):  # CMYK and others are another space
             raise UserError(f"{path}: expected a grey or RGB image, found mode {opened.mode}: save it as RGB")
