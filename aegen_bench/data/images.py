@@ -130,7 +130,8 @@ def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
     if channels == 1 and image.ndim == 3 and (image == image[..., :1]).all():
         image = image[..., 0]
     if _planar(image).shape != shape:
-        raise UserError(f"{path}: expected {_colour(channels)}, found {_colour(len(_planar(image)))}")
+        hint = ": save it as RGB" if channels == 3 else ""
+        raise UserError(f"{path}: expected {_colour(channels)}, found {_colour(len(_planar(image)))}{hint}")
     return _planar(image)
 
 
