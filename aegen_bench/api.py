@@ -37,11 +37,12 @@ def evaluate(
         raise unknown("protocol", protocol, study.protocols)
     name = study.dataset_names([dataset])[0]
     chosen, recipe = study.protocols[protocol], study.datasets[name].recipe
-    if needed := extractors.recipe(chosen.extractor).weights:
+    if needed := extractors.recipe(chosen.extractor).file(name):
         weights.path(needed, place)
     array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
     scores = evaluation.evaluate(
         chosen,
+        dataset=name,
         generated=[to_uint8(array) if np.issubdtype(array.dtype, np.floating) else array],
         real=data.load(name, recipe, place, chosen.split),
         fingerprint=data.fingerprint(name, recipe, place, chosen.split),
@@ -62,4 +63,5 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     """
     from aegen_bench import model
 
-    return model.restore(Path(folder), Path(weights) if weights else data.default_folder() / "weights")
+    place = data.default_folder()
+    return model.restore(Path(folder), Path(weights) if weights else place / "weights", place)

@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aegen_bench import results
 from aegen_bench.baseline import Baseline
+from aegen_bench.files import write_bytes
 from aegen_bench.numerics.neighbours import nearest
 from aegen_bench.sampling import decode_noise, fixed_noise, interpolate, reconstruct
 
@@ -51,8 +51,8 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 
     picture = io.BytesIO()
     Image.fromarray(grid(made["samples"])).save(picture, "PNG", optimize=True)
-    results.write_bytes(folder / ARRAYS, _packed(made))
-    results.write_bytes(folder / "samples.png", picture.getvalue())
+    write_bytes(folder / ARRAYS, _packed(made))
+    write_bytes(folder / "samples.png", picture.getvalue())
 
 
 def add_curves(folder: Path, curves: dict[str, Any]) -> None:
@@ -63,7 +63,7 @@ def add_curves(folder: Path, curves: dict[str, Any]) -> None:
         with np.load(path) as arrays:
             held = dict(arrays)
     if new := {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items() if name not in held}:
-        results.write_bytes(path, _packed(held | new))
+        write_bytes(path, _packed(held | new))
 
 
 def _packed(arrays: dict[str, Any]) -> bytes:

@@ -37,6 +37,7 @@ ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or s
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
 Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]
 Results = Annotated[Path, typer.Option(help="The results folder.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Weights = Annotated[
     Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")
 ]
@@ -55,7 +56,7 @@ def run(
     datasets: Datasets = None,
     seeds: Seeds = None,
     profile: ProfileName = "paper",
-    device: Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")] = "auto",
+    device: Device = "auto",
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
     settings: Set = None,
     data: Data = None,
@@ -85,6 +86,69 @@ def run(
 
 
 @app.command()
+def evaluate(
+    images: Annotated[Path | None, typer.Argument(help="A folder of PNG or JPEG files, an .npz or an .npy.")] = None,
+    dataset: Annotated[str | None, typer.Option(help="What to compare with: its real images.")] = None,
+    against: Annotated[Path | None, typer.Option(help="Compare with these images instead of a dataset's.")] = None,
+    trial: Annotated[Path | None, typer.Option(help="Instead of images: complete this trial's folder.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="How to score. For a trial, default: its profile's.")] = None,
+    count: Annotated[int | None, typer.Option(help="Compare this many images; makes a protocol id of its own.")] = None,
+    name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
+    seed: Annotated[int, typer.Option(help="Of several sets of one generator, the number of this one.")] = 0,
+    device: Device = "auto",
+    data: Data = None,
+    results: Results = Path("results"),
+    weights: Weights = None,
+) -> None:
+    """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
+    from aegen_bench import external
+
+    if (images is None) == (trial is None):
+        raise UserError("say what to evaluate: a folder or file of images, or --trial FOLDER")
+    if trial is not None:
+        names = protocol.split(",") if protocol else []
+        lines = external.evaluate_trial(trial, protocols=names, device=device, data_folder=data, kept=weights)
+    elif images is not None:
+        if protocol is None:
+            raise UserError("say how to score: --protocol NAME, for example lite or paper")
+        lines = external.evaluate_images(
+            images,
+            dataset=dataset,
+            against=against,
+            protocol=protocol,
+            count=count,
+            name=name,
+            seed=seed,
+            device=device,
+            folder=data,
+            root=results,
+        )
+    for line in lines:
+        print(line)
+
+
+@app.command()
+def sample(
+    row: Annotated[str, typer.Argument(help="The row of the table.")],
+    dataset: Annotated[str, typer.Option(help="Its dataset.")],
+    out: Annotated[Path, typer.Option(help="A new folder of PNG files, or an .npz.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
+    seed: Annotated[int, typer.Option(help="The trial's seed.")] = 0,
+    draw: Annotated[int, typer.Option(help="Another draw has other noise.")] = 0,
+    profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
+    device: Device = "auto",
+    data: Data = None,
+    results: Results = Path("results"),
+    weights: Weights = None,
+) -> None:
+    """Write generated images of a finished trial."""
+    from aegen_bench import external, request
+
+    folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
+    print(external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept))
+
+
+@app.command()
 def report(
     profile: Annotated[
         str | None, typer.Option(help="Only this profile. Default: one set of tables a profile.")
@@ -92,7 +156,9 @@ def report(
     formats: Annotated[
         str, typer.Option("--format", help="markdown, latex, or both comma separated.")
     ] = "markdown,latex",
-    tables: Annotated[str, typer.Option(help="Numbers of the paper's tables.")] = "1,3,5,6",
+    tables: Annotated[
+        str, typer.Option(help="Numbers of the paper's tables; scores = every metric, a table a dataset.")
+    ] = "1,3,5,6,scores",
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
     out: Annotated[
@@ -103,10 +169,10 @@ def report(
     from aegen_bench import report as reports
     from aegen_bench import request
 
-    numbers = request.integers("--tables", tables)
+    names = tables.split(",")
     place, published = out or results / "tables", request.published()
-    paths = reports.write(results, published, place, formats.split(","), numbers, profile=profile, protocol=protocol)
-    print(reports.text(results, published, numbers, profile=profile, protocol=protocol))
+    paths = reports.write(results, published, place, formats.split(","), names, profile=profile, protocol=protocol)
+    print(reports.text(results, published, names, profile=profile, protocol=protocol))
     print(f"{len(paths)} files in {place}")
 
 

@@ -23,7 +23,8 @@ def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
     "unknown model 'gfl': did you mean 'glf'? (there are: glf, vae)"
     """
     names = sorted(legal)
-    close = get_close_matches(name, names, n=1, cutoff=0.5)
+    close = get_close_matches(name, names, cutoff=0.5)
+    close.sort(key=lambda other: sorted(other) != sorted(name))  # letters swapped is the likeliest slip
     hint = f"did you mean '{close[0]}'? " if close else ""
     return UserError(f"unknown {kind} '{name}': {hint}(there are: {', '.join(names) or 'none'})")
 

@@ -16,8 +16,8 @@ from aegen_bench.results import NOT_TRAINING
 __all__ = ["frame"]
 
 TRIAL = ("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config")
-VALUE = {"protocol": object, "kind": object, "metric": object, "draw": np.int64, "value": np.float64}
-Value = tuple[str, str, str, int, float]  # protocol, kind, metric, draw, value
+VALUE = {"protocol": object, "real": object, "kind": object, "metric": object, "draw": np.int64, "value": np.float64}
+Value = tuple[str, str, str, str, int, float]  # protocol, real images, kind, metric, draw, value
 
 
 def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
@@ -49,8 +49,10 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
             rows = where.setdefault(sentence, [])
             if record["row"] not in rows:
                 rows.append(record["row"])
-        if record["config"].get("dagger"):
-            dagger[record["profile"], record["row"]] = record["config"]["dagger"]
+        for extractor in record["config"].get("dagger", []):
+            known = dagger.setdefault((record["profile"], record["row"]), [])
+            if extractor not in known:
+                known.append(extractor)
 
     owner = np.repeat(np.arange(len(trials)), counts)
     columns = {name: pd.Series([trial[i] for trial in trials]) for i, name in enumerate(TRIAL)}
@@ -70,13 +72,14 @@ def _digest(config: dict[str, Any]) -> str:
 
 def _values(record: dict[str, Any]) -> Iterator[Value]:
     for protocol, entry in record["metrics"].items():
+        by = protocol, entry["settings"].get("protocol", {}).get("real_sha256", "")[:12]
         for i, draw in enumerate(entry["draws"]):
-            yield from ((protocol, "draw", name, i, _float(value)) for name, value in draw.items())
-        yield from ((protocol, "model", name, -1, _float(value)) for name, value in entry["model"].items())
-        yield from ((protocol, "failed", name, -1, float("nan")) for name in entry["failed"])
+            yield from ((*by, "draw", name, i, _float(value)) for name, value in draw.items())
+        yield from ((*by, "model", name, -1, _float(value)) for name, value in entry["model"].items())
+        yield from ((*by, "failed", name, -1, float("nan")) for name in entry["failed"])
     if record["status"] != "ok":
-        yield "", "cost", "status", -1, float("nan")
-    yield from (("", "cost", name, -1, _float(value)) for name, value in _costs(record))
+        yield "", "", "cost", "status", -1, float("nan")
+    yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record))
 
 
 def _costs(record: dict[str, Any]) -> Iterator[tuple[str, float | None]]:

@@ -109,6 +109,7 @@ class Job:
         """`evaluation.evaluate` with what every call of this job has in common."""
         return evaluation.evaluate(
             protocol,
+            dataset=self.trial.dataset,
             generated=generated,
             real=real,
             fingerprint=self.fingerprint(protocol.split),
@@ -128,7 +129,7 @@ class Samples:
 
     def __init__(self, job: Job, model: Baseline) -> None:
         self.job, self.model, self.seconds = job, model, 0.0
-        self.generated = cache(self._generate)
+        self.generated, self.codes = cache(self._generate), cache(self._codes)
 
     def score(self, protocol: Protocol, only: set[str] | None = None) -> evaluation.Scores:
         """Evaluate under a protocol, all its metrics or `only` some."""
@@ -141,7 +142,7 @@ class Samples:
             only=only,
             reconstructions=self._pairs,
             interpolations=lambda: self._halfway,
-            codes=lambda: self._codes(n),
+            codes=lambda: self.codes(n),
             training_images=lambda: self.job.training_set,
             test_images=lambda: self._test,
         )

@@ -3,42 +3,49 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from aegen_bench import catalog, results, seeding
+from torch import Tensor
+
+from aegen_bench import catalog, results, seeding, weights
 from aegen_bench.baseline import Baseline
-from aegen_bench.blocks.losses import RECONSTRUCTIONS
+from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.nets import Nets, describe
+from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.files import write_bytes
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
 
-def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int) -> Baseline:
-    """Make an untrained baseline on the CPU; equal seeds give equal weights."""
-    nets = Nets(
-        shape, config["d"], config["flow_width"], n_train, RECONSTRUCTIONS[config["recon"]], config["precision"]
-    )
+def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int, data: Path) -> Baseline:
+    """Make an untrained baseline on the CPU; equal seeds give equal weights. `data` is the data folder."""
+    recon: Callable[[Tensor, Tensor], Tensor] = half_sse
+    if config["recon"] == "perceptual":
+        network = config["perceptual_net"]
+        recon = PerceptualLoss(network, shape[-1], partial(weights.load, network, data))
+    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, config["precision"])
     with seeding.initialising(seed):
         return catalog.import_class(entry)(nets, **config["with"])  # type: ignore[no-any-return]
 
 
-def restore(folder: Path, weights: Path) -> Baseline:
-    """Return the trained baseline of a trial's folder, in eval mode on the CPU."""
+def restore(folder: Path, kept: Path, data: Path) -> Baseline:
+    """Return the trained baseline of a trial's folder, in eval mode on the CPU. `kept` has the trained weights."""
     record = results.read_record(folder / "record.json")
     name, entries = record["config"]["baseline"], catalog.find(Path.cwd())
     if name not in entries:
         raise unknown("model", name, entries)
-    return from_record(record, entries[name], weights)
+    return from_record(record, entries[name], kept, data)
 
 
-def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> Baseline:
+def from_record(record: dict[str, Any], entry: catalog.Entry, kept: Path, data: Path) -> Baseline:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], results.weights_path(folder, record["key"])
+    config, path = record["config"], results.weights_path(kept, record["key"])
     if not path.is_file():
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:
@@ -46,7 +53,7 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, folder: Path) -> B
     expected = record.get("weights_sha256")
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise UserError(f"{path} holds the weights of another run of this trial: `aegen-bench run --retrain`")
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"])
+    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"], data)
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
@@ -59,7 +66,7 @@ def save(model: Baseline, path: Path) -> str:
     from safetensors.torch import save as pack
 
     packed = pack({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
-    results.write_bytes(path, packed)
+    write_bytes(path, packed)
     return hashlib.sha256(packed).hexdigest()
 
 

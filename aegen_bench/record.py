@@ -12,11 +12,11 @@ __all__ = ["blank", "evaluated"]
 
 
 def blank(
-    *,
     profile: str,
     dataset: str,
     row: str,
     seed: int,
+    *,
     key: str,
     config: Mapping[str, Any],
     environment: Mapping[str, Any],

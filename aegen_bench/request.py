@@ -10,11 +10,11 @@ from pathlib import Path
 from aegen_bench import catalog, data, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
-from aegen_bench.results import require_folder
+from aegen_bench.files import require_folder
 from aegen_bench.runner import Planned
 from aegen_bench.study import Study
 
-__all__ = ["Request", "fetch", "integers", "parse", "published"]
+__all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
 
 @dataclass(frozen=True)
@@ -53,8 +53,14 @@ class Request:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
-        for protocol in self.study.chosen_protocols():
-            yield protocol.describe()
+        scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
+        for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
+            without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
+            if len(without) < len(scoring):
+                yield protocol.describe()
+            if without:
+                lack = f"no weights for extractor {protocol.extractor}"
+                yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
         yield from (f"no data: {hint}" for hint in self.skipped.values())
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         shadows = {row: self.study.entry(row).shadows for row in self.models}
@@ -72,7 +78,9 @@ class Request:
     def run(self, planned: Sequence[Planned], device: str) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0
-        if any(p.state in runner.TO_DO for p in planned):
+        if any(p.state in runner.TO_DO for p in planned) or runner.anchors_lack(
+            self.study, planned, self.data, self.results
+        ):
             code = self._work(planned, device) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
@@ -99,7 +107,7 @@ class Request:
             summary = runner.run(self.study, planned, place, show, broken)
         finally:
             show.close()
-        print("ended: " + ", ".join(f"{n} {status}" for status, n in summary.outcomes.items()))
+        print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
         return 0 if summary.good else 1
 
     def _print_tables(self, planned: Sequence[Planned]) -> None:
@@ -144,8 +152,13 @@ def parse(
         skipped=skipped,
         data=folder,
         results=results,
-        weights=weights or folder / "weights",
+        weights=weights_folder(weights, folder),
     )
+
+
+def weights_folder(named: Path | None, folder: Path | None) -> Path:
+    """Return where trained weights are kept: the folder named, else weights/ in the data folder."""
+    return named or (folder or data.default_folder()) / "weights"
 
 
 def published() -> Path:

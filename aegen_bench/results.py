@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import math
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -11,28 +10,33 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.files import write_json
 
 if TYPE_CHECKING:
     import pandas
 
+    from aegen_bench.evaluation import Protocol
+
 __all__ = [
+    "ANCHORS",
+    "EXTERNAL",
     "NOT_TRAINING",
+    "NO_TRIALS",
     "SCHEMA",
     "CorruptRecord",
     "add_evaluation",
+    "complete",
     "keep_aside",
     "lacking",
     "load",
     "read_record",
     "records",
-    "require_folder",
     "trial_folder",
     "weights_path",
-    "write_bytes",
-    "write_json",
 ]
 
 SCHEMA = 1
+EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets that no trial made
 STATUSES = ("ok", "diverged", "failed", "timeout")
 _NUMBER = (int, float, type(None))
 _FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -44,7 +48,7 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
 }
 
 
-NOT_TRAINING = ("probe", "overrides", "shadows", "dagger")
+NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
 """Parts of a record's `config` that do not change what its trial trained."""
 
 
@@ -63,50 +67,6 @@ def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: i
 def weights_path(folder: Path, key: str) -> Path:
     """Return where the weights of the trial with this key are kept."""
     return folder / f"{key}.safetensors"
-
-
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, making its folders; UserError when the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, path)
-        finally:
-            temporary.unlink(missing_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-
-
-def require_folder(path: Path) -> None:
-    """Make a folder to write in; UserError when that cannot be done."""
-    try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}") from error
-    if not os.access(path, os.W_OK):
-        raise UserError(f"cannot write to the folder {path}: permission denied")
-
-
-def write_json(path: Path, obj: object) -> None:
-    """Write JSON atomically, one value a line. NaN and infinities, which JSON lacks, become null."""
-    try:
-        text = json.dumps(obj, indent=1, allow_nan=False)
-    except ValueError:
-        text = json.dumps(_finite(obj), indent=1, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
-
-
-def _finite(obj: Any) -> Any:
-    if isinstance(obj, float) and not math.isfinite(obj):
-        return None
-    if isinstance(obj, dict):
-        return {key: _finite(value) for key, value in obj.items()}
-    return [_finite(value) for value in obj] if isinstance(obj, (list, tuple)) else obj
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -229,6 +189,14 @@ def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> se
     """Return those of a protocol's metrics that a record has not tried under the protocol's id, or that failed."""
     entry = record["metrics"].get(protocol, {"settings": {}, "failed": {}})
     return {name for name in metrics if name not in entry["settings"] or name in entry["failed"]}
+
+
+def complete(path: Path, key: str, protocols: Iterable[Protocol]) -> bool:
+    """Whether a record of this key is there and lacks nothing of the protocols."""
+    if not path.is_file():
+        return False
+    record = read_record(path)
+    return record["key"] == key and not any(lacking(record, p.id, p.metrics) for p in protocols)
 
 
 def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.DataFrame:

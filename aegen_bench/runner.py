@@ -6,21 +6,21 @@ Planning imports no torch, so `list` and `--dry-run` answer at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aegen_bench import catalog, results, weights
+from aegen_bench import catalog, imagesets, results, weights
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
+from aegen_bench.progress import Progress
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
     from aegen_bench.job import Place
-    from aegen_bench.progress import Progress
 
-__all__ = ["Planned", "Summary", "plan", "require", "run"]
+__all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run"]
 
 State = Literal[
     "done",
@@ -72,7 +72,7 @@ def plan(
     """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or
     key has changed.
     """
-    protocols = study.chosen_protocols()
+    protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
 
     def look(trial: Trial) -> Planned:
         if trial.dataset in without_data:
@@ -90,7 +90,7 @@ def plan(
             return Planned(trial, "retry", record["reason"].partition("\n")[0])
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
-        wanted = {metric for protocol in protocols for metric in results.lacking(record, protocol.id, protocol.metrics)}
+        wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}
         if not wanted:
             return Planned(trial, "done")
         if results.weights_path(kept_weights, trial.key).is_file():
@@ -101,19 +101,25 @@ def plan(
 
 
 def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str, str]:
-    """Check, before anything trains, that the weights of the extractors are there and the asked baselines import.
+    """Check, before anything trains, that the weights of extractors and perceptual losses are there and the asked
+    baselines import.
 
     Returns the rows that do not, with the reason; raises MissingError for weights.
     """
     to_do = [p for p in planned if p.state in TO_DO]
-    for protocol in study.chosen_protocols() if to_do else []:
-        needed = extractors.recipe(protocol.extractor).weights
-        hint = weights.missing(needed, folder) if needed else None
+    for dataset in dict.fromkeys(p.trial.dataset for p in to_do):
+        for protocol in study.chosen_protocols(dataset):
+            needed = extractors.recipe(protocol.extractor).file(dataset)
+            hint = weights.missing(needed, folder) if needed else None
+            if hint:
+                raise MissingError(
+                    f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
+                    "or use --profile lite or smoke, which work offline"
+                )
+    for trial in (p.trial for p in to_do if p.state != "evaluate"):
+        hint = weights.missing(trial.config["perceptual_net"], folder) if "perceptual_net" in trial.config else None
         if hint:
-            raise MissingError(
-                f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
-                "or use --profile lite or smoke, which work offline"
-            )
+            raise MissingError(f"the reconstruction loss of row {trial.row} needs {hint}")
     broken = {}
     for row in dict.fromkeys(p.trial.row for p in to_do):
         try:
@@ -131,10 +137,10 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
-    protocols, draws = study.chosen_protocols(), study.profile.draws
     for number, item in enumerate(to_do, 1):
         trial = item.trial
-        job = Job(trial, study.entry(trial.row), protocols, draws, place, show)
+        protocols = study.chosen_protocols(trial.dataset)
+        job = Job(trial, study.entry(trial.row), protocols, study.profile.draws, place, show)
         told = f"[{number}/{len(to_do)}] {trial.label}"
         show.note(f"{told}: {item.state}")
         with environment.exact():
@@ -151,7 +157,28 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
                     continue
         outcomes[record["status"]] += 1
         show.note(f"{told}: {_outcome(record)}")
+    for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
+        try:
+            with environment.exact():
+                imagesets.anchors(scorer)
+        except Exception as error:
+            outcomes["evaluation failed"] += 1
+            show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
     return Summary(outcomes)
+
+
+def anchors_lack(study: Study, planned: Sequence[Planned], data: Path, root: Path) -> bool:
+    """Whether a dataset with finished trials has no floor or ceiling yet under one of their protocols."""
+    done = [p for p in planned if p.state == "done"]
+    return any(imagesets.anchors_lack(scorer) for scorer in _scorers(study, done, data, root, None, Progress()))
+
+
+def _scorers(
+    study: Study, planned: Sequence[Planned], data: Path, root: Path, device: Any, show: Progress
+) -> Iterator[imagesets.Scorer]:
+    for name in dict.fromkeys(p.trial.dataset for p in planned if p.state != "no data"):
+        real = imagesets.real_images(name, study.datasets[name].recipe, data)
+        yield imagesets.Scorer(name, real, study.chosen_protocols(name), root, data, device, show)
 
 
 def _outcome(record: dict[str, Any]) -> str:

@@ -21,6 +21,9 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
     """
     base, changes = _merge(own, stages), _merge(profile, stages)
     full = _merge([*own, *profile], stages)
+    if full.get("recon") != "perceptual":  # then its network decides nothing: it is neither in the key nor said
+        full.pop("perceptual_net", None)
+        changes.pop("perceptual_net", None)
     full["stages"] = {name: _plan(base["stages"][name], changes["stages"][name], scale) for name in stages}
     if "every" in full.get("probe", {}) and "every" not in changes.get("probe", {}):
         full["probe"]["every"] = _scaled(full["probe"]["every"], scale)
@@ -28,7 +31,8 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
 
 
 def _overrides(changes: Plain, scale: float) -> list[str]:
-    plain = {k: v for k, v in changes.items() if k not in ("stages", "with")} | changes["with"]
+    probe = {f"probe {name}": value for name, value in changes.get("probe", {}).items()}
+    plain = {k: v for k, v in changes.items() if k not in ("stages", "with", "probe")} | probe | changes["with"]
     said = [f"{name} {_short(value)}" for name, value in plain.items()]
     said += [f"epochs x {scale:g}"] if scale != 1.0 else []
     for plan in changes["stages"].values():

@@ -18,9 +18,10 @@ from urllib.parse import quote
 from aegen_bench import catalog, results
 from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.settings import resolve
-from aegen_bench.studyfile import Dataset, Layer, Probe, Row, expand, load, with_settings
+from aegen_bench.studyfile import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
 
 __all__ = ["NUMERICS", "Study", "Trial"]
 
@@ -90,10 +91,13 @@ class Study:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`."""
+        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`. A group may name
+        sweeps.
+        """
         swept = {name for names in self._sweeps.values() for name in names}
         rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
-        return {"all": rest, **self._sweeps, **self._groups}
+        named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
+        return {"all": rest, **self._sweeps, **named}
 
     def models(self, names: Sequence[str]) -> list[str]:
         """Expand row and group names into rows, each once, in the order asked."""
@@ -112,9 +116,16 @@ class Study:
                 raise unknown("dataset", name, self.datasets)
         return list(dict.fromkeys(chosen))
 
-    def chosen_protocols(self) -> list[Protocol]:
-        """The profile's protocols."""
-        return [self.protocols[name] for name in self.profile.protocols]
+    def chosen_protocols(self, dataset: str) -> list[Protocol]:
+        """The profile's protocols whose extractors have weights for the dataset; UserError where none has."""
+        named: list[Protocol] = [self.protocols[name] for name in self.profile.protocols]
+        chosen = [p for p in named if extractors.recipe(p.extractor).applies(dataset)]
+        if not chosen:
+            raise UserError(
+                f"profile {self.profile_name} cannot score {dataset}: "
+                f"no extractor of its protocols ({', '.join(self.profile.protocols)}) has weights for it"
+            )
+        return chosen
 
     def _check_names(self) -> None:
         """Every name that a section uses for something of another section must exist."""
@@ -127,13 +138,14 @@ class Study:
             own = self._stages(name)
             layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
         for name, rows in self._groups.items():
-            _require(f"row of groups.{name}", rows, self.rows)
+            _require(f"row of groups.{name}", rows, [*self.rows, *self._sweeps])
         for name, profile in {**self.profiles, self.profile_name: self.profile}.items():
             _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
             _require(f"dataset of profiles.{name}", profile.datasets, self.datasets)
             _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
             layers += [(f"profiles.{name}", profile, stages)]
-            layers += [(f"profiles.{name}.rows.{r}", layer, self._stages(r)) for r, layer in profile.rows.items()]
+            for named, layer in profile.rows.items():
+                layers += [(f"profiles.{name}.rows.{named}", layer, self._stages(r)) for r in self.models([named])]
         for where, layer, legal in layers:
             _require(f"stage of {where}", layer.stages, [*legal, "*"])
 
@@ -165,7 +177,7 @@ class Study:
         """The resolved settings of a row on a dataset under this profile."""
         entry, settings = self.entry(row), self.rows[row]
         own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
-        profile = [layer for p in (self._named, self._set) for layer in (p, p.rows.get(row, Layer()))]
+        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
         resolved = resolve(
             [_plain(layer) for layer in own],
             [_plain(layer) for layer in profile],
@@ -180,6 +192,7 @@ class Study:
             resolved["probe"] = Probe(**resolved["probe"]).model_dump()
         return {
             **resolved,
+            "dagger": [resolved["perceptual_net"]] if resolved["recon"] == "perceptual" else [],
             "baseline": entry.name,
             "code": entry.code,
             "numerics": NUMERICS,  # in the key already; here so that a record says it
@@ -187,6 +200,11 @@ class Study:
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),
         }
+
+    def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:
+        """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
+        groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
+        return [overlay, *groups, overlay.rows.get(row, Layer())]
 
 
 def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:

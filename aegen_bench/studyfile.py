@@ -74,7 +74,8 @@ class Probe(_Strict):
 class Layer(_Strict):
     """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
 
-    recon: Literal["sse"] | None = None
+    recon: Literal["sse", "perceptual"] | None = None
+    perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)
@@ -100,7 +101,7 @@ class Row(Layer):
 
 
 class Overlay(Layer):
-    """A layer, and one a row: what --set may set beside the fields of a profile."""
+    """A layer, and one a row or group: what --set may set beside the fields of a profile."""
 
     rows: dict[str, Layer] = {}
 

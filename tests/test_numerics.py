@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
 from aegen_bench.numerics import neighbours
 from aegen_bench.numerics.chunks import rows
+from aegen_bench.numerics.mmd import mmd2
 from aegen_bench.numerics.neighbours import nearest
 
 
@@ -44,6 +46,29 @@ def test_a_point_of_the_base_finds_itself_before_every_other() -> None:
     assert where[:, 0].tolist() == list(range(50))
     assert distances.min() >= 0
     assert (distances[:, 0] < 1e-5 * distances[:, 1]).all()
+
+
+def test_the_unbiased_mmd_of_equal_laws_is_zero_on_average_and_of_others_is_not() -> None:
+    random = np.random.default_rng(0)
+
+    def value(shift: float) -> float:
+        a, b = random.standard_normal((2, 10, 3))
+        b = b + shift
+        return float(mmd2(_gauss(a, a), _gauss(b, b), _gauss(a, b)))
+
+    same = np.array([value(0.0) for _ in range(2000)])
+    assert abs(same.mean()) < 4 * same.std() / 2000**0.5
+    assert same.min() < 0, "a single value may be negative"
+    assert np.mean([value(1.0) for _ in range(50)]) > 0.1
+
+
+def test_the_unbiased_mmd_leaves_out_the_pairs_within_and_none_across() -> None:
+    a, b, across = np.array([[9.0, 2], [2, 9]]), np.array([[9.0, 3], [3, 9]]), np.array([[1.0, 2], [3, 4]])
+    assert mmd2(a, b, across) == 2 + 3 - 2 * 2.5
+
+
+def _gauss(a: np.ndarray, b: np.ndarray) -> np.ndarray:
+    return np.exp(-np.square(a[:, None] - b[None]).sum(2) / 2)
 
 
 def test_chunks_are_full_up_to_3x64x64_and_hold_no_more_numbers_beyond() -> None:

@@ -25,7 +25,7 @@ from aegen_bench.evaluation import (
 )
 from aegen_bench.evaluation.code_gap import code_gap
 from aegen_bench.evaluation.fd_infinity import extrapolate, sizes
-from aegen_bench.evaluation.frechet import Reference, distance_to, frechet_distance, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments
 from aegen_bench.evaluation.kid import kid
 from aegen_bench.evaluation.metrics import Inputs
 from aegen_bench.numerics import balls, kmeans
@@ -150,7 +150,7 @@ def test_frechet_distance_is_never_negative_symmetric_and_blind_to_order(n_a, n_
     a, b = normal(seed, n_a, d), normal(seed + 1, n_b, d, scale)
 
     def fd(x, y):
-        (mean_a, cov_a), (mean_b, cov_b) = moments(x), moments(y)
+        (mean_a, cov_a, _), (mean_b, cov_b, _) = moments(x), moments(y)
         return frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
 
     assert fd(a, b) >= 0
@@ -159,17 +159,17 @@ def test_frechet_distance_is_never_negative_symmetric_and_blind_to_order(n_a, n_
 
 
 def test_a_kept_reference_gives_the_distance_bit_for_bit():
-    (mean_a, cov_a), (mean_b, cov_b) = moments(normal(0, 90, 20)), moments(normal(1, 80, 20, 1.3))
+    (mean_a, cov_a, _), (mean_b, cov_b, _) = moments(normal(0, 90, 20)), moments(normal(1, 80, 20, 1.3))
     fresh = frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
-    assert distance_to(Reference.of(mean_a, cov_a), mean_b, cov_b) == fresh
+    assert distance_to(Reference.of(Moments(mean_a, cov_a, 90)), Moments(mean_b, cov_b, 80)) == fresh
 
 
 def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
     d = 100
-    reference = Reference.of(np.zeros(d), np.eye(d))
+    reference = Reference.of(Moments(np.zeros(d), np.eye(d), 0))
     generated = normal(0, 1200, d, 1.5, 0.1)
     known = d * (0.1**2 + (1.5 - 1) ** 2)
-    finite = distance_to(reference, *moments(generated))
+    finite = distance_to(reference, moments(generated))
     distance, slope, r2 = extrapolate(generated, reference, seed=0)
     assert distance == pytest.approx(known, rel=0.02)
     assert finite - known > 2 * abs(distance - known)
@@ -243,7 +243,14 @@ OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
 
 
 def scores(folder, protocol=EVERY, n=40, **more):
-    arguments = {"fingerprint": "f", "reconstructions": None, "seed": 0, "device": "cpu", "data_folder": folder}
+    arguments = {
+        "dataset": "digits",
+        "fingerprint": "f",
+        "reconstructions": None,
+        "seed": 0,
+        "device": "cpu",
+        "data_folder": folder,
+    }
     generated = [noise(s, n, 12) for s in (1, 2)]
     return evaluate(protocol, generated=generated, real=noise(0, n, 12), **{**arguments, **more})
 
@@ -293,7 +300,7 @@ def test_the_root_of_the_real_covariance_is_computed_once_and_again_where_the_fi
     assert scores(tmp_path, protocol).draws == first and len(computed) == 2
     np.savez(file, mean=np.zeros(3))
     assert scores(tmp_path, protocol).draws == first and len(computed) == 3
-    network = extractors.build("random_conv", tmp_path)
+    network = extractors.build("random_conv", tmp_path, "digits")
     real, generated = (features.extract(noise(s, 40, 12), network, batch=20, device="cpu") for s in (0, 1))
-    (mean_a, cov_a), (mean_b, cov_b) = moments(real), moments(generated)
+    (mean_a, cov_a, _), (mean_b, cov_b, _) = moments(real), moments(generated)
     assert first[0]["fd"] == frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)

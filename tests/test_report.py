@@ -54,7 +54,7 @@ def lite(tmp_path: Path) -> list[dict[str, Any]]:
 
 
 def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_path: Path, lite: list[Any]) -> None:
-    [table] = built(tmp_path, *lite, tables_=[1], no_data={"celeba"})
+    [table] = built(tmp_path, *lite, tables_=["1"], no_data={"celeba"})
     assert (
         grid(table)
         == """\
@@ -69,7 +69,7 @@ def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_pat
 
 def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, lite: list[Any]) -> None:
     lite[0]["config"]["overrides"].append("beta 2")
-    [table] = built(tmp_path, *lite, tables_=[1])
+    [table] = built(tmp_path, *lite, tables_=["1"])
     assert table.title == "Table 1. FD (efficientnet_lite0), lower is better. Profile lite"
     notes = "\n".join(table.notes)
     assert notes.startswith(f"Protocol {A}: EfficientNet-Lite0 at 224 px.")
@@ -79,7 +79,7 @@ def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, li
 
 
 def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite: list[Any]) -> None:
-    [table] = built(tmp_path, lite[0], lite[1], lite[6], tables_=[3])
+    [table] = built(tmp_path, lite[0], lite[1], lite[6], tables_=["3"])
     assert (
         grid(table)
         == """\
@@ -96,7 +96,7 @@ def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> 
     late = make(seed=1)
     late["stages"]["train"]["epochs"] = 9
     bad = ended("diverged", row="vae")
-    [table] = built(tmp_path, make(), late, two, bad, tables_=[5], planned=[("fashion", "vae"), ("mnist", "glf")])
+    [table] = built(tmp_path, make(), late, two, bad, tables_=["5"], planned=[("fashion", "vae"), ("mnist", "glf")])
     assert (
         grid(table)
         == """\
@@ -117,7 +117,7 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
     slow = make(seed=1)
     slow["stages"]["train"]["seconds_per_epoch"] = 30.9
     bad = ended("failed", row="vae", environment={})
-    [table] = built(tmp_path, make(), slow, two, bad, tables_=[6], planned=[("fashion", "glf"), ("mnist", "glf")])
+    [table] = built(tmp_path, make(), slow, two, bad, tables_=["6"], planned=[("fashion", "glf"), ("mnist", "glf")])
     assert table.title == "Table 6. Training time on AMD EPYC, 2 threads. Profile lite"
     assert (
         grid(table)
@@ -133,7 +133,7 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
 
 
 def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
-    [table] = built(tmp_path, make(collapsed=True), tables_=[6])
+    [table] = built(tmp_path, make(collapsed=True), tables_=["6"])
     assert table.rows == [
         ["Fashion", "GLF", "train", "28.9 (1) [1 collapsed]", "413 (1)", "290 (1)", "4.00 (1)", "13,225,141"]
     ]
@@ -143,39 +143,44 @@ def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extract
     ours = [evaluation([{"fid": value, "f8": 0.5, "f1_8": 0.5}], INCEPTION) for value in (21.0, 22.0)]
     mine = [make(profile="paper", seed=i, metrics={A: entry}) for i, entry in enumerate(ours)]
     cited = make(profile="paper", row="glann_perceptual", metrics={A: ours[0]})
-    one, three = built(tmp_path / "paper", *mine, cited, tables_=[1, 3])
+    one, three = built(tmp_path / "paper", *mine, cited, tables_=["1", "3"])
     assert one.title == "Table 1. FID, lower is better. Profile paper"
     assert one.columns == ["Model", "Fashion", "paper", "difference"]
     assert one.rows[0] == ["GLF", "21.5 ± 0.7 (2)", "21.3 ± 0.2", "+0.2"]
     assert one.rows[1][2] == "13.0 ± 0.1 (cited)"
     assert any("Hoshen" in note for note in one.notes)
     assert three.rows[0] == ["GLF", "0.500 ± 0.000, 0.500 ± 0.000 (2)", "0.932, 0.926", "-0.432, -0.426"]
-    [other] = built(tmp_path / "lite", make(metrics={A: ours[0]}), tables_=[1])
+    [other] = built(tmp_path / "lite", make(metrics={A: ours[0]}), tables_=["1"])
     assert other.columns == ["Model", "Fashion", "paper's rank"] and "21.3" not in markdown.render(other)
-    [other] = built(tmp_path / "lite0", make(profile="paper"), tables_=[1])
+    [other] = built(tmp_path / "lite0", make(profile="paper"), tables_=["1"])
     assert other.columns == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
 
 
 def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
     both = make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)})
     only = make(row="vae", metrics={B: evaluation([{"fid": 30.0}], INCEPTION)})
-    first, second = built(tmp_path, both, only, tables_=[1])
+    first, second = built(tmp_path, both, only, tables_=["1"])
     assert (first.name, second.name) == (f"table1-{A}", f"table1-{B}")
     assert [row[1] for row in first.rows] == ["—", "10.0 (1)"]
     assert [row[1] for row in second.rows] == ["30.0 (1)", "20.0 (1)"]
     assert "FD (efficientnet_lite0)" in first.title and "FID" in second.title
     frame = results.load(tmp_path)
-    [chosen] = tables.build(frame, PAPER, [1], protocol=B)
+    [chosen] = tables.build(frame, PAPER, ["1"], protocol=B)
     assert chosen.rows == second.rows and chosen.name == "table1"
     with pytest.raises(UserError, match="protocol"):
-        tables.build(frame, PAPER, [1], protocol="cccc")
+        tables.build(frame, PAPER, ["1"], protocol="cccc")
     with pytest.raises(UserError, match=rf"{A} and {B}: choose one with --protocol"):
-        quality.quality(frame, tables.layout(frame, PAPER), 1, "table1")
+        quality.quality(frame, frame.iloc[:0], tables.layout(frame, PAPER), 1, "table1")
+
+
+def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path) -> None:
+    both = make(metrics={B: evaluation([{"fid": 20.0}], INCEPTION), A: evaluation([{"fd": 10.0}])})
+    assert [table.name for table in built(tmp_path, both, tables_=["1"])] == [f"table1-{B}", f"table1-{A}"]
 
 
 def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_path: Path) -> None:
     other = make(row="vae", environment={"device": "NVIDIA H200"})
-    first, second = built(tmp_path, make(), other, tables_=[6])
+    first, second = built(tmp_path, make(), other, tables_=["6"])
     assert "on AMD EPYC" in first.title and "on NVIDIA H200" in second.title
     assert [len(first.rows), len(second.rows)] == [1, 1]
     frame = results.load(tmp_path)
@@ -187,16 +192,21 @@ def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_pat
 
 def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tmp_path: Path) -> None:
     failed = evaluation([{"fd": 1.0}]) | {"failed": {"prd": "too few images"}}
-    _, three = built(tmp_path, make(metrics={A: failed}), make(row="vae", metrics={A: evaluation([])}), tables_=[1, 3])
+    _, three = built(
+        tmp_path, make(metrics={A: failed}), make(row="vae", metrics={A: evaluation([])}), tables_=["1", "3"]
+    )
     assert [row[1] for row in three.rows] == ["—", "failed"]
 
 
 def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -> None:
-    record = make(row="glf_perceptual")
+    metrics = {A: evaluation([{"fd": 1.0}]), B: evaluation([{"fid": 1.0}], INCEPTION)}
+    record = make(row="glf_perceptual", metrics=metrics)
     record["config"]["dagger"] = ["efficientnet_lite0"]
-    [table] = built(tmp_path, record, make(), tables_=[1])
-    assert [row[0] for row in table.rows] == ["GLF", "GLF+perceptual loss †"]
-    assert any(note.startswith("†") for note in table.notes)
+    marked, other = built(tmp_path, record, make(metrics=metrics), tables_=["1"])
+    assert [row[0] for row in marked.rows] == ["GLF", "GLF+perceptual loss †"]
+    assert any(note.startswith("†") for note in marked.notes)
+    assert [row[0] for row in other.rows] == ["GLF", "GLF+perceptual loss"]
+    assert not any(note.startswith("†") for note in other.notes)
 
 
 @pytest.mark.parametrize(("number", "names"), [(1, ("mean",)), (3, ("f8", "f1_8"))])
@@ -212,7 +222,7 @@ def test_tables_1_and_3_made_of_the_published_numbers_are_the_papers(
                 draw = {name.replace("mean", "fid"): cell[name] + offset for name in names}
                 entry = evaluation([draw], INCEPTION)
                 put(tmp_path, make(profile="paper", dataset=dataset, row=row, seed=seed, metrics={A: entry}))
-    [table] = tables.build(results.load(tmp_path), PAPER, [number])
+    [table] = tables.build(results.load(tmp_path), PAPER, [str(number)])
     assert [row[0] for row in table.rows] == [PAPER.name(row) for row in PAPER.rows(number)]
     for row in table.rows:
         for ours, theirs, gap in zip(row[1::3], row[2::3], row[3::3], strict=True):
@@ -306,22 +316,22 @@ def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path)
     root, out = tmp_path / "results", tmp_path / "out"
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
-    paths = report.write(root, PUBLISHED, out, tables=[1, 5])
+    paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
     stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()
     assert page.count("### Table") == 2 and f"Skipped: {bad}" in page and "VAE" not in page
-    assert page == report.text(root, PUBLISHED, [1, 5], profile="lite")
+    assert page == report.text(root, PUBLISHED, ["1", "5"], profile="lite")
     assert "Skipped" not in (out / "smoke/tables.md").read_text()
     assert bad.read_text() == "{"
 
 
 def test_a_protocol_of_one_profile_makes_tables_of_that_profile_only(tmp_path: Path) -> None:
     put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
-    assert "Profile lite" not in report.text(tmp_path, PUBLISHED, [1], protocol=B)
+    assert "Profile lite" not in report.text(tmp_path, PUBLISHED, ["1"], protocol=B)
     with pytest.raises(UserError, match=f"there are: {B}"):
-        report.text(tmp_path, PUBLISHED, [1], protocol="bbbb", profile="smoke")
+        report.text(tmp_path, PUBLISHED, ["1"], protocol="bbbb", profile="smoke")
 
 
 def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Path) -> None:
@@ -331,7 +341,7 @@ def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Pat
     with pytest.raises(UserError, match="did you mean 'markdown'"):
         report.write(tmp_path, PUBLISHED, tmp_path, formats=["markdwn"])
     with pytest.raises(UserError, match="unknown table '7'"):
-        report.text(tmp_path, PUBLISHED, [7])
+        report.text(tmp_path, PUBLISHED, ["7"])
 
 
 def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
@@ -340,7 +350,7 @@ def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
         record["config"]["with"] = {"beta": beta}
         put(tmp_path, record)
     put(tmp_path, make(row="vae", seed=0))
-    text = report.text(tmp_path, PUBLISHED, (1,))
+    text = report.text(tmp_path, PUBLISHED, ["1"])
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
     assert "mixed" in glf and "mixed" not in vae

@@ -17,13 +17,14 @@ from records import evaluation, make, put
 
 from aegen_bench import results
 from aegen_bench.errors import UserError
+from aegen_bench.files import write_json
 
 ID = "a1b2c3d4e5f6"
 
 
 def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
     path = tmp_path / "new" / "history.json"
-    results.write_json(path, {"b": (1.5, math.nan), "a": {"x": -math.inf}})
+    write_json(path, {"b": (1.5, math.nan), "a": {"x": -math.inf}})
     assert path.read_text() == '{\n "b": [\n  1.5,\n  null\n ],\n "a": {\n  "x": null\n }\n}\n'
     assert os.listdir(path.parent) == ["history.json"]
 
@@ -33,14 +34,14 @@ def test_a_disk_that_refuses_leaves_the_old_file_whole_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     path = tmp_path / "record.json"
-    results.write_json(path, {"old": 1})
+    write_json(path, {"old": 1})
 
     def refuse(_: int) -> None:
         raise OSError(code, os.strerror(code))
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(UserError, match=f"cannot write {path}: {os.strerror(code)}") as error:
-        results.write_json(path, {"new": 2})
+        write_json(path, {"new": 2})
     assert "\n" not in str(error.value)
     assert json.loads(path.read_text()) == {"old": 1}
     assert os.listdir(tmp_path) == ["record.json"]
@@ -49,7 +50,7 @@ def test_a_disk_that_refuses_leaves_the_old_file_whole_and_no_other(
 def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "lite").write_text("a file where a folder should be")
     with pytest.raises(UserError, match="cannot write"):
-        results.write_json(tmp_path / "lite" / "record.json", {})
+        write_json(tmp_path / "lite" / "record.json", {})
 
 
 def test_a_trial_has_its_folder_and_no_name_leads_out_of_it() -> None:
@@ -144,7 +145,7 @@ def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:
     frame = results.load(tmp_path)
     assert list(frame.columns) == [
         *("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config"),
-        *("protocol", "kind", "metric", "draw", "value"),
+        *("protocol", "real", "kind", "metric", "draw", "value"),
     ]
     values = frame.set_index(["kind", "metric", "draw"])["value"].to_dict()
     assert values["draw", "fd", 0] == 10.0 and values["draw", "fd", 1] == 20.0

@@ -19,8 +19,10 @@ from aegen_bench import artefacts, sampling
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
+from aegen_bench.evaluation import extractors
 
 RUN = ("run", "--profile", "tiny")
+TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
 HEAD = """
 import torch
 from torch import nn
@@ -233,7 +235,8 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     assert finished(*RUN, "--stale").code == 0
     assert finished.record("glf")["config"]["with"]["beta"] == 2.0
     assert (finished.trial("glf") / f"record.{old['key']}.1.json").read_bytes() == before["record.json"]
-    assert len(list(aegen_bench.results.load(finished.folder / "results")["key"].unique())) == 3, "the old one is aside"
+    kept = aegen_bench.results.load(finished.folder / "results", profile="tiny")
+    assert len(list(kept["key"].unique())) == 3, "the old one is aside"
 
 
 def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
@@ -331,6 +334,62 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
     assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
 
 
+def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    made: list[str] = []
+
+    def counted(name: str) -> Any:
+        make = getattr(sampling, name)
+        return lambda *given, **more: made.append(name) or make(*given, **more)
+
+    for name in ("generate", "reconstruct", "halfway", "sample_codes"):
+        monkeypatch.setattr(sampling, name, counted(name))
+    metrics = ["fd", "reconstruction", "interpolation_fd", "code_gap"]
+    scored = {name: {"extractor": "random_conv", "count": 64, "batch": b, "metrics": metrics} for name, b in TWO}
+    bench.declare(protocols=scored, profiles=bench.tiny(models=["glf"], protocols=[name for name, _ in TWO]))
+    assert bench(*RUN).code == 0
+    assert sorted(made) == ["generate", "halfway", "reconstruct", "sample_codes"]
+    record = bench.record("glf")
+    first, second = record["metrics"].values()
+    assert [entry["settings"]["protocol"]["name"] for entry in (first, second)] == ["one", "two"]
+    assert first["model"]["code_gap"] == second["model"]["code_gap"] and not first["failed"] and not second["failed"]
+
+
+@pytest.fixture
+def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
+    """`tiny` with a second protocol, `apart`, whose extractor has a network for fashion and none for digits."""
+    declared = extractors.recipe("inception")._replace(weights={"fashion": "inception"})
+    recipes = {"random_conv": extractors.recipe("random_conv"), "inception": declared}
+    recipe = extractors.recipe
+    monkeypatch.setattr(extractors, "recipe", lambda name: recipes.get(name) or recipe(name))
+    bench.declare(
+        protocols={"apart": {"extractor": "inception", "count": 64, "metrics": ["fd"]}},
+        profiles=bench.tiny(models=["vae"], protocols=["apart", "tiny"]),
+    )
+    return bench
+
+
+def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_said_once(fashion_only: Bench) -> None:
+    ended = fashion_only(*RUN, "--seeds", "2")
+    assert ended.code == 0 and "Protocol" in ended.out
+    assert ended.out.count("not scored by apart: digits: no weights for extractor inception\n") == 1
+    for seed in (0, 1):
+        (entry,) = fashion_only.record("vae", seed)["metrics"].values()
+        assert entry["settings"]["protocol"]["name"] == "tiny" and entry["failed"] == {}
+    assert "2 done" in fashion_only(*RUN, "--seeds", "2").out
+
+
+def test_asked_for_by_name_it_is_refused_in_one_line(fashion_only: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(fashion_only.folder)
+    with pytest.raises(UserError, match="'inception' has weights for fashion, none for digits"):
+        aegen_bench.evaluate(np.zeros((64, 1, 8, 8), np.uint8), dataset="digits", protocol="apart")
+    fashion_only.declare(
+        protocols={"apart": {"extractor": "inception"}}, profiles=fashion_only.tiny(protocols=["apart"])
+    )
+    ended = fashion_only(*RUN)
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert "profile tiny cannot score digits: no extractor of its protocols (apart) has weights for it" in ended.err
+
+
 # ---- from Python -----------------------------------------------------------------------------------------
 
 
@@ -417,9 +476,10 @@ def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
 
 def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
     table = aegen_bench.results.load("results")
-    fd = table[table["metric"] == "fd"].set_index("row")["value"]
+    fd = table[table["metric"] == "fd"].set_index(["profile", "row"])["value"]
     (entry,) = place.record("glf")["metrics"].values()
-    assert sorted(fd.index) == ["glf", "rae_gmm", "vae"] and fd["glf"] == entry["draws"][0]["fd"]
+    assert sorted(fd["tiny"].index) == ["glf", "rae_gmm", "vae"] and fd["tiny", "glf"] == entry["draws"][0]["fd"]
+    assert fd["anchors", "floor"] < fd["tiny"].min() and fd["anchors", "floor"] < fd["anchors", "ceiling"]
     with pytest.raises(UserError, match="no results at nowhere"):
         aegen_bench.results.load("nowhere")
 

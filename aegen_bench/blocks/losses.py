@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 __all__ = [
-    "RECONSTRUCTIONS",
     "gaussian_entropy",
+    "gaussian_nll",
     "half_sse",
     "kl_standard_normal",
     "reparameterise",
@@ -27,6 +27,14 @@ def half_sse(x_hat: Tensor, x: Tensor) -> Tensor:
     return 0.5 * (x_hat - x).square().flatten(1).sum(1)
 
 
+def gaussian_nll(half_sse: Tensor, log_gamma: Tensor, dims: int) -> Tensor:
+    """-log N(x; x_hat, gamma^2 I) over `dims` dimensions, constant included, from 0.5 ||x - x_hat||^2 of any shape.
+
+    Its minimum over gamma is at gamma^2 = ||x - x_hat||^2 / dims (Dai & Wipf 2019, arXiv:1903.05789).
+    """
+    return half_sse * torch.exp(-2 * log_gamma) + dims * (log_gamma + 0.5 * LOG_2PI)
+
+
 def kl_standard_normal(mu: Tensor, logvar: Tensor) -> Tensor:
     """KL(N(mu, exp(logvar)) || N(0, I)) summed over the d codes, [n] (Kingma & Welling 2014, appendix B)."""
     return 0.5 * (mu.square() + logvar.exp() - logvar - 1).sum(1)
@@ -40,10 +48,6 @@ def standard_normal_nll(e: Tensor) -> Tensor:
 def gaussian_entropy(logvar: Tensor) -> Tensor:
     """Entropy of N(mu, exp(logvar)), [n]: 0.5 sum log s^2 + (d/2) log(2 pi e)."""
     return 0.5 * logvar.sum(1) + 0.5 * logvar.shape[1] * (LOG_2PI + 1)
-
-
-RECONSTRUCTIONS = {"sse": half_sse}
-"""What a row's `recon` may name: (x_hat, x) -> loss per sample."""
 
 
 def reparameterise(mu: Tensor, logvar: Tensor, eps: Tensor) -> Tensor:

@@ -16,7 +16,19 @@ from aegen_bench.errors import UserError
 if TYPE_CHECKING:
     from PIL.Image import Image
 
-__all__ = ["SUFFIXES", "Images", "Progress", "decode", "list_images", "pixels", "survey", "tf1_bilinear"]
+__all__ = [
+    "SUFFIXES",
+    "Images",
+    "Progress",
+    "as_saved",
+    "decode",
+    "header",
+    "list_images",
+    "pixels",
+    "survey",
+    "tf1_bilinear",
+    "to_uint8",
+]
 
 Images = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
@@ -37,7 +49,7 @@ def survey(paths: Sequence[Path], recipe: Recipe) -> tuple[int, int]:
     """Return (channels, side) of the array these files make; channels is 1 only if all of them are grey."""
     from joblib import Parallel, delayed
 
-    headers = Parallel(n_jobs=-1, prefer="threads")(delayed(_header)(path) for path in paths)
+    headers = Parallel(n_jobs=-1, prefer="threads")(delayed(header)(path) for path in paths)
     channels = 1 if all(mode in ("1", "L", "LA") for mode, _, _ in headers) else 3
     side = recipe.size or recipe.crop
     if side is not None:
@@ -52,13 +64,15 @@ def survey(paths: Sequence[Path], recipe: Recipe) -> tuple[int, int]:
     return channels, side
 
 
-def decode(paths: Sequence[Path], recipe: Recipe, out: Images, progress: Progress | None = None) -> None:
-    """Write the files, in their order, into `out` (N, C, S, S), calling `progress(done, N)` on the way."""
+def decode(
+    paths: Sequence[Path], read: Callable[[Path], Images], out: Images, progress: Progress | None = None
+) -> None:
+    """Write what `read` makes of the files, in their order, into `out` (N, C, S, S), calling `progress(done, N)`."""
     from joblib import Parallel, delayed
 
     def batch(start: int) -> int:
         for i, path in enumerate(paths[start : start + BATCH], start):
-            out[i] = pixels(path, recipe, channels=out.shape[1], side=out.shape[2])
+            out[i] = read(path)
         return len(paths[start : start + BATCH])
 
     # Threads, for PIL decodes and resizes outside the GIL and `out` is shared without a copy.
@@ -90,6 +104,37 @@ def pixels(path: Path, recipe: Recipe, *, channels: int, side: int) -> Images:
     return _planar(np.asarray(image))
 
 
+def to_uint8(images: npt.NDArray[np.floating]) -> Images:
+    """Round float images in [0, 1] to uint8. Others are refused: clipping would hide another scale."""
+    if not ((images >= 0) & (images <= 1)).all():  # written so that NaN fails too
+        raise UserError(f"float images must lie in [0, 1]; these span [{images.min():g}, {images.max():g}]")
+    rounded: Images = np.rint(images * 255).astype(np.uint8)
+    return rounded
+
+
+def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
+    """Return one file exactly as it was saved, (C, S, S); UserError if it has another size or other channels.
+
+    A grey image saved in colour, with three equal channels, is a grey image.
+    """
+    channels, height, width = shape
+    with _opened(path) as opened:
+        if "A" in opened.mode or "transparency" in opened.info:
+            raise UserError(f"{path}: expected no transparency, found mode {opened.mode}: save it without")
+        image = np.asarray(opened.convert("L" if opened.mode in ("1", "L") else "RGB"))
+        if (opened.width, opened.height) != (width, height):
+            raise UserError(f"{path}: expected {width}x{height} pixels, found {_size(opened)}: nothing is resized here")
+    if channels == 1 and image.ndim == 3 and (image == image[..., :1]).all():
+        image = image[..., 0]
+    if _planar(image).shape != shape:
+        raise UserError(f"{path}: expected {_colour(channels)}, found {_colour(len(_planar(image)))}")
+    return _planar(image)
+
+
+def _colour(channels: int) -> str:
+    return "a grey image (1 channel)" if channels == 1 else "a colour image (3 channels)"
+
+
 def tf1_bilinear(image: Images, side: int) -> Images:
     """Resize (H, W) or (H, W, C) as TensorFlow 1's `resize_bilinear` with align_corners=False, which
     compare_gan uses: source row i * H / side, no half-pixel centres, no antialiasing, so CelebA is aliased.
@@ -115,7 +160,8 @@ def _size(image: Image) -> str:
     return f"{image.width}x{image.height}"
 
 
-def _header(path: Path) -> tuple[str, int, int]:
+def header(path: Path) -> tuple[str, int, int]:
+    """Return Pillow's mode, width and height; nothing is decoded."""
     with _opened(path) as image:
         return image.mode, image.width, image.height
 

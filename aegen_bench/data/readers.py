@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
-from aegen_bench.data.images import Images, Progress, decode, list_images, survey
+from aegen_bench.data.images import Images, Progress, decode, list_images, pixels, survey
 from aegen_bench.data.recipe import Recipe, Split
 from aegen_bench.errors import UserError
 
@@ -129,7 +129,7 @@ def _folder(root: Path, recipe: Recipe, split: Split) -> tuple[tuple[int, ...], 
     # Both splits are looked at, so that one coloured test image cannot give the two different channels.
     channels, side = survey([*splits["train"], *splits["test"]], recipe)
     paths = splits[split]
-    return (len(paths), channels, side, side), partial(decode, paths, recipe)
+    return (len(paths), channels, side, side), partial(decode, paths, _reading(recipe, channels, side))
 
 
 def _folder_split(root: Path, split: Split) -> list[Path]:
@@ -155,4 +155,8 @@ def _celeba(partition: Path, images: Path, recipe: Recipe, split: Split) -> tupl
     if not paths:
         raise UserError(f"{partition}: expected files of partition {wanted} ({split}), found none")
     side = recipe.size or recipe.crop or survey(paths[:1], recipe)[1]
-    return (len(paths), 3, side, side), partial(decode, paths, recipe)
+    return (len(paths), 3, side, side), partial(decode, paths, _reading(recipe, 3, side))
+
+
+def _reading(recipe: Recipe, channels: int, side: int) -> Callable[[Path], Images]:
+    return partial(pixels, recipe=recipe, channels=channels, side=side)

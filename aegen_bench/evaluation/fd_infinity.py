@@ -51,7 +51,7 @@ def extrapolate(generated: NDArray[np.floating], reference: Reference, *, seed: 
     random = np.random.default_rng(seed)
     ns = sizes(len(generated))
     subsets = (generated[random.permutation(len(generated))[:n]] for n in ns)
-    distances = np.array([distance_to(reference, *moments(subset)) for subset in subsets])
+    distances = np.array([distance_to(reference, moments(subset)) for subset in subsets])
     slope, intercept = np.polyfit(1 / ns, distances, 1)
     total = np.square(distances - distances.mean()).sum()
     residual = np.square(distances - intercept - slope / ns).sum()

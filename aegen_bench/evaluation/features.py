@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -14,13 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from aegen_bench.data.images import to_uint8
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.cache import kept
-from aegen_bench.evaluation.frechet import Reference, moments
+from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
+from aegen_bench.evaluation.frechet import Accumulator, Moments, Reference, moments
 from aegen_bench.evaluation.protocol import SUBSET_SEED, Protocol
 
-__all__ = ["FeatureSource", "check_images", "extract", "real_features", "subset", "to_uint8"]
+__all__ = ["FeatureSource", "check_images", "chosen", "extract", "real_features", "stream", "subset", "to_uint8"]
 
 Features = NDArray[np.float32]
 
@@ -36,14 +38,6 @@ def check_images(images: NDArray[np.generic], what: str = "images") -> NDArray[n
     return cast("NDArray[np.uint8]", images)
 
 
-def to_uint8(images: NDArray[np.floating]) -> NDArray[np.uint8]:
-    """Round float images in [0, 1] to uint8. Others are refused: clipping would hide another scale."""
-    if not ((images >= 0) & (images <= 1)).all():  # written so that NaN fails too
-        raise UserError(f"float images must lie in [0, 1]; these span [{images.min():g}, {images.max():g}]")
-    rounded: NDArray[np.uint8] = np.rint(images * 255).astype(np.uint8)
-    return rounded
-
-
 def extract(
     images: NDArray[np.uint8],
     extractor: nn.Module,
@@ -53,16 +47,29 @@ def extract(
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
     """Return features, float32 [n, dim], of uint8 images [n, 1 or 3, h, w]; in eval mode and full float32."""
+    parts: list[Features] = []
+    stream(images, extractor, parts.append, batch=batch, device=device, progress=progress)
+    return np.concatenate(parts)
+
+
+def stream(
+    images: NDArray[np.uint8],
+    extractor: nn.Module,
+    take: Callable[[Features], None],
+    *,
+    batch: int,
+    device: str,
+    progress: Callable[[int, int], None] | None = None,
+) -> None:
+    """Hand the same features to `take`, batch by batch; none is kept."""
     check_images(images)
     extractor.to(device).eval()
-    parts = []
     with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), _full_float32():
         for start in range(0, len(images), batch):
             x = torch.from_numpy(np.array(images[start : start + batch])).to(device)  # a copy: maps are read-only
-            parts.append(extractor(x).cpu().numpy())
+            take(extractor(x).cpu().numpy())
             if progress is not None:
                 progress(min(start + batch, len(images)), len(images))
-    return np.concatenate(parts)
 
 
 @contextmanager
@@ -84,31 +91,38 @@ class FeatureSource:
         self,
         protocol: Protocol,
         *,
+        dataset: str,
         device: str,
         data_folder: Path,
         progress: Callable[[str, int, int], None] | None = None,
     ) -> None:
+        self.dataset = dataset
         self.protocol, self.device, self.data_folder, self.progress = protocol, device, data_folder, progress
         self.seconds = 0.0
-        self._extractor: nn.Module | None = None
         self._real: Features | None = None
 
     def generated(self, images: NDArray[np.uint8], what: str) -> Features:
         """Return the features of generated images; `what` names them to whoever watches."""
         with self._clock():
-            return self._extract(images, what)
+            return extract(self._as_generated(images), self._network, **self._how(what))
+
+    def moments(self, images: NDArray[np.uint8], what: str) -> Moments:
+        """Return the moments of the features of generated images, which are not kept."""
+        accumulator = Accumulator()
+        with self._clock():
+            stream(self._as_generated(images), self._network, accumulator.add, **self._how(what))
+        return accumulator.moments()
 
     def real(self, images: NDArray[np.uint8], fingerprint: str) -> Features:
         """Return the features of the real images, from the cache where they are there."""
         if self._real is None:
-            with self._clock():
-                self._real = real_features(
-                    images,
-                    lambda subset: self._extract(subset, "real images"),
-                    protocol=self.protocol,
-                    fingerprint=fingerprint,
-                    data_folder=self.data_folder,
-                )
+            self._real = real_features(
+                images,
+                self._of_real,
+                protocol=self.protocol,
+                fingerprint=self._content(fingerprint),
+                data_folder=self.data_folder,
+            )
         return self._real
 
     def reference(self, images: NDArray[np.uint8], fingerprint: str) -> Reference:
@@ -116,15 +130,30 @@ class FeatureSource:
         return real_reference(
             lambda: self.real(images, fingerprint),
             protocol=self.protocol,
-            fingerprint=fingerprint,
+            fingerprint=self._content(fingerprint),
             data_folder=self.data_folder,
         )
 
-    def _extract(self, images: NDArray[np.uint8], what: str) -> Features:
-        if self._extractor is None:
-            self._extractor = extractors.build(self.protocol.extractor, self.data_folder)
+    def _content(self, fingerprint: str) -> str:
+        """What stands for the real images: equal ones of two datasets may be seen by two networks of one protocol."""
+        own_network = isinstance(extractors.recipe(self.protocol.extractor).weights, dict)
+        return f"{fingerprint}-{self.dataset}" if own_network else fingerprint
+
+    def _of_real(self, images: NDArray[np.uint8]) -> Features:
+        prepared = jpeg_roundtrip(images) if self.protocol.jpeg_roundtrip else images
+        with self._clock():
+            return extract(prepared, self._network, **self._how("real images"))
+
+    def _as_generated(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
+        return stretch(images) if self.protocol.stretch else images
+
+    @cached_property
+    def _network(self) -> nn.Module:
+        return extractors.build(self.protocol.extractor, self.data_folder, self.dataset)
+
+    def _how(self, what: str) -> dict[str, Any]:
         tell = None if self.progress is None else partial(self.progress, what)
-        return extract(images, self._extractor, batch=self.protocol.batch, device=self.device, progress=tell)
+        return {"batch": self.protocol.batch, "device": self.device, "progress": tell}
 
     @contextmanager
     def _clock(self) -> Iterator[None]:
@@ -170,7 +199,7 @@ def real_reference(
         return all(held[name].shape == shape and np.isfinite(held[name]).all() for name, shape in shapes.items())
 
     def compute() -> dict[str, NDArray[Any]]:
-        made = Reference.of(*moments(features()))
+        made = Reference.of(moments(features()))
         return {"mean": made.mean, "root": made.root, "trace": np.array(made.trace)}
 
     held = kept(_folder(data_folder, protocol, fingerprint) / "reference.npz", sound, compute)
@@ -185,4 +214,9 @@ def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
     """Return `count` of the images, the same ones each time, in their order; all where there are no more."""
     if count >= len(images):
         return images
-    return images[np.sort(np.random.default_rng(SUBSET_SEED).permutation(len(images))[:count])]
+    return images[chosen(len(images), count)]
+
+
+def chosen(available: int, count: int) -> NDArray[np.int64]:
+    """Return which `count` of the `available` images a protocol takes, ascending."""
+    return np.sort(np.random.default_rng(SUBSET_SEED).permutation(available)[:count])

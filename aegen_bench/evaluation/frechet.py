@@ -9,18 +9,68 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 
-__all__ = ["Reference", "distance_to", "few_images", "frechet_distance", "moments"]
+__all__ = ["Accumulator", "Moments", "Reference", "distance_to", "few_images", "frechet_distance", "moments"]
+
+BLOCK = 1024  # rows a product: batches of any size give the same sums, and a small product would wait for memory
 
 Array = NDArray[np.float64]
 
 
-def moments(features: NDArray[np.floating]) -> tuple[Array, Array]:
-    """Return mean [d] and covariance [d, d] (divisor n - 1) of features [n, d], in float64."""
+class Moments(NamedTuple):
+    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64."""
+
+    mean: Array
+    cov: Array
+    n: int
+
+
+class Accumulator:
+    """Moments of features that come in batches [m, d] and are not kept; the same whatever the batches are."""
+
+    def __init__(self) -> None:
+        self._waiting: list[NDArray[np.floating]] = []
+        self._rows = self._n = 0
+        self._shift = self._sum = self._products = np.zeros(0)
+
+    def add(self, features: NDArray[np.floating]) -> None:
+        while self._rows + len(features) >= BLOCK:
+            fits = BLOCK - self._rows
+            self._absorb([*self._waiting, features[:fits]])
+            features, self._waiting, self._rows = features[fits:], [], 0
+        if len(features):
+            self._waiting.append(features)
+            self._rows += len(features)
+
+    def moments(self) -> Moments:
+        """Return the moments of all that was added; UserError for fewer than 2 features."""
+        if self._waiting:
+            self._absorb(self._waiting)
+            self._waiting, self._rows = [], 0
+        if self._n < 2:
+            raise UserError(f"a covariance needs features of at least 2 images, there are {self._n}")
+        drift = self._sum / self._n
+        products = self._products - np.outer(drift, self._sum)
+        return Moments(self._shift + drift, products / (self._n - 1), self._n)
+
+    def _absorb(self, parts: list[NDArray[np.floating]]) -> None:
+        x = np.concatenate(parts).astype(np.float64)
+        if not self._n:
+            # Sums around the first block's mean: around zero they would cancel.
+            self._shift = x.mean(axis=0)
+            self._sum, self._products = np.zeros_like(self._shift), np.zeros((x.shape[1], x.shape[1]))
+        x -= self._shift
+        self._sum += x.sum(axis=0)
+        self._products += x.T @ x
+        self._n += len(x)
+
+
+def moments(features: NDArray[np.floating]) -> Moments:
+    """Return the moments of features [n, d], n at least 2."""
     if features.ndim != 2 or len(features) < 2:
         raise UserError(f"a covariance needs features [n, d] of at least 2 images, not {features.shape}")
-    mean = features.mean(axis=0, dtype=np.float64)
-    centred = features - mean
-    return mean, centred.T @ centred / (len(features) - 1)
+    accumulator = Accumulator()
+    accumulator.add(features)
+    return accumulator.moments()
 
 
 class Reference(NamedTuple):
@@ -31,29 +81,29 @@ class Reference(NamedTuple):
     trace: float
 
     @classmethod
-    def of(cls, mean: Array, cov: Array) -> Reference:
-        _check_finite(mean, cov)
-        eigenvalues, vectors = np.linalg.eigh(cov)
+    def of(cls, side: Moments) -> Reference:
+        _check_finite(side)
+        eigenvalues, vectors = np.linalg.eigh(side.cov)
         root = (vectors * np.sqrt(eigenvalues.clip(min=0))) @ vectors.T
-        return cls(mean, root, float(np.trace(cov)))
+        return cls(side.mean, root, float(np.trace(side.cov)))
 
 
-def distance_to(reference: Reference, mean: Array, cov: Array) -> float:
-    """Return |mean_a - mean|^2 + tr(cov_a + cov - 2 (cov_a cov)^(1/2)), a the reference; never negative.
+def distance_to(reference: Reference, side: Moments) -> float:
+    """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), a the reference; never negative.
 
-    (cov_a cov)^(1/2) has the trace of (L cov L)^(1/2), L = cov_a^(1/2): symmetric, so that all is real
+    (cov_a cov_b)^(1/2) has the trace of (L cov_b L)^(1/2), L = cov_a^(1/2): symmetric, so that all is real
     and rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017.
     """
-    _check_finite(mean, cov)
-    product = reference.root @ cov @ reference.root
+    _check_finite(side)
+    product = reference.root @ side.cov @ reference.root
     overlap = np.sqrt(np.linalg.eigvalsh((product + product.T) / 2).clip(min=0)).sum()
-    distance = np.square(reference.mean - mean).sum() + reference.trace + np.trace(cov) - 2 * overlap
+    distance = np.square(reference.mean - side.mean).sum() + reference.trace + np.trace(side.cov) - 2 * overlap
     return max(float(distance), 0.0)  # equal sets fall below 0 by the rounding of the roots
 
 
 def frechet_distance(*, mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
     """Return the Fréchet distance of two Gaussians; see `distance_to`."""
-    return distance_to(Reference.of(mean_a, cov_a), mean_b, cov_b)
+    return distance_to(Reference.of(Moments(mean_a, cov_a, 0)), Moments(mean_b, cov_b, 0))
 
 
 def few_images(n: int, dim: int) -> dict[str, Any]:
@@ -61,6 +111,6 @@ def few_images(n: int, dim: int) -> dict[str, Any]:
     return {"note": f"{n:,} images for {dim:,} features: the covariance is singular"} if n <= dim else {}
 
 
-def _check_finite(mean: Array, cov: Array) -> None:
-    if not (np.isfinite(mean).all() and np.isfinite(cov).all()):
+def _check_finite(side: Moments) -> None:
+    if not (np.isfinite(side.mean).all() and np.isfinite(side.cov).all()):
         raise UserError("the Fréchet distance needs finite features; there are NaN or infinite ones")

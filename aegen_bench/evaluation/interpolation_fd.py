@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from aegen_bench.evaluation.frechet import distance_to, few_images, moments
+from aegen_bench.evaluation.frechet import distance_to, few_images
 from aegen_bench.evaluation.metrics import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
@@ -19,6 +19,6 @@ SOURCE = (
 
 
 def measure(inputs: Inputs) -> Measured:
-    features = inputs.interpolated
-    distance = distance_to(inputs.reference, *moments(features))
-    return {"interpolation_fd": distance, "settings": {"n_images": len(features), **few_images(*features.shape)}}
+    side = inputs.interpolated
+    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    return {"interpolation_fd": distance_to(inputs.reference, side), "settings": used}

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.numerics.mmd import mmd2
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "kid", "measure"]
 
@@ -40,15 +41,8 @@ def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, dict[
     for _ in range(subsets):
         x = generated[random.choice(len(generated), size, replace=False)]
         y = real[random.choice(len(real), size, replace=False)]
-        values.append(_mmd2(x, y))
+        values.append(mmd2(_kernel(x, x), _kernel(y, y), _kernel(x, y)))
     return float(np.mean(values)), {"subsets": subsets, "subset_size": size}
-
-
-def _mmd2(x: Features, y: Features) -> float:
-    """The unbiased estimate: pairs of an image with itself are left out within a set, kept across the sets."""
-    n = len(x)
-    within = sum(k.sum() - np.trace(k) for k in (_kernel(x, x), _kernel(y, y))) / (n * (n - 1))
-    return float(within - 2 * _kernel(x, y).mean())
 
 
 def _kernel(x: Features, y: Features) -> NDArray[np.float64]:

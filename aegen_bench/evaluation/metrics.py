@@ -1,10 +1,11 @@
 """What a metric is, and which there are: one file of this folder each, found by file name.
 
 A metric's file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated
-set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the
-numbers) and `SOURCE`. An array among the returned values is a curve, kept of the first draw; a dictionary
-called "settings" joins `SETTINGS`, for what depends on the inputs. A new metric is one file and one word in a
-protocol. Reports import these files too: torch, scipy and sklearn inside functions.
+set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the numbers)
+and `SOURCE`; and `READS = "moments"` where mean and covariance are all it wants of the generated features. An array
+among the returned values is a curve, kept of the first draw; a dictionary called "settings" joins `SETTINGS`, for
+what depends on the inputs. A new metric is one file and one word in a protocol. Reports import these files too:
+torch, scipy and sklearn inside functions.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
-from aegen_bench.evaluation.frechet import Reference, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, moments
 
 __all__ = ["Codes", "Features", "Images", "Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
 
@@ -53,10 +54,11 @@ class Inputs:
     seed: int
     distance_key: Literal["fid", "fd"]
     generated_features: Callable[[], Features] | None = None  # None for a metric of the model
+    generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
     generated_images: Images | None = None  # likewise
     real_reference: Callable[[], Reference] | None = None
-    reconstruction_features: Callable[[], Features | None] | None = None
-    interpolation_features: Callable[[], Features | None] | None = None
+    reconstruction_moments: Callable[[], Moments | None] | None = None
+    interpolation_moments: Callable[[], Moments | None] | None = None
     code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
     training_set: Callable[[], Images] | None = None
     test_set: Callable[[], Images] | None = None
@@ -75,13 +77,18 @@ class Inputs:
         return self.generated_features()
 
     @property
+    def moments(self) -> Moments:
+        """Mean and covariance of the generated features, which are not kept where nobody else asks for them."""
+        return self.generated_moments() if self.generated_moments is not None else moments(self.generated)
+
+    @property
     def real(self) -> Features:
         return self.real_features()
 
     @property
     def reference(self) -> Reference:
         """The real features as one side of a Fréchet distance."""
-        return self.once("reference", self.real_reference or (lambda: Reference.of(*moments(self.real))))
+        return self.once("reference", self.real_reference or (lambda: Reference.of(moments(self.real))))
 
     @property
     def reconstructions(self) -> tuple[Images, Images]:
@@ -91,20 +98,20 @@ class Inputs:
         return self.reconstruction_pairs
 
     @property
-    def reconstructed(self) -> Features:
-        """Features of the reconstructions."""
-        features = self.reconstruction_features() if self.reconstruction_features is not None else None
-        if features is None:
+    def reconstructed(self) -> Moments:
+        """Of the features of the reconstructions."""
+        found = self.reconstruction_moments() if self.reconstruction_moments is not None else None
+        if found is None:
             raise NotApplicable("no reconstructions: the model has no encoder")
-        return features
+        return found
 
     @property
-    def interpolated(self) -> Features:
-        """Features of images decoded half-way between the codes of two test images."""
-        features = self.interpolation_features() if self.interpolation_features is not None else None
-        if features is None:
+    def interpolated(self) -> Moments:
+        """Of the features of images decoded half-way between the codes of two test images."""
+        found = self.interpolation_moments() if self.interpolation_moments is not None else None
+        if found is None:
             raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
-        return features
+        return found
 
     @property
     def codes(self) -> tuple[Codes, Codes]:

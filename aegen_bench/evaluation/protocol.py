@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from aegen_bench import errors, weights
+from aegen_bench import errors
 from aegen_bench.evaluation import extractors, metrics
 
 __all__ = ["SUBSET_SEED", "Protocol"]
@@ -30,6 +30,8 @@ class Protocol(BaseModel):
     split: Literal["test", "train"] = "test"
     count: int = Field(10_000, ge=2)
     batch: int = Field(50, ge=1)
+    jpeg_roundtrip: bool = False  # of the real images, and
+    stretch: bool = False  # of each generated image: see `distortions`
     metrics: tuple[str, ...] = ("fd", "prd", "reconstruction")
 
     @field_validator("extractor")
@@ -52,7 +54,7 @@ class Protocol(BaseModel):
         recipe = extractors.recipe(self.extractor)
         content = {
             "extractor": self.extractor,
-            "weights": weights.FILES[recipe.weights].sha256 if recipe.weights else None,
+            "weights": recipe.sha256,
             "rule": recipe.rule,
             "split": self.split,
             "count": self.count,
@@ -62,6 +64,7 @@ class Protocol(BaseModel):
             "dtype": "float32",
             "tf32": False,
         }
+        content |= {name: True for name in ("jpeg_roundtrip", "stretch") if getattr(self, name)}
         canonical = json.dumps(content, sort_keys=True, separators=(",", ":"))
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
@@ -77,9 +80,15 @@ class Protocol(BaseModel):
     def describe(self) -> str:
         """Return the sentence that stands under a table."""
         recipe = extractors.recipe(self.extractor)
-        digits = f", weights {weights.FILES[recipe.weights].sha256[:8]}" if recipe.weights else ""
+        if isinstance(recipe.sha256, dict):
+            of_each = ", ".join(f"{sha256[:8]} on {dataset}" for dataset, sha256 in sorted(recipe.sha256.items()))
+            digits = f", weights {of_each}"
+        else:
+            digits = f", weights {recipe.sha256[:8]}" if recipe.sha256 else ""
+        real = " after a JPEG file" if self.jpeg_roundtrip else ""
+        generated = ", each stretched to the full range" if self.stretch else ""
         return (
             f"Protocol {self.id}: {self.count:,} generated images against as many of the {self.split} split "
-            f"(all of a smaller one, and as many generated), rounded to uint8; features of {self.extractor}"
-            f"{digits} ({recipe.rule}), float32 without TF32, batches of {self.batch}."
+            f"(all of a smaller one, and as many generated){real}, rounded to uint8{generated}; "
+            f"features of {self.extractor}{digits} ({recipe.rule}), float32 without TF32, batches of {self.batch}."
         )

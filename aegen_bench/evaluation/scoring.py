@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from aegen_bench import errors
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import metrics
-from aegen_bench.evaluation.metrics import Codes, Features, Images, Inputs, Metric, NotApplicable
+from aegen_bench.evaluation.frechet import Moments
+from aegen_bench.evaluation.metrics import Codes, Images, Inputs, Metric, NotApplicable
 from aegen_bench.evaluation.protocol import Protocol
 
 __all__ = ["Scores", "evaluate"]
@@ -47,6 +48,7 @@ class Scores:
 def evaluate(
     protocol: Protocol,
     *,
+    dataset: str,
     generated: Sequence[Images],
     real: Images,
     fingerprint: str,
@@ -63,9 +65,9 @@ def evaluate(
 ) -> Scores:
     """Score generated sets, uint8 [n, c, h, w] each, and the pair (originals, reconstructions) of one model.
 
-    n is `protocol.images(len(real))`; `fingerprint` stands for the content of `real`; `only` restricts the
-    protocol's metrics. The functions are called if a metric asks: images half-way between test images, (codes
-    of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
+    n is `protocol.images(len(real))`; `real` are images of `dataset`, `fingerprint` stands for their content; `only`
+    restricts the protocol's metrics. The functions are called if a metric asks: images half-way between test images,
+    (codes of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
     metric that raises is recorded as failed and stops no other; wrong images are a UserError.
     """
     for name in (only or set()) - set(protocol.metrics):
@@ -75,11 +77,11 @@ def evaluate(
     from aegen_bench.evaluation.features import FeatureSource, subset
 
     start = time.perf_counter()
-    source = FeatureSource(protocol, device=device, data_folder=data_folder, progress=progress)
+    source = FeatureSource(protocol, dataset=dataset, device=device, data_folder=data_folder, progress=progress)
     scores = Scores(draws=[{} for _ in generated])
 
-    def features(images: Images | None, what: str) -> Features | None:
-        return None if images is None else source.generated(subset(images, n), what)
+    def moments(images: Images | None, what: str) -> Moments | None:
+        return None if images is None else source.moments(subset(images, n), what)
 
     inputs = Inputs(
         real_features=partial(source.real, real, fingerprint),
@@ -87,8 +89,8 @@ def evaluate(
         reconstruction_pairs=reconstructions,
         seed=seed,
         distance_key=protocol.distance_key,
-        reconstruction_features=lambda: features(reconstructions and reconstructions[1], "reconstructions"),
-        interpolation_features=lambda: features(interpolations and interpolations(), "interpolations"),
+        reconstruction_moments=lambda: moments(reconstructions and reconstructions[1], "reconstructions"),
+        interpolation_moments=lambda: moments(interpolations and interpolations(), "interpolations"),
         code_sets=codes,
         training_set=training_images and cache(training_images),
         test_set=test_images and cache(test_images),
@@ -98,12 +100,18 @@ def evaluate(
         scores.settings[name] = {**metric.SETTINGS, **counts}
         if metric.PER == "model":
             _measure(name, metric, inputs, scores.model, scores)
-    for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held
-        of_images = cache(partial(source.generated, images, f"draw {index + 1}"))
-        of_draw = replace(inputs, generated_features=of_images, generated_images=images)
-        for name, metric in chosen.items():
-            if metric.PER == "draw":
-                _measure(name, metric, of_draw, scores.draws[index], scores)
+    of_draws = {name: metric for name, metric in chosen.items() if metric.PER == "draw"}
+    light = all(getattr(metric, "READS", "features") == "moments" for metric in of_draws.values())
+    for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held, if at all
+        told = f"draw {index + 1}"
+        of_draw = replace(
+            inputs,
+            generated_features=cache(partial(source.generated, images, told)),
+            generated_moments=cache(partial(source.moments, images, told)) if light else None,
+            generated_images=images,
+        )
+        for name, metric in of_draws.items():
+            _measure(name, metric, of_draw, scores.draws[index], scores)
     for name in scores.failed:  # the mean over draws must be over all of them
         values = chosen[name].VALUES
         scores.draws = [{k: v for k, v in draw.items() if k not in values} for draw in scores.draws]

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from pathlib import Path
 
+import pandas as pd
+
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.files import write_bytes
 from aegen_bench.report import latex, markdown
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Table
@@ -23,7 +26,7 @@ def write(
     published: Path,
     out: Path,
     formats: Sequence[str] = ("markdown", "latex"),
-    tables: Sequence[int] = TABLES,
+    tables: Sequence[str] = TABLES,
     *,
     profile: str | None = None,
     protocol: str | None = None,
@@ -46,7 +49,7 @@ def write(
             together = list(files.values()) + (skipped if name == "markdown" else [])
             for stem, content in {**files, "tables": "\n".join(together)}.items():
                 path = out / folder / f"{stem}{suffix}"
-                results.write_bytes(path, content.encode())
+                write_bytes(path, content.encode())
                 paths.append(path)
     return paths
 
@@ -54,7 +57,7 @@ def write(
 def text(
     root: Path,
     published: Path,
-    tables: Sequence[int] = TABLES,
+    tables: Sequence[str] = TABLES,
     *,
     profile: str | None = None,
     protocol: str | None = None,
@@ -69,7 +72,7 @@ def text(
 def _pages(
     root: Path,
     published: Path,
-    tables: Sequence[int],
+    tables: Sequence[str],
     profile: str | None,
     protocol: str | None,
     planned: Sequence[tuple[str, str]],
@@ -80,12 +83,15 @@ def _pages(
     if frame.empty:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
+    others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
+    joint = pd.concat(others, ignore_index=True) if others else None
     pages = []
-    for name in sorted(set(frame["profile"])):
+    for name in sorted(set(frame["profile"]) - {results.ANCHORS}):
         part = frame[frame["profile"] == name]
+        shown = [table for table in tables if name != results.EXTERNAL or table not in ("5", "6")]
         if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
             continue  # asked for by its id, and another profile has it
-        built = build(part, numbers, tables, planned=planned, no_data=no_data, protocol=protocol)
+        built = build(part, numbers, shown, others=joint, planned=planned, no_data=no_data, protocol=protocol)
         corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
         pages.append((name, built, [f"Skipped: {error}\n" for error in corrupt]))
     return pages

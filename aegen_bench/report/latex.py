@@ -15,6 +15,8 @@ _ESCAPES = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     "±": r"$\pm$",
+    "↓": r"$\downarrow$",
+    "↑": r"$\uparrow$",
     "†": r"$\dagger$",
     "\u00d7": r"$\times$",
     "—": "---",

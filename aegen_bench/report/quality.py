@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError
 from aegen_bench.report.cells import Cell, Layout, Table, collect, overrides, trial_counts
+from aegen_bench.report.guests import note
 from aegen_bench.report.published import Published
 
 if TYPE_CHECKING:
@@ -35,8 +36,10 @@ def _measure(table: int, extractor: str) -> Measure:
     return Measure(f"FD ({extractor}), lower is better", ("fd",), ("mean",), "fd")
 
 
-def quality(frame: pd.DataFrame, layout: Layout, table: int, name: str) -> Table:
-    """Return Table 1 or 3 under one protocol; UserError when the frame mixes ids, whose numbers do not compare."""
+def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: int, name: str) -> Table:
+    """Return Table 1 or 3 under one protocol, guests below our rows; UserError when the frame mixes ids, whose
+    numbers do not compare.
+    """
     ids = sorted(set(frame["protocol"]) - {""})
     if len(ids) > 1:
         raise UserError(
@@ -47,13 +50,15 @@ def quality(frame: pd.DataFrame, layout: Layout, table: int, name: str) -> Table
     extractor = str(protocol.get("extractor", "features unknown"))
     measure = _measure(table, extractor)
     cells = collect(frame, measure.metrics, family=measure.family)
+    beneath = collect(guests, measure.metrics, family=measure.family)
     decimals = 1 if table == 1 and any(cell.n and cell.mean[0] >= 10 for cell in cells.values()) else 3
 
     paper = layout.published
     beside = layout.profile == "paper" and extractor == "inception"
     columns = ["Model"]
-    rows = [[paper.name(row)] for row in layout.rows]
-    for line, row in zip(rows, layout.rows, strict=True):
+    below = list(dict.fromkeys(guests["row"]))
+    rows = [[paper.name(row)] for row in layout.rows] + [[row] for row in below]
+    for line, row in zip(rows, layout.rows, strict=False):
         if extractor in frame.attrs.get("dagger", {}).get((layout.profile, row), []):
             line[0] += " †"
     for dataset in layout.datasets:
@@ -61,13 +66,16 @@ def quality(frame: pd.DataFrame, layout: Layout, table: int, name: str) -> Table
         columns.append(paper.name(dataset))
         if in_paper:
             columns += ["paper", "difference"] if beside else ["paper's rank"]
-        for line, row in zip(rows, layout.rows, strict=True):
+        for line, row in zip(rows, layout.rows, strict=False):
             cell = cells.get((dataset, row)) or layout.blank((dataset, row))
             line.append(cell.text(decimals))
             if in_paper and beside:
                 line += _numbers(paper, table, row, dataset, cell, measure.printed)
             elif in_paper:
                 line.append(_ranks(paper, table, row, dataset, measure.printed))
+        for line, row in zip(rows[len(layout.rows) :], below, strict=True):
+            line.append(beneath.get((dataset, row), Cell()).text(decimals))
+            line += [""] * (len(columns) - len(line))
 
     notes = [str(protocol.get("describe", f"Protocol {ids[0]}")) if ids else "Nothing is evaluated yet."]
     notes += [
@@ -79,6 +87,7 @@ def quality(frame: pd.DataFrame, layout: Layout, table: int, name: str) -> Table
         notes += _paper_notes(paper, table, layout.rows, beside)
     if any(line[0].endswith("†") for line in rows):
         notes.append("†: trained on the network that scores it here, so not to be compared with the other rows.")
+    notes += note(below)
     title = f"Table {table}. {measure.title}. Profile {layout.profile}"
     return Table(name, title, columns, rows, notes + overrides(frame, layout))
 

@@ -8,47 +8,58 @@ from typing import TYPE_CHECKING
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.report.cells import Entry, Layout, Table
 from aegen_bench.report.costs import epochs, times
+from aegen_bench.report.guests import invited
 from aegen_bench.report.published import Published
 from aegen_bench.report.quality import quality
+from aegen_bench.report.scores import scores
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["TABLES", "build", "layout"]
 
-TABLES = (1, 3, 5, 6)
+TABLES = ("1", "3", "5", "6")
 
 
 def build(
     frame: pd.DataFrame,
     published: Published,
-    tables: Sequence[int] = TABLES,
+    tables: Sequence[str] = TABLES,
     *,
+    others: pd.DataFrame | None = None,
     planned: Sequence[Entry] = (),
     no_data: Collection[str] = (),
     protocol: str | None = None,
 ) -> list[Table]:
     """Return the tables of one profile: of quality one a protocol id, of times one a device, never a mixture.
 
-    `planned` are the (dataset, row) that a run asked for: they have a place, in that order, before any trial has ended.
+    `others` are results of image sets that no trial made; they join the quality tables. `planned` are the (dataset,
+    row) that a run asked for: they have a place, in that order, before any trial has ended.
     """
     plan = layout(frame, published, planned=planned, no_data=no_data)
-    ids = sorted(set(frame["protocol"]) - {""})
+    ids = [name for name in dict.fromkeys(frame["protocol"]) if name]  # as in the records: in the profile's order
     if protocol is not None:
         if protocol not in ids:
             raise unknown("protocol with results", protocol, ids)
         ids = [protocol]
+    guests = invited(frame.iloc[:0] if others is None else others, frame)
     built: list[Table] = []
     for table in tables:
-        if table in (1, 3):
-            built += [quality(part, plan, table, f"table{table}{mark}") for mark, part in _cut(frame, "protocol", ids)]
-        elif table == 5:
+        if table in ("1", "3", "scores"):
+            for mark, part in _cut(frame, "protocol", ids):
+                beside = guests[guests["protocol"].isin(part["protocol"])]
+                if table != "scores":
+                    built.append(quality(part, beside, plan, int(table), f"table{table}{mark}"))
+                    continue
+                scored = [d for d in plan.datasets if d in set(part.loc[part["protocol"] != "", "dataset"])]
+                built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
+        elif table == "5":
             built.append(epochs(frame, plan, "table5"))
-        elif table == 6:
+        elif table == "6":
             devices = sorted(set(frame["device"]) - {""})
             built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
         else:
-            raise unknown("table", str(table), map(str, TABLES))
+            raise unknown("table", table, [*TABLES, "scores"])
     return built
 
 

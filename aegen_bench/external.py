@@ -1,0 +1,192 @@
+"""What the commands `evaluate` and `sample` do: score images from elsewhere, complete a trial, write its images."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench import data, imagesets, results, weights
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation import Protocol, extractors, metrics
+from aegen_bench.files import require_folder
+from aegen_bench.imagesets import Scorer
+from aegen_bench.progress import watch
+from aegen_bench.study import Study, Trial
+
+__all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
+
+
+def evaluate_images(
+    path: Path,
+    *,
+    dataset: str | None,
+    against: Path | None,
+    protocol: str,
+    count: int | None,
+    name: str | None,
+    seed: int,
+    device: str,
+    folder: Path | None,
+    root: Path,
+) -> Iterator[str]:
+    """Score the images at `path` against a dataset, or against those at `against`, record it, and yield the numbers.
+
+    UserError in one line for whatever is wrong with names, files or their number.
+    """
+    if (dataset is None) == (against is None):
+        raise UserError("say what to compare with: either --dataset NAME or --against PATH")
+    place = folder or data.default_folder()
+    study = Study("paper", local=Path.cwd(), data=place)
+    chosen = _protocols(study, [protocol], dataset or "", count, place)
+    show = watch()
+    try:
+        files = data.find(path)
+        if against is not None:
+            other = data.find(against)
+            dataset, real = f"vs_{against.resolve().name}", _real_of(other, chosen[0])
+        else:
+            (dataset,) = study.dataset_names([str(dataset)])
+            real = imagesets.real_images(dataset, study.datasets[dataset].recipe, place)
+        from aegen_bench import environment
+
+        scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
+        require_folder(root)
+        with environment.exact():
+            record = imagesets.score(scorer, files, name or path.resolve().stem, seed)
+            if against is None:
+                imagesets.anchors(scorer)
+    finally:
+        show.close()
+    yield from _numbers(record, scorer)
+
+
+def evaluate_trial(
+    folder: Path, *, protocols: Sequence[str], device: str, data_folder: Path | None, kept: Path | None
+) -> Iterator[str]:
+    """Complete a finished trial by what its record lacks of the protocols (default: its profile's); train nothing."""
+    from aegen_bench import environment, trial
+    from aegen_bench.job import Job, Place
+
+    record = results.read_record(folder / "record.json")
+    if record["status"] != "ok":
+        raise UserError(f"{folder} ended as {record['status']}: there is nothing to evaluate")
+    place = data_folder or data.default_folder()
+    profile, *settings = record["profile"].split("+")
+    study = Study(profile, local=Path.cwd(), data=place, settings=[unquote(text) for text in settings])
+    names = protocols or [p.name for p in study.chosen_protocols(record["dataset"])]
+    chosen = _protocols(study, names, record["dataset"], None, place)
+    baseline = record["config"]["baseline"]
+    if baseline not in study.entries:
+        raise unknown("model", baseline, study.entries)
+    show = watch()
+    asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
+    where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
+    try:
+        with environment.exact():
+            record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
+    finally:
+        show.close()
+    for protocol in chosen:
+        yield f"{asked.label}: {protocol.describe()}"
+        yield from _lines(record["metrics"][protocol.id])
+
+
+def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: int) -> Path:
+    """Return the folder of a finished trial; without a profile, that of the only one that has it."""
+    if profile is None:
+        found = [path.parent for path in sorted(root.glob(f"*/{dataset}/{row}/seed-{seed}/record.json"))]
+        found = [path for path in found if path.parts[-4] not in (results.EXTERNAL, results.ANCHORS)]
+        if len(found) != 1:
+            have = ", ".join(path.parts[-4] for path in found) or "none"
+            raise UserError(f"{row} on {dataset}, seed {seed}: profiles with it under {root}: {have}; say --profile")
+        return found[0]
+    return results.trial_folder(root, profile, dataset, row, seed)
+
+
+def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept: Path | None) -> str:
+    """Write generated images of a finished trial to a folder of PNGs or an .npz (`images`, NHWC); say where.
+
+    Draw 0 at the protocol's count are the very images that were scored.
+    """
+    from PIL import Image
+
+    from aegen_bench import api, environment, sampling
+    from aegen_bench.files import write_bytes
+
+    if out.suffix != ".npz" and out.is_dir() and any(out.iterdir()):
+        raise UserError(f"{out} holds files already: name another folder, or an .npz")
+    model = api.load(folder, weights=kept)
+    seed = results.read_record(folder / "record.json")["seed"]
+    where = environment.pick_device(device)
+    with environment.exact():
+        images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
+    planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    if out.suffix == ".npz":
+        import io
+
+        packed = io.BytesIO()
+        np.savez_compressed(packed, images=planes)
+        write_bytes(out, packed.getvalue())
+    else:
+        require_folder(out)
+        for number, image in enumerate(planes):
+            Image.fromarray(image).save(out / f"{number:0{len(str(count - 1))}}.png")
+    return f"{count:,} images of {folder} in {out}"
+
+
+def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | None, place: Path) -> list[Protocol]:
+    """The named protocols, their extractors' weights checked; with `count` another number of images and so id."""
+    chosen: list[Protocol] = []
+    for name in names:
+        if name not in study.protocols:
+            raise unknown("protocol", name, study.protocols)
+        protocol: Protocol = study.protocols[name]
+        if needed := extractors.recipe(protocol.extractor).file(dataset):
+            weights.path(needed, place)
+        if count is not None:
+            try:
+                protocol = Protocol.model_validate({**protocol.model_dump(), "count": count})
+            except ValueError:
+                raise UserError(f"--count {count}: a protocol compares at least 2 images") from None
+        chosen.append(protocol)
+    return chosen
+
+
+def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
+    from aegen_bench.evaluation.features import chosen
+
+    @cache
+    def read() -> tuple[NDArray[np.uint8], str]:
+        images = files.take(chosen(files.count, protocol.images(files.count)), files.first())
+        return images, hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+
+    return lambda split: read()
+
+
+def _numbers(record: dict[str, Any], scorer: Scorer) -> Iterator[str]:
+    for protocol in scorer.protocols:
+        yield protocol.describe()
+        yield f"{record['row']} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
+        yield from _lines(record["metrics"][protocol.id])
+    folder = results.trial_folder(scorer.results, record["profile"], record["dataset"], record["row"], record["seed"])
+    yield f"recorded in {folder / 'record.json'}"
+
+
+def _lines(entry: dict[str, Any]) -> Iterator[str]:
+    """A line a number, with its direction; then what failed or did not apply, and why."""
+    values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
+    means = {name: np.mean([draw[name] for draw in entry["draws"]]) for name in (entry["draws"] or [{}])[0]}
+    for name, number in {**means, **entry["model"]}.items():
+        yield f"  {name:22} {number:12.4f}  {values[name].better} is better, unit: {values[name].unit}"
+    for name, why in entry["failed"].items():
+        yield f"  {name:22} failed: {why}"
+    for name, settings in entry["settings"].items():
+        if "not_applicable" in settings:
+            yield f"  {name:22} not applicable: {settings['not_applicable']}"

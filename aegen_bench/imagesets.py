@@ -1,0 +1,166 @@
+"""Sets of images that no trial made: those of a folder or an npz, and the two anchors of every table.
+
+Each gets a record of its own, laid out as a trial's, and joins every table of the same dataset, protocol id and real
+images: results/external/DATASET/NAME/seed-K and results/anchors/DATASET/{floor,ceiling}/seed-0.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench import data, environment, evaluation, record, results
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation import Protocol
+from aegen_bench.files import write_json
+from aegen_bench.progress import Progress
+from aegen_bench.results import ANCHORS, EXTERNAL
+
+__all__ = ["Scorer", "anchors", "anchors_lack", "real_images", "score"]
+
+Images = NDArray[np.uint8]
+Real = Callable[[data.Split], tuple[Images, str]]
+
+
+@dataclass(frozen=True)
+class Scorer:
+    """What image sets are compared with, by what, and where: one dataset under some protocols.
+
+    `real(split)` gives the real images, uint8 [n, C, S, S], and what stands for their content.
+    """
+
+    dataset: str
+    real: Real
+    protocols: Sequence[Protocol]
+    results: Path
+    data: Path
+    device: Any
+    show: Progress
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        return cast("tuple[int, int, int]", self.real("test")[0].shape[1:])
+
+    def needs(self, protocol: Protocol) -> int:
+        """Return how many images the protocol takes."""
+        return protocol.images(len(self.real(protocol.split)[0]))
+
+    def complete(
+        self, profile: str, row: str, seed: int, key: str, config: Mapping[str, Any], images: Callable[[int], Images]
+    ) -> dict[str, Any]:
+        """Measure what the record of a set lacks and return it; a record of another key is kept aside.
+
+        `images(n)` makes or reads the n images that a protocol takes.
+        """
+        path = results.trial_folder(self.results, profile, self.dataset, row, seed) / "record.json"
+        here = environment.describe(self.device)
+        there = path.is_file() and results.read_record(path)["key"] == key
+        for protocol in self.protocols:
+            wanted = set(protocol.metrics)
+            if there:
+                wanted = results.lacking(results.read_record(path), protocol.id, protocol.metrics)
+            if not wanted:
+                continue
+            real, fingerprint = self.real(protocol.split)
+            scores = evaluation.evaluate(
+                protocol,
+                dataset=self.dataset,
+                generated=[images(self.needs(protocol))],
+                real=real,
+                fingerprint=fingerprint,
+                reconstructions=None,
+                seed=seed,
+                device=str(self.device),
+                data_folder=self.data,
+                only=wanted,
+                progress=self.show.count,
+            )
+            if not there:  # only now: images that are refused leave nothing
+                results.keep_aside(path)
+                where = (profile, self.dataset, row, seed)
+                write_json(path, record.blank(*where, key=key, config=config, environment=here))
+                there = True
+            results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))
+        return results.read_record(path)
+
+
+def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> dict[str, Any]:
+    """Score images from elsewhere and return their record; UserError where there are fewer than a protocol takes.
+
+    Of more than it takes a seeded subset is drawn, in name order.
+    """
+    from aegen_bench.evaluation.features import chosen
+
+    for protocol in scorer.protocols:
+        needed = scorer.needs(protocol)
+        if files.count < needed:
+            raise UserError(
+                f"{files.path} holds {files.count:,} images, protocol {protocol.name} takes {needed:,}: add images, "
+                f"or --count {files.count}, which scores under a protocol id of its own"
+            )
+        if files.count > needed:
+            scorer.show.note(f"{protocol.name}: {needed:,} of {files.count:,} images, a seeded subset in name order")
+
+    def images(n: int) -> Images:
+        return files.take(chosen(files.count, n), scorer.shape)
+
+    source = {"source": {"path": str(files.path), "images": files.count}}
+    return scorer.complete(EXTERNAL, name, seed, files.digest[:16], source, images)
+
+
+def anchors(scorer: Scorer) -> None:
+    """Score the floor, real training images, and the ceiling, uniform noise, where their records lack something.
+
+    Where there are fewer training images than a protocol takes, it has no floor.
+    """
+    import torch
+
+    from aegen_bench import seeding
+    from aegen_bench.evaluation.features import subset
+
+    def training(n: int) -> Images:
+        return np.asarray(subset(scorer.real("train")[0], n))
+
+    def noise(n: int) -> Images:
+        made = torch.randint(256, (n, *scorer.shape), generator=seeding.stream(0, "noise images"))
+        return made.to(torch.uint8).numpy()
+
+    for row, key, protocols in _anchors(scorer):
+        scorer.show.note(f"anchor of {scorer.dataset}: {row}")
+        own = Scorer(**{**vars(scorer), "protocols": protocols})
+        own.complete(ANCHORS, row, 0, key, {}, training if row == "floor" else noise)
+
+
+def anchors_lack(scorer: Scorer) -> bool:
+    """Whether `anchors` would have something to do. Imports no torch."""
+    return bool(_anchors(scorer))
+
+
+def real_images(name: str, recipe: data.Recipe, folder: Path) -> Real:
+    """Return what a Scorer compares with: the splits of a dataset, read when first asked for."""
+
+    @cache
+    def real(split: data.Split) -> tuple[Images, str]:
+        return data.load(name, recipe, folder, split), data.fingerprint(name, recipe, folder, split)
+
+    return real
+
+
+def _anchors(scorer: Scorer) -> list[tuple[str, str, list[Protocol]]]:
+    """The anchors that lack something: row, key, protocols."""
+    lack = []
+    training, content = scorer.real("train")
+    for row in ("floor", "ceiling"):
+        protocols = [p for p in scorer.protocols if row == "ceiling" or scorer.needs(p) <= len(training)]
+        key = hashlib.sha256(f"{row} {content}".encode()).hexdigest()[:16]
+        path = results.trial_folder(scorer.results, ANCHORS, scorer.dataset, row, 0) / "record.json"
+        if protocols and not results.complete(path, key, protocols):
+            lack.append((row, key, protocols))
+    return lack

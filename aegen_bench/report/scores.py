@@ -1,0 +1,53 @@
+"""Every number of a protocol on one dataset: a line a row, a column a number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+
+from aegen_bench.evaluation import metrics
+from aegen_bench.report.cells import Layout, Table, collect, overrides, trial_counts
+from aegen_bench.report.guests import note
+
+if TYPE_CHECKING:
+    from aegen_bench.evaluation.metrics import Value
+
+__all__ = ["scores"]
+
+ARROWS = {"lower": "↓", "higher": "↑"}
+
+
+def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: str, name: str) -> Table:
+    """Return the table of one dataset under one protocol, of our rows and then of the guests."""
+    ours, others = frame[frame["dataset"] == dataset], guests[guests["dataset"] == dataset]
+    values = _values()
+    measured = set(ours["metric"]) | set(others["metric"])
+    present = [number for number in values if number in measured]
+    below = list(dict.fromkeys(others["row"]))
+    columns = ["Model", *(f"{number} {ARROWS[values[number].better]}" for number in present)]
+    rows = [[layout.published.name(row)] for row in layout.rows] + [[row] for row in below]
+    for number in present:
+        cells = collect(ours, [number]) | collect(others, [number])
+        for line, row in zip(rows, [*layout.rows, *below], strict=True):
+            cell = cells.get((dataset, row)) or layout.blank((dataset, row))
+            line.append(cell.text() if cell.n else "")
+    protocols = [p for p in ours["protocol"].unique() if p]
+    described = [str(frame.attrs.get("protocols", {}).get(p, {}).get("describe", f"Protocol {p}")) for p in protocols]
+    units = "; ".join(f"{number} in {values[number].unit}" for number in present if values[number].unit != "1")
+    notes = [
+        *described,
+        "Mean ± sample standard deviation over seeds, in brackets the number of trials; ↓ lower is better, ↑ higher; "
+        "an empty cell does not apply" + (f". Units: {units}." if units else "."),
+        trial_counts(ours),
+        *note(below),
+        *overrides(ours, layout),
+    ]
+    title = f"Scores on {layout.published.name(dataset)}. Every metric of the protocol. Profile {layout.profile}"
+    return Table(name, title, columns, rows, notes)
+
+
+def _values() -> dict[str, Value]:
+    """Every number that a metric can give, and how to read it; the distance first."""
+    order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
+    return {number: value for name in order for number, value in metrics.load(name).VALUES.items()}

@@ -1,0 +1,51 @@
+"""The shipped methods at a size for tests, and small things to look at their losses with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from aegen_bench import catalog, seeding
+from aegen_bench.blocks.nets import Nets
+
+BASELINES = Path(__file__).parents[1] / "baselines"
+NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
+X = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+INDEX = torch.arange(8)
+
+
+class Fixed(nn.Module):
+    """A network that answers with the same tensor whatever it is asked."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer
+
+
+def build(name: str, nets: Nets = NETS, **arguments: Any) -> Any:
+    with seeding.initialising(0):
+        return catalog.import_class(catalog.read(name, BASELINES / f"{name}.py"))(nets, **arguments)
+
+
+def updates(model: Any, step: Any = None, data: Tensor = X) -> list[dict[str, Tensor]]:
+    """The terms of each update that `step` yields, by default the model's own."""
+    with model.using(seeding.stream(0, "train")):
+        return [dict(terms) for _, terms in (step or model.step)(data, torch.arange(len(data)))]
+
+
+def losses(model: Any, step: Any = None, data: Tensor = X) -> dict[str, Tensor]:
+    """The terms of a step with one update."""
+    (terms,) = updates(model, step, data)
+    return terms
+
+
+def noise_of_step(model: Any, *shape: int) -> Tensor:
+    """What the first `randn` of `updates` gives."""
+    with model.using(seeding.stream(0, "train")):
+        return model.randn(*shape)

@@ -1,0 +1,348 @@
+"""The mathematics of the methods beyond the paper's tables, as test_baselines.py does for those in them."""
+
+from __future__ import annotations
+
+import copy
+import math
+import sys
+from collections.abc import Callable
+
+import pytest
+import torch
+from methods import INDEX, NETS, X, build
+from torch import Tensor, nn
+from torch.nn.functional import cross_entropy, normalize, one_hot
+
+from aegen_bench import seeding
+from aegen_bench.blocks.latent import Standardise
+from aegen_bench.blocks.losses import standard_normal_nll
+from aegen_bench.blocks.pixelcnn import GatedPixelCNN
+from aegen_bench.history import History
+from aegen_bench.schedule import StagePlan
+from aegen_bench.training import train
+
+
+def normal(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+# ---- GLO and GLANN --------------------------------------------------------------------------------
+
+
+def test_the_generator_sees_the_direction_of_a_code_and_sends_no_gradient_through_its_length() -> None:
+    generator = build("glo").generator.eval()
+    z = normal(3, NETS.d).requires_grad_()
+    unit = (z / z.norm(dim=1, keepdim=True)).detach().requires_grad_()
+    assert torch.allclose(generator(z), generator(5 * z), atol=1e-6)
+    assert torch.allclose(generator(z), generator.body(unit), atol=1e-6)
+    (through,) = torch.autograd.grad(generator(unit).square().sum(), unit)
+    (plain,) = torch.autograd.grad(generator.body(unit).square().sum(), unit)
+    assert torch.allclose(through, plain, atol=1e-6) and (through * unit).sum(1).abs().max() > 1e-6
+
+
+def test_the_generator_has_batch_normalisation_or_none_and_no_bias_in_its_linear_layers() -> None:
+    for batch_norm in (True, False):
+        layers = list(build("glo", batch_norm=batch_norm).generator.body)
+        assert sum("BatchNorm" in type(layer).__name__ for layer in layers) == 2 * batch_norm
+        assert all(layer.bias is None for layer in layers if isinstance(layer, torch.nn.Linear))
+
+
+@pytest.mark.parametrize("name", ["glo", "glann"])
+def test_after_an_epoch_every_code_has_moved_and_lies_on_the_unit_sphere(name: str) -> None:
+    model = build(name)
+    start = model.codes.detach().clone()
+    images = (255 * X).to(torch.uint8).repeat(3, 1, 1, 1)
+    plans = {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3) for stage in model.stages()}
+    train(model, images, plans, seed=0, history=History())
+    assert torch.allclose(model.codes.norm(dim=1), torch.ones(NETS.n_train), atol=1e-6)
+    cosine = torch.cosine_similarity(model.codes.detach(), start)
+    assert float(cosine.max()) < 1 - 1e-6
+    assert torch.equal(model.extract(X, INDEX), model.codes[:8])
+
+
+def test_codes_move_ten_times_as_fast_as_the_generator_and_no_moment_outlives_an_epoch() -> None:
+    model = build("glo")
+    generator, codes = model.optimizers()["glo"]
+    assert "lr" not in generator and codes["lr"] == 1e-2
+    assert generator["betas"] == codes["betas"] == (0.5, 0.999)
+    assert [stage.fresh_optimizers for stage in [*model.stages(), *build("glann").stages()]] == [True] * 3
+
+
+@pytest.mark.parametrize("rank", [4, 2])
+def test_glo_samples_a_gaussian_with_the_mean_and_covariance_of_the_codes(rank: int) -> None:
+    codes = normal(50, rank, seed=1) @ normal(rank, 4, seed=2) + 3
+    model = build("glo")
+    with torch.no_grad():
+        model.fit(codes)
+    assert torch.allclose(model.prior(torch.zeros(1, 4))[0], codes.mean(0), atol=1e-5)
+    assert torch.allclose(model.factor @ model.factor.T, codes.T.cov(), atol=1e-4)
+
+
+@pytest.mark.parametrize("chunk", [4096, 5])
+def test_imle_gives_each_code_the_candidate_that_brute_force_finds(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = build("glann").train()
+    monkeypatch.setattr(sys.modules[type(model).__module__], "CHUNK", chunk)
+    codes = normalize(normal(24, NETS.d))
+    before = copy.deepcopy(model.mapping)
+    with torch.no_grad(), model.using(seeding.stream(0, "before")):
+        model.match(codes)
+    with torch.no_grad(), model.using(seeding.stream(0, "before")):
+        candidates = model.randn(256, 32)
+        mapped = torch.cat([before(half) for half in candidates.chunk(2)])
+    nearest = (codes.double()[:, None] - mapped.double()).square().sum(2).argmin(1)
+    assert torch.equal(model.matched, candidates[nearest])
+    assert len(nearest.unique()) > 1
+
+
+def test_the_second_stage_of_glann_moves_its_mapping_towards_the_codes_and_nothing_else() -> None:
+    model = build("glann")
+    z, model.matched = normal(24, NETS.d), normal(24, 32, seed=1)
+    ((name, terms),) = model.imle_step(z[INDEX], INDEX)
+    residual = model.mapping(model.matched[INDEX]) - z[INDEX]
+    assert terms["distance"].item() == pytest.approx(residual.square().mean().item(), rel=1e-5)
+    terms["distance"].backward()
+    assert {part for part, p in model.named_parameters() if p.grad is not None} == {
+        f"mapping.{part}" for part, _ in model.mapping.named_parameters()
+    }
+    assert name == "imle" and model.optimizers()["imle"][0]["weight_decay"] == 1e-5
+
+
+@pytest.mark.parametrize(("name", "width"), [("glo", NETS.d), ("glann", 32)])
+def test_glo_and_glann_have_no_encoder_and_sample_from_noise_of_their_own_width(name: str, width: int) -> None:
+    model = build(name)
+    assert not model.has("encode") and model.noise(5).shape == (5, width)
+
+
+# ---- priors on the codes of a finished auto-encoder -------------------------------------------------
+
+MEAN, DEVIATION = torch.tensor([1.0, -2.0, 0.0, 0.5]), torch.tensor([0.5, 2.0, 1.0, 0.1])
+
+
+class Counted(nn.Module):
+    """A network given as a function of (u, t), which counts its calls and keeps the last ones' arguments."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function, self.calls, self.seen = function, 0, ()
+
+    def forward(self, u: Tensor, t: Tensor) -> Tensor:
+        self.calls, self.seen = self.calls + 1, (u, t)
+        return self.function(u, t)
+
+
+def gaussian_velocity(u: Tensor, t: Tensor) -> Tensor:
+    """E[u_1 - e | u_t = u] where u_1 ~ N(MEAN, DEVIATION^2): what flow matching learns in the limit."""
+    t = t[:, None]
+    return MEAN + (t * DEVIATION**2 - (1 - t)) / ((t * DEVIATION) ** 2 + (1 - t) ** 2) * (u - t * MEAN)
+
+
+def gaussian_eps(a: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
+    """E[eps | u_t = u] for the same data: what the diffusion model learns."""
+
+    def eps(u: Tensor, t: Tensor) -> Tensor:
+        kept = a[(t * len(a)).round().long()][:, None]
+        return (1 - kept).sqrt() * (u - kept.sqrt() * MEAN) / (kept * DEVIATION**2 + 1 - kept)
+
+    return eps
+
+
+@pytest.mark.parametrize("name", ["latent_flow_matching", "latent_diffusion", "glf_spline"])
+def test_the_prior_sees_standardised_codes_of_the_finished_encoder_in_eval_mode(name: str) -> None:
+    model = build(name)
+    images = (255 * torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(1))).to(torch.uint8)
+    plans = {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3) for stage in model.stages()}
+    train(model, images, plans, seed=0, history=History())
+    z = model.encode(images.float() / 255).detach()
+    u = model.standard(z)
+    assert torch.allclose(u.mean(0), torch.zeros(NETS.d), atol=1e-4)
+    assert torch.allclose(u.std(0), torch.ones(NETS.d), atol=1e-3)
+    assert torch.allclose(model.standard.inverse(u), z, atol=1e-5)
+
+
+def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -> None:
+    standard = Standardise(2)
+    standard.fit(torch.tensor([[1.0, 3.0], [2.0, 3.0]]))
+    assert torch.allclose(standard.inverse(standard(torch.tensor([[5.0, 3.0]]))), torch.tensor([[5.0, 3.0]]))
+
+
+def test_the_ode_of_the_exact_velocity_carries_the_normal_to_the_data() -> None:
+    e, errors = normal(100, NETS.d), []
+    for steps in (25, 50):
+        model = build("latent_flow_matching", solver_steps=steps)
+        model.velocity, model.standard.scale = Counted(gaussian_velocity), torch.full((4,), 3.0)
+        errors.append(float((model.prior(e) - 3 * (MEAN + DEVIATION * e)).abs().max()))
+    assert errors[1] < 1e-3 and errors[1] < errors[0] / 3, "of second order at least"
+
+
+def test_ddim_with_the_exact_noise_carries_the_normal_to_the_data() -> None:
+    e, errors = normal(100, NETS.d), []
+    for steps in (100, 1000):
+        model = build("latent_diffusion", solver_steps=steps)
+        model.eps, model.standard.center = Counted(gaussian_eps(model.a)), torch.full((4,), 7.0)
+        last = model.a[-1]  # a little of the data is left in the noisiest codes, so that these are not quite N(0, I)
+        start = (e - last.sqrt() * MEAN) / (last * DEVIATION**2 + 1 - last).sqrt()
+        errors.append(float((model.prior(e) - (7 + MEAN + DEVIATION * start)).abs().max()))
+    assert errors[0] < 0.2 and errors[1] < errors[0] / 5, "of first order"
+
+
+def test_ddim_returns_a_point_that_is_the_only_one_whatever_the_noise() -> None:
+    model = build("latent_diffusion", solver_steps=10)
+    model.eps = Counted(lambda u, t: (u - a(t).sqrt() * MEAN) / (1 - a(t)).sqrt())
+
+    def a(t: Tensor) -> Tensor:
+        return model.a[(t * len(model.a)).round().long()][:, None]
+
+    assert torch.allclose(model.prior(normal(5, NETS.d)), MEAN.expand(5, -1), atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "network"), [("latent_flow_matching", "velocity"), ("latent_diffusion", "eps")])
+def test_the_function_evaluations_that_are_told_are_the_calls(name: str, network: str) -> None:
+    model, facts = build(name), dict[str, float]()
+    counted = Counted(lambda u, t: u)
+    setattr(model, network, counted)
+    with model.using(None, lambda fact, value: facts.update({fact: float(value)})):
+        model.prior(normal(3, NETS.d))
+    assert facts == {"function_evaluations": counted.calls} and counted.calls == 100
+
+
+def test_flow_matching_regresses_the_straight_line_from_noise_to_code() -> None:
+    model = build("latent_flow_matching")
+    model.velocity = Counted(lambda u, t: torch.zeros_like(u))
+    z = 2 * normal(8, NETS.d, seed=1)
+    model.standard.scale = torch.full((4,), 2.0)
+    with model.using(seeding.stream(0, "train")):
+        ((_, terms),) = model.prior_step(z, INDEX)
+    with model.using(seeding.stream(0, "train")):
+        e, t = model.randn(8, NETS.d), model.rand(8)
+    u_t, told = model.velocity.seen
+    assert torch.equal(told, t) and torch.allclose(u_t, (1 - t[:, None]) * e + t[:, None] * z / 2, atol=1e-6)
+    assert terms["velocity"].item() == pytest.approx((z / 2 - e).square().sum(1).mean().item(), rel=1e-5)
+
+
+def test_diffusion_regresses_the_noise_of_ho_et_al() -> None:
+    model = build("latent_diffusion")
+    model.eps = Counted(lambda u, t: torch.zeros_like(u))
+    z = normal(8, NETS.d, seed=1)
+    with model.using(seeding.stream(0, "train")):
+        ((_, terms),) = model.prior_step(z, INDEX)
+    with model.using(seeding.stream(0, "train")):
+        eps, t = model.randn(8, NETS.d), model.randint(1000, 8)
+    u_t, told = model.eps.seen
+    a = torch.tensor([math.prod(1 - (1e-4 + i * (0.02 - 1e-4) / 999) for i in range(int(k) + 1)) for k in t])[:, None]
+    assert torch.allclose(told, t / 1000) and torch.allclose(u_t, a.sqrt() * z + (1 - a).sqrt() * eps, atol=1e-5)
+    assert terms["noise"].item() == pytest.approx(eps.square().sum(1).mean().item(), rel=1e-5)
+
+
+def test_the_spline_flow_is_inverted_by_its_prior_and_its_nll_has_the_jacobian_of_the_whole_map() -> None:
+    model = build("glf_spline").double()
+    for p in model.flow.parameters():
+        p.data += 0.3 * normal(*p.shape)  # far from its start, where splines bend little
+    z = 2 * MEAN + 3 * normal(8, NETS.d).double()
+    model.standard.fit(z)
+
+    def f(z: Tensor) -> Tensor:
+        return model.flow().transform(model.standard(z))
+
+    e = f(z)
+    assert torch.allclose(model.prior(e), z, atol=1e-5) and not torch.allclose(e, model.standard(z), atol=0.1)
+    jacobians = [torch.autograd.functional.jacobian(lambda v: f(v[None])[0], row) for row in z]
+    logdet = torch.stack([torch.linalg.slogdet(jacobian).logabsdet for jacobian in jacobians])
+    ((_, terms),) = model.prior_step(z, INDEX)
+    assert terms["nll"].item() == pytest.approx((standard_normal_nll(e) - logdet).mean().item(), rel=1e-6)
+    assert model.optimizers()["prior"][0]["weight_decay"] == 2e-5
+
+
+# ---- VQ-VAE with an autoregressive prior ------------------------------------------------------------
+
+
+def pixelcnn(codewords: int = 3, layers: int = 5) -> GatedPixelCNN:
+    with seeding.initialising(0):
+        model = GatedPixelCNN(codewords, channels=6, layers=layers)
+        for p in model.parameters():
+            p.data *= 3  # so that the context counts
+    return model.requires_grad_(False)
+
+
+def test_logits_depend_on_every_earlier_place_and_on_no_later_one() -> None:
+    model, side = pixelcnn(), 4
+    k = torch.randint(3, (1, side, side), generator=torch.Generator().manual_seed(0))
+    before = model(k).flatten(2)
+    for place in range(side**2):
+        changed = k.clone()
+        changed.view(-1)[place] = (changed.view(-1)[place] + 1) % 3
+        moved = (model(changed).flatten(2) - before).abs().amax((0, 1)) > 1e-7
+        assert moved.tolist() == [later > place for later in range(side**2)]
+
+
+def test_the_probabilities_of_all_grids_add_up_to_one() -> None:
+    grids = torch.cartesian_prod(*[torch.arange(3)] * 4).view(-1, 2, 2)
+    nll = cross_entropy(pixelcnn()(grids), grids, reduction="none").sum((1, 2))
+    assert float(torch.exp(-nll).sum()) == pytest.approx(1, rel=1e-5) and float(nll.std()) > 0.1
+
+
+def test_a_sample_is_the_inverse_cdf_of_its_noise_under_the_trained_probabilities() -> None:
+    model, u = pixelcnn(), torch.rand(200, 3, 3, generator=torch.Generator().manual_seed(0))
+    k = model.sample(u)
+    edges = model(k).softmax(1).cumsum(1)
+    upper = edges.gather(1, k[:, None])[:, 0]
+    lower = upper - model(k).softmax(1).gather(1, k[:, None])[:, 0]
+    assert (lower - 1e-5 <= u).all() and (u <= upper + 1e-5).all()
+    assert sorted(k.unique().tolist()) == [0, 1, 2]
+
+
+def test_the_encoder_gets_the_gradient_of_the_codeword_that_stands_for_it() -> None:
+    model = build("vqvae_ar").eval()
+    z = normal(8, 4, 64).requires_grad_()
+    model.vectors = lambda x: z
+    with model.using(seeding.stream(0, "train")):
+        _, terms = next(model.step(X, INDEX))
+    c = model.codebook[model.nearest(z)].detach().requires_grad_()
+    (through,) = torch.autograd.grad(terms["reconstruction"], z, retain_graph=True)
+    (straight,) = torch.autograd.grad(model.recon(model.paint(c), X), c)
+    assert torch.allclose(through, straight, atol=1e-6) and float(through.abs().sum()) > 0
+    assert terms["commitment"].item() == pytest.approx(0.25 * (z - c).square().sum().item() / 8, rel=1e-5)
+
+
+def test_codewords_are_moving_averages_and_those_that_nothing_chooses_start_anew() -> None:
+    model = build("vqvae_ar", codewords=3, width=2, decay=0.75)
+    model.counts, model.sums = torch.tensor([2.0, 4.0, 0.0]), torch.tensor([[2.0, 0.0], [4.0, 8.0], [0.0, 0.0]])
+    z, k = torch.tensor([[5.0, 1.0], [7.0, 3.0], [9.0, 9.0]]), torch.tensor([0, 0, 1])
+    with model.using(seeding.stream(0, "train")):
+        model.average(z, one_hot(k, 3).float())
+    assert torch.allclose(model.counts, torch.tensor([2.0, 3.25, 1.0]))  # the third: a third of three vectors
+    assert torch.allclose(model.sums[0], torch.tensor([0.75 * 2 + 0.25 * 12, 0.25 * 4]))
+    assert torch.allclose(model.codebook[1], torch.tensor([0.75 * 4 + 0.25 * 9, 0.75 * 8 + 0.25 * 9]) / 3.25)
+    assert any(torch.equal(model.codebook[2], vector) for vector in z)
+
+
+def test_each_vector_goes_to_its_nearest_codeword_and_the_codewords_start_among_the_vectors() -> None:
+    model = build("vqvae_ar", codewords=16)
+    images = (255 * X).to(torch.uint8)
+    with torch.no_grad(), model.eval().using(seeding.stream(0, "start")):
+        model.scatter(images)
+        z = model.vectors(images.float() / 255).flatten(0, 1)
+    apart = (model.codebook[:, None] - z).abs().amax(2)
+    assert float(apart.amin(1).max()) < 1e-6
+    brute = (z.double()[:, None] - model.codebook.double()).square().sum(2).argmin(1)
+    assert torch.equal(model.nearest(z), brute)
+
+
+@pytest.mark.parametrize(("used", "perplexity"), [(1, 1), (4, 4)])
+def test_perplexity_counts_the_codewords_in_use(used: int, perplexity: float) -> None:
+    model, logged = build("vqvae_ar", codewords=8), dict[str, float]()
+    model.nearest = lambda z: (torch.arange(32) % used).view(8, 4)
+    with model.using(seeding.stream(0, "train"), lambda name, value: logged.update({name: float(value)})):
+        next(model.step(X, INDEX))
+    assert logged["perplexity"] == pytest.approx(perplexity, rel=1e-5)
+
+
+def test_the_prior_learns_the_codes_of_the_finished_encoder_and_paints_with_its_codewords() -> None:
+    model = build("vqvae_ar").eval()
+    k = model.encode(X)
+    assert k.shape == (8, 4) and k.dtype == torch.long
+    assert torch.equal(model.extract(X, INDEX), k)
+    ((name, terms),) = model.prior_step(k, INDEX)
+    logits = model.pixelcnn(k.view(8, 2, 2))
+    chosen = logits.log_softmax(1).gather(1, k.view(8, 1, 2, 2))
+    assert name == "prior" and terms["nll"].item() == pytest.approx(-chosen.sum().item() / 8, rel=1e-5)
+    assert torch.equal(model.decode(k), model.paint(model.codebook[k]))
