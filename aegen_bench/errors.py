@@ -25,8 +25,8 @@ def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
     names = sorted(legal)
     close = get_close_matches(name, names, cutoff=0.5)
     close.sort(key=lambda other: sorted(other) != sorted(name))  # letters swapped is the likeliest slip
-    hint = f"did you mean '{close[0]}'? " if close else ""
-    return UserError(f"unknown {kind} '{name}': {hint}(there are: {', '.join(names) or 'none'})")
+    hint = f": did you mean '{close[0]}'?" if close else ""
+    return UserError(f"unknown {kind} '{name}'{hint} (there are: {', '.join(names) or 'none'})")
 
 
 class Diverged(Exception):

@@ -7,6 +7,8 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from aegen_bench import catalog, seeding
 from aegen_bench.blocks.nets import Nets
@@ -28,8 +30,19 @@ class Fixed(nn.Module):
         return self.answer
 
 
-def build(name: str, nets: Nets = NETS, **arguments: Any) -> Any:
-    with seeding.initialising(0):
+class Largest(TorchDispatchMode):
+    """Counts the numbers of the largest tensor that anything within returns."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))])
+        return out
+
+
+def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
+    with seeding.initialising(seed):
         return catalog.import_class(catalog.read(name, BASELINES / f"{name}.py"))(nets, **arguments)
 
 

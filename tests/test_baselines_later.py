@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import dataclasses
 import math
 import sys
 from collections.abc import Callable
 
 import pytest
 import torch
-from methods import INDEX, NETS, X, build
+from methods import INDEX, NETS, Largest, X, build
 from torch import Tensor, nn
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
@@ -18,6 +19,7 @@ from aegen_bench.blocks.latent import Standardise
 from aegen_bench.blocks.losses import standard_normal_nll
 from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 from aegen_bench.history import History
+from aegen_bench.numerics import neighbours
 from aegen_bench.schedule import StagePlan
 from aegen_bench.training import train
 
@@ -92,6 +94,16 @@ def test_imle_gives_each_code_the_candidate_that_brute_force_finds(chunk: int, m
     nearest = (codes.double()[:, None] - mapped.double()).square().sum(2).argmin(1)
     assert torch.equal(model.matched, candidates[nearest])
     assert len(nearest.unique()) > 1
+
+
+def test_imle_needs_memory_for_its_candidates_and_none_for_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+    codes = normalize(normal(512, NETS.d))
+    model = build("glann", dataclasses.replace(NETS, n_train=len(codes))).train()
+    monkeypatch.setattr(sys.modules[type(model).__module__], "CHUNK", 16)
+    monkeypatch.setattr(neighbours, "CHUNK", 64)
+    with torch.no_grad(), model.using(seeding.stream(0, "before")), Largest() as made:
+        model.match(codes)
+    assert made.numbers == 2 * 512 * 32  # twice as many candidates as codes, of 32 numbers; there are 512 x 1024 pairs
 
 
 def test_the_second_stage_of_glann_moves_its_mapping_towards_the_codes_and_nothing_else() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from pathlib import Path
 
@@ -42,6 +43,19 @@ def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pyte
     with Image.open(folder / "samples.png") as samples:
         assert samples.size == (5 * 256 + 4, 5 * 256 + 4)
     assert (folder / "artefacts.npz").stat().st_size < 12e6
+
+
+def test_glf_with_a_perceptual_loss_trains_on_it_too(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    pytest.importorskip("efficientnet_lite_pytorch")
+    monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))
+    changes = {"models": ["glf_perceptual"], "datasets": ["celebahq"], "train_images": 2}
+    stages = {"*": {"epochs": 1, "batch": 2, "lr_at": {}}}
+    faces.declare(profiles=faces.tiny(**changes, stages=stages, perceptual_net="efficientnet_lite0"))
+    assert faces("run", "--profile", "tiny").code == 0
+    record = faces.record("glf_perceptual", dataset="celebahq")
+    assert (record["status"], record["config"]["recon"]) == ("ok", "perceptual")
+    (terms,) = json.loads((faces.trial("glf_perceptual", dataset="celebahq") / "history.json").read_text())["epochs"]
+    assert 0 < terms["terms"]["model"]["reconstruction"] < terms["logs"]["half_sse"], "a sum of means, not over pixels"
 
 
 @pytest.mark.parametrize("train_images", [None, 12], ids=["all", "a subset"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from methods import Largest
 from torch import Tensor
 
 from aegen_bench.numerics import neighbours
@@ -31,6 +32,14 @@ def test_nearest_is_brute_force_nearest_first_whatever_the_chunks(
     expected_where, expected = _brute_force(queries, base, k)
     assert torch.equal(where, expected_where)
     assert torch.allclose(distances.double(), expected, atol=1e-5)
+
+
+def test_nearest_holds_no_more_distances_than_a_chunk_of_the_base_has(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(neighbours, "CHUNK", 32)
+    queries, base = torch.zeros(64, 5), torch.zeros(2048, 5)
+    with Largest() as made:
+        nearest(queries, base, 3)
+    assert 64 * 32 <= made.numbers <= 64 * (32 + 3)
 
 
 def test_uint8_images_are_compared_in_zero_to_one() -> None:

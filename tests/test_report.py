@@ -19,6 +19,7 @@ from aegen_bench.errors import UserError
 from aegen_bench.report import latex, markdown, published, quality, tables
 from aegen_bench.report.cells import Table
 from aegen_bench.report.costs import times
+from aegen_bench.study import Study
 
 PUBLISHED = Path(__file__).parents[1] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -240,6 +241,13 @@ def test_the_published_numbers_are_those_of_the_paper() -> None:
     assert PAPER.value(6, "glf", "fashion") == {"first": 10}
     assert PAPER.value(1, "glf", "digits") == {} and PAPER.value(2, "glf", "mnist") == {}
     assert set().union(*(table for table in printed)) <= set(PAPER.content["names"])
+
+
+def test_every_row_of_the_study_has_a_name_of_its_own_in_the_tables(tmp_path: Path) -> None:
+    names = PAPER.content["names"]
+    rows = list(Study("paper", local=tmp_path, data=tmp_path).rows)
+    assert [row for row in rows if row not in names] == []
+    assert len({names[row] for row in rows}) == len(rows)
 
 
 def test_ranks_count_from_the_best_and_ties_share_one() -> None:
