@@ -167,7 +167,7 @@ def test_missing_dinov2_weights_say_how_to_fetch_them(tmp_path):
 
 # ---- classifier
 
-SHIPPED = sorted(name for name, file in weights.FILES.items() if file.package == "aegen_bench")
+SHIPPED = sorted(name for name, file in weights.FILES.items() if file.packages == ("aegen_bench",))
 
 
 def metadata(name, folder):
