@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoints", "model_state", "paths", "restore_model"]
 
-FORMAT = 1
 KEPT = 2
 
 
@@ -44,7 +44,7 @@ class Checkpoints:
         for path in reversed(paths(self.folder)) if self.folder else ():
             state = _unpacked(path)
             if state is None:
-                self.note(f"{path} is damaged: not used")
+                self.note(f"{path} cannot be read: not used")
                 continue
             theirs = state["identity"]
             if not (other := [name for name in self.identity if theirs.get(name) != self.identity[name]]):
@@ -101,7 +101,10 @@ def _unpacked(path: Path) -> dict[str, Any] | None:
     digest, data = content[:32], content[32:]
     if hashlib.sha256(data).digest() != digest:
         return None
-    state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):  # whole, but of a torch that packs otherwise
+        return None
     return state
 
 

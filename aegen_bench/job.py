@@ -63,7 +63,7 @@ class Job:
             "key": self.trial.key,
             "code": self.entry.code,
             "aegen_bench": __version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),  # it is of a class of its own, which no data file may hold
             "data": self.fingerprint("train"),
             "device": self.place.device.type,
         }

@@ -62,6 +62,8 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     if saved:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
         record["environment"] = environment.describe(place.device)
+        where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
+        job.show.note(f"{trial.label}: goes on after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
