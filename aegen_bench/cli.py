@@ -1,8 +1,8 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 stopped by Ctrl-C. torch and pandas are imported by the commands that need
-them, when they run.
+right, 3 done but a dataset was skipped, 130 or 143 stopped by Ctrl-C or SIGTERM. torch and pandas are imported by the
+commands that need them, when they run.
 """
 
 from __future__ import annotations
@@ -65,24 +65,27 @@ def run(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again where the kept weights are gone.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="Train again where the trial's key has changed.")] = False,
+    retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
+    checkpoint_every: Annotated[float, typer.Option(min=0, help="Minutes; 0 = at the end of each epoch.")] = 5.0,
+    time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
-    from aegen_bench import request
+    from aegen_bench import request, stopping
 
+    pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
     changes = [*(settings or []), *([f"precision={precision}"] if precision else [])]
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
-    planned = asked.plan(retrain=retrain, stale=stale)
-    for line in asked.announce(planned):
-        print(line)
+    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
+    print(*asked.announce(planned, pace), sep="\n")
     if dry_run:
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        raise typer.Exit(asked.run(planned, device))
-    except KeyboardInterrupt:  # here, because typer ends on it without a word
-        told = "stopped; finished trials are kept, the same command goes on with the rest"
+        raise typer.Exit(asked.run(planned, device, pace))
+    except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
+        told = "stopped; finished trials are kept and so are checkpoints: the same command goes on from there"
         print(f"\naegen-bench: {told}", file=sys.stderr)
-        raise typer.Exit(130) from None
+        raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
 @app.command()

@@ -79,9 +79,13 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 @contextlib.contextmanager
 def exact() -> Iterator[None]:
-    """Within, on CUDA: fp32 without TF32, deterministic convolutions; equal seeds on a device are then bit-equal."""
+    """Within, on CUDA: fp32 without TF32, deterministic convolutions; equal seeds on a device are then bit-equal.
+
+    A trial may change the number of threads to that of its checkpoint: afterwards it is what it was.
+    """
     import torch
 
+    threads = torch.get_num_threads()
     matmul = torch.backends.cuda.matmul.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = False
     try:
@@ -89,6 +93,7 @@ def exact() -> Iterator[None]:
             yield
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul
+        torch.set_num_threads(threads)
 
 
 def reset_peak_memory(device: Any) -> None:

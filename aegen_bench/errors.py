@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
-__all__ = ["Diverged", "MissingError", "UserError", "unknown"]
+__all__ = ["Diverged", "MissingError", "Stopped", "TimedOut", "UserError", "unknown"]
 
 
 class UserError(Exception):
@@ -31,3 +31,15 @@ def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
 
 class Diverged(Exception):
     """A loss, a parameter or an image is not finite: the trial ends with status `diverged`."""
+
+
+class TimedOut(Exception):
+    """A trial has trained for as long as it may: it ends with status `timeout` and keeps its checkpoint."""
+
+
+class Stopped(KeyboardInterrupt):
+    """Ctrl-C or SIGTERM. `code` is the exit code that shells give to a process that the signal ended."""
+
+    def __init__(self, signal: int) -> None:
+        super().__init__()
+        self.code = 128 + signal

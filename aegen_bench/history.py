@@ -16,7 +16,7 @@ __all__ = ["History", "Meter", "collapsed"]
 
 @dataclass
 class History:
-    """What training leaves behind: a row an epoch and a row a probe, totals by stage, and seconds by kind of work.
+    """What training leaves behind: a row an epoch and a row a probe, totals by stage, seconds by kind of work, facts.
 
     `seconds` of a row is the training time so far, over all stages; probes are not in it. It is filled while training
     runs, so a trial that diverges or fails keeps the epochs it finished.
@@ -26,7 +26,12 @@ class History:
     probes: list[dict[str, Any]] = field(default_factory=list)
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     seconds: dict[str, float] = field(default_factory=lambda: {"train": 0.0, "extract": 0.0, "fit": 0.0})
+    facts: dict[str, float] = field(default_factory=dict)
     _warmed: dict[str, float] = field(default_factory=dict)
+
+    def fact(self, name: str, value: Tensor) -> None:
+        """Keep what a method logs outside its training step."""
+        self.facts[name] = float(value)
 
     def add(self, stage: str, steps: int, images: int, seconds: float, means: dict[str, Any]) -> dict[str, Any]:
         """Add an epoch of a stage, with the time it took, and return its row."""
@@ -57,6 +62,13 @@ class Meter:
         else:
             self._sums[name] = value.to(torch.float64, copy=True) * weight
             self._weights[name] = weight
+
+    def state(self) -> dict[str, Any]:
+        return {"sums": self._sums, "weights": self._weights}
+
+    def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        self._sums = {name: value.to(device) for name, value in state["sums"].items()}
+        self._weights = state["weights"]
 
     def read(self) -> dict[str, Any]:
         """Return the means, as `terms` by optimizer and `logs`, and begin anew."""

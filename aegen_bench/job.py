@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -13,12 +13,14 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aegen_bench import catalog, data, evaluation, sampling, seeding
+from aegen_bench import __version__, catalog, data, evaluation, sampling, seeding
 from aegen_bench.baseline import Baseline
+from aegen_bench.checkpoint import Checkpoints
 from aegen_bench.evaluation import Protocol
+from aegen_bench.probe import Probe
 from aegen_bench.progress import Progress
+from aegen_bench.stopping import Pace
 from aegen_bench.study import Trial
-from aegen_bench.training import Probe
 
 __all__ = ["Job", "Place", "Samples"]
 
@@ -45,6 +47,7 @@ class Job:
     draws: int
     place: Place
     show: Progress
+    pace: Pace = field(default_factory=Pace)
 
     @property
     def folder(self) -> Path:
@@ -53,6 +56,18 @@ class Job:
     @property
     def record(self) -> Path:
         return self.folder / "record.json"
+
+    def checkpoints(self) -> Checkpoints:
+        """Where its training is saved, and what another process must share with this one to go on with it."""
+        identity = {
+            "key": self.trial.key,
+            "code": self.entry.code,
+            "aegen_bench": __version__,
+            "torch": str(torch.__version__),  # it is of a class of its own, which no data file may hold
+            "data": self.fingerprint("train"),
+            "device": self.place.device.type,
+        }
+        return Checkpoints(self.folder, identity, self.pace, self.show.note)
 
     def images(self, split: data.Split) -> Images:
         """A whole split, uint8 NCHW, memory-mapped."""

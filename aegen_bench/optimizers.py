@@ -45,6 +45,14 @@ class Optimizers:
         loss.backward(inputs=self._parameters[name])  # type: ignore[no-untyped-call]
         adam.step()
 
+    def state(self) -> dict[str, Any]:
+        return {name: adam.state_dict() for name, adam in self._adam.items()}
+
+    def restore(self, state: dict[str, Any]) -> None:
+        """Go on from what `state` returned. Learning rates need nothing: `schedule` sets all that have passed."""
+        for name, adam in self._adam.items():
+            adam.load_state_dict(state[name])
+
 
 def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: int) -> Optimizers:
     """Return new optimizers for a stage that trains on `size` of the dataset's `full_size` images.

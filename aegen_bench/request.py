@@ -12,6 +12,7 @@ from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Planned
+from aegen_bench.stopping import Pace
 from aegen_bench.study import Study
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
@@ -32,7 +33,7 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False) -> list[Planned]:
+    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Planned]:
         trials = self.study.trials(self.models, self.datasets, self.seeds)
         return runner.plan(
             self.study,
@@ -42,6 +43,7 @@ class Request:
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
+            retry=retry,
         )
 
     def require_data(self) -> None:
@@ -49,10 +51,12 @@ class Request:
         if len(self.skipped) == len(self.datasets):
             raise MissingError("; ".join(self.skipped.values()))
 
-    def announce(self, planned: Sequence[Planned]) -> Iterator[str]:
+    def announce(self, planned: Sequence[Planned], pace: Pace) -> Iterator[str]:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+        if pace.limit is not None:
+            yield f"time limit: {pace.limit:,.0f} s of training a trial, over all its pieces"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
         for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
             without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
@@ -72,23 +76,25 @@ class Request:
             if item.state in ("stale", "weights gone"):
                 flag = "--stale" if item.state == "stale" else "--retrain"
                 yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again)"
-            elif item.state in ("run", "retry", "evaluate", "retrain", "corrupt"):
+            elif item.state in runner.ASKED_FOR:
+                yield f"{item.state}: {item.trial.label}: {item.detail} (`run --retry {item.state}` tries it again)"
+            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
-    def run(self, planned: Sequence[Planned], device: str) -> int:
+    def run(self, planned: Sequence[Planned], device: str, pace: Pace) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_lack(
             self.study, planned, self.data, self.results
         ):
-            code = self._work(planned, device) or code
+            code = self._work(planned, device, pace) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
         if self.results.is_dir():
             self._print_tables(planned)
         return code
 
-    def _work(self, planned: Sequence[Planned], device: str) -> int:
+    def _work(self, planned: Sequence[Planned], device: str, pace: Pace) -> int:
         broken = runner.require(self.study, planned, self.data)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
@@ -104,7 +110,7 @@ class Request:
             require_folder(folder)
         show = watch()
         try:
-            summary = runner.run(self.study, planned, place, show, broken)
+            summary = runner.run(self.study, planned, place, show, broken, pace)
         finally:
             show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aegen_bench import catalog, imagesets, results, weights
-from aegen_bench.errors import MissingError, UserError
+from aegen_bench import catalog, checkpoint, imagesets, results, weights
+from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.progress import Progress
+from aegen_bench.stopping import Pace
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ __all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run"]
 State = Literal[
     "done",
     "run",
+    "resume",
     "retry",
     "evaluate",
     "retrain",
@@ -36,7 +38,8 @@ State = Literal[
     "no data",
     "broken",
 ]
-TO_DO = ("run", "retry", "evaluate", "retrain")
+ASKED_FOR = ("diverged", "timeout")  # outcomes that another try alone does not change
+TO_DO = ("run", "resume", "retry", "evaluate", "retrain")
 
 
 @dataclass(frozen=True)
@@ -68,10 +71,13 @@ def plan(
     without_data: Sequence[str] = (),
     retrain: bool = False,
     stale: bool = False,
+    retry: Sequence[str] = (),
 ) -> list[Planned]:
     """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or
-    key has changed.
+    key has changed, `retry` those that ended as it says: diverged, timeout.
     """
+    for status in set(retry) - set(ASKED_FOR):
+        raise unknown("outcome to retry", status, ASKED_FOR)
     protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
 
     def look(trial: Trial) -> Planned:
@@ -79,14 +85,15 @@ def plan(
             return Planned(trial, "no data")
         path = trial.folder(root) / "record.json"
         if not path.is_file():
-            return Planned(trial, "run")
+            kept = checkpoint.paths(path.parent)
+            return Planned(trial, "resume", f"from {kept[-1].name}") if kept else Planned(trial, "run")
         try:
             record = results.read_record(path)
         except UserError as error:
             return Planned(trial, "corrupt", str(error))
         if record["key"] != trial.key:
             return Planned(trial, "retrain" if stale else "stale", "its key has changed")
-        if record["status"] == "failed":
+        if record["status"] == "failed" or record["status"] in retry:
             return Planned(trial, "retry", record["reason"].partition("\n")[0])
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
@@ -129,8 +136,23 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
     return broken
 
 
-def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, broken: dict[str, str]) -> Summary:
-    """Do what the plan says, in its order. A trial that fails stops no other."""
+def run(
+    study: Study,
+    planned: Sequence[Planned],
+    place: Place,
+    show: Progress,
+    broken: dict[str, str],
+    pace: Pace | None = None,
+) -> Summary:
+    """Do what the plan says, in its order. A trial that fails stops no other; Ctrl-C and SIGTERM raise `Stopped`."""
+    pace = pace or Pace()
+    with pace.listening():
+        return _run(study, planned, place, show, broken, pace)
+
+
+def _run(
+    study: Study, planned: Sequence[Planned], place: Place, show: Progress, broken: dict[str, str], pace: Pace
+) -> Summary:
     from aegen_bench import environment
     from aegen_bench import trial as work
     from aegen_bench.job import Job
@@ -140,7 +162,7 @@ def run(study: Study, planned: Sequence[Planned], place: Place, show: Progress, 
     for number, item in enumerate(to_do, 1):
         trial = item.trial
         protocols = study.chosen_protocols(trial.dataset)
-        job = Job(trial, study.entry(trial.row), protocols, study.profile.draws, place, show)
+        job = Job(trial, study.entry(trial.row), protocols, study.profile.draws, place, show, pace)
         told = f"[{number}/{len(to_do)}] {trial.label}"
         show.note(f"{told}: {item.state}")
         with environment.exact():

@@ -16,8 +16,8 @@ from torch import Tensor
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import Diverged
 from aegen_bench.numerics.chunks import rows
+from aegen_bench.numerics.pixels import as_float
 from aegen_bench.seeding import stream
-from aegen_bench.training import as_float
 
 __all__ = [
     "decode_noise",

@@ -23,10 +23,18 @@ def derive(seed: int, purpose: str, stage: int = 0, epoch: int = 0) -> int:
 
 
 def stream(
-    seed: int, purpose: str, stage: int = 0, epoch: int = 0, device: torch.device | str = "cpu"
+    seed: int,
+    purpose: str,
+    stage: int = 0,
+    epoch: int = 0,
+    device: torch.device | str = "cpu",
+    state: torch.Tensor | None = None,
 ) -> torch.Generator:
-    """Return a generator on `device`; CPU and CUDA generators give different numbers for the same seed."""
-    return torch.Generator(device=device).manual_seed(derive(seed, purpose, stage, epoch))
+    """Return a generator on `device`, at its start or where its `get_state` gave `state`; CPU and CUDA generators give
+    different numbers for the same seed.
+    """
+    made = torch.Generator(device=device).manual_seed(derive(seed, purpose, stage, epoch))
+    return made if state is None else made.set_state(state)
 
 
 @contextmanager

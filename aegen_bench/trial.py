@@ -10,7 +10,8 @@ import torch
 from aegen_bench import artefacts, environment, results, training
 from aegen_bench import model as models
 from aegen_bench import record as records
-from aegen_bench.errors import Diverged, UserError
+from aegen_bench.checkpoint import Checkpoints
+from aegen_bench.errors import Diverged, TimedOut, UserError
 from aegen_bench.files import write_json
 from aegen_bench.history import History, collapsed
 from aegen_bench.job import Job
@@ -22,7 +23,9 @@ __all__ = ["evaluate", "train"]
 def train(job: Job) -> dict[str, Any]:
     """Train a trial, write all that it leaves but its scores, and return its record.
 
-    Whatever goes wrong inside becomes the record's status and reason; Ctrl-C and a disk that refuses the record do not.
+    It goes on from the trial's checkpoint where there is one. Whatever goes wrong inside becomes the record's status
+    and reason; Ctrl-C and a disk that refuses the record do not. A trial that failed or ran out of time keeps its
+    checkpoints: when it is tried again it goes on.
     """
     environment.reset_peak_memory(job.place.device)
     history, record = History(), _blank(job)
@@ -30,6 +33,8 @@ def train(job: Job) -> dict[str, Any]:
         _train(job, history, record)
     except Diverged as error:
         record |= {"status": "diverged", "reason": str(error)}
+    except TimedOut as error:
+        record |= {"status": "timeout", "reason": str(error)}
     except torch.OutOfMemoryError:
         batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
         hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
@@ -40,9 +45,11 @@ def train(job: Job) -> dict[str, Any]:
         lines = "".join(traceback.format_exception(error, limit=-4))
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
     record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.place.device)}
-    record["seconds"] = history.seconds
+    record |= {"seconds": history.seconds, "facts": history.facts}
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
     write_json(job.record, record)
+    if record["status"] in ("ok", "diverged"):
+        Checkpoints(job.folder).clear()
     return record
 
 
@@ -50,12 +57,16 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
     shape = tuple(images.shape[1:])
+    checkpoints = job.checkpoints()
+    saved = checkpoints.read()
+    if saved:
+        torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
+        record["environment"] = environment.describe(place.device)
+        where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
+        job.show.note(f"{trial.label}: goes on after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
-
-    def fact(name: str, value: torch.Tensor) -> None:
-        record["facts"][name] = float(value)
 
     training.train(
         model,
@@ -66,7 +77,9 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
         full_size=full_size,
         probe=job.probe(images),
         progress=job.show,
-        fact=fact,
+        fact=history.fact,
+        checkpoints=checkpoints,
+        resume=saved,
     )
     record["collapsed"] = collapsed(history, images)
     record["weights_sha256"] = models.save(model, results.weights_path(place.weights, trial.key))
@@ -80,6 +93,7 @@ def evaluate(job: Job) -> dict[str, Any]:
     trained trial that a later call completes.
     """
     record = results.read_record(job.record)
+    Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record["config"].get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
     model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)

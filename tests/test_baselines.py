@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from aegen_bench import seeding, training
 from aegen_bench.history import History
+from aegen_bench.probe import Probe
 from aegen_bench.schedule import StagePlan
-from aegen_bench.training import Probe, train
+from aegen_bench.training import train
 
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "aae": 5.44046068,

@@ -292,7 +292,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert "finished trials are kept" in told
     assert bench.record("glf")["status"] == "ok"
     assert not (bench.trial("slow") / "record.json").exists()
-    assert "slow on digits  run: seed 0" in bench("list", "trials", "--profile", "tiny").out
+    assert "slow on digits  resume: seed 0" in bench("list", "trials", "--profile", "tiny").out
     assert "glf on digits  done: seed 0" in bench("list", "trials", "--profile", "tiny").out
 
 

@@ -18,9 +18,11 @@ from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.history import History, collapsed
+from aegen_bench.numerics.pixels import as_float
+from aegen_bench.probe import Probe
 from aegen_bench.schedule import StagePlan
 from aegen_bench.settings import resolve
-from aegen_bench.training import Probe, as_float, train
+from aegen_bench.training import train
 
 HERE = Path(__file__).parent
 IMAGES = torch.randint(256, (10, 1, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)

@@ -12,7 +12,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.learning import foreign_randomness, global_streams
 from aegen_bench.conformance.subject import SAMPLES, Subject, images_of, located, made_up, train_a_little
-from aegen_bench.training import as_float
+from aegen_bench.numerics.pixels import as_float
 
 __all__ = ["encoding", "other_images", "reloading", "sampling"]
 

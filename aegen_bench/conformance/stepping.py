@@ -16,7 +16,7 @@ from aegen_bench import catalog, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.subject import GREY, SAMPLES, Subject, located, made_up, owned
-from aegen_bench.training import as_float
+from aegen_bench.numerics.pixels import as_float
 
 __all__ = ["other_device", "pace"]
 

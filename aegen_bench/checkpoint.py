@@ -1,0 +1,133 @@
+"""The checkpoints of a training, in its trial's folder: written whole, the last two kept (docs/results-format.md).
+
+A file is the sha256 of what follows, then a dictionary as `torch.save` packs it, which is read back as data alone:
+nothing in it is executed. Planning looks for checkpoints, so torch is imported where it is used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from aegen_bench.errors import UserError
+from aegen_bench.files import write_bytes
+from aegen_bench.stopping import Pace
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["Checkpoints", "model_state", "paths", "restore_model"]
+
+KEPT = 2
+
+
+@dataclass(frozen=True)
+class Checkpoints:
+    """Where a training is saved, when, and as what; without a folder nothing is written.
+
+    `identity` is what must be the same for another process to go on: key, versions, data, kind of device. `note`
+    is told what a person should know.
+    """
+
+    folder: Path | None = None
+    identity: Mapping[str, str] = field(default_factory=dict)
+    pace: Pace = field(default_factory=Pace)
+    note: Callable[[str], None] = print
+
+    def read(self) -> dict[str, Any] | None:
+        """Return the newest state that is whole and of this identity; None where there is none."""
+        for path in reversed(paths(self.folder)) if self.folder else ():
+            state = _unpacked(path)
+            if state is None:
+                self.note(f"{path} cannot be read: not used")
+                continue
+            theirs = state["identity"]
+            if not (other := [name for name in self.identity if theirs.get(name) != self.identity[name]]):
+                return state
+            self.note(f"{path} was made with another {', '.join(other)}: not used")
+            return None
+        return None
+
+    def save(self, state: dict[str, Any], *, spent: float, where: str) -> None:
+        """Write `state`, then raise what the pace says. `spent` is the trial's training seconds so far.
+
+        A disk that refuses is a warning: the training matters more than its safety net.
+        """
+        import torch
+
+        if self.folder:
+            before = paths(self.folder)
+            number = 1 + (_number(before[-1]) if before else 0)
+            packed = io.BytesIO()
+            torch.save(state | {"identity": dict(self.identity), "threads": torch.get_num_threads()}, packed)
+            data = packed.getvalue()
+            try:
+                write_bytes(self.folder / f"checkpoint-{number}.pt", hashlib.sha256(data).digest() + data)
+                for path in before[: 1 - KEPT]:
+                    path.unlink(missing_ok=True)
+            except (UserError, OSError) as error:
+                self.note(f"warning: no checkpoint: {error}")
+        self.pace.go_on(spent, where)
+
+    def clear(self) -> None:
+        """Remove the checkpoints, and what a killed process left half written beside them."""
+        if self.folder:
+            for path in [*paths(self.folder), *self.folder.glob(".*.tmp")]:
+                path.unlink(missing_ok=True)
+
+
+def paths(folder: Path) -> list[Path]:
+    """The checkpoints in a trial's folder, oldest first."""
+    found = [path for path in folder.glob("checkpoint-*.pt") if path.stem.partition("-")[2].isdecimal()]
+    return sorted(found, key=_number)
+
+
+def _number(path: Path) -> int:
+    return int(path.stem.partition("-")[2])
+
+
+def _unpacked(path: Path) -> dict[str, Any] | None:
+    import torch
+
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    digest, data = content[:32], content[32:]
+    if hashlib.sha256(data).digest() != digest:
+        return None
+    try:
+        state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except (pickle.UnpicklingError, RuntimeError):  # whole, but of a torch that packs otherwise
+        return None
+    return state
+
+
+def model_state(model: nn.Module) -> dict[str, Any]:
+    """Everything that a step may change in a module: parameters, buffers, also those that no state_dict has, modes."""
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    return {
+        "tensors": {name: value.detach() for name, value in tensors.items()},
+        "training": {name: module.training for name, module in model.named_modules()},
+        "trained": {name: value.requires_grad for name, value in model.named_parameters()},
+        "progress": getattr(model, "progress", 0.0),
+    }
+
+
+def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
+    """Put a module back, in place, to what `model_state` returned."""
+    import torch
+
+    with torch.no_grad():
+        for name, value in [*model.named_parameters(), *model.named_buffers()]:
+            value.copy_(state["tensors"][name])
+    for name, module in model.named_modules():
+        module.training = state["training"][name]
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(state["trained"][name])
+    model.progress = state["progress"]

@@ -1,0 +1,61 @@
+"""What is measured while a model trains, for the curves of Figures 3 and 4; it changes no weight."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from aegen_bench.baseline import Baseline, Stage
+from aegen_bench.history import Meter
+from aegen_bench.numerics.pixels import as_float, at_once
+
+__all__ = ["Probe"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """Every `every` epochs: `measure(model)` in eval mode, and an image stage's `step` in eval mode over `train` and
+    `test`.
+
+    `train` and `test` are uint8 NCHW on the device. The first yield of `step` is all that runs, without gradients.
+    """
+
+    every: int
+    train: Tensor
+    test: Tensor
+    measure: Callable[[Baseline], dict[str, float]]
+
+    def take(self, model: Baseline, stage: Stage, random: Callable[[], torch.Generator]) -> dict[str, Any]:
+        """Return what the history keeps of it: `probe_train`, `probe_test`, `metrics`."""
+        entry: dict[str, Any] = {}
+        modes = [(module, module.training) for module in model.modules()]
+        model.eval()
+        with torch.no_grad():
+            if stage.data == "images":
+                entry["probe_train"] = _losses(model, stage, self.train, random())
+                if model.has("encode"):  # without an encoder, codes belong to training images alone
+                    entry["probe_test"] = _losses(model, stage, self.test, random())
+            # A density that is fitted after training cannot be sampled yet.
+            entry["metrics"] = {} if model.has("fit") else self.measure(model)
+        for module, training in modes:  # a part that the method put in eval mode stays there
+            module.training = training
+        return entry
+
+
+def _losses(model: Baseline, stage: Stage, images: Tensor, random: torch.Generator) -> dict[str, Any]:
+    """The first update's terms and logs, averaged over `images`."""
+    meter = Meter()
+    positions = torch.arange(len(images), device=images.device)
+    for index in torch.split(positions, at_once(images)):
+        share = len(index) / len(images)
+        with model.using(random, lambda name, value, w=share: meter.add(name, value, w)):  # type: ignore[misc]
+            updates = stage.step(as_float(images[index]), index)
+            name, terms = next(updates)
+            updates.close()  # type: ignore[attr-defined]
+        for term, value in terms.items():
+            meter.add(f"{name}/{term}", value.detach(), share)
+    return meter.read()
