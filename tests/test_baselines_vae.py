@@ -14,8 +14,11 @@ from torch.distributions import Independent, Normal
 from aegen_bench import catalog
 from aegen_bench.blocks.losses import gaussian_entropy, gaussian_nll, half_sse
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.conformance.subject import made_up
+from aegen_bench.history import History
 from aegen_bench.optimizers import make_optimizers
 from aegen_bench.schedule import StagePlan
+from aegen_bench.training import as_float, train
 
 MU, LOGVAR = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(1)).unbind()
 
@@ -70,6 +73,28 @@ def test_a_learned_gamma_is_never_decayed_and_gets_the_way_that_a_short_schedule
     (group,) = [g for g in adam.param_groups if any(p is model.log_gamma for p in g["params"])]
     assert (group["weight_decay"], len(group["params"])) == (0, 1)
     assert group["lr"] == pytest.approx(4e-3)
+
+
+@pytest.mark.parametrize(("name", "arguments"), [("vae_flow_prior", {"learn_beta": True}), ("two_stage_vae", {})])
+def test_the_log_of_a_short_schedule_shows_gamma_where_it_belongs_and_of_its_own_rate_how_far_it_would_be(
+    name: str, arguments: dict[str, Any]
+) -> None:
+    images = made_up(NETS)
+    optimum = 0.5 * math.log((as_float(images) - 0.5).square().mean())  # of log gamma, which starts at 0
+
+    def reached(unscaled: StagePlan | None) -> float:
+        model, history = build(name, **arguments), History()
+        model.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2 * NETS.d))  # fast; no gradient comes from images
+        model.decoder = Fixed(torch.full_like(X, 0.5))
+        plans = {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3) for stage in model.stages()}
+        first = model.stages()[0].name
+        plans[first] = StagePlan(epochs=80, batch=8, lr=1e-3, unscaled=unscaled)  # 240 steps
+        train(model, images, plans, seed=0, history=history)
+        (logs,) = [row["logs"] for row in history.epochs if (row["stage"], row["epoch"]) == (first, 80)]
+        return math.log(logs["gamma_x"]) if "gamma_x" in logs else -0.5 * math.log(logs["beta_eff"])
+
+    assert reached(StagePlan(epochs=800, batch=8, lr=1e-3)) == pytest.approx(optimum, abs=0.05)
+    assert reached(None) > optimum + 0.8
 
 
 def test_methods_with_a_learned_gamma_need_a_likelihood() -> None:
