@@ -22,7 +22,7 @@ from aegen_bench.results import records
 
 __all__ = ["INLINE_BYTES", "write"]
 
-INLINE_BYTES = 3_000_000
+INLINE_BYTES = 2_500_000
 """Sample grids up to this many bytes are inside the page, more of them lie in a folder beside it."""
 
 
@@ -45,6 +45,7 @@ def write(evidence: Evidence, tables: Sequence[Table], skipped: Sequence[str], p
             one.data["grid"] = one.inlined()
     here = files(__name__)
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False}  # numbers and curves as the record has them
     text = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         profile=evidence.layout.profile,
         counts=trial_counts(evidence.frame),
