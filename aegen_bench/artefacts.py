@@ -15,9 +15,10 @@ from numpy.typing import NDArray
 from aegen_bench.baseline import Baseline
 from aegen_bench.files import write_bytes
 from aegen_bench.numerics.neighbours import nearest
+from aegen_bench.pictures import grid
 from aegen_bench.sampling import decode_noise, fixed_noise, interpolate, reconstruct
 
-__all__ = ["add_curves", "grid", "make", "write"]
+__all__ = ["add_curves", "make", "write"]
 
 Images = NDArray[np.uint8]
 
@@ -70,15 +71,3 @@ def _packed(arrays: dict[str, Any]) -> bytes:
     packed = io.BytesIO()
     np.savez_compressed(packed, **arrays)
     return packed.getvalue()
-
-
-def grid(images: Images, gap: int = 1) -> Images:
-    """uint8 [n, C, S, S] -> one square white-ruled picture, [H, W] for one channel, [H, W, 3] for three."""
-    n, channels, side, _ = images.shape
-    columns = round(n**0.5)
-    rows = -(-n // columns)
-    sheet = np.full((rows * (side + gap) - gap, columns * (side + gap) - gap, channels), 255, np.uint8)
-    for i, image in enumerate(images):
-        top, left = i // columns * (side + gap), i % columns * (side + gap)
-        sheet[top : top + side, left : left + side] = image.transpose(1, 2, 0)
-    return sheet[..., 0] if channels == 1 else sheet

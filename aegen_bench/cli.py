@@ -153,27 +153,30 @@ def sample(
 
 @app.command()
 def report(
-    profile: Annotated[
-        str | None, typer.Option(help="Only this profile. Default: one set of tables a profile.")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: one set of files a profile.")] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="markdown, latex, or both comma separated.")
+        str, typer.Option("--format", help="markdown, latex and html (a page to look at), comma separated.")
     ] = "markdown,latex",
     tables: Annotated[
-        str, typer.Option(help="Numbers of the paper's tables; scores = every metric, a table a dataset.")
-    ] = "1,3,5,6,scores",
+        str | None, typer.Option(help="1,3,5,6 and scores (every metric, a table a dataset). Default: all of them.")
+    ] = None,
+    figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
     out: Annotated[
         Path | None, typer.Option(help="Where the files go. Default: tables/ in the results folder.")
     ] = None,
 ) -> None:
-    """Write the tables of finished trials and print them."""
+    """Write the tables of finished trials and print them, or draw figures."""
     from aegen_bench import report as reports
     from aegen_bench import request
 
-    names = tables.split(",")
     place, published = out or results / "tables", request.published()
+    for line in reports.draw(results, published, place, figures.split(","), profile=profile) if figures else []:
+        print(line)
+    if figures and not tables:
+        return
+    names = (tables or "1,3,5,6,scores").split(",")
     paths = reports.write(results, published, place, formats.split(","), names, profile=profile, protocol=protocol)
     print(reports.text(results, published, names, profile=profile, protocol=protocol))
     print(f"{len(paths)} files in {place}")

@@ -7,6 +7,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 PROTOCOL = {
     "name": "lite",
     "extractor": "efficientnet_lite0",
@@ -61,7 +63,7 @@ def make(**fields: Any) -> dict[str, Any]:
 def ended(status: str, **fields: Any) -> dict[str, Any]:
     """Return the record of a trial that ended badly: no metrics, no parameters counted."""
     empty: dict[str, Any] = {"metrics": {}, "stages": {}, "seconds": {}, "parameters": {}, "peak_memory": None}
-    return make(status=status, reason="loss is nan", **(empty | fields))
+    return make(status=status, **({"reason": "loss is nan"} | empty | fields))
 
 
 def put(root: Path, *records: dict[str, Any]) -> list[Path]:
@@ -73,3 +75,21 @@ def put(root: Path, *records: dict[str, Any]) -> list[Path]:
         path.write_text(json.dumps(r))
         paths.append(path)
     return paths
+
+
+def put_artefacts(folder: Path, epochs: int = 4, *, side: int = 8, probes: bool = False) -> None:
+    """Lay a history and artefacts as a trial leaves them beside a record: other images for every folder's name."""
+    start = sum(folder.parent.name.encode()) % 256
+    images = (np.arange(36 * side * side).reshape(36, 1, side, side) + start).astype(np.uint8)
+    arrays: dict[str, Any] = {
+        "samples": images,
+        "interpolations": images[:20].reshape(2, 10, 1, side, side),
+        "reconstructions": images[:8].reshape(4, 2, 1, side, side),
+        "neighbours": images[:12].reshape(2, 6, 1, side, side),
+        "prd": np.stack([np.linspace(0, 1, 1001), np.linspace(1, 0, 1001)]).astype(np.float32),
+    }
+    np.savez_compressed(folder / "artefacts.npz", **arrays)
+    values = {"terms": {"model": {"reconstruction": 9.0, "nll": 3.0}}, "logs": {"half_sse": 9.0, "entropy_paper": 1.0}}
+    rows = [{"stage": "train", "epoch": i, "images": i, "seconds": i, **values} for i in range(1, epochs + 1)]
+    looked = [{**row, "metrics": {"fd": 50.0}, "probe_train": values, "probe_test": values} for row in rows]
+    (folder / "history.json").write_text(json.dumps({"epochs": rows, "probes": looked if probes else []}))

@@ -1,8 +1,8 @@
-"""Records in, tables out: the paper's tables from whatever results there are, one set a profile."""
+"""Records in, tables and figures out: those of the paper from whatever results there are, one set a profile."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -10,12 +10,13 @@ import pandas as pd
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import write_bytes
-from aegen_bench.report import latex, markdown
+from aegen_bench.report import latex, markdown, page
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Table
-from aegen_bench.report.tables import TABLES, build
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.tables import TABLES, build, layout
 
-__all__ = ["FORMATS", "TABLES", "text", "write"]
+__all__ = ["FORMATS", "TABLES", "draw", "text", "write"]
 
 FORMATS = {"markdown": (".md", markdown.render), "latex": (".tex", latex.render)}
 _Page = tuple[str, list[Table], list[str]]  # profile, its tables, what was skipped
@@ -33,17 +34,23 @@ def write(
     planned: Sequence[tuple[str, str]] = (),
     no_data: Collection[str] = (),
 ) -> list[Path]:
-    """Write OUT/PROFILE/tableN.md and .tex, and all of them in tables.md and tables.tex; return the paths.
+    """Write OUT/PROFILE/tableN.md and .tex, and all of them in tables.md and tables.tex, or as the page report.html;
+    return the paths.
 
     Without `profile`, one set for each profile with results. `planned`, (dataset, row), and `no_data`, datasets, are
     what a run of the profile named asked for. UserError when there are no results or a name is unknown.
     """
     for name in formats:
-        if name not in FORMATS:
-            raise unknown("format", name, FORMATS)
+        if name not in (*FORMATS, "html"):
+            raise unknown("format", name, (*FORMATS, "html"))
     paths = []
     for folder, built, skipped in _pages(root, published, tables, profile, protocol, planned, no_data):
         for name in formats:
+            if name == "html":
+                part = _frame(root, folder)
+                evidence = Evidence(root, part, layout(part, printed.load(published), planned=planned, no_data=no_data))
+                paths += page.write(evidence, built, skipped, out / folder / "report.html")
+                continue
             suffix, render = FORMATS[name]
             files = {table.name: render(table) for table in built}
             together = list(files.values()) + (skipped if name == "markdown" else [])
@@ -69,6 +76,30 @@ def text(
     return "\n".join("\n".join([*map(markdown.render, built), *skipped]) for _, built, skipped in pages)
 
 
+def draw(
+    root: Path, published: Path, out: Path, figures: Sequence[str], *, profile: str | None = None
+) -> Iterator[str]:
+    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line for each figure asked for; `all` is every one.
+
+    UserError when there are no results or a name is unknown.
+    """
+    from aegen_bench.report.figures import write
+
+    numbers = printed.load(published)
+    frame = _frame(root, profile)
+    for name in sorted(set(frame["profile"]) - set(results.NO_TRIALS)):
+        part = frame[frame["profile"] == name]
+        yield from write(Evidence(root, part, layout(part, numbers)), figures, out / name)
+
+
+def _frame(root: Path, profile: str | None) -> pd.DataFrame:
+    frame = results.load(root, profile=profile)
+    if frame.empty:
+        skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
+        raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
+    return frame
+
+
 def _pages(
     root: Path,
     published: Path,
@@ -79,10 +110,7 @@ def _pages(
     no_data: Collection[str],
 ) -> list[_Page]:
     numbers = printed.load(published)
-    frame = results.load(root, profile=profile)
-    if frame.empty:
-        skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
-        raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
+    frame = _frame(root, profile)
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
     pages = []

@@ -1,0 +1,134 @@
+"use strict";
+// Text is set with textContent only: whatever a row is called, it stays text.
+const { names, trials } = JSON.parse(document.getElementById("data").textContent);
+const SVG = "http://www.w3.org/2000/svg";
+
+function make(tag, text = "", attributes = {}) {
+  const element = document.createElement(tag);
+  element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+function drawn(tag, attributes, text = "") {
+  const element = document.createElementNS(SVG, tag);
+  element.textContent = text;
+  for (const [name, value] of Object.entries(attributes)) element.setAttribute(name, value);
+  return element;
+}
+
+// Sorting: by number where a cell has one, else by text; what has no number stands last either way.
+function sort(head) {
+  const table = head.closest("table"), column = head.cellIndex;
+  const up = head.getAttribute("aria-sort") !== "ascending";
+  for (const other of table.tHead.rows[0].cells) other.removeAttribute("aria-sort");
+  head.setAttribute("aria-sort", up ? "ascending" : "descending");
+  const key = body => {
+    const cell = body.rows[0].cells[column];
+    return cell.dataset.value === undefined ? null : Number(cell.dataset.value);
+  };
+  const text = body => body.rows[0].cells[column].textContent;
+  const bodies = [...table.tBodies].sort((a, b) => {
+    const x = key(a), y = key(b);
+    if (x === null && y === null) return text(a).localeCompare(text(b)) * (up ? 1 : -1);
+    if (x === null || y === null) return x === null ? 1 : -1;
+    return (x - y) * (up ? 1 : -1);
+  });
+  table.append(...bodies);
+}
+
+function filter(text) {
+  const words = text.toLowerCase().split(/\s+/).filter(Boolean);
+  for (const body of document.querySelectorAll("tbody")) {
+    const said = body.textContent.toLowerCase();
+    body.hidden = !words.every(word => said.includes(word));
+  }
+}
+
+const shown = number => Math.abs(number) >= 1e4 ? number.toLocaleString("en") : String(number);
+
+// One chart a curve's name, one line a seed; the value under the pointer stands below.
+function chart(name, seeds) {
+  const points = seeds.flatMap(seed => seed.points);
+  const [width, height, left, top, bottom] = [260, 130, 38, 6, 16];
+  const xs = points.map(p => p[0]), ys = points.map(p => p[1]);
+  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const x = v => left + (x1 > x0 ? (v - x0) / (x1 - x0) : .5) * (width - left - 6);
+  const y = v => top + (y1 > y0 ? (y1 - v) / (y1 - y0) : .5) * (height - top - bottom);
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
+  svg.append(drawn("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - 6}` }));
+  svg.append(drawn("text", { x: left - 4, y: top + 7, "text-anchor": "end" }, shown(y1)));
+  svg.append(drawn("text", { x: left - 4, y: height - bottom, "text-anchor": "end" }, shown(y0)));
+  svg.append(drawn("text", { x: left, y: height - 4 }, `epoch ${x0}`));
+  svg.append(drawn("text", { x: width - 6, y: height - 4, "text-anchor": "end" }, shown(x1)));
+  for (const { seed, points, ended } of seeds) {
+    const kind = `s${seed % 6}`;
+    if (points.length > 1) svg.append(drawn("path", { class: kind, d: "M" + points.map(p => `${x(p[0])} ${y(p[1])}`).join("L") }));
+    const [px, py] = points[points.length - 1].map((v, i) => i ? y(v) : x(v));
+    svg.append(ended ? drawn("path", { class: kind, d: `M${px - 4} ${py - 4}l8 8m0 -8l-8 8` })
+                     : drawn("circle", { class: kind, cx: px, cy: py, r: 2 }));
+  }
+  const caption = make("figcaption", name), figure = make("figure", "", { class: "chart" });
+  svg.addEventListener("pointermove", event => {
+    const box = svg.getBoundingClientRect(), at = [(event.clientX - box.left) * width / box.width, (event.clientY - box.top) * width / box.width];
+    const far = p => Math.hypot(x(p[0]) - at[0], y(p[1]) - at[1]);
+    const all = seeds.flatMap(seed => seed.points.map(p => ({ seed: seed.seed, p })));
+    const best = all.reduce((a, b) => far(b.p) < far(a.p) ? b : a);
+    caption.textContent = `${name}: ${shown(best.p[1])} at epoch ${best.p[0]}, seed ${best.seed}`;
+  });
+  svg.addEventListener("pointerleave", () => { caption.textContent = name; });
+  figure.append(svg, caption);
+  return figure;
+}
+
+function numbers(mine, group) {
+  const columns = [...new Set(mine.flatMap(trial => Object.keys(group(trial) || {})))];
+  const table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
+  for (const text of ["seed", ...columns]) head.append(make("th", text));
+  for (const trial of mine) {
+    const line = body.insertRow();
+    line.append(make("td", `${trial.seed}${trial.state === "ok" ? "" : " " + trial.state}`, { class: trial.state }));
+    for (const name of columns) line.append(make("td", (group(trial) || {})[name] === undefined ? "" : shown(group(trial)[name])));
+  }
+  const wide = make("div", "", { class: "wide" });
+  wide.append(table);
+  return columns.length ? [wide] : [];
+}
+
+function open(row, dataset) {
+  const mine = trials.filter(t => names[t.row] === row && (!dataset || names[t.dataset] === dataset));
+  const content = document.getElementById("content");
+  document.getElementById("what").textContent = dataset ? `${row}, ${dataset}` : row;
+  content.replaceChildren();
+  for (const set of [...new Set(mine.map(t => t.dataset))]) {
+    const here = mine.filter(t => t.dataset === set);
+    if (!dataset) content.append(make("h2", names[set]));
+    for (const trial of here.filter(t => t.reason)) content.append(make("p", `seed ${trial.seed} ${trial.state}: ${trial.reason}`, { class: "collapsed" }));
+    for (const protocol of new Set(here.flatMap(t => Object.keys(t.metrics)))) {
+      content.append(make("h3", `Protocol ${protocol}`), ...numbers(here, t => t.metrics[protocol]));
+    }
+    content.append(make("h3", "Costs"), ...numbers(here, t => t.costs));
+    const charts = make("div", "", { class: "charts" });
+    for (const name of new Set(here.flatMap(t => Object.keys(t.curves)))) {
+      const seeds = here.filter(t => (t.curves[name] || []).length)
+        .map(t => ({ seed: t.seed, points: t.curves[name], ended: !["ok", "collapsed"].includes(t.state) }));
+      if (seeds.length) charts.append(chart(name, seeds));
+    }
+    content.append(make("h3", "Curves, a line a seed"), charts);
+    const pictures = make("div", "", { class: "pictures" });
+    for (const trial of here.filter(t => t.grid)) {
+      const figure = make("figure");
+      figure.append(make("img", "", { src: trial.grid, alt: `samples of seed ${trial.seed}`, loading: "lazy" }), make("figcaption", `seed ${trial.seed}: samples, none selected`));
+      pictures.append(figure);
+    }
+    content.append(pictures);
+  }
+  document.getElementById("opened").showModal();
+}
+
+document.addEventListener("click", event => {
+  const button = event.target.closest("button");
+  if (button?.classList.contains("sort")) sort(button.closest("th"));
+  if (button?.classList.contains("open")) open(button.dataset.row, button.dataset.dataset);
+});
+document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
