@@ -208,9 +208,9 @@ def test_a_full_disk_while_recording_is_one_line_and_the_next_run_goes_on(
 
 
 def saved(one: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Stop a trial after three saved steps."""
+    """Stop a trial within its first epoch, after three saved steps."""
     with monkeypatch.context() as patch:
-        interrupt(patch, 4, signal.SIGINT)
+        interrupt(patch, 3, signal.SIGINT)
         assert one(*RUN).code == 130
     found = checkpoint.paths(one.trial("glf"))
     assert len(found) == 2, "the last two are kept"
@@ -224,17 +224,17 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     newest.write_bytes(newest.read_bytes()[:-100])
     ended = one(*RUN[:5])
     assert f"{newest.name} cannot be read: not used" in ended.err
-    assert "goes on after stage 1, 0 epochs and 3 steps" in ended.err
+    assert "goes on after stage 1, 0 epochs and 2 steps" in ended.err
     assert outcome(one) == undisturbed
 
 
 def test_a_checkpoint_of_another_torch_is_not_used(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
-    saved(one, monkeypatch)
     with monkeypatch.context() as patch:
         patch.setattr(torch, "__version__", "9.9")
-        ended = one(*RUN[:5])
+        saved(one, monkeypatch)
+    ended = one(*RUN[:5])
     assert ended.err.count("was made with another torch: not used") == 1
     assert "goes on after" not in ended.err and outcome(one) == undisturbed
 
