@@ -77,7 +77,7 @@ class Checkpoints:
     def clear(self) -> None:
         """Remove the checkpoints, and what a killed process left half written beside them."""
         if self.folder:
-            for path in [*paths(self.folder), *self.folder.glob(".*.tmp")]:
+            for path in [*paths(self.folder), *self.folder.glob(".checkpoint-*.tmp")]:
                 path.unlink(missing_ok=True)
 
 

@@ -116,9 +116,10 @@ class _StageRun:
             begin = _now(self.data.device)
             self._hook(self.stage.start, "start", 0)
             self.history.seconds["train"] += _now(self.data.device) - begin
+        else:
+            restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
         self.optimizers = self._optimizers()
         if saved:
-            restore_model(self.model, saved["model"])
             self.optimizers.restore(saved["optimizers"])
             self.meter.restore(saved["meter"], self.data.device)
         for epoch in range(first, epochs):

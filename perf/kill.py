@@ -64,9 +64,9 @@ def prepare(folder: Path) -> Path:
     return folder
 
 
-def begin(folder: Path, row: str) -> Any:
-    """Start the trial of `row` in a process of its own; it saves about every tenth of a second."""
-    process = processes.Process(target=command, args=(folder, "--models", row, "--checkpoint-every", "0.002"))
+def begin(folder: Path, row: str, *args: str) -> Any:
+    """Start the trial of `row` in a process of its own."""
+    process = processes.Process(target=command, args=(folder, "--models", row, *args))
     process.start()
     return process
 
@@ -104,7 +104,7 @@ def main() -> int:
         for number in range(kills):
             row, folder = ROWS[number % len(ROWS)], prepare(Path(place, f"kill-{number}"))
             moment = moments.uniform(0.0, lasted[row])
-            process = begin(folder, row)
+            process = begin(folder, row, "--checkpoint-every", "0.01")
             process.join(moment)
             over = process.exitcode is not None
             process.kill()

@@ -292,8 +292,9 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert "finished trials are kept" in told
     assert bench.record("glf")["status"] == "ok"
     assert not (bench.trial("slow") / "record.json").exists()
-    assert "slow on digits  resume: seed 0" in bench("list", "trials", "--profile", "tiny").out
-    assert "glf on digits  done: seed 0" in bench("list", "trials", "--profile", "tiny").out
+    listed = bench("list", "trials", "--profile", "tiny").out
+    assert re.search(r"slow on digits  (run|resume): seed 0", listed), "the signal may come before the first step"
+    assert "glf on digits  done: seed 0" in listed
 
 
 def test_a_damaged_idx_file_is_named_with_what_was_expected(bench: Bench) -> None:
