@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -343,6 +345,34 @@ def test_real_features_are_computed_once_by_concurrent_callers(tmp_path):
         results = list(pool.map(lambda _: cached(tmp_path, count), range(8)))
     assert len(count.calls) == 1
     assert all(np.array_equal(results[0], other) for other in results)
+
+
+def test_real_features_are_computed_once_by_concurrent_processes(tmp_path):
+    code = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from aegen_bench.evaluation.cache import kept
+
+def compute():
+    with open(f"{sys.argv[1]}/computed", "a") as count:
+        count.write("once\\n")
+    time.sleep(0.5)  # the other process meets the lock
+    return {"features": np.arange(6, dtype=np.float32)}
+
+held = kept(Path(sys.argv[1], "cache", "real.npy"), lambda held: held["features"].shape == (6,), compute)
+print(held["features"].sum())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=120)[0] for process in running] == ["15.0\n"] * 3
+    assert (tmp_path / "computed").read_text() == "once\n"
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"cannot keep .*real\.npy: (Not a directory|File exists)"):
+        cached(tmp_path, Counter())
 
 
 DAMAGES = {
