@@ -28,6 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
+
 Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
 ]
@@ -97,7 +99,7 @@ def evaluate(
     protocol: Annotated[str | None, typer.Option(help="How to score. For a trial, default: its profile's.")] = None,
     count: Annotated[int | None, typer.Option(help="Compare this many images; makes a protocol id of its own.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
-    seed: Annotated[int, typer.Option(help="Of several sets of one generator, the number of this one.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Of several sets of a generator, which this is.")] = 0,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
@@ -109,22 +111,15 @@ def evaluate(
     if (images is None) == (trial is None):
         raise UserError("say what to evaluate: a folder or file of images, or --trial FOLDER")
     if trial is not None:
+        if any(option is not None for option in (dataset, against, count, name)):
+            raise UserError("--trial says what is scored and against what: of the other options only --protocol fits")
         names = protocol.split(",") if protocol else []
         lines = external.evaluate_trial(trial, protocols=names, device=device, data_folder=data, kept=weights)
     elif images is not None:
         if protocol is None:
             raise UserError("say how to score: --protocol NAME, for example lite or paper")
         lines = external.evaluate_images(
-            images,
-            dataset=dataset,
-            against=against,
-            protocol=protocol,
-            count=count,
-            name=name,
-            seed=seed,
-            device=device,
-            folder=data,
-            root=results,
+            images, dataset, against, protocol, count, name, seed, device=device, folder=data, root=results
         )
     for line in lines:
         print(line)
@@ -136,8 +131,8 @@ def sample(
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
     out: Annotated[Path, typer.Option(help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(help="The trial's seed.")] = 0,
-    draw: Annotated[int, typer.Option(help="Another draw has other noise.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
     profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
     device: Device = "auto",
     data: Data = None,
@@ -250,4 +245,4 @@ def main() -> None:
         app()
     except UserError as error:
         print(f"aegen-bench: {error}", file=sys.stderr)
-        sys.exit(2)
+        sys.exit(error.code)

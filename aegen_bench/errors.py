@@ -4,16 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from difflib import get_close_matches
+from typing import ClassVar
 
-__all__ = ["Diverged", "MissingError", "Stopped", "TimedOut", "UserError", "unknown"]
+__all__ = ["Diverged", "Incomplete", "Interrupted", "MissingError", "Stopped", "TimedOut", "UserError", "unknown"]
 
 
 class UserError(Exception):
-    """Something the user can put right. The command line prints the text as one line and exits with code 2."""
+    """Something the user can put right. The command line prints the text as one line and exits with `code`."""
+
+    code: ClassVar[int] = 2
 
 
 class MissingError(UserError):
     """Data or weights that are not on this machine; the text ends with the command that brings them."""
+
+
+class Incomplete(UserError):
+    """Something was done and recorded, but not all of it."""
+
+    code = 1
+
+
+class Interrupted(UserError):
+    """An evaluation was stopped by Ctrl-C."""
+
+    code = 130
 
 
 def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:

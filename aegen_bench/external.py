@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -13,11 +14,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import data, imagesets, results, weights
-from aegen_bench.errors import UserError, unknown
+from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
 from aegen_bench.evaluation import Protocol, extractors, metrics
 from aegen_bench.files import require_folder
 from aegen_bench.imagesets import Scorer
-from aegen_bench.progress import watch
+from aegen_bench.progress import Progress, watch
 from aegen_bench.study import Study, Trial
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
@@ -25,56 +26,60 @@ __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
 def evaluate_images(
     path: Path,
-    *,
     dataset: str | None,
     against: Path | None,
     protocol: str,
     count: int | None,
     name: str | None,
     seed: int,
+    *,
     device: str,
     folder: Path | None,
     root: Path,
 ) -> Iterator[str]:
     """Score the images at `path` against a dataset, or against those at `against`, record it, and yield the numbers.
 
-    UserError in one line for whatever is wrong with names, files or their number.
+    UserError in one line for whatever is wrong with names, files or their number; Incomplete, at the end, where a
+    metric failed.
     """
     if (dataset is None) == (against is None):
         raise UserError("say what to compare with: either --dataset NAME or --against PATH")
     place = folder or data.default_folder()
     study = Study("paper", local=Path.cwd(), data=place)
-    chosen = _protocols(study, [protocol], dataset or "", count, place)
-    show = watch()
-    try:
+    dataset = str(dataset) if against is None else f"vs_{against.resolve().name}"
+    if against is None and dataset not in study.datasets:
+        raise unknown("dataset", dataset, study.datasets)
+    name = name or path.resolve().stem
+    results.trial_folder(root, results.EXTERNAL, dataset, name, seed)  # a name that is none is said first
+    chosen = _protocols(study, [protocol], dataset, count, place)
+    with _watching() as show:
         files = data.find(path)
         if against is not None:
-            other = data.find(against)
-            dataset, real = f"vs_{against.resolve().name}", _real_of(other, chosen[0])
+            real = _real_of(data.find(against), chosen[0])
         else:
-            (dataset,) = study.dataset_names([str(dataset)])
             real = imagesets.real_images(dataset, study.datasets[dataset].recipe, place)
         from aegen_bench import environment
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
         with environment.exact():
-            record = imagesets.score(scorer, files, name or path.resolve().stem, seed)
+            record = imagesets.score(scorer, files, name, seed)
             if against is None:
                 imagesets.anchors(scorer)
-    finally:
-        show.close()
     yield from _numbers(record, scorer)
 
 
 def evaluate_trial(
     folder: Path, *, protocols: Sequence[str], device: str, data_folder: Path | None, kept: Path | None
 ) -> Iterator[str]:
-    """Complete a finished trial by what its record lacks of the protocols (default: its profile's); train nothing."""
+    """Complete a finished trial by what its record lacks of the protocols (default: its profile's); train nothing.
+
+    Incomplete, at the end, where a metric failed.
+    """
     from aegen_bench import environment, trial
     from aegen_bench.job import Job, Place
 
-    record = results.read_record(folder / "record.json")
+    record = _record_of_trial(folder)
     if record["status"] != "ok":
         raise UserError(f"{folder} ended as {record['status']}: there is nothing to evaluate")
     place = data_folder or data.default_folder()
@@ -85,29 +90,28 @@ def evaluate_trial(
     baseline = record["config"]["baseline"]
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
-    show = watch()
     asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
-    try:
-        with environment.exact():
-            record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
-    finally:
-        show.close()
+    with _watching() as show, environment.exact():
+        record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
         yield from _lines(record["metrics"][protocol.id])
+    _require_whole(record, chosen)
 
 
 def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: int) -> Path:
     """Return the folder of a finished trial; without a profile, that of the only one that has it."""
-    if profile is None:
-        found = [path.parent for path in sorted(root.glob(f"*/{dataset}/{row}/seed-{seed}/record.json"))]
-        found = [path for path in found if path.parts[-4] not in (results.EXTERNAL, results.ANCHORS)]
-        if len(found) != 1:
-            have = ", ".join(path.parts[-4] for path in found) or "none"
-            raise UserError(f"{row} on {dataset}, seed {seed}: profiles with it under {root}: {have}; say --profile")
-        return found[0]
-    return results.trial_folder(root, profile, dataset, row, seed)
+    if profile is not None:
+        return results.trial_folder(root, profile, dataset, row, seed)
+    profiles = sorted(path.name for path in root.glob("*/") if path.name not in results.NO_TRIALS)
+    places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
+    found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
+    if not found:
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `aegen-bench run` makes one")
+    if len(found) > 1:
+        raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
+    return next(iter(found.values()))
 
 
 def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept: Path | None) -> str:
@@ -118,27 +122,54 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     from PIL import Image
 
     from aegen_bench import api, environment, sampling
-    from aegen_bench.files import write_bytes
+    from aegen_bench.files import new_folder, write_bytes
 
-    if out.suffix != ".npz" and out.is_dir() and any(out.iterdir()):
-        raise UserError(f"{out} holds files already: name another folder, or an .npz")
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise UserError(f"{out} is there already: name another folder, or another .npz")
+    seed = _record_of_trial(folder)["seed"]
+    require_folder(out.parent)
     model = api.load(folder, weights=kept)
-    seed = results.read_record(folder / "record.json")["seed"]
     where = environment.pick_device(device)
-    with environment.exact():
+    with _watching() as show, environment.exact():
+        show.note(f"{count:,} images of {folder}")
         images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
-    planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-    if out.suffix == ".npz":
-        import io
+        planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+        if out.suffix == ".npz":
+            import io
 
-        packed = io.BytesIO()
-        np.savez_compressed(packed, images=planes)
-        write_bytes(out, packed.getvalue())
-    else:
-        require_folder(out)
-        for number, image in enumerate(planes):
-            Image.fromarray(image).save(out / f"{number:0{len(str(count - 1))}}.png")
+            packed = io.BytesIO()
+            np.savez_compressed(packed, images=planes)
+            write_bytes(out, packed.getvalue())
+        else:
+            with new_folder(out) as unfinished:
+                for number, image in enumerate(planes):
+                    Image.fromarray(image).save(unfinished / f"{number:0{len(str(count - 1))}}.png")
     return f"{count:,} images of {folder} in {out}"
+
+
+@contextmanager
+def _watching() -> Iterator[Progress]:
+    """Show what goes on. Ctrl-C becomes one line: typer, which calls the commands, ends on it without a word."""
+    show = watch()
+    try:
+        yield show
+    except KeyboardInterrupt:
+        told = "stopped; what is recorded is kept, the same command goes on with the rest"
+        raise Interrupted(told) from None
+    finally:
+        show.close()
+
+
+def _record_of_trial(folder: Path) -> dict[str, Any]:
+    record = results.read_record(folder / "record.json")
+    where = (record["profile"], record["dataset"], record["row"], f"seed-{record['seed']}")
+    if record["profile"] in results.NO_TRIALS:
+        raise UserError(
+            f"{folder} is the record of images that no trial made: `aegen-bench evaluate PATH` scores images"
+        )
+    if folder.resolve().parts[-4:] != where:
+        raise UserError(f"{folder} is the record of {'/'.join(where)}: move it to a folder of that name")
+    return record
 
 
 def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | None, place: Path) -> list[Protocol]:
@@ -177,16 +208,25 @@ def _numbers(record: dict[str, Any], scorer: Scorer) -> Iterator[str]:
         yield from _lines(record["metrics"][protocol.id])
     folder = results.trial_folder(scorer.results, record["profile"], record["dataset"], record["row"], record["seed"])
     yield f"recorded in {folder / 'record.json'}"
+    _require_whole(record, scorer.protocols)
+
+
+def _require_whole(record: dict[str, Any], protocols: Sequence[Protocol]) -> None:
+    failed = [name for protocol in protocols for name in record["metrics"][protocol.id]["failed"]]
+    if failed:
+        raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason, the same command tries again")
 
 
 def _lines(entry: dict[str, Any]) -> Iterator[str]:
-    """A line a number, with its direction; then what failed or did not apply, and why."""
+    """A line a number, with its direction and what must be known of it; then what failed or did not apply, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
     means = {name: np.mean([draw[name] for draw in entry["draws"]]) for name in (entry["draws"] or [{}])[0]}
     for name, number in {**means, **entry["model"]}.items():
-        yield f"  {name:22} {number:12.4f}  {values[name].better} is better, unit: {values[name].unit}"
+        yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
     for name, why in entry["failed"].items():
         yield f"  {name:22} failed: {why}"
     for name, settings in entry["settings"].items():
+        if "note" in settings:
+            yield f"  {name:22} note: {settings['note']}"
         if "not_applicable" in settings:
             yield f"  {name:22} not applicable: {settings['not_applicable']}"

@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import math
 import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from aegen_bench.errors import UserError
 
-__all__ = ["require_folder", "write_bytes", "write_json"]
+__all__ = ["new_folder", "require_folder", "write_bytes", "write_json"]
 
 
 def write_bytes(path: Path, data: bytes) -> None:
@@ -38,6 +41,22 @@ def require_folder(path: Path) -> None:
         raise UserError(f"cannot write to the folder {path}: {error.strerror or error}") from error
     if not os.access(path, os.W_OK):
         raise UserError(f"cannot write to the folder {path}: permission denied")
+
+
+@contextmanager
+def new_folder(path: Path) -> Iterator[Path]:
+    """Within: a folder to fill, which becomes `path` when all went well and leaves nothing when not; UserError when
+    the disk refuses.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        unfinished.mkdir(parents=True)
+        yield unfinished
+        os.replace(unfinished, path)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
 def write_json(path: Path, obj: object) -> None:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from aegen_bench import data, environment, evaluation, record, results
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol
-from aegen_bench.files import write_json
+from aegen_bench.files import require_folder, write_json
 from aegen_bench.progress import Progress
 from aegen_bench.results import ANCHORS, EXTERNAL
 
@@ -55,17 +55,15 @@ class Scorer:
     def complete(
         self, profile: str, row: str, seed: int, key: str, config: Mapping[str, Any], images: Callable[[int], Images]
     ) -> dict[str, Any]:
-        """Measure what the record of a set lacks and return it; a record of another key is kept aside.
+        """Measure what the record of a set lacks and return it; one of another key or other real images is kept
+        aside.
 
         `images(n)` makes or reads the n images that a protocol takes.
         """
         path = results.trial_folder(self.results, profile, self.dataset, row, seed) / "record.json"
         here = environment.describe(self.device)
-        there = path.is_file() and results.read_record(path)["key"] == key
         for protocol in self.protocols:
-            wanted = set(protocol.metrics)
-            if there:
-                wanted = results.lacking(results.read_record(path), protocol.id, protocol.metrics)
+            wanted = self.lacking(path, key, protocol)
             if not wanted:
                 continue
             real, fingerprint = self.real(protocol.split)
@@ -82,13 +80,24 @@ class Scorer:
                 only=wanted,
                 progress=self.show.count,
             )
-            if not there:  # only now: images that are refused leave nothing
-                results.keep_aside(path)
-                where = (profile, self.dataset, row, seed)
-                write_json(path, record.blank(*where, key=key, config=config, environment=here))
-                there = True
-            results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))
+            require_folder(path.parent)  # only now: images that are refused leave nothing
+            with results.locked(path):
+                if results.standing(path, key, self._against) is None:
+                    results.keep_aside(path)
+                    where = (profile, self.dataset, row, seed)
+                    write_json(path, record.blank(*where, key=key, config=config, environment=here))
+                results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))
         return results.read_record(path)
+
+    def lacking(self, path: Path, key: str, protocol: Protocol) -> set[str]:
+        """Return those of a protocol's metrics that the record of a set with this key lacks."""
+        found = results.standing(path, key, self._against)
+        return set(protocol.metrics) if found is None else results.lacking(found, protocol.id, protocol.metrics)
+
+    @property
+    def _against(self) -> dict[str, str]:
+        """What stands for the content of the real images, by protocol id."""
+        return {protocol.id: self.real(protocol.split)[1] for protocol in self.protocols}
 
 
 def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> dict[str, Any]:
@@ -161,6 +170,6 @@ def _anchors(scorer: Scorer) -> list[tuple[str, str, list[Protocol]]]:
         protocols = [p for p in scorer.protocols if row == "ceiling" or scorer.needs(p) <= len(training)]
         key = hashlib.sha256(f"{row} {content}".encode()).hexdigest()[:16]
         path = results.trial_folder(scorer.results, ANCHORS, scorer.dataset, row, 0) / "record.json"
-        if protocols and not results.complete(path, key, protocols):
+        if any(scorer.lacking(path, key, protocol) for protocol in protocols):
             lack.append((row, key, protocols))
     return lack

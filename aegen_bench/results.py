@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,9 +15,6 @@ from aegen_bench.files import write_json
 
 if TYPE_CHECKING:
     import pandas
-
-    from aegen_bench.evaluation import Protocol
-
 __all__ = [
     "ANCHORS",
     "EXTERNAL",
@@ -25,12 +23,13 @@ __all__ = [
     "SCHEMA",
     "CorruptRecord",
     "add_evaluation",
-    "complete",
     "keep_aside",
     "lacking",
     "load",
+    "locked",
     "read_record",
     "records",
+    "standing",
     "trial_folder",
     "weights_path",
 ]
@@ -152,7 +151,13 @@ def add_evaluation(path: Path, protocol: str, entry: dict[str, Any], **parts: di
     null or failed; a number that differs from one already recorded raises UserError and changes nothing. `parts`
     are what the first evaluation of a trial adds to its `facts` and `seconds`.
     """
-    record = read_record(path)
+    with locked(path):
+        record = read_record(path)
+        _add(record, path, protocol, entry, parts)
+        write_json(path, record)
+
+
+def _add(record: dict[str, Any], path: Path, protocol: str, entry: dict[str, Any], parts: dict[str, Any]) -> None:
     for part, added in parts.items():
         record[part] |= added
     have = record["metrics"].setdefault(protocol, {"draws": [], "model": {}, "settings": {}, "failed": {}})
@@ -175,7 +180,22 @@ def add_evaluation(path: Path, protocol: str, entry: dict[str, Any], **parts: di
             old[name] = value
     measured = set(entry["settings"]).union(*(new for _, new in pairs))
     have["failed"] = {name: why for name, why in have["failed"].items() if name not in measured} | entry["failed"]
-    write_json(path, record)
+
+
+@contextmanager
+def locked(path: Path) -> Iterator[None]:
+    """Within, no other process changes the record: what two add at once is not lost. May be nested."""
+    from filelock import FileLock
+
+    lock = FileLock(path.with_suffix(".lock"), is_singleton=True)
+    try:
+        lock.acquire()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def keep_aside(path: Path) -> None:
@@ -191,12 +211,16 @@ def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> se
     return {name for name in metrics if name not in entry["settings"] or name in entry["failed"]}
 
 
-def complete(path: Path, key: str, protocols: Iterable[Protocol]) -> bool:
-    """Whether a record of this key is there and lacks nothing of the protocols."""
+def standing(path: Path, key: str, real: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return the record that is there if it is of this key and, where it says so, was measured against these real
+    images ({protocol id: sha256}).
+    """
     if not path.is_file():
-        return False
+        return None
     record = read_record(path)
-    return record["key"] == key and not any(lacking(record, p.id, p.metrics) for p in protocols)
+    about = {protocol: entry["settings"].get("protocol", {}) for protocol, entry in record["metrics"].items()}
+    same = all(about.get(protocol, {}).get("real_sha256", sha256) == sha256 for protocol, sha256 in real.items())
+    return record if same and record["key"] == key else None
 
 
 def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.DataFrame:

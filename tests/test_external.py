@@ -141,9 +141,28 @@ def test_samples_of_a_trial_are_the_images_that_were_scored(finished: Bench) -> 
     assert fd(record(finished, "drawn")) == fd(record(finished, "packed")) == entry["draws"][0]["fd"]
     finished("sample", "glf", "--dataset", "digits", "-n", "64", "--draw", "1", "--out", "more.npz")
     assert not np.array_equal(*(np.load(finished.folder / f)["images"] for f in ("drawn.npz", "more.npz")))
-    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn"), "drawn holds files already")
-    refused(finished("sample", "glg", "--dataset", "digits", "--out", "x"), "profiles with it under results: none")
+    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn"), "drawn is there already")
+    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn.npz"), "drawn.npz is there already")
+    refused(finished("sample", "glg", "--dataset", "digits", "--out", "x"), "no finished trial under results")
+    refused(finished("sample", "*", "--dataset", "digits", "--out", "x"), "no finished trial under results")
+    refused(finished("sample", "../x", "--dataset", "digits", "--out", "x"), "cannot be the name of a folder")
     refused(finished("sample", "glf", "--dataset", "digits", "--profile", "smoke", "--out", "x"), "no record at")
+    assert not (finished.folder / "x").exists()
+
+
+def test_samples_that_cannot_all_be_written_leave_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    written, save = [], Image.Image.save
+
+    def full(image: Image.Image, path: Path) -> None:
+        if len(written) == 5:
+            raise OSError(28, "No space left on device")
+        written.append(path)
+        save(image, path)
+
+    monkeypatch.setattr(Image.Image, "save", full)
+    ended = finished("sample", "glf", "--dataset", "digits", "-n", "9", "--out", "drawn")
+    assert ended.code == 2 and ended.err.endswith("aegen-bench: cannot write drawn: No space left on device\n")
+    assert len(written) == 5 and not list(finished.folder.glob("*drawn*"))
 
 
 # ---- wrong input -----------------------------------------------------------------------------------------
@@ -214,3 +233,80 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     refused(finished("evaluate"), "say what to evaluate")
     refused(score(finished, "mine", "--count", "1"), "at least 2 images")
     refused(score(finished, "mine", "--device", "cuda:7"), "--device cuda:7")
+    refused(score(finished, "mine", dataset="all"), "unknown dataset 'all'")
+    refused(score(finished, "mine", "--name", "../up"), "'../up' cannot be the name of a folder")
+    refused(score(finished, "mine", "--data", "broken.npz", dataset="fashion"), "no images under broken.npz")
+    refused(score(finished, "mine", "--results", "broken.npz"), "cannot write to the folder broken.npz")
+    assert score(finished, "mine", "--seed", "-1").code == 2
+    own = ("evaluate", "mine", "--against", "mine", "--protocol", "lite_classifier")
+    refused(finished(*own), "none for vs_mine: take another protocol")
+    refused(finished("evaluate", "--trial", "results/tiny/digits/glf/seed-0", "--count", "9"), "only --protocol fits")
+    assert not (finished.folder / "results/external").exists()
+
+
+def test_images_and_anchors_are_no_trials_and_a_trial_lies_where_it_says(finished: Bench) -> None:
+    save(finished.folder / "mine", real(finished))
+    score(finished, "mine")
+    for place in ("external/digits/mine", "anchors/digits/floor"):
+        refused(finished("evaluate", "--trial", f"results/{place}/seed-0"), "images that no trial made")
+    drawn = finished("sample", "mine", "--dataset", "digits", "--profile", "external", "--out", "x")
+    refused(drawn, "images that no trial made")
+    shutil.copytree(finished.trial("glf"), finished.folder / "moved")
+    refused(finished("evaluate", "--trial", "moved"), "moved is the record of tiny/digits/glf/seed-0: move it")
+
+
+def test_a_weights_file_with_another_sha256_is_refused_before_anything_is_scored(finished: Bench) -> None:
+    save(finished.folder / "mine", real(finished))
+    file = finished.data / "weights" / "dinov2_vits14_pretrain.pth"
+    file.write_bytes(b"other weights")
+    ended = finished("evaluate", "mine", "--dataset", "digits", "--protocol", "dinov2")
+    refused(ended, str(file), "expected sha256 b938bf1b", "delete it and run `aegen-bench fetch dinov2`")
+
+
+# ---- what fails, what is stopped, what is done twice at once -----------------------------------------------
+
+
+def test_a_metric_that_fails_is_a_line_an_exit_code_and_tried_again(finished: Bench) -> None:
+    save(finished.folder / "few", real(finished, n=19))
+    ended = score(finished, "few", "--count", "19")
+    assert ended.code == 1 and "aegen-bench: failed: prd: recorded with the reason" in ended.err
+    assert "PRD needs at least 20 images a set, there are 19" in ended.out
+    assert "fd " in ended.out and "note: 19 images for 64 features: the covariance is singular" in ended.out
+    (entry,) = record(finished, "few")["metrics"].values()
+    assert set(entry["failed"]) == {"prd"} and set(entry["draws"][0]) == {"fd"}
+
+
+def test_a_data_folder_that_takes_no_features_fails_what_needs_them(finished: Bench) -> None:
+    save(finished.folder / "mine", real(finished, n=40))
+    shutil.rmtree(finished.data / "cache")
+    (finished.data / "cache").write_text("no folder")
+    ended = score(finished, "mine", "--count", "40")
+    assert ended.code == 1 and "failed: cannot keep" in ended.out and "Not a directory" in ended.out
+    (finished.data / "cache").unlink()
+    assert score(finished, "mine", "--count", "40").code == 0
+
+
+def test_other_real_images_under_an_old_name_are_not_taken_for_the_old_ones(finished: Bench) -> None:
+    save(finished.folder / "mine", real(finished))
+    for where, split in (("here", "train"), ("there", "test")):
+        save(finished.folder / where / "real", real(finished, split))
+    told = [finished("evaluate", "mine", "--against", f"{w}/real", "--protocol", "tiny") for w in ("here", "there")]
+    assert [ended.code for ended in told] == [0, 0]
+    assert fd(record(finished, "mine", "vs_real")) > 1e-3
+    (aside,) = (finished.folder / "results/external/vs_real/mine/seed-0").glob("record.*.1.json")
+    assert fd(json.loads(aside.read_text())) < 1e-6, "the first folder held the very images"
+
+
+def test_ctrl_c_is_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    from aegen_bench.evaluation import prd
+
+    def interrupted(inputs: Any) -> None:
+        raise KeyboardInterrupt
+
+    save(finished.folder / "mine", real(finished))
+    with monkeypatch.context() as patch:
+        patch.setattr(prd, "measure", interrupted)
+        ended = score(finished, "mine")
+    assert ended.code == 130 and "aegen-bench: stopped; what is recorded is kept" in ended.err
+    assert not (finished.folder / "results/external").exists()
+    assert score(finished, "mine").code == 0

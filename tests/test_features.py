@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import json
+import subprocess
+import sys
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 
@@ -16,6 +18,7 @@ from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol, evaluate, extractors, fd, features, metrics, prd
 from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
+from aegen_bench.evaluation.frechet import Reference, distance_to, moments
 
 RANDOM = Protocol(extractor="random_conv", count=40, batch=16)
 
@@ -254,6 +257,7 @@ def test_every_extractor_declares_what_it_returns(random_conv):
 
 def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
     from pytorch_fid import inception as fid
+    from pytorch_fid.fid_score import calculate_frechet_distance
 
     from aegen_bench.evaluation.extractors import inception
 
@@ -267,14 +271,22 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
     monkeypatch.setattr(weights, "path", lambda name, folder: tmp_path / "weights.pth")
     monkeypatch.setattr(fid, "load_state_dict_from_url", lambda url, progress: state)
     reference = fid.InceptionV3().eval()
-    x = images(4, channels=3, side=32)
+    x = images(16, channels=3, side=32) // np.repeat([1, 2], 8).astype(np.uint8)[:, None, None, None]  # 8 darker ones
 
-    ours = extract(x, extractors.build("inception", tmp_path, "digits"), batch=4, device="cpu")
+    ours = extract(x, extractors.build("inception", tmp_path, "digits"), batch=8, device="cpu")
     with torch.no_grad():
         theirs = reference(torch.from_numpy(x).float() / 255)[0].squeeze(3).squeeze(2).numpy()
 
-    assert ours.shape == (4, 2048) and ours.std() > 1e-3
+    assert ours.shape == (16, 2048) and ours.std() > 1e-3
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
+
+    # Their distance of 2,048 features takes a minute. It is the same in the space that the 16 images span.
+    theirs = theirs.astype(np.float64)
+    span = np.linalg.qr((theirs - theirs.mean(axis=0)).T)[0][:, :15]
+    sides = [(part.mean(axis=0), np.cov(part, rowvar=False)) for part in np.split(theirs @ span, 2)]
+    expected = calculate_frechet_distance(*sides[0], *sides[1])
+    distance = distance_to(Reference.of(moments(ours[:8])), moments(ours[8:]))
+    assert distance == pytest.approx(expected, rel=1e-3) and distance > 1
 
 
 def test_missing_inception_weights_say_how_to_fetch_them(tmp_path):
@@ -343,6 +355,34 @@ def test_real_features_are_computed_once_by_concurrent_callers(tmp_path):
         results = list(pool.map(lambda _: cached(tmp_path, count), range(8)))
     assert len(count.calls) == 1
     assert all(np.array_equal(results[0], other) for other in results)
+
+
+def test_real_features_are_computed_once_by_concurrent_processes(tmp_path):
+    code = """
+import sys, time
+from pathlib import Path
+import numpy as np
+from aegen_bench.evaluation.cache import kept
+
+def compute():
+    with open(f"{sys.argv[1]}/computed", "a") as count:
+        count.write("once\\n")
+    time.sleep(0.5)  # the other process meets the lock
+    return {"features": np.arange(6, dtype=np.float32)}
+
+held = kept(Path(sys.argv[1], "cache", "real.npy"), lambda held: held["features"].shape == (6,), compute)
+print(held["features"].sum())
+"""
+    command = [sys.executable, "-c", code, str(tmp_path)]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert [process.communicate(timeout=120)[0] for process in running] == ["15.0\n"] * 3
+    assert (tmp_path / "computed").read_text() == "once\n"
+
+
+def test_a_cache_that_cannot_be_written_says_so(tmp_path):
+    (tmp_path / "cache").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match=r"cannot keep .*real\.npy: (Not a directory|File exists)"):
+        cached(tmp_path, Counter())
 
 
 DAMAGES = {

@@ -87,12 +87,21 @@ def test_distance_of_two_gaussians_with_commuting_covariances_is_the_analytic_on
     assert got == pytest.approx(expected, abs=1e-6)
 
 
-@pytest.mark.parametrize("rank", [24, 6])  # 6: rank-deficient
-def test_eigenvalue_route_equals_the_matrix_square_root(rank):
+@pytest.mark.parametrize(
+    "cov_b",
+    [
+        covariance(6, 24, 24),
+        covariance(6, 24, 6),
+        np.cov(np.random.default_rng(6).normal(size=(10, 24)), rowvar=False),
+        np.diag(np.logspace(-14, 0, 24)),
+        covariance(5, 24, 24),
+    ],
+    ids=["full rank", "rank-deficient", "n < d", "near-singular", "identical"],
+)
+def test_eigenvalue_route_equals_the_matrix_square_root(cov_b):
     from scipy.linalg import sqrtm
 
-    mean = np.zeros(24)
-    cov_a, cov_b = covariance(5, 24, 24), covariance(6, 24, rank)
+    mean, cov_a = np.zeros(24), covariance(5, 24, 24)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # sqrtm warns of singular input
         root = sqrtm(cov_a @ cov_b)

@@ -111,6 +111,34 @@ def test_evaluation_adds_a_protocol_and_changes_nothing_else(tmp_path: Path) -> 
     assert record == {k: v for k, v in make().items() if k != "metrics"}
 
 
+def test_what_two_processes_add_to_a_record_at_once_is_all_in_it(tmp_path: Path) -> None:
+    (path,) = put(tmp_path, make(metrics={}))
+    code = """
+import sys, time
+from pathlib import Path
+from aegen_bench import results
+me, path = sys.argv[1], Path(sys.argv[2])
+Path(f"{path}.{me}").touch()
+while len(list(path.parent.glob("record.json.?"))) < 2:
+    time.sleep(0.001)
+for number in range(25):
+    entry = {"draws": [{"fd": float(number)}], "model": {}, "settings": {"fd": {}}, "failed": {}}
+    results.add_evaluation(path, f"{me}{number}", entry)
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code, me, str(path)]) for me in "ab"]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert len(results.read_record(path)["metrics"]) == 50
+
+
+def test_a_record_stands_for_its_key_and_the_real_images_that_it_names(tmp_path: Path) -> None:
+    about = {"name": "lite", "real_sha256": "1234"}
+    (path,) = put(tmp_path, make(metrics={ID: evaluation([{"fd": 1.0}], about), "old": evaluation([{"fd": 1.0}])}))
+    assert results.standing(path, "3f2a", {ID: "1234", "old": "any", "new": "any"}) is not None
+    assert results.standing(path, "3f2a", {ID: "5678"}) is None
+    assert results.standing(path, "ffff", {ID: "1234"}) is None
+    assert results.standing(path.with_name("none.json"), "3f2a", {}) is None
+
+
 def test_evaluation_fills_in_what_is_missing_null_or_failed(tmp_path: Path) -> None:
     before = evaluation([{"fd": None}, {"fd": 3.0}]) | {"failed": {"kid": "out of memory", "prd": "no memory"}}  # type: ignore[list-item]
     [path] = put(tmp_path, make(metrics={ID: before}))

@@ -40,7 +40,9 @@ class Recipe(NamedTuple):
         """Return the name in `weights.FILES` of what it needs for a dataset; UserError where it has none for it."""
         if not self.applies(dataset):
             known = ", ".join(sorted(self.weights or ()))
-            raise errors.UserError(f"extractor '{self.name}' has weights for {known}, none for {dataset}")
+            raise errors.UserError(
+                f"extractor '{self.name}' has weights for {known}, none for {dataset}: take another protocol"
+            )
         return self.weights[dataset] if isinstance(self.weights, dict) else self.weights
 
     @property
