@@ -126,3 +126,21 @@ def test_extractors_are_compared_over_the_rows_neither_of_them_trained(tmp_path:
     [figure] = drawn(tmp_path, "extractors")
     assert "rank correlation -1.00 over 3 rows" in texts(figure)
     assert "GLF+perceptual loss †" in texts(figure)
+
+
+def test_a_sweep_of_ends_has_a_point_a_seed_and_says_what_diverged(tmp_path: Path) -> None:
+    for seed, fd in enumerate((10.0, 14.0)):
+        put(tmp_path, make(row="curve_rae_gmm_gamma0.5", seed=seed, metrics={A: evaluation([{"fd": fd}])}))
+    put(tmp_path, make(row="curve_rae_gmm_gamma2", metrics={A: evaluation([{"fd": 20.0}])}))
+    put(tmp_path, ended("diverged", row="curve_rae_gmm_gamma1"))
+    [figure] = drawn(tmp_path, "rae_gamma")
+    mean, *points = figure.axes[0].lines
+    assert [tuple(p) for p in mean.get_xydata()] == [(0.5, 12.0), (2.0, 20.0)]
+    assert [list(line.get_ydata()) for line in points] == [[10.0, 14.0], [], [20.0]]
+    assert "diverged" in texts(figure)
+
+
+def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
+    put(tmp_path, make(profile="external"))
+    with pytest.raises(UserError, match="figures are drawn of trials"):
+        draw(tmp_path, "2", tmp_path / "out")

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from records import ended, evaluation, make, put, put_artefacts
@@ -68,7 +69,7 @@ def test_grids_too_large_for_the_page_lie_beside_it(tmp_path: Path, monkeypatch:
     data = re.search(r'id="data">(.*?)</script>', paths[0].read_text(), re.S)
     assert data
     named = [trial["grid"] for trial in json.loads(data[1])["trials"]]
-    assert len(named) == 5 and all((paths[0].parent / name).read_bytes()[8:12] == b"WEBP" for name in named)
+    assert len(named) == 5 and all((paths[0].parent / unquote(name)).read_bytes()[8:12] == b"WEBP" for name in named)
 
 
 HOOK = """

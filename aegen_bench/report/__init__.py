@@ -87,7 +87,10 @@ def draw(
 
     numbers = printed.load(published)
     frame = _frame(root, profile)
-    for name in sorted(set(frame["profile"]) - set(results.NO_TRIALS)):
+    profiles = sorted(set(frame["profile"]) - set(results.NO_TRIALS))
+    if not profiles:
+        raise UserError(f"figures are drawn of trials, and there is none under {root}: `aegen-bench run` trains some")
+    for name in profiles:
         part = frame[frame["profile"] == name]
         yield from write(Evidence(root, part, layout(part, numbers)), figures, out / name)
 

@@ -84,6 +84,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
     rows = sweep.rows(evidence)
     values = [row for row in rows if math.isfinite(_value(row))]
     colours = ordered(values) | {row: PALETTE[1] for row in rows if row not in values} | {sweep.beside: "black"}
+    distance = next((part.label for part in evidence.parts()), "FD")  # a probe's is that of the first protocol
     for dataset in evidence.layout.datasets:
         if not any(evidence.history(trial)["epochs"] for row in rows for trial in evidence.trials(dataset, row)):
             continue
@@ -93,7 +94,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
             for row in [*rows, sweep.beside]:
                 for trial in evidence.trials(dataset, row):
                     _draw(axes, evidence, trial, quantity, colours[row])
-            axes.set(xlabel="training epoch", title=f"({letter}) {quantity.label}")
+            axes.set(xlabel="training epoch", title=f"({letter}) {distance if quantity is FD else quantity.label}")
             if quantity.scale == "log" and axes.lines:
                 plain_log(axes, "y")
             if not axes.lines:

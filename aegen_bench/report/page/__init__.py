@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from aegen_bench import __version__
 from aegen_bench.files import write_bytes
@@ -40,7 +41,7 @@ def write(evidence: Evidence, tables: Sequence[Table], skipped: Sequence[str], p
             name = "-".join((one.data["dataset"], one.data["row"], f"seed-{one.data['seed']}.webp"))
             write_bytes(beside / name, one.picture)
             paths.append(beside / name)
-            one.data["grid"] = f"{beside.name}/{name}"
+            one.data["grid"] = quote(f"{beside.name}/{name}")
         elif one.picture:
             one.data["grid"] = one.inlined()
     here = files(__name__)
