@@ -1,8 +1,7 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 stopped by Ctrl-C. torch and pandas are imported by the commands that need
-them, when they run.
+right, 3 done but a dataset was skipped, 130 stopped by Ctrl-C. Commands import torch and pandas when they need them.
 """
 
 from __future__ import annotations
@@ -57,6 +56,9 @@ def run(
     seeds: Seeds = None,
     profile: ProfileName = "paper",
     device: Device = "auto",
+    jobs: Annotated[int | None, typer.Option(min=1, help="How many trials run side by side. Default: 1.")] = None,
+    devices: Annotated[str, typer.Option(help="Run side by side on these: cuda:0,cuda:1.")] = "",
+    jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
     settings: Set = None,
     data: Data = None,
@@ -78,7 +80,8 @@ def run(
     if dry_run:
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        raise typer.Exit(asked.run(planned, device))
+        side = request.Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device)
+        raise typer.Exit(asked.run(planned, device, side))
     except KeyboardInterrupt:  # here, because typer ends on it without a word
         told = "stopped; finished trials are kept, the same command goes on with the rest"
         print(f"\naegen-bench: {told}", file=sys.stderr)
@@ -150,9 +153,7 @@ def sample(
 
 @app.command()
 def report(
-    profile: Annotated[
-        str | None, typer.Option(help="Only this profile. Default: one set of tables a profile.")
-    ] = None,
+    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: tables of each.")] = None,
     formats: Annotated[
         str, typer.Option("--format", help="markdown, latex, or both comma separated.")
     ] = "markdown,latex",
@@ -161,9 +162,7 @@ def report(
     ] = "1,3,5,6,scores",
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
-    out: Annotated[
-        Path | None, typer.Option(help="Where the files go. Default: tables/ in the results folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where they go. Default: tables/ in the results folder.")] = None,
 ) -> None:
     """Write the tables of finished trials and print them."""
     from aegen_bench import report as reports
@@ -240,6 +239,8 @@ def doctor(data: Data = None) -> None:
 
 def main() -> None:
     """The console script: errors a user can mend are one line on standard error."""
+    from aegen_bench import upkeep  # noqa: F401  its commands join these
+
     try:
         app()
     except UserError as error:

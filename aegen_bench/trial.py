@@ -16,7 +16,7 @@ from aegen_bench.history import History, collapsed
 from aegen_bench.job import Job
 from aegen_bench.schedule import StagePlan
 
-__all__ = ["evaluate", "train"]
+__all__ = ["blank", "evaluate", "train"]
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -25,7 +25,7 @@ def train(job: Job) -> dict[str, Any]:
     Whatever goes wrong inside becomes the record's status and reason; Ctrl-C and a disk that refuses the record do not.
     """
     environment.reset_peak_memory(job.place.device)
-    history, record = History(), _blank(job)
+    history, record = History(), blank(job)
     try:
         _train(job, history, record)
     except Diverged as error:
@@ -110,7 +110,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     return results.read_record(job.record)
 
 
-def _blank(job: Job) -> dict[str, Any]:
+def blank(job: Job) -> dict[str, Any]:
+    """Return the record of the trial as it stands before anything was done."""
     trial = job.trial
     return records.blank(
         trial.profile,

@@ -73,6 +73,7 @@ def test_a_record_is_small_and_holds_what_the_format_promises(shared_run: tuple[
             "history.json",
             "samples.png",
             "artefacts.npz",
+            "log.txt",
         }
     record = bench.record("glf")
     (protocol,) = record["metrics"]
