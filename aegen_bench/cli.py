@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__
+from aegen_bench import __version__, upkeep
 from aegen_bench.errors import UserError
+from aegen_bench.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 
 __all__ = ["app", "main"]
 
@@ -27,19 +28,8 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-Models = Annotated[
-    str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
-]
-Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
-Seeds = Annotated[str | None, typer.Option(help="3 = the first three seeds; 2,5 = those two. Default: the profile's.")]
-ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
-Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]
-Results = Annotated[Path, typer.Option(help="The results folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")
-]
+for command in (upkeep.merge, upkeep.clean):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -178,6 +168,8 @@ def report(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, datasets, profiles, groups, trials, or all of them.")] = "all",
+    trials: Annotated[bool, typer.Option("--trials", help="Only the trials, with the running ones.")] = False,
+    why: Annotated[str | None, typer.Option(help="Say what in the key of this row's trials has changed.")] = None,
     profile: ProfileName = "paper",
     settings: Set = None,
     data: Data = None,
@@ -188,7 +180,7 @@ def list_(
     from aegen_bench import listing, request
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
-    for line in listing.lines(asked, what):
+    for line in listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what):
         print(line)
 
 
@@ -239,8 +231,6 @@ def doctor(data: Data = None) -> None:
 
 def main() -> None:
     """The console script: errors a user can mend are one line on standard error."""
-    from aegen_bench import upkeep  # noqa: F401  its commands join these
-
     try:
         app()
     except UserError as error:

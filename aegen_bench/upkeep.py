@@ -1,4 +1,4 @@
-"""The commands that tend results: merge, clean. They join the program's others when this is imported."""
+"""The commands that tend results: merge, clean. `cli` gives them to the program."""
 
 from __future__ import annotations
 
@@ -7,12 +7,11 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench.cli import Data, Results, Weights, app
+from aegen_bench.options import Data, Results, Weights
 
 __all__ = ["clean", "merge"]
 
 
-@app.command()
 def merge(
     folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines.")],
     results: Results = Path("results"),
@@ -28,7 +27,6 @@ def merge(
     raise typer.Exit(1 if any(found) else 0)
 
 
-@app.command()
 def clean(
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     data: Data = None,

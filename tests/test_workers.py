@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
@@ -10,9 +11,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Bench
+from rich.console import Console
 
 from aegen_bench import locks
-from aegen_bench.board import left
+from aegen_bench.board import Board, left
+from aegen_bench.runner import running
 
 RUN = ("run", "--profile", "tiny")
 HOLD = "import sys, time; from pathlib import Path; from aegen_bench import locks\n"
@@ -88,3 +91,19 @@ def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:
 )
 def test_time_left_goes_by_the_pace_so_far(done: int, shares: list[float], expected: float | None) -> None:
     assert left(100.0, done, shares, 4) == expected
+
+
+def test_a_running_trial_is_seen_from_another_terminal_and_on_the_board(bench: Bench) -> None:
+    root = bench.folder / "results"
+    with locks.claim(locks.lock_path(root, "tiny", "digits", "glf", "seed-0")) as mine:
+        assert mine is not None
+        mine.tell(stage="train", epoch=1, epochs=3, loss=2.5, rate=100.0, left=65.0, share=0.4)
+        listed = bench("list", "--trials", "--profile", "tiny").out
+        board = Board(lambda: running(root), Console(file=io.StringIO()))
+        board.grid(2, 4)
+        shown = board.render().plain
+        board.close()
+    told = "glf on digits, seed 0: train: epoch 1/3, loss 2.5, 100 images/s, 1:05 left"
+    assert f"  running: {told}, process {os.getpid()} on {locks.HOST}\n" in listed and "models:" not in listed
+    assert shown.splitlines()[0].startswith("2 of 4 trials done, 1 running, ") and f"  {told}" in shown
+    assert "running:" not in bench("list", "--trials", "--profile", "tiny").out
