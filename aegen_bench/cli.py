@@ -13,8 +13,9 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__
+from aegen_bench import __version__, upkeep
 from aegen_bench.errors import UserError
+from aegen_bench.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 
 __all__ = ["app", "main"]
 
@@ -30,19 +31,8 @@ app = typer.Typer(
 
 SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
-Models = Annotated[
-    str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
-]
-Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
-Seeds = Annotated[str | None, typer.Option(help="3 = the first three seeds; 2,5 = those two. Default: the profile's.")]
-ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
-Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
-Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]
-Results = Annotated[Path, typer.Option(help="The results folder.")]
-Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
-Weights = Annotated[
-    Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")
-]
+for command in (upkeep.merge, upkeep.clean):
+    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -59,6 +49,9 @@ def run(
     seeds: Seeds = None,
     profile: ProfileName = "paper",
     device: Device = "auto",
+    jobs: Annotated[int | None, typer.Option(min=1, help="How many trials run side by side. Default: 1.")] = None,
+    devices: Annotated[str, typer.Option(help="Run side by side on these: cuda:0,cuda:1.")] = "",
+    jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
     settings: Set = None,
     data: Data = None,
@@ -83,7 +76,8 @@ def run(
     if dry_run:
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        raise typer.Exit(asked.run(planned, device, pace))
+        side = request.Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device)
+        raise typer.Exit(asked.run(planned, device, pace, side))
     except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
         told = "stopped; finished trials are kept and so are checkpoints: the same command goes on from there"
         print(f"\naegen-bench: {told}", file=sys.stderr)
@@ -148,7 +142,7 @@ def sample(
 
 @app.command()
 def report(
-    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: one set of files a profile.")] = None,
+    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: tables of each.")] = None,
     formats: Annotated[
         str, typer.Option("--format", help="markdown, latex and html (a page to look at), comma separated.")
     ] = "markdown,latex",
@@ -158,9 +152,7 @@ def report(
     figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
-    out: Annotated[
-        Path | None, typer.Option(help="Where the files go. Default: tables/ in the results folder.")
-    ] = None,
+    out: Annotated[Path | None, typer.Option(help="Where they go. Default: tables/ in the results folder.")] = None,
 ) -> None:
     """Write the tables of finished trials and print them, or draw figures."""
     from aegen_bench import report as reports
@@ -180,6 +172,8 @@ def report(
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, datasets, profiles, groups, trials, or all of them.")] = "all",
+    trials: Annotated[bool, typer.Option("--trials", help="Only the trials, with the running ones.")] = False,
+    why: Annotated[str | None, typer.Option(help="Say what in the key of this row's trials has changed.")] = None,
     profile: ProfileName = "paper",
     settings: Set = None,
     data: Data = None,
@@ -190,7 +184,7 @@ def list_(
     from aegen_bench import listing, request
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
-    for line in listing.lines(asked, what):
+    for line in listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what):
         print(line)
 
 

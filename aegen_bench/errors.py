@@ -56,5 +56,5 @@ class Stopped(KeyboardInterrupt):
     """Ctrl-C or SIGTERM. `code` is the exit code that shells give to a process that the signal ended."""
 
     def __init__(self, signal: int) -> None:
-        super().__init__()
+        super().__init__(signal)  # so that it comes whole out of another process
         self.code = 128 + signal

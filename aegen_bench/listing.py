@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
+from aegen_bench import results, runner
 from aegen_bench.data import missing
 from aegen_bench.errors import unknown
+from aegen_bench.locks import describe
+from aegen_bench.progress import facts
 from aegen_bench.request import Request
 
-__all__ = ["lines"]
+__all__ = ["lines", "why"]
 
 
 def lines(asked: Request, what: str) -> Iterator[str]:
@@ -61,6 +65,8 @@ def _groups(asked: Request) -> Iterator[str]:
 
 def _trials(asked: Request) -> Iterator[str]:
     yield f"profile {asked.study.profile_name}, results in {asked.results}"
+    for label, note in runner.running(asked.results):
+        yield f"running: {label}: {facts(note)}, {describe(note)}"
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
     for item in asked.plan():
         states = cells.setdefault((item.trial.dataset, item.trial.row), {})
@@ -68,3 +74,34 @@ def _trials(asked: Request) -> Iterator[str]:
     for (dataset, row), states in cells.items():
         told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
         yield f"{row} on {dataset}  {told}"
+
+
+def why(asked: Request, row: str) -> Iterator[str]:
+    """Say of each stale trial of a row which parts of its key differ from those of its record."""
+    stale = 0
+    for item in asked.plan():
+        if item.trial.row in asked.study.models([row]) and item.state == "stale":
+            stale += 1
+            record = results.read_record(item.trial.folder(asked.results) / "record.json")
+            was, now = (_leaves(c) for c in (record["config"], item.trial.config))
+            # What training adds to a record's config (shape, n_train, data_sha256) is not among the planned settings.
+            names = sorted({name for name in {**was, **now} if name.partition(".")[0] in item.trial.config})
+            changed = [name for name in names if was.get(name) != now.get(name) and _trains(name)]
+            yield f"{item.trial.label}: key {record['key']} is now {item.trial.key}"
+            for name in changed:
+                yield f"  {name}: {was.get(name, 'absent')} -> {now.get(name, 'absent')}"
+            if not changed:
+                yield "  nothing that the record says: its data or the harness's NUMERICS"
+    if not stale:
+        yield f"no trial of {row} is stale in profile {asked.study.profile_name}"
+
+
+def _trains(name: str) -> bool:
+    return name.partition(".")[0] not in results.NOT_TRAINING
+
+
+def _leaves(value: Any, name: str = "") -> dict[str, Any]:
+    """{'with': {'beta': 1}} -> {'with.beta': 1}."""
+    if not isinstance(value, Mapping) or not value:
+        return {name: value}
+    return {k: v for key, part in value.items() for k, v in _leaves(part, f"{name}.{key}" if name else key).items()}

@@ -29,6 +29,7 @@ __all__ = [
     "locked",
     "read_record",
     "records",
+    "stamp",
     "standing",
     "trial_folder",
     "weights_path",
@@ -111,6 +112,14 @@ def _fault(record: object) -> str:
     return ""
 
 
+def stamp(path: Path) -> int | None:
+    """Return what changes when a record is written, None where there is none."""
+    try:
+        return path.stat().st_mtime_ns
+    except OSError:
+        return None
+
+
 def records(
     root: str | Path, *, profile: str | None = None, on_corrupt: Callable[[Path, CorruptRecord], None] | None = None
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
@@ -139,7 +148,7 @@ def records(
 def _folders(path: Path) -> list[Path]:
     try:
         with os.scandir(path) as entries:
-            return sorted(path / entry.name for entry in entries if entry.is_dir())
+            return sorted(path / entry.name for entry in entries if entry.is_dir() and entry.name[0] != ".")
     except FileNotFoundError:
         return []
 

@@ -1,4 +1,4 @@
-"""Many trials: compare what is asked with what is on disk, say so, and do the rest one after the other.
+"""Many trials: compare what is asked with what is on disk, say so, and do the rest, in this process or on device slots.
 
 Planning imports no torch, so `list` and `--dry-run` answer at once.
 """
@@ -7,21 +7,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from aegen_bench import catalog, checkpoint, imagesets, results, weights
+from aegen_bench import catalog, checkpoint, imagesets, locks, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
-from aegen_bench.progress import Progress
+from aegen_bench.locks import ELSEWHERE
+from aegen_bench.progress import Lines, Progress
 from aegen_bench.stopping import Pace
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
     from aegen_bench.job import Place
+    from aegen_bench.workers import Slot
 
-__all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run"]
+__all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run", "running"]
 
 State = Literal[
     "done",
@@ -49,6 +51,7 @@ class Planned:
     trial: Trial
     state: State
     detail: str = ""
+    seen: int | None = None  # the stamp of its record
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ class Summary:
 
     @property
     def good(self) -> bool:
-        return not set(self.outcomes) - {"ok"}
+        return not set(self.outcomes) - {"ok", ELSEWHERE}
 
 
 def plan(
@@ -104,7 +107,12 @@ def plan(
             return Planned(trial, "evaluate", ", ".join(sorted(wanted)))
         return Planned(trial, "retrain" if retrain else "weights gone", ", ".join(sorted(wanted)))
 
-    return [look(trial) for trial in trials]
+    def seen(trial: Trial) -> Planned:
+        # The stamp first: what is written after it was taken is noticed when the trial's turn comes.
+        stamp = results.stamp(trial.folder(root) / "record.json")
+        return replace(look(trial), seen=stamp)
+
+    return [seen(trial) for trial in trials]
 
 
 def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str, str]:
@@ -142,51 +150,64 @@ def run(
     place: Place,
     show: Progress,
     broken: dict[str, str],
-    pace: Pace | None = None,
+    pace: Pace,
+    slots: Sequence[Slot] = (),
 ) -> Summary:
-    """Do what the plan says, in its order. A trial that fails stops no other; Ctrl-C and SIGTERM raise `Stopped`."""
-    pace = pace or Pace()
+    """Do what the plan says, in its order, on `slots` or in this process. A trial that fails stops no other; Ctrl-C and
+    SIGTERM raise `Stopped`.
+    """
     with pace.listening():
-        return _run(study, planned, place, show, broken, pace)
+        return _run(study, planned, place, show, broken, pace, slots)
 
 
 def _run(
-    study: Study, planned: Sequence[Planned], place: Place, show: Progress, broken: dict[str, str], pace: Pace
+    study: Study,
+    planned: Sequence[Planned],
+    place: Place,
+    show: Progress,
+    broken: dict[str, str],
+    pace: Pace,
+    slots: Sequence[Slot],
 ) -> Summary:
-    from aegen_bench import environment
-    from aegen_bench import trial as work
-    from aegen_bench.job import Job
+    from aegen_bench import environment, workers
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
+    tasks = [
+        workers.Task(
+            trial=p.trial,
+            state=p.state,
+            seen=p.seen,
+            entry=study.entry(p.trial.row),
+            protocols=study.chosen_protocols(p.trial.dataset),
+            draws=study.profile.draws,
+            place=place,
+            label=f"[{number}/{len(to_do)}] {p.trial.label}",
+            quiet=not isinstance(show, Lines),
+            pace=pace,
+        )
+        for number, p in enumerate(to_do, 1)
+    ]
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
-    for number, item in enumerate(to_do, 1):
-        trial = item.trial
-        protocols = study.chosen_protocols(trial.dataset)
-        job = Job(trial, study.entry(trial.row), protocols, study.profile.draws, place, show, pace)
-        told = f"[{number}/{len(to_do)}] {trial.label}"
-        show.note(f"{told}: {item.state}")
-        with environment.exact():
-            record = None
-            if item.state != "evaluate":
-                results.keep_aside(job.record)
-                record = work.train(job)
-            if record is None or record["status"] == "ok":
-                try:
-                    record = work.evaluate(job)
-                except Exception as error:  # what was trained stays, and the next run evaluates it
-                    outcomes["evaluation failed"] += 1
-                    show.note(f"{told}: evaluation failed: {' '.join(str(error).split()) or type(error).__name__}")
-                    continue
-        outcomes[record["status"]] += 1
-        show.note(f"{told}: {_outcome(record)}")
+    show.grid(0, len(tasks))
+    for number, (task, ended) in enumerate(workers.each(tasks, slots, show), 1):
+        outcomes[ended.outcome] += 1
+        show.note(f"{task.label}: {ended.text}")
+        show.grid(number, len(tasks))
     for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
+        lock = locks.lock_path(place.results, results.ANCHORS, scorer.dataset)
         try:
-            with environment.exact():
+            with locks.claim(lock, wait=True), environment.exact():
                 imagesets.anchors(scorer)
         except Exception as error:
             outcomes["evaluation failed"] += 1
             show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
     return Summary(outcomes)
+
+
+def running(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The trials that processes are at now: label and figures (`progress.facts`), by profile, dataset, row, seed."""
+    trials = ((names, figures) for names, figures in locks.held(root) if len(names) == 4)
+    return [(f"{row} on {dataset}, {seed.replace('-', ' ')}", told) for (_, dataset, row, seed), told in trials]
 
 
 def anchors_lack(study: Study, planned: Sequence[Planned], data: Path, root: Path) -> bool:
@@ -201,12 +222,3 @@ def _scorers(
     for name in dict.fromkeys(p.trial.dataset for p in planned if p.state != "no data"):
         real = imagesets.real_images(name, study.datasets[name].recipe, data)
         yield imagesets.Scorer(name, real, study.chosen_protocols(name), root, data, device, show)
-
-
-def _outcome(record: dict[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason'].partition(chr(10))[0]}"
-    numbers = [f"{k} {v:.4g}" for entry in record["metrics"].values() for k, v in (entry["draws"] or [{}])[0].items()]
-    failed = [f"{name} failed" for entry in record["metrics"].values() for name in entry["failed"]]
-    spent = sum(record["seconds"].values())
-    return ", ".join(["collapsed"] * record["collapsed"] + numbers + failed + [f"{spent:,.0f} s"])

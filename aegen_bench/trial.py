@@ -17,7 +17,7 @@ from aegen_bench.history import History, collapsed
 from aegen_bench.job import Job
 from aegen_bench.schedule import StagePlan
 
-__all__ = ["evaluate", "train"]
+__all__ = ["blank", "evaluate", "train"]
 
 
 def train(job: Job) -> dict[str, Any]:
@@ -28,7 +28,7 @@ def train(job: Job) -> dict[str, Any]:
     checkpoints: when it is tried again it goes on.
     """
     environment.reset_peak_memory(job.place.device)
-    history, record = History(), _blank(job)
+    history, record = History(), blank(job)
     try:
         _train(job, history, record)
     except Diverged as error:
@@ -124,7 +124,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     return results.read_record(job.record)
 
 
-def _blank(job: Job) -> dict[str, Any]:
+def blank(job: Job) -> dict[str, Any]:
+    """Return the record of the trial as it stands before anything was done."""
     trial = job.trial
     return records.blank(
         trial.profile,

@@ -73,6 +73,7 @@ def test_a_record_is_small_and_holds_what_the_format_promises(shared_run: tuple[
             "history.json",
             "samples.png",
             "artefacts.npz",
+            "log.txt",
         }
     record = bench.record("glf")
     (protocol,) = record["metrics"]
@@ -231,6 +232,10 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     before, old = contents(finished.trial("glf")), finished.record("glf")
     ended = finished(*RUN)
     assert "stale: glf on digits, seed 0" in ended.out and "`run --stale`" in ended.out
+    said = finished("list", "--profile", "tiny", "--why", "glf").out.splitlines()
+    assert said[0].startswith(f"glf on digits, seed 0: key {old['key']} is now ")
+    assert said[1:] == ["  with.beta: 1.0 -> 2.0"]
+    assert "no trial of vae is stale" in finished("list", "--profile", "tiny", "--why", "vae").out
     assert contents(finished.trial("glf")) == before
     assert finished(*RUN, "--stale").code == 0
     assert finished.record("glf")["config"]["with"]["beta"] == 2.0

@@ -1,0 +1,99 @@
+"""Joining the results of several machines: what is not here is copied, what is here is compared and never replaced."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from aegen_bench import locks, results
+from aegen_bench.errors import UserError
+from aegen_bench.files import write_bytes
+
+__all__ = ["merge"]
+
+NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
+TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "weights_sha256")
+"""What two records of one key must agree in, besides their numbers: all that training left but its clock."""
+CLOCK = ("seconds", "seconds_per_epoch")
+
+
+def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
+    """Join result folders into `root` and yield, for each record that is not simply here already, whether it is a
+    conflict, and a line that says what was done with it.
+
+    A record of a trial that is not here is copied with what lies beside it. Of two records of one key, the metrics that
+    ours lacks are added; another key, or another number, is a conflict, and ours stays. Raises UserError for a folder
+    that is none.
+    """
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"no results folder at {folder}")
+        if folder.resolve() == root.resolve():
+            raise UserError(f"{folder} is the folder to merge into: name the others")
+    for folder in folders:
+        corrupt: list[tuple[Path, results.CorruptRecord]] = []
+        for path, theirs in results.records(folder, on_corrupt=lambda *found: corrupt.append(found)):  # noqa: B023
+            yield from _one(path, theirs, root)
+        yield from ((True, f"conflict: {error}") for _, error in corrupt)
+
+
+def _one(path: Path, theirs: dict[str, Any], root: Path) -> Iterator[tuple[bool, str]]:
+    names = (theirs["profile"], theirs["dataset"], theirs["row"], f"seed-{theirs['seed']}")
+    here, label = Path(root, *names, "record.json"), "/".join(names)
+    with locks.claim(locks.lock_path(root, *names)) as mine:
+        if mine is None:
+            yield True, f"conflict: {label}: a run is at it here; merge when it has ended"
+        elif not here.is_file():
+            for neighbour in NEIGHBOURS:  # the record last: only whole trials have one
+                if (beside := path.with_name(neighbour)).is_file():
+                    here.parent.mkdir(parents=True, exist_ok=True)
+                    shutil.copy2(beside, here.with_name(neighbour))
+            write_bytes(here, path.read_bytes())
+            yield False, f"new: {label}"
+        else:
+            try:
+                yield from _compared(here, results.read_record(here), theirs, label, path)
+            except UserError as error:
+                yield True, f"conflict: {label}: {error}"
+
+
+def _compared(
+    here: Path, ours: dict[str, Any], theirs: dict[str, Any], label: str, path: Path
+) -> Iterator[tuple[bool, str]]:
+    if ours["key"] != theirs["key"]:
+        yield True, f"conflict: {label}: key {ours['key']} here, {theirs['key']} in {path}"
+        return
+    for field in TRAINED:
+        if _timeless(ours.get(field)) != _timeless(theirs.get(field)):
+            yield True, f"conflict: {label}: another '{field}' in {path}"
+            return
+    added = []
+    for protocol, entry in theirs["metrics"].items():
+        before = ours["metrics"].get(protocol)
+        if before == entry:
+            continue
+        first = not ours["metrics"]
+        parts = {"facts": theirs["facts"], "seconds": theirs["seconds"]} if first else {}
+        results.add_evaluation(here, protocol, _lacking(before, entry), **parts)
+        ours = results.read_record(here)
+        if ours["metrics"][protocol] != before:
+            added.append(protocol)
+    if added:
+        yield False, f"completed: {label}: protocol {', '.join(added)}"
+
+
+def _lacking(ours: Mapping[str, Any] | None, theirs: dict[str, Any]) -> dict[str, Any]:
+    """Their evaluation without what need not agree: failures of what we have, and who computed a number."""
+    if ours is None:
+        return theirs
+    settings = {k: v for k, v in theirs["settings"].items() if k not in ours["settings"] or k in ours["failed"]}
+    failed = {k: why for k, why in theirs["failed"].items() if k not in ours["settings"]}
+    return {**theirs, "settings": settings, "failed": failed}
+
+
+def _timeless(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _timeless(part) for name, part in value.items() if name not in CLOCK}
+    return value

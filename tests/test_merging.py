@@ -1,0 +1,86 @@
+"""Results of several machines in one folder: copied, completed, compared, never replaced."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from unittest import mock
+
+import records
+from conftest import Bench
+
+from aegen_bench.merging import merge
+from aegen_bench.results import read_record
+
+
+def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    (path,) = records.put(there, records.make(seed=1))
+    path.with_name("history.json").write_text("{}")
+    path.with_name("log.txt").write_text("left behind")
+    assert list(merge([there], here)) == [(False, "new: lite/fashion/glf/seed-1")]
+    copied = here / "lite/fashion/glf/seed-1"
+    assert {p.name for p in copied.iterdir()} == {"record.json", "history.json"}
+    assert (copied / "record.json").read_bytes() == path.read_bytes()
+    assert list(merge([there], here)) == []
+
+
+def test_what_one_lacks_is_filled_in(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    more = records.evaluation([{"fd": 21.0}], records.INCEPTION)
+    theirs = records.make()
+    theirs["metrics"]["bbbbbbbbbbbb"] = more
+    theirs["metrics"]["a1b2c3d4e5f6"]["draws"][0]["kid"] = 0.5
+    theirs["metrics"]["a1b2c3d4e5f6"]["settings"]["kid"] = {"subsets": 100}
+    theirs["seconds"]["train"] = theirs["stages"]["train"]["seconds"] = 11.0  # another machine, as fast as it is
+    records.put(there, theirs)
+    (path,) = records.put(here, records.make())
+    assert list(merge([there], here)) == [
+        (False, "completed: lite/fashion/glf/seed-0: protocol a1b2c3d4e5f6, bbbbbbbbbbbb")
+    ]
+    merged = read_record(path)
+    assert merged["metrics"] == theirs["metrics"] and merged["seconds"]["train"] == 290.0
+
+
+def test_conflicts_are_shown_and_ours_stays(tmp_path: Path) -> None:
+    here = tmp_path / "here"
+    (path,) = records.put(here, records.make())
+    before = path.read_bytes()
+    other_key, number, training = records.make(key="ffff"), records.make(), records.make(status="diverged", metrics={})
+    number["metrics"]["a1b2c3d4e5f6"]["draws"][0]["fd"] = 1.0
+    for name, theirs, said in [
+        ("key", other_key, "key 3f2a here, ffff"),
+        ("number", number, "already has another 'fd'"),
+        ("training", training, "another 'status'"),
+    ]:
+        records.put(tmp_path / name, theirs)
+        ((conflict, line),) = merge([tmp_path / name], here)
+        assert conflict and line.startswith("conflict: lite/fashion/glf/seed-0: ") and said in line
+    (damaged,) = records.put(tmp_path / "damaged", records.make())
+    damaged.write_text(json.dumps({"schema": 0}))
+    ((conflict, line),) = merge([tmp_path / "damaged"], here)
+    assert conflict and str(damaged) in line
+    assert path.read_bytes() == before
+
+
+def test_the_commands_merge_and_clean_say_what_they_do_and_clean_asks(bench: Bench) -> None:
+    key, gone = "0123456789abcdef", "fedcba9876543210"
+    record = records.make(key=key)
+    records.put(bench.folder / "elsewhere", record)
+    ended = bench("merge", "elsewhere")
+    assert ended.code == 0 and "new: lite/fashion/glf/seed-0\n" in ended.out
+    records.put(bench.folder / "other", records.make(key=gone))
+    assert bench("merge", "other").code == 1
+    weights = bench.data / "weights"
+    weights.mkdir(parents=True)
+    for name in (key, gone, "not_ours"):
+        (weights / f"{name}.safetensors").write_bytes(b"w" * 1000)
+    (bench.folder / "results/lite/fashion/glf/seed-0/checkpoint-3.pt").write_bytes(b"c")
+    with mock.patch("sys.stdin", io.StringIO("n\n")):
+        asked = bench("clean")
+    assert asked.code == 1 and "delete 2 files, 0.0 MB?" in asked.out and f"{gone}.safetensors" in asked.out
+    assert bench("clean", "--yes").code == 0
+    assert sorted(path.stem for path in weights.iterdir()) == [key, "not_ours"]
+    assert not list(bench.folder.rglob("checkpoint-*"))
+    assert bench("clean").out == "nothing to clean\n"

@@ -1,0 +1,109 @@
+"""Trials side by side: in worker processes, and by several runs on one results folder."""
+
+from __future__ import annotations
+
+import io
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+from rich.console import Console
+
+from aegen_bench import locks
+from aegen_bench.board import Board, left
+from aegen_bench.runner import running
+
+RUN = ("run", "--profile", "tiny")
+HOLD = "import sys, time; from pathlib import Path; from aegen_bench import locks\n"
+HOLD += "with locks.claim(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+DIES = """
+import os, signal
+from torch import nn
+from aegen_bench.baseline import Baseline
+
+class Dies(Baseline):
+    '''Kills its process in its first step.'''
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.decoder = nets.decoder()
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield
+"""
+
+
+def test_the_lock_of_a_living_process_holds_and_that_of_a_killed_one_does_not(tmp_path: Path) -> None:
+    path = locks.lock_path(tmp_path, "tiny", "digits", "glf", "seed-0")
+    other = subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    with locks.claim(path) as mine:
+        assert mine is None
+    ((names, note),) = locks.held(tmp_path)
+    assert names == ("tiny", "digits", "glf", "seed-0")
+    assert (note["pid"], note["host"]) == (other.pid, locks.HOST) and note["start"] <= time.time()
+    assert not locks.abandoned(path)
+    other.kill()
+    other.communicate()
+    assert locks.abandoned(path) and list(locks.held(tmp_path)) == []
+    with locks.claim(path) as mine:
+        assert mine is not None and locks.whose(path)["pid"] == os.getpid()
+    assert not locks.abandoned(path)
+
+
+def test_a_killed_worker_is_recorded_and_stops_no_other(bench: Bench) -> None:
+    bench.baseline("dies", DIES)
+    bench.declare(profiles=bench.tiny(models=["vae", "dies", "glf"]))
+    process = bench.start(*RUN, "--jobs", "2")
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1, err
+    assert "dies on digits, seed 0: failed: killed (out of memory?)" in err
+    dead = bench.record("dies")
+    assert (dead["status"], dead["reason"]) == ("failed", "killed (out of memory?)")
+    assert bench.record("vae")["status"] == bench.record("glf")["status"] == "ok"
+    assert "ended: " in out and "2 ok" in out and "1 failed" in out
+    assert bench.record("vae")["environment"]["threads"] == 1
+    assert "train: epoch 1/1" in (bench.trial("glf") / "log.txt").read_text()
+
+
+def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["vae", "glf"], seeds=2))
+    two = [bench.start(*RUN) for _ in range(2)]
+    told = [process.communicate(timeout=300) for process in two]
+    assert [process.returncode for process in two] == [0, 0], told
+    trained = [sum(line.endswith(" s") and "another run" not in line for line in err.split("\n")) for _, err in told]
+    assert sum(trained) == 4, told
+    assert "tiny: 4 trials: 4 done" in bench(*RUN).out
+    for row in ("vae", "glf"):
+        assert len(list(bench.trial(row).glob("record*.json"))) == 1
+
+
+@pytest.mark.parametrize(
+    ("done", "shares", "expected"), [(0, [], None), (1, [0.5, 0.5], 100.0), (2, [], 100.0), (4, [], None)]
+)
+def test_time_left_goes_by_the_pace_so_far(done: int, shares: list[float], expected: float | None) -> None:
+    assert left(100.0, done, shares, 4) == expected
+
+
+def test_a_running_trial_is_seen_from_another_terminal_and_on_the_board(bench: Bench) -> None:
+    root = bench.folder / "results"
+    with locks.claim(locks.lock_path(root, "tiny", "digits", "glf", "seed-0")) as mine:
+        assert mine is not None
+        mine.tell(stage="train", epoch=1, epochs=3, loss=2.5, rate=100.0, left=65.0, share=0.4)
+        listed = bench("list", "--trials", "--profile", "tiny").out
+        board = Board(lambda: running(root), Console(file=io.StringIO()))
+        board.grid(2, 4)
+        shown = board.render().plain
+        board.close()
+    told = "glf on digits, seed 0: train: epoch 1/3, loss 2.5, 100 images/s, 1:05 left"
+    assert f"  running: {told}, process {os.getpid()} on {locks.HOST}\n" in listed and "models:" not in listed
+    assert shown.splitlines()[0].startswith("2 of 4 trials done, 1 running, ") and f"  {told}" in shown
+    assert "running:" not in bench("list", "--trials", "--profile", "tiny").out
