@@ -67,7 +67,7 @@ def test_list_shows_models_datasets_profiles_groups_and_the_state_of_every_trial
         assert f"{section}:\n" in out
     assert "  digits  ready\n" in out
     assert "`aegen-bench fetch fashion`" in out
-    assert "  table1  vae, rae_gmm, glf\n" in out
+    assert "  table1  vae, wae_gan, two_stage_vae, " in out
     assert "  glf on digits  done: seed 0\n" in out
     assert finished("list", "groups").out.splitlines()[0] == "groups:"
     assert "models:" not in finished("list", "groups").out
