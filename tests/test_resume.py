@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import sys
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -100,9 +101,12 @@ def test_a_killed_trial_ends_as_one_that_was_left_alone(
 
 
 @pytest.fixture
-def one(bench: Bench) -> Bench:
+def one(bench: Bench) -> Iterator[Bench]:
+    """Ctrl-C is heard: a shell starts what it puts in the background deaf to it, and the program respects that."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     bench.declare(profiles=bench.tiny(models=["glf"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
-    return bench
+    yield bench
+    signal.signal(signal.SIGINT, before)
 
 
 @pytest.fixture(scope="module")

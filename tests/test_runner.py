@@ -74,6 +74,7 @@ def test_a_record_is_small_and_holds_what_the_format_promises(shared_run: tuple[
             "samples.png",
             "artefacts.npz",
             "log.txt",
+            "record.lock",
         }
     record = bench.record("glf")
     (protocol,) = record["metrics"]
@@ -166,7 +167,7 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     ended = finished(*RUN)
     assert ended.code == 0 and "tiny: 3 trials: 3 evaluate\n" in ended.out
     after, new = contents(finished.trial("glf")), finished.record("glf")
-    assert {name for name in after if after[name] != before.get(name)} == {"record.json"}
+    assert {name for name in after if after[name] != before.get(name)} == {"record.json", "log.txt"}
     assert contents(finished.data / "weights") == weights
     assert len(new["metrics"]) == 2 and new == {**old, "metrics": {**new["metrics"], **old["metrics"]}}
     assert "tiny: 3 trials: 3 done" in finished(*RUN).out
