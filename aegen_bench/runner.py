@@ -156,19 +156,6 @@ def run(
     """Do what the plan says, in its order, on `slots` or in this process. A trial that fails stops no other; Ctrl-C and
     SIGTERM raise `Stopped`.
     """
-    with pace.listening():
-        return _run(study, planned, place, show, broken, pace, slots)
-
-
-def _run(
-    study: Study,
-    planned: Sequence[Planned],
-    place: Place,
-    show: Progress,
-    broken: dict[str, str],
-    pace: Pace,
-    slots: Sequence[Slot],
-) -> Summary:
     from aegen_bench import environment, workers
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
@@ -188,19 +175,20 @@ def _run(
         for number, p in enumerate(to_do, 1)
     ]
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
-    show.grid(0, len(tasks))
-    for number, (task, ended) in enumerate(workers.each(tasks, slots, show), 1):
-        outcomes[ended.outcome] += 1
-        show.note(f"{task.label}: {ended.text}")
-        show.grid(number, len(tasks))
-    for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
-        lock = locks.lock_path(place.results, results.ANCHORS, scorer.dataset)
-        try:
-            with locks.claim(lock, wait=True), environment.exact():
-                imagesets.anchors(scorer)
-        except Exception as error:
-            outcomes["evaluation failed"] += 1
-            show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
+    with pace.listening():
+        show.grid(0, len(tasks))
+        for number, (task, ended) in enumerate(workers.each(tasks, slots, show), 1):
+            outcomes[ended.outcome] += 1
+            show.note(f"{task.label}: {ended.text}")
+            show.grid(number, len(tasks))
+        for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
+            lock = locks.lock_path(place.results, results.ANCHORS, scorer.dataset)
+            try:
+                with locks.claim(lock, wait=True), environment.exact():
+                    imagesets.anchors(scorer)
+            except Exception as error:
+                outcomes["evaluation failed"] += 1
+                show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
     return Summary(outcomes)
 
 
