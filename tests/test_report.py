@@ -17,8 +17,8 @@ from records import INCEPTION, ended, evaluation, make, put
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.report import latex, markdown, published, quality, tables
-from aegen_bench.report.cells import Table
 from aegen_bench.report.costs import times
+from aegen_bench.report.table import Number, Table
 from aegen_bench.study import Study
 
 PUBLISHED = Path(__file__).parents[1] / "baselines" / "published.yaml"
@@ -88,6 +88,68 @@ def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite
 | ----- | ---------------------------------------------: | -----------: | ---------------: |
 | GLF   | 0.920 ± 0.028, 0.810 ± 0.014 (2) [1 collapsed] |         4, 3 | 0.900, 0.800 (1) |"""
     )
+
+
+def seeds(row: str, *distances: float, **fields: Any) -> list[dict[str, Any]]:
+    return [trial(row, seed, fd, **fields) for seed, fd in enumerate(distances)]
+
+
+def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
+    """One seed, a row scored by its teacher, and image sets of no trial can be as good as they like."""
+    fair = [*seeds("glf", 100.0, 102.0, 98.0, f8=0.5), *seeds("vae", 300.0, 301.0, 299.0, f8=0.9)]
+    near = seeds("rae_gmm", 101.0, 99.0, 103.0, f8=0.5)
+    marked = seeds("glf_perceptual", 9.0, 10.0, 11.0, f8=0.99)
+    for record in marked:
+        record["config"]["dagger"] = ["efficientnet_lite0"]
+    one, three = built(tmp_path, *fair, *near, *marked, trial("wae_gan", 0, 1.0, 0.99), tables_=["1", "3"])
+    bold = {row[0]: getattr(row[1], "bold", None) for row in one.rows}
+    assert bold == {"VAE": {*()}, "WAE-GAN": {*()}, "RAE+GMM": {0}, "GLF": {0}, "GLF+perceptual loss †": {*()}}
+    assert {row[0] for row in three.rows if 0 in getattr(row[1], "bold", ())} == {"VAE"}  # constant: told apart
+    assert "| **100.0 ± 2.0** (3) |" in markdown.render(one)
+    assert any(note.startswith("Bold: ") and "Welch" in note and "Holm" in note for note in one.notes)
+    leading = {value.row for value in one.values if value.leading}
+    assert leading == {"glf", "rae_gmm"}
+
+
+def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
+    [table] = built(tmp_path, *seeds("glf", 1.0, 2.0), trial("vae", 0, 9.0), tables_=["1"])
+    assert all(not getattr(text, "bold", ()) for row in table.rows for text in row)
+    assert any(note.startswith("Nothing is bold: ") for note in table.notes)
+
+
+def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
+    """By hand: seeds 100, 104 have s = 2.83 and a half interval of 12.706 s / sqrt 2 = 25.4; draws one from their mean
+    have s = 1.41.
+    """
+    texts, notes = {}, {}
+    for spread in ("seeds", "interval", "draws"):
+        [table] = built(tmp_path, *seeds("glf", 100.0, 104.0), tables_=["1"], spread=spread)
+        texts[spread], notes[spread] = table.rows[0][1], " ".join(table.notes)
+    assert texts == {"seeds": "102.0 ± 2.8 (2)", "interval": "102.0 ± 25.4 (2)", "draws": "102.0 ± 1.4 (2)"}
+    assert "95% interval" in notes["interval"] and "draws within a trial, pooled" in notes["draws"]
+    [single] = built(tmp_path / "one", make(), tables_=["1"], spread="draws")
+    assert single.rows[0][1] == "674.1 (1)"
+    with pytest.raises(UserError, match="unknown spread 'drwas': did you mean 'draws'"):
+        built(tmp_path, tables_=["1"], spread="drwas")
+
+
+def test_a_stale_entry_says_so(tmp_path: Path) -> None:
+    bad = ended("diverged", row="vae")
+    stale = [("fashion", "glf"), ("fashion", "vae")]
+    [table] = built(tmp_path, make(), make(row="aae"), bad, tables_=["1"], stale=stale)
+    assert {row[0]: row[1] for row in table.rows} == {"VAE": "diverged ‡", "GLF": "674.1 (1) ‡", "AAE": "674.1 (1)"}
+    assert any(note.startswith("‡: ") and "--stale" in note for note in table.notes)
+    assert {value.row for value in table.values if value.stale} == {"glf", "vae"}
+
+
+def test_table_4_has_the_papers_rows_with_the_gans_it_cites(tmp_path: Path) -> None:
+    [table] = built(tmp_path, make(), make(row="mine"), tables_=["4"])
+    assert [row[0] for row in table.rows] == [
+        *(f"{gan} (cited)" for gan in ("MM GAN", "NS GAN", "LSGAN", "WGAN", "WGAN GP", "DRAGAN", "BEGAN")),
+        "GLF",
+    ]
+    assert table.rows[0][1:] == ["", "11"] and table.rows[-1][1:] == ["674.1 (1)", "3"]
+    assert any("MM GAN, NS GAN" in note and "Lucic" in note for note in table.notes)
 
 
 def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
@@ -270,8 +332,8 @@ def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault:
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-BODY = [["<script>|&\\", "1 ± 2 (3)"], ["rae_x", "[—]"]]
-AWKWARD = Table("t", "Table 9. 50% of a_b", ["Model", "x"], BODY, ["# ^~{}"])
+BODY = [["<script>|&\\", "-3.1", Number(["1,352.2 ± 34.6"], "(3)", [0])], ["rae_x", "[—]", "diverged"]]
+AWKWARD = Table("t", "Table 9. 50% of a_b", ["Model", "x", "FD"], BODY, ["# ^~{}"])
 
 
 def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
@@ -279,31 +341,34 @@ def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
         markdown.render(AWKWARD)
         == r"""### Table 9. 50% of a_b
 
-| Model            |         x |
-| ---------------- | --------: |
-| &lt;script>\|&\\ | 1 ± 2 (3) |
-| rae_x            |       [—] |
+| Model            |    x |                     FD |
+| ---------------- | ---: | ---------------------: |
+| &lt;script>\|&\\ | -3.1 | **1,352.2 ± 34.6** (3) |
+| rae_x            |  [—] |               diverged |
 
 - # ^~{}
 """
     )
 
 
-def test_latex_is_booktabs_and_escapes_every_special_character() -> None:
+def test_latex_escapes_every_special_character_and_aligns_numbers() -> None:
     assert (
         latex.render(AWKWARD)
         == r"""\begin{table}[htbp]
-\centering\footnotesize\setlength{\tabcolsep}{3pt}
+\centering\footnotesize\setlength{\tabcolsep}{3pt}\sisetup{uncertainty-mode=separate,group-separator={,},group-minimum-digits=4,mode=text,reset-text-series=false}
 \caption{50\% of a\_b}
-\begin{tabular}{lr}
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
+\begin{tabular}{lrS[table-format=4.1(3)]@{\;}l}
 \toprule
-Model & x \\
+Model & x & \multicolumn{2}{c}{FD} \\
 \midrule
-\textless{}script\textgreater{}\textbar{}\&\textbackslash{} & 1 $\pm$ 2 (3) \\
-rae\_x & {[}---{]} \\
+\textless{}script\textgreater{}\textbar{}\&\textbackslash{} & $-$3.1 & \bfseries 1352.2 \pm 34.6 & (3) \\
+rae\_x & {[}---{]} & \multicolumn{2}{c}{diverged} \\
 \bottomrule
-\end{tabular}
-\par\footnotesize \# \textasciicircum{}\textasciitilde{}\{\}
+\end{tabular}}
+\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright
+\# \textasciicircum{}\textasciitilde{}\{\}\par
+\end{minipage}
 \end{table}
 """
     )
@@ -312,7 +377,8 @@ rae\_x & {[}---{]} \\
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
 def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
     fragments = "\n".join(latex.render(table) for table in [AWKWARD, *built(tmp_path / "results", *lite)])
-    document = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{fragments}\end{{document}}"
+    packages = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}"
+    document = rf"{packages}\begin{{document}}{fragments}\end{{document}}"
     (tmp_path / "a.tex").write_text(document)
     done = subprocess.run(
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -12,13 +12,16 @@ from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import write_bytes
 from aegen_bench.report import latex, markdown, page
 from aegen_bench.report import published as printed
-from aegen_bench.report.cells import Table
 from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.table import Table
 from aegen_bench.report.tables import TABLES, build, layout
 
 __all__ = ["FORMATS", "TABLES", "draw", "text", "write"]
 
-FORMATS = {"markdown": (".md", markdown.render), "latex": (".tex", latex.render)}
+FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
+    "markdown": (".md", markdown.render),
+    "latex": (".tex", latex.render),
+}
 _Page = tuple[str, list[Table], list[str]]  # profile, its tables, what was skipped
 
 

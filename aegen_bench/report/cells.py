@@ -1,65 +1,106 @@
-"""What a table is made of, and how one entry is summed up from its trials."""
+"""How one entry of a table is summed up from its trials, and which entries a profile has."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from aegen_bench.report.published import Published
+from aegen_bench.report.statistics import interval
+from aegen_bench.report.table import Number, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Cell", "Entry", "Layout", "Table", "collect", "overrides", "trial_counts"]
+__all__ = ["SPREADS", "Cell", "Entry", "Layout", "collect", "overrides", "trial_counts"]
 
 Entry = tuple[str, str]  # dataset, row
 _MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed", "mixed": "mixed"}
+SPREADS = {
+    "seeds": "Mean ± sample standard deviation over seeds (trials trained anew)",
+    "interval": "Mean ± half of its 95% interval by Student's t over seeds (trials trained anew)",
+    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over the trials",
+}
+"""What stands behind ±, and the beginning of the note on it."""
 
 
 @dataclass(frozen=True)
 class Cell:
-    """Mean and sample standard deviation over n trials, one number or several side by side (F8 and F1/8).
+    """What the trials of an entry say: `trials` has a tuple a trial, of one number or of several that stand side by
+    side (F8 and F1/8), each the mean over its draws; `within` is the pooled standard deviation over draws.
 
     `state` is "ok" with at least one number, otherwise missing, no data, diverged, failed or mixed (configurations).
     `counts` says how many of the entry's trials diverged, failed or collapsed.
     """
 
-    mean: tuple[float, ...] = ()
-    std: tuple[float, ...] = ()
-    n: int = 0
+    trials: tuple[tuple[float, ...], ...] = ()
     state: str = "missing"
     counts: Counter[str] = field(default_factory=Counter)
+    within: tuple[float, ...] = ()
 
-    def text(self, decimals: int | None = None) -> str:
+    @property
+    def n(self) -> int:
+        return len(self.trials)
+
+    @cached_property
+    def mean(self) -> tuple[float, ...]:
+        return tuple(map(float, np.mean(self.trials, axis=0))) if self.n else ()
+
+    @cached_property
+    def std(self) -> tuple[float, ...]:
+        """Sample standard deviations over the trials; none of a single trial."""
+        return tuple(map(float, np.std(self.trials, axis=0, ddof=1))) if self.n > 1 else ()
+
+    def intervals(self) -> list[tuple[float, float]]:
+        """95% t intervals of the means; none of a single trial."""
+        return [interval(mean, std, self.n) for mean, std in zip(self.mean, self.std, strict=False)]
+
+    def shown(
+        self, decimals: int | None = None, spread: str = "seeds", *, bold: Collection[int] = (), stale: bool = False
+    ) -> str:
         """Return the entry as printed; one trial has no spread; without `decimals`, three significant digits."""
+        mark = "‡" if stale else ""
         if not self.n:
-            return _MARKS[self.state]
+            return f"{_MARKS[self.state]} {mark}".rstrip()
         digits = [_decimals(mean) if decimals is None else decimals for mean in self.mean]
         numbers = [f"{mean:,.{d}f}" for mean, d in zip(self.mean, digits, strict=True)]
-        if self.n > 1:
-            spreads = [f"{std:,.{d}f}" for std, d in zip(self.std, digits, strict=True)]
-            numbers = [f"{mean} ± {std}" for mean, std in zip(numbers, spreads, strict=True)]
+        halves = [(high - low) / 2 for low, high in self.intervals()]
+        if spreads := {"seeds": self.std, "interval": halves, "draws": self.within}[spread]:
+            numbers = [f"{m} ± {s:,.{d}f}" for m, s, d in zip(numbers, spreads, digits, strict=True)]
         flaws = [f"{self.counts[name]} {name}" for name in ("diverged", "failed", "collapsed") if self.counts[name]]
-        return f"{', '.join(numbers)} ({self.n})" + (f" [{', '.join(flaws)}]" if flaws else "")
+        behind = [f"({self.n})", f"[{', '.join(flaws)}]" if flaws else "", mark]
+        return Number(numbers, " ".join(filter(None, behind)), bold)
+
+    def values(
+        self, entry: Entry, quantities: Sequence[str], leading: Sequence[bool | None] = (), **about: Any
+    ) -> Iterator[Value]:
+        """Yield the entry's numbers at full precision, or why there is none; `leading` has a word on each."""
+        known = {"n": self.n, **{name: self.counts[name] for name in ("diverged", "failed", "collapsed")}} | about
+        low_high: Sequence[tuple[float | None, float | None]] = self.intervals() or [(None, None)] * len(quantities)
+        for i, quantity in enumerate(quantities):
+            if not self.n:
+                yield Value(*entry, quantity, state=self.state, **known)
+                continue
+            low, high = low_high[i]
+            yield Value(
+                *entry,
+                quantity,
+                value=self.mean[i],
+                std=self.std[i] if self.std else None,
+                low=low,
+                high=high,
+                leading=leading[i] if leading else None,
+                **known,
+            )
 
 
 def _decimals(value: float) -> int:
     return max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
-
-
-@dataclass(frozen=True)
-class Table:
-    """A finished table, all text; a format turns it into a file called `name`."""
-
-    name: str
-    title: str
-    columns: list[str]
-    rows: list[list[str]]
-    notes: list[str]
 
 
 @dataclass(frozen=True)
@@ -72,16 +113,18 @@ class Layout:
     rows: list[str]
     planned: frozenset[Entry]
     no_data: Collection[str]
+    stale: frozenset[Entry] = frozenset()
+    spread: str = "seeds"
 
     def blank(self, entry: Entry) -> Cell:
         return Cell(state="no data" if entry[0] in self.no_data else "missing")
 
 
-def collect(frame: pd.DataFrame, metrics: Sequence[str], *, family: str = "") -> dict[Entry, Cell]:
+def collect(frame: pd.DataFrame, metrics: Sequence[str], *, family: str = "", draws: bool = False) -> dict[Entry, Cell]:
     """Return a cell for each (dataset, row) of one profile that has a trial.
 
     A trial's numbers are the means over its draws; it counts when it ended well and has all of `metrics`. `family` is
-    the name under which evaluation records that these metrics failed.
+    the name under which evaluation records that these metrics failed. With `draws` the cells know their spread too.
     """
     keys = ["dataset", "row", "seed"]
     ok = frame[(frame["status"] == "ok") & frame["metric"].isin([*metrics, family])]
@@ -104,16 +147,25 @@ def collect(frame: pd.DataFrame, metrics: Sequence[str], *, family: str = "") ->
         count["collapsed"] += int(collapsed)
     kinds = frame.groupby(keys[:2])["config"].nunique()
     mixed = {entry for entry, number in kinds.items() if number > 1}  # a mean over two configurations means nothing
-    return {e: Cell(state="mixed", counts=counts[e]) if e in mixed else _cell(values[e], counts[e]) for e in values}
+    within = _within(ok, metrics) if draws else {}
+    cells = {}
+    for entry, numbers in values.items():
+        state = "mixed" if entry in mixed else "ok" if numbers else _ended(counts[entry])
+        cells[entry] = Cell(tuple(numbers) * (state == "ok"), state, counts[entry], within.get(entry, ()))
+    return cells
 
 
-def _cell(values: list[tuple[float, ...]], counts: Counter[str]) -> Cell:
-    if not values:
-        state = next((name for name in ("diverged", "failed") if counts[name]), "missing")
-        return Cell(state=state, counts=counts)
-    numbers = np.array(values)
-    std = numbers.std(axis=0, ddof=1) if len(values) > 1 else ()
-    return Cell(tuple(map(float, numbers.mean(axis=0))), tuple(map(float, std)), len(values), "ok", counts)
+def _ended(counts: Counter[str]) -> str:
+    return next((name for name in ("diverged", "failed") if counts[name]), "missing")
+
+
+def _within(ok: pd.DataFrame, metrics: Sequence[str]) -> dict[Entry, tuple[float, ...]]:
+    """For each entry whose trials have several draws, the standard deviation within a trial, pooled over trials."""
+    numbers = ok[ok["metric"].isin(metrics)].groupby(["dataset", "row", "metric", "seed"])["value"]
+    parts = numbers.agg(["var", "count"]).dropna().assign(df=lambda part: part["count"] - 1)
+    sums = parts.assign(squares=parts["var"] * parts["df"]).groupby(level=[0, 1, 2])[["squares", "df"]].sum()
+    pooled = ((sums["squares"] / sums["df"]) ** 0.5).unstack("metric").reindex(columns=list(metrics)).dropna()
+    return {entry: tuple(map(float, stds)) for entry, stds in zip(pooled.index, pooled.to_numpy(), strict=True)}
 
 
 def trial_counts(frame: pd.DataFrame) -> str:

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError
-from aegen_bench.report.cells import Cell, Entry, Layout, Table, collect, overrides, trial_counts
+from aegen_bench.report.cells import Cell, Entry, Layout, collect, overrides, trial_counts
+from aegen_bench.report.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,7 +31,7 @@ def epochs(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
         line = [paper.name(row)]
         for entry in ((dataset, row) for dataset in layout.datasets):
             budget, done = configured.get(entry, {}), run.get(entry, {})
-            state = (ended.get(entry) or layout.blank(entry)).text()
+            state = (ended.get(entry) or layout.blank(entry)).shown()
             line += [_stages(budget) or "—", _stages({key: done[key] for key in budget if key in done}) or state]
             if beside:
                 line.append(" + ".join(f"{value:,}" for value in paper.value(5, row, entry[0]).values()))
@@ -88,13 +89,13 @@ def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
         state = quantities["parameters"].get(entry) or layout.blank(entry)
         # How trials ended stands once a line, with the seconds per epoch.
         totals = [
-            replace(cells.get(entry) or state, counts=Counter()).text()
+            replace(cells.get(entry) or state, counts=Counter()).shown()
             for metric, cells in quantities.items()
             if metric != "parameters"
         ]
-        size = f"{state.mean[0]:,.0f}" if state.n else state.text()
+        size = f"{state.mean[0]:,.0f}" if state.n else state.shown()
         theirs = " + ".join(f"{value:,}" for value in paper.value(6, entry[1], entry[0]).values())
-        for i, (stage, text) in enumerate(paces.get(entry, {"": "—" if state.n else state.text()}).items()):
+        for i, (stage, text) in enumerate(paces.get(entry, {"": "—" if state.n else state.shown()}).items()):
             ours = [*map(paper.name, entry), stage, text, *([theirs] if beside else []), *totals, size]
             rows.append(ours if i == 0 else ["", "", stage, text] + [""] * (len(columns) - 4))
     notes = [
@@ -116,5 +117,5 @@ def _paces(frame: pd.DataFrame, costs: pd.DataFrame) -> dict[Entry, dict[str, st
         cells = collect(costs, [str(metric)])
         for dataset, row in part[["dataset", "row"]].drop_duplicates().itertuples(index=False, name=None):
             stage = str(metric).removeprefix("seconds_per_epoch.")
-            found.setdefault((dataset, row), {})[stage] = cells.get((dataset, row), Cell()).text()
+            found.setdefault((dataset, row), {})[stage] = cells.get((dataset, row), Cell()).shown()
     return found

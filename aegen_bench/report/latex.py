@@ -1,8 +1,12 @@
-"""A table as a LaTeX fragment that needs no package but booktabs."""
+"""A table as a LaTeX fragment that needs no package but booktabs, siunitx (version 3) and graphicx."""
 
 from __future__ import annotations
 
-from aegen_bench.report.cells import Table
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from aegen_bench.report.table import Number, Table
 
 __all__ = ["render"]
 
@@ -14,10 +18,12 @@ _ESCAPES = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
+    "`": r"\textasciigrave{}",
     "±": r"$\pm$",
     "↓": r"$\downarrow$",
     "↑": r"$\uparrow$",
     "†": r"$\dagger$",
+    "‡": r"$\ddagger$",
     "\u00d7": r"$\times$",
     "—": "---",
     "\u2013": "--",
@@ -25,29 +31,95 @@ _ESCAPES = {
     "[": "{[}",
     "]": "{]}",
 }
+# Numbers align at their points and keep their ±; as text they can be bold.
+_SETUP = (
+    r"\sisetup{uncertainty-mode=separate,group-separator={,},group-minimum-digits=4,mode=text,reset-text-series=false}"
+)
+_SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # only what is too wide
+LONG = 60
+"""A column of words with a longer entry breaks its lines."""
 
 
-def render(table: Table) -> str:
-    """Return a table environment: caption, tabular, and the notes as small paragraphs below."""
-    header, *rows = [" & ".join(map(_escape, line)) + r" \\" for line in [table.columns, *table.rows]]
+def render(*tables: Table) -> str:
+    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below."""
+    return "\n".join(map(_one, tables))
+
+
+def _one(table: Table) -> str:
+    columns = [_column(texts) for texts in zip(*table.rows, strict=True)]
+    header = [column.head(name) for column, name in zip(columns, table.columns, strict=False)]
+    body = [[column.cell(text) for column, text in zip(columns, line, strict=True)] for line in table.rows]
+    lines = [" & ".join(line) + r" \\" for line in [header, *body]]
+    grid = [
+        _SHRUNK,
+        rf"\begin{{tabular}}{{l{''.join(column.form for column in columns[1:])}}}",
+        r"\toprule",
+        lines[0],
+        r"\midrule",
+        *lines[1:],
+        r"\bottomrule",
+        r"\end{tabular}}",
+    ]
     return "\n".join(
         [
             r"\begin{table}[htbp]",
-            r"\centering\footnotesize\setlength{\tabcolsep}{3pt}",
+            rf"\centering\footnotesize\setlength{{\tabcolsep}}{{3pt}}{_SETUP}",
             rf"\caption{{{_escape(table.title.split('. ', 1)[-1])}}}",
-            rf"\begin{{tabular}}{{l{'r' * (len(table.columns) - 1)}}}",
-            r"\toprule",
-            header,
-            r"\midrule",
-            *rows,
-            r"\bottomrule",
-            r"\end{tabular}",
-            *[rf"\par\footnotesize {_escape(note)}" for note in table.notes],
+            *(grid if table.rows else []),
+            r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
+            *[rf"{_escape(note)}\par" for note in table.notes],
+            r"\end{minipage}",
             r"\end{table}",
             "",
         ]
     )
 
 
+@dataclass(frozen=True)
+class _Column:
+    """A column of a table: of words one of LaTeX's; of numbers one for each that stand side by side and one for what
+    stands behind them.
+    """
+
+    form: str
+    numbers: int = 0
+
+    def head(self, name: str) -> str:
+        return self._across(_escape(name)) if self.numbers else _escape(name)
+
+    def cell(self, text: str) -> str:
+        if not self.numbers:
+            return _escape(text)
+        if not isinstance(text, Number):
+            return self._across(_escape(text)) if text else " & " * self.numbers
+        bold = [r"\bfseries " if i in text.bold else "" for i in range(len(text.numbers))]
+        plain = [number.replace(",", "").replace("±", r"\pm") for number in text.numbers]
+        return " & ".join([*map("".join, zip(bold, plain, strict=True)), _escape(text.behind)])
+
+    def _across(self, text: str) -> str:
+        return rf"\multicolumn{{{self.numbers + 1}}}{{c}}{{{text}}}"
+
+
+def _column(texts: Sequence[str]) -> _Column:
+    measured = [text.numbers for text in texts if isinstance(text, Number)]
+    if not measured:
+        return _Column(r"p{0.5\linewidth}" if max(map(len, texts)) > LONG else "r")
+    side_by_side = list(zip(*measured, strict=True))
+    forms = "".join(f"S[table-format={_room(numbers)}]" for numbers in side_by_side)
+    return _Column(f"{forms}@{{\\;}}l", len(side_by_side))
+
+
+def _room(numbers: Sequence[str]) -> str:
+    """The room that numbers take, as siunitx writes it: `4.1(3)` for 1352.2 ± 34.6."""
+    whole, part, spread = 1, 0, 0
+    for number in numbers:
+        mean, _, std = number.replace(",", "").partition(" ± ")
+        digits = mean.lstrip("-").split(".")
+        whole, part = max(whole, len(digits[0])), max(part, len(digits[1]) if len(digits) > 1 else 0)
+        spread = max(spread, len(std.replace(".", "")))
+    return f"{whole}.{part}" + (f"({spread})" if spread else "")
+
+
 def _escape(text: str) -> str:
-    return "".join(_ESCAPES.get(char, char) for char in " ".join(text.split()))
+    escaped = "".join(_ESCAPES.get(char, char) for char in " ".join(text.split()))
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)

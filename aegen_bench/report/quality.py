@@ -1,19 +1,24 @@
-"""Tables 1 (Fréchet distance) and 3 (PRD): one row a model, one column a dataset, the paper beside it."""
+"""Tables 1 and 4 (Fréchet distance) and 3 (PRD): one row a model, one column a dataset, the paper beside it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
-from aegen_bench.report.cells import Cell, Layout, Table, collect, overrides, trial_counts
+from aegen_bench.report.alongside import Alongside
+from aegen_bench.report.cells import SPREADS, Cell, Layout, collect, overrides, trial_counts
+from aegen_bench.report.comparisons import BOLD, NOT_BOLD, leaders
 from aegen_bench.report.guests import note
-from aegen_bench.report.published import Published
+from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["quality"]
+__all__ = ["DAGGER", "Measure", "marked", "quality", "single_protocol", "stale_note"]
+
+DAGGER = "†: trained on the network that scores it here, so never bold, ranked or tested."
 
 
 @dataclass(frozen=True)
@@ -24,21 +29,27 @@ class Measure:
     metrics: tuple[str, ...]
     printed: tuple[str, ...]
     family: str
+    decimals: int  # the paper's
+
+    @property
+    def lower_is_better(self) -> bool:
+        return self.family == "fd"
+
+    @staticmethod
+    def of(table: int, extractor: str) -> Measure:
+        if table == 3:
+            features = "" if extractor == "inception" else f" on {extractor} features"
+            title = f"PRD as F8 (recall), F1/8 (precision){features}, higher is better"
+            return Measure(title, ("f8", "f1_8"), ("f8", "f1_8"), "prd", 3)
+        gans = ", beside the GANs that the paper cites" if table == 4 else ""
+        if extractor == "inception":
+            return Measure(f"FID, lower is better{gans}", ("fid",), ("mean",), "fd", 1)
+        return Measure(f"FD ({extractor}), lower is better{gans}", ("fd",), ("mean",), "fd", 1)
 
 
-def _measure(table: int, extractor: str) -> Measure:
-    if table == 3:
-        features = "" if extractor == "inception" else f" on {extractor} features"
-        title = f"PRD as F8 (recall), F1/8 (precision){features}, higher is better"
-        return Measure(title, ("f8", "f1_8"), ("f8", "f1_8"), "prd")
-    if extractor == "inception":
-        return Measure("FID, lower is better", ("fid",), ("mean",), "fd")
-    return Measure(f"FD ({extractor}), lower is better", ("fd",), ("mean",), "fd")
-
-
-def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: int, name: str) -> Table:
-    """Return Table 1 or 3 under one protocol, guests below our rows; UserError when the frame mixes ids, whose
-    numbers do not compare.
+def single_protocol(frame: pd.DataFrame, table: str) -> tuple[str, dict[str, Any]]:
+    """Return the only protocol id of a frame and what is known of it; UserError when there are several, whose numbers
+    do not compare.
     """
     ids = sorted(set(frame["protocol"]) - {""})
     if len(ids) > 1:
@@ -46,81 +57,80 @@ def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: in
             f"table {table} cannot mix the protocols {' and '.join(ids)}: choose one with --protocol ID, "
             "or run again so that all trials are evaluated under one"
         )
-    protocol = frame.attrs.get("protocols", {}).get(ids[0], {}) if ids else {}
-    extractor = str(protocol.get("extractor", "features unknown"))
-    measure = _measure(table, extractor)
-    cells = collect(frame, measure.metrics, family=measure.family)
-    beneath = collect(guests, measure.metrics, family=measure.family)
-    decimals = 1 if table == 1 and any(cell.n and cell.mean[0] >= 10 for cell in cells.values()) else 3
+    return (ids[0], frame.attrs.get("protocols", {}).get(ids[0], {})) if ids else ("", {})
 
-    paper = layout.published
-    beside = layout.profile == "paper" and extractor == "inception"
-    columns = ["Model"]
-    below = list(dict.fromkeys(guests["row"]))
-    rows = [[paper.name(row)] for row in layout.rows] + [[row] for row in below]
-    for line, row in zip(rows, layout.rows, strict=False):
-        if extractor in frame.attrs.get("dagger", {}).get((layout.profile, row), []):
-            line[0] += " †"
+
+def marked(frame: pd.DataFrame, layout: Layout, extractor: str) -> set[str]:
+    """Return the rows trained on the network that scores them (†)."""
+    dagger = frame.attrs.get("dagger", {})
+    return {row for row in layout.rows if extractor in dagger.get((layout.profile, row), [])}
+
+
+def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: int, name: str) -> Table:
+    """Return Table 1, 3 or 4 under one protocol, guests below our rows; 4 has the paper's rows only."""
+    protocol, about = single_protocol(frame, str(table))
+    extractor = str(about.get("extractor", "features unknown"))
+    measure, paper = Measure.of(table, extractor), layout.published
+    comparable = layout.profile == "paper" and extractor == "inception"
+    theirs = Alongside(paper, table, measure.printed, measure.decimals, comparable)
+    draws = layout.spread == "draws"
+    cells = collect(frame, measure.metrics, family=measure.family, draws=draws)
+    below = collect(guests, measure.metrics, family=measure.family, draws=draws) if table != 4 else {}
+    large = any(cell.n and cell.mean[0] >= 10 for cell in cells.values())
+    decimals = 1 if measure.lower_is_better and large else 3
+
+    cited = [row for row in paper.rows(4) if paper.source(4, row) == "cited_lucic"] if table == 4 else []
+    ours = [row for row in paper.rows(4) if row in layout.rows] if table == 4 else layout.rows
+    dagger = marked(frame, layout, extractor)
+    fair = [row for row in ours if row not in dagger]
+    lines = {row: [f"{paper.name(row)} (cited)" if row in cited else paper.name(row)] for row in [*cited, *ours]}
+    beneath = {row: [row] for row in dict.fromkeys(row for _, row in below)}
+    columns, values, bold = ["Model"], list[Value](), False
+    for row in dagger & set(ours):
+        lines[row][0] += " †"
     for dataset in layout.datasets:
-        in_paper = any(paper.value(table, row, dataset) for row in layout.rows)
-        columns.append(paper.name(dataset))
-        if in_paper:
-            columns += ["paper", "difference"] if beside else ["paper's rank"]
-        for line, row in zip(rows, layout.rows, strict=False):
-            cell = cells.get((dataset, row)) or layout.blank((dataset, row))
-            line.append(cell.text(decimals))
-            if in_paper and beside:
-                line += _numbers(paper, table, row, dataset, cell, measure.printed)
-            elif in_paper:
-                line.append(_ranks(paper, table, row, dataset, measure.printed))
-        for line, row in zip(rows[len(layout.rows) :], below, strict=True):
-            line.append(beneath.get((dataset, row), Cell()).text(decimals))
-            line += [""] * (len(columns) - len(line))
+        heads = theirs.columns(dataset, lines)
+        columns += [paper.name(dataset), *heads]
+        groups = _groups(cells, dataset, fair, measure)
+        bold = bold or any(groups)
+        for row, line in lines.items():
+            entry, cell = (dataset, row), cells.get((dataset, row)) or layout.blank((dataset, row))
+            stale, best = entry in layout.stale, [row in group for group in groups]
+            if row in cited:
+                line.append("")
+            else:
+                places = [i for i, one in enumerate(best) if one]
+                line.append(cell.shown(decimals, layout.spread, bold=places, stale=stale))
+                values += cell.values(entry, measure.metrics, best, stale=stale)
+            if heads:
+                line += theirs.texts(entry, cell)
+                values += theirs.values(entry, measure.metrics)
+        for row, line in beneath.items():
+            cell = below.get((dataset, row), Cell())
+            line += [cell.shown(decimals, layout.spread), *[""] * len(heads)]
+            values += cell.values((dataset, row), measure.metrics, source="no trial")
 
-    notes = [str(protocol.get("describe", f"Protocol {ids[0]}")) if ids else "Nothing is evaluated yet."]
+    notes = [str(about.get("describe", f"Protocol {protocol}")) if protocol else "Nothing is evaluated yet."]
     notes += [
-        "Mean ± sample standard deviation over seeds (trials trained anew), in brackets the number of trials; "
-        "a trial's value is the mean over its draws.",
+        f"{SPREADS[layout.spread]}, in brackets the number of trials; a trial's value is the mean over its draws.",
         trial_counts(frame),
+        BOLD if bold else NOT_BOLD,
     ]
-    if len(columns) > 1 + len(layout.datasets):
-        notes += _paper_notes(paper, table, layout.rows, beside)
-    if any(line[0].endswith("†") for line in rows):
-        notes.append("†: trained on the network that scores it here, so not to be compared with the other rows.")
-    notes += note(below)
+    notes += theirs.notes(lines) if len(columns) > 1 + len(layout.datasets) else []
+    notes += [DAGGER] * any(row in dagger for row in ours) + stale_note(layout, ours)
+    notes += note(list(beneath)) + overrides(frame, layout)
     title = f"Table {table}. {measure.title}. Profile {layout.profile}"
-    return Table(name, title, columns, rows, notes + overrides(frame, layout))
+    body = [*lines.values(), *beneath.values()]
+    return Table(name, title, columns, body, notes, values, {"profile": layout.profile, "protocol": protocol})
 
 
-def _numbers(paper: Published, table: int, row: str, dataset: str, cell: Cell, printed: tuple[str, ...]) -> list[str]:
-    """The paper's numbers with the paper's digits, and ours minus them."""
-    theirs = paper.value(table, row, dataset)
-    if not theirs:
-        return ["", ""]
-    decimals = 1 if table == 1 else 3
-    text = ", ".join(f"{theirs[name]:.{decimals}f}" for name in printed)
-    spread = f" ± {theirs['std']:.{decimals}f}" if "std" in theirs else ""
-    cited = "" if paper.source(table, row) == "rerun" else " (cited)"
-    gaps = [ours - theirs[name] for ours, name in zip(cell.mean, printed, strict=True)] if cell.n else []
-    return [text + spread + cited, ", ".join(f"{gap:+.{decimals}f}" for gap in gaps)]
+def _groups(cells: dict[tuple[str, str], Cell], dataset: str, rows: Sequence[str], measure: Measure) -> list[set[str]]:
+    """The leading group by each of the measure's numbers."""
+    lower = measure.lower_is_better
+    return [leaders(cells, dataset, rows, place, lower_is_better=lower) for place in range(len(measure.metrics))]
 
 
-def _ranks(paper: Published, table: int, row: str, dataset: str, printed: tuple[str, ...]) -> str:
-    ranks = (paper.rank(table, row, dataset, name) for name in printed)
-    return ", ".join(str(rank) for rank in ranks if rank is not None)
-
-
-def _paper_notes(paper: Published, table: int, rows: list[str], beside: bool) -> list[str]:
-    printed = paper.rows(table)
-    title = f"Table {table} of {paper.content['meta']['paper']}"
-    notes = (
-        [f"paper: {title}; difference: ours minus the paper's."]
-        if beside
-        else [
-            f"paper's rank: the row's place among the {len(printed)} rows of {title}, 1 is best; "
-            "its numbers hold under its own protocol and budget only, so they do not stand here."
-        ]
-    )
-    cited = [row for row in rows if row in printed and paper.source(table, row) != "rerun"]
-    sources = {row: paper.content["sources"][paper.source(table, row)] for row in cited}
-    return notes + [f"The paper's numbers of {paper.name(row)}: {source}." for row, source in sources.items()]
+def stale_note(layout: Layout, rows: Sequence[str]) -> list[str]:
+    """Return what ‡ means, where one of the rows has it."""
+    said = "‡: stale, trained by code or settings that have changed since; `aegen-bench run --stale` trains it again."
+    return [said] if any(row in rows for _, row in layout.stale) else []

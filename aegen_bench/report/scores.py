@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from aegen_bench.evaluation import metrics
-from aegen_bench.report.cells import Layout, Table, collect, overrides, trial_counts
+from aegen_bench.report.cells import Layout, collect, overrides, trial_counts
 from aegen_bench.report.guests import note
+from aegen_bench.report.table import Table
 
 if TYPE_CHECKING:
     from aegen_bench.evaluation.metrics import Value
@@ -31,7 +32,7 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
         cells = collect(ours, [number]) | collect(others, [number])
         for line, row in zip(rows, [*layout.rows, *below], strict=True):
             cell = cells.get((dataset, row)) or layout.blank((dataset, row))
-            line.append(cell.text() if cell.n else "")
+            line.append(cell.shown() if cell.n else "")
     protocols = [p for p in ours["protocol"].unique() if p]
     described = [str(frame.attrs.get("protocols", {}).get(p, {}).get("describe", f"Protocol {p}")) for p in protocols]
     units = "; ".join(f"{number} in {values[number].unit}" for number in present if values[number].unit != "1")

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.report.cells import Entry, Layout, Table
+from aegen_bench.report.cells import SPREADS, Entry, Layout
 from aegen_bench.report.costs import epochs, times
 from aegen_bench.report.guests import invited
 from aegen_bench.report.published import Published
 from aegen_bench.report.quality import quality
 from aegen_bench.report.scores import scores
+from aegen_bench.report.table import Table
 
 if TYPE_CHECKING:
     import pandas as pd
 
 __all__ = ["TABLES", "build", "layout"]
 
-TABLES = ("1", "3", "5", "6")
+TABLES = ("1", "3", "4", "5", "6")
 
 
 def build(
@@ -30,13 +32,18 @@ def build(
     planned: Sequence[Entry] = (),
     no_data: Collection[str] = (),
     protocol: str | None = None,
+    stale: Collection[Entry] = (),
+    spread: str = "seeds",
 ) -> list[Table]:
     """Return the tables of one profile: of quality one a protocol id, of times one a device, never a mixture.
 
     `others` are results of image sets that no trial made; they join the quality tables. `planned` are the (dataset,
-    row) that a run asked for: they have a place, in that order, before any trial has ended.
+    row) that a run asked for: they have a place, in that order, before any trial has ended. `stale` entries are marked
+    ‡, `spread` says what stands behind ± in the quality tables.
     """
-    plan = layout(frame, published, planned=planned, no_data=no_data)
+    if spread not in SPREADS:
+        raise unknown("spread", spread, SPREADS)
+    plan = replace(layout(frame, published, planned=planned, no_data=no_data), stale=frozenset(stale), spread=spread)
     ids = [name for name in dict.fromkeys(frame["protocol"]) if name]  # as in the records: in the profile's order
     if protocol is not None:
         if protocol not in ids:
@@ -45,7 +52,7 @@ def build(
     guests = invited(frame.iloc[:0] if others is None else others, frame)
     built: list[Table] = []
     for table in tables:
-        if table in ("1", "3", "scores"):
+        if table in ("1", "3", "4", "scores"):
             for mark, part in _cut(frame, "protocol", ids):
                 beside = guests[guests["protocol"].isin(part["protocol"])]
                 if table != "scores":

@@ -16,9 +16,10 @@ from urllib.parse import quote
 
 from aegen_bench import __version__
 from aegen_bench.files import write_bytes
-from aegen_bench.report.cells import Table, trial_counts
+from aegen_bench.report.cells import trial_counts
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.page.trials import opened
+from aegen_bench.report.table import Table
 from aegen_bench.results import records
 
 __all__ = ["INLINE_BYTES", "write"]
