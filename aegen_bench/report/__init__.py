@@ -14,7 +14,7 @@ from aegen_bench.report import latex, markdown, page
 from aegen_bench.report import published as printed
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
-from aegen_bench.report.tables import TABLES, build, layout
+from aegen_bench.report.tables import SUMMARY, TABLES, build, layout
 
 __all__ = ["FORMATS", "TABLES", "draw", "text", "write"]
 
@@ -67,7 +67,7 @@ def write(
 def text(
     root: Path,
     published: Path,
-    tables: Sequence[str] = TABLES,
+    tables: Sequence[str] = SUMMARY,
     *,
     profile: str | None = None,
     protocol: str | None = None,

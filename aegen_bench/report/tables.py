@@ -18,9 +18,11 @@ from aegen_bench.report.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TABLES", "build", "layout"]
+__all__ = ["SUMMARY", "TABLES", "build", "layout"]
 
 TABLES = ("1", "3", "4", "5", "6")
+SUMMARY = ("1", "3", "5", "6")
+"""What a run prints when it has ended."""
 
 
 def build(
