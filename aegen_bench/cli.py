@@ -147,8 +147,12 @@ def report(
         str, typer.Option("--format", help="markdown, latex and html (a page to look at), comma separated.")
     ] = "markdown,latex",
     tables: Annotated[
-        str | None, typer.Option(help="1,3,5,6 and scores (every metric, a table a dataset). Default: all of them.")
+        str | None,
+        typer.Option(help="1,3,5,6, scores (every metric, a table a dataset), verdicts and claims. Default: all."),
     ] = None,
+    claims: Annotated[
+        bool, typer.Option("--claims", help="Say which of the paper's statements hold, and no other table unasked.")
+    ] = False,
     figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
     results: Results = Path("results"),
@@ -161,9 +165,10 @@ def report(
     place, published = out or results / "tables", request.published()
     for line in reports.draw(results, published, place, figures.split(","), profile=profile) if figures else []:
         print(line)
-    if figures and not tables:
+    if figures and not tables and not claims:
         return
-    names = (tables or "1,3,5,6,scores").split(",")
+    names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
+    names = list(dict.fromkeys(names)) or ["1", "3", "5", "6", "scores", *reports.CLAIMS]
     paths = reports.write(results, published, place, formats.split(","), names, profile=profile, protocol=protocol)
     print(reports.text(results, published, names, profile=profile, protocol=protocol))
     print(f"{len(paths)} files in {place}")

@@ -18,10 +18,23 @@ from aegen_bench.data import Recipe
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation.protocol import Protocol
 
-__all__ = ["Dataset", "File", "Layer", "Overlay", "Probe", "Profile", "Row", "expand", "load", "with_settings"]
+__all__ = [
+    "Dataset",
+    "File",
+    "Layer",
+    "Overlay",
+    "Probe",
+    "Profile",
+    "Row",
+    "Strict",
+    "expand",
+    "load",
+    "validated",
+    "with_settings",
+]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """A section of the yaml: an unknown key is an error that names the nearest legal one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,21 +50,21 @@ class _Strict(BaseModel):
         return value
 
 
-class _Recipe(_Strict, Recipe):
+class _Recipe(Strict, Recipe):
     """A recipe as the yaml has it."""
 
 
-class _Protocol(_Strict, Protocol):
+class _Protocol(Strict, Protocol):
     """A protocol as the yaml has it."""
 
 
-class _Optimizer(_Strict):
+class _Optimizer(Strict):
     lr: float | None = None
     betas: tuple[float, float] | None = None
     weight_decay: float | None = None
 
 
-class _Stage(_Strict):
+class _Stage(Strict):
     epochs: int | None = Field(None, ge=1)
     steps: int | None = Field(None, ge=1)
     batch: int | None = Field(None, ge=2)
@@ -66,12 +79,12 @@ class _Stage(_Strict):
         return self
 
 
-class Probe(_Strict):
+class Probe(Strict):
     every: int = Field(10, ge=1)
     images: int = Field(10_000, ge=1)
 
 
-class Layer(_Strict):
+class Layer(Strict):
     """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
 
     recon: Literal["sse", "perceptual"] | None = None
@@ -119,7 +132,7 @@ class Profile(Overlay):
     scale_epochs: float = Field(1.0, gt=0)
 
 
-class File(_Strict):
+class File(Strict):
     defaults: Layer = Layer()
     datasets: dict[str, Dataset] = {}
     protocols: dict[str, _Protocol] = {}
@@ -140,7 +153,7 @@ def load(local: Path) -> tuple[File, list[str]]:
             content[section] = {**below, **(own or {})}
     else:
         place = base
-    return _validated(File, content, str(place)), replaced
+    return validated(File, content, str(place)), replaced
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -156,7 +169,8 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def _validated(kind: type[Any], content: Any, where: str) -> Any:
+def validated(kind: type[Any], content: Any, where: str) -> Any:
+    """Return `content` as a model of `kind`; UserError that names the place of its first fault, after `where`."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -186,9 +200,9 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, O
         except yaml.YAMLError as error:
             raise UserError(f"--set {text}: {' '.join(str(error).split())}") from error
     below = profile.model_dump(exclude_unset=True, by_alias=True)
-    changed: Profile = _validated(Profile, {**below, **content}, "--set") if settings else profile
+    changed: Profile = validated(Profile, {**below, **content}, "--set") if settings else profile
     own = {f.alias or name for name, f in Overlay.model_fields.items()}
-    overlay: Overlay = _validated(Overlay, {k: v for k, v in content.items() if k in own}, "--set")
+    overlay: Overlay = validated(Overlay, {k: v for k, v in content.items() if k in own}, "--set")
     return changed, overlay
 
 

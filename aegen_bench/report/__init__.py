@@ -12,12 +12,14 @@ from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import write_bytes
 from aegen_bench.report import latex, markdown, page
 from aegen_bench.report import published as printed
+from aegen_bench.report.claims import tabulate
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
 from aegen_bench.report.tables import SUMMARY, TABLES, build, layout
 
-__all__ = ["FORMATS", "TABLES", "draw", "text", "write"]
+__all__ = ["CLAIMS", "FORMATS", "TABLES", "draw", "text", "write"]
 
+CLAIMS = tuple(tabulate.TABLES)
 FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "markdown": (".md", markdown.render),
     "latex": (".tex", latex.render),
@@ -55,7 +57,8 @@ def write(
                 paths += page.write(evidence, built, skipped, out / folder / "report.html")
                 continue
             suffix, render = FORMATS[name]
-            files = {table.name: render(table) for table in built}
+            # The evidence on claims is sentences over many pages; an article gets its summary, `verdicts`.
+            files = {table.name: render(table) for table in built if (name, table.name) != ("latex", "claims")}
             together = list(files.values()) + (skipped if name == "markdown" else [])
             for stem, content in {**files, "tables": "\n".join(together)}.items():
                 path = out / folder / f"{stem}{suffix}"
@@ -122,10 +125,13 @@ def _pages(
     pages = []
     for name in sorted(set(frame["profile"]) - {results.ANCHORS}):
         part = frame[frame["profile"] == name]
-        shown = [table for table in tables if name != results.EXTERNAL or table not in ("5", "6")]
+        shown = [table for table in tables if name != results.EXTERNAL or table not in ("5", "6", *CLAIMS)]
         if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
             continue  # asked for by its id, and another profile has it
-        built = build(part, numbers, shown, others=joint, planned=planned, no_data=no_data, protocol=protocol)
+        measured = [table for table in shown if table not in CLAIMS]
+        built = build(part, numbers, measured, others=joint, planned=planned, no_data=no_data, protocol=protocol)
+        evidence = Evidence(root, part, layout(part, numbers, planned=planned, no_data=no_data))
+        built += [tabulate.TABLES[table](evidence, protocol) for table in shown if table in CLAIMS]
         corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
         pages.append((name, built, [f"Skipped: {error}\n" for error in corrupt]))
     return pages

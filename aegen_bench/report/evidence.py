@@ -93,6 +93,10 @@ class Evidence:
             frame = self.frame[self.frame["protocol"].isin([name, ""])]
             yield Part(f"-{name}" if len(ids) > 1 else "", name, extractor, frame)
 
+    def protocol_name(self, protocol: str) -> str:
+        """Return what an id is called; the id itself where its records do not say, nothing for no id."""
+        return str(self.frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
+
     def marked(self, row: str, extractor: str) -> bool:
         """Whether a row was trained on the network that scores it (†): shown, never ranked."""
         return extractor in self.frame.attrs["dagger"].get((self.layout.profile, row), [])

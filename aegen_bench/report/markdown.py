@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from aegen_bench.report.table import Number, Table
 
 __all__ = ["render"]
+
+LONG = 60
+"""Characters: a column with a longer entry is one of sentences."""
 
 
 def render(*tables: Table) -> str:
@@ -19,11 +24,19 @@ def _one(table: Table) -> str:
 
 def _grid(table: Table) -> list[str]:
     lines = [[_cell(text) for text in row] for row in [table.columns, *table.rows]]
-    widths = [max(3, *(len(line[i]) for line in lines)) for i in range(len(table.columns))]
-    # The first column names the row; the others hold numbers and stand to the right.
-    rule = ["-" * width if i == 0 else "-" * (width - 1) + ":" for i, width in enumerate(widths)]
-    header, *rows = [[line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])] for line in lines]
-    return [*(f"| {' | '.join(line)} |" for line in [header, rule, *rows]), ""]
+    columns = [_filled(texts, to_left=i == 0) for i, texts in enumerate(zip(*lines, strict=True))]
+    return [*(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True)), ""]
+
+
+def _filled(texts: Sequence[str], *, to_left: bool) -> list[str]:
+    """A column, its head first, with the rule below that. The first names the row, the others hold numbers and stand
+    to the right; sentences are not filled up.
+    """
+    width = max(3, *map(len, texts))
+    if width > LONG:
+        width, to_left = 3, True
+    head, *rest = [text.ljust(width) if to_left else text.rjust(width) for text in texts]
+    return [head, "-" * width if to_left else "-" * (width - 1) + ":", *rest]
 
 
 def _cell(text: str) -> str:

@@ -68,7 +68,7 @@ def build(
             devices = sorted(set(frame["device"]) - {""})
             built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
         else:
-            raise unknown("table", table, [*TABLES, "scores"])
+            raise unknown("table", table, [*TABLES, "scores", "verdicts", "claims"])
     return built
 
 
