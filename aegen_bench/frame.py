@@ -28,6 +28,8 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     protocols: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, list[str]]] = {}
     dagger: dict[tuple[str, str], list[str]] = {}
+    layers: dict[tuple[str, str, str], dict[str, tuple[str, int | None]]] = {}
+    probed: dict[tuple[str, str], bool] = {}
     for record in records:
         before = len(values)
         values.extend(_values(record))
@@ -44,6 +46,12 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
         )
         for protocol, entry in record["metrics"].items():
             protocols.setdefault(protocol, entry["settings"].get("protocol", {}))
+        entry = record["profile"], record["dataset"], record["row"]
+        if record["status"] == "ok":
+            sizes = record["parameters"]
+            layers.setdefault(entry, {part: (str(text), sizes.get(part)) for part, text in record["layers"].items()})
+        if record["config"].get("probe"):
+            probed[record["profile"], record["row"]] = True
         where = overrides.setdefault(record["profile"], {})
         for sentence in record["config"].get("overrides", []):
             rows = where.setdefault(sentence, [])
@@ -59,8 +67,17 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     table = pd.DataFrame({name: column.take(owner).to_numpy() for name, column in columns.items()})
     for i, (name, kind) in enumerate(VALUE.items()):
         table[name] = np.array([value[i] for value in values], dtype=kind)
-    table.attrs = {"protocols": protocols, "overrides": overrides, "dagger": dagger, "corrupt": corrupt}
+    about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
+    about |= {"layers": layers, "probed": probed}
+    table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
     return table
+
+
+class _Fixed(dict[Any, Any]):
+    """Facts that nobody changes. pandas copies `attrs` deeply at every step; these it need not."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> _Fixed:
+        return self
 
 
 def _digest(config: dict[str, Any]) -> str:

@@ -152,6 +152,52 @@ def test_table_4_has_the_papers_rows_with_the_gans_it_cites(tmp_path: Path) -> N
     assert any("MM GAN, NS GAN" in note and "Lucic" in note for note in table.notes)
 
 
+def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path) -> None:
+    other = make(row="vae", layers={"encoder": "FC40", "decoder": "Linear 20->1024", "critic": "FC8, ReLU, FC8, ReLU"})
+    [table] = built(
+        tmp_path, make(), other, make(row="rae_gmm"), make(dataset="mnist"), ended("failed", row="aae"), tables_=["2"]
+    )
+    assert (
+        grid(table)
+        == """\
+| Network | Dataset | Layers          | parameters | Models       |
+| ------- | ------- | --------------- | ---------: | ------------ |
+| encoder | MNIST   | Conv 1->64      |  6,578,644 | GLF          |
+| encoder | Fashion | Conv 1->64      |  6,578,644 | RAE+GMM; GLF |
+| encoder | Fashion | FC40            |  6,578,644 | VAE          |
+| decoder | MNIST   | Linear 20->1024 |  6,597,185 | GLF          |
+| decoder | Fashion | Linear 20->1024 |  6,597,185 | all          |
+| flow    | MNIST   | 4 blocks        |     49,312 | GLF          |
+| flow    | Fashion | 4 blocks        |     49,312 | RAE+GMM; GLF |
+| critic  | Fashion | 2 x (FC8, ReLU) |            | VAE          |"""
+    )
+
+
+def looked_at(folder: Path, *distances: float) -> None:
+    """Lay a history of probes every two epochs."""
+    epochs = [{"stage": "train", "epoch": i + 1} for i in range(2 * len(distances))]
+    probes = [
+        {"stage": "train", "epoch": 2 * i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
+        for i, distance in enumerate(distances, 1)
+    ]
+    (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
+
+
+def test_table_5_says_when_a_probed_row_was_near_its_end(tmp_path: Path) -> None:
+    """Near is for good: 104 at epoch 4 is within 5% of 100, but 120 comes after it. A run that diverged has no end."""
+    config = make()["config"] | {"probe": {"every": 2, "images": 100}}
+    records = [make(row="curve_glf", seed=seed, config=config) for seed in (0, 1)]
+    bad = ended("diverged", row="curve_glf", seed=2, config=config)
+    folders = [path.parent for path in put(tmp_path / "results", *records, bad, make())]
+    for folder, distances in zip(folders, [(150, 104, 120, 105, 100), (90, 95, 100, 110, 100), (1, 1)], strict=False):
+        looked_at(folder, *distances)
+    page = report.text(tmp_path / "results", PUBLISHED, ["5"])
+    (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
+    assert "within 5%: epochs, s" in header and "at most 5% above its last value" in page
+    assert " 9 ± 1, 45 ± 7 (2) |" in lines[1] and "curve" in lines[1]
+    assert lines[0].rstrip("| ").endswith("10")  # no probe, no number
+
+
 def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
     two = make(row="two_stage_vae")
     two["stages"] = {"first": {"epochs": 400, "steps": 9}, "second": {"epochs": 3.5, "steps": 70000}}
@@ -182,23 +228,51 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
     bad = ended("failed", row="vae", environment={})
     [table] = built(tmp_path, make(), slow, two, bad, tables_=["6"], planned=[("fashion", "glf"), ("mnist", "glf")])
     assert table.title == "Table 6. Training time on AMD EPYC, 2 threads. Profile lite"
-    assert (
-        grid(table)
-        == """\
-| Dataset |         Model |  Stage |        s/epoch |    images/s | training, s |     sampling, s | parameters |
-| ------- | ------------: | -----: | -------------: | ----------: | ----------: | --------------: | ---------: |
-| Fashion |           GLF |  train | 29.9 ± 1.4 (2) | 413 ± 0 (2) | 290 ± 0 (2) | 4.00 ± 0.00 (2) | 13,225,141 |
-| Fashion |           VAE |        |         failed |      failed |      failed |          failed |     failed |
-| Fashion | Two-Stage VAE |  first |       5.00 (1) |    20.0 (1) |     290 (1) |        4.00 (1) | 13,225,141 |
-|         |               | second |              — |             |             |                 |            |
-| MNIST   |           GLF |        |              — |           — |           — |               — |          — |"""
+    assert grid(table).splitlines()[1] == (
+        "| ------- | ------------- | ------ | -------------: | ----------: | ----------: | --------------: "
+        "| ------------: | ---------: |"
     )
+    assert ["|".join(row) for row in [table.columns, *table.rows]] == [
+        "Dataset|Model|Stage|s/epoch|images/s|training, s|sampling, s|memory, MiB|parameters",
+        "Fashion|GLF|train|29.9 ± 1.4 (2)|413 ± 0 (2)|290 ± 0 (2)|4.00 ± 0.00 (2)|1,177 ± 0 (2)|13,225,141",
+        "Fashion|VAE||failed|failed|failed|failed|failed|failed",
+        "Fashion|Two-Stage VAE|first|5.00 (1)|20.0 (1)|290 (1)|4.00 (1)|1,177 (1)|13,225,141",
+        "||second|—|||||",
+        "MNIST|GLF||—|—|—|—|—|—",
+    ]
+
+
+def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> None:
+    """By hand: (30 - 27) / 30 = 10%; both have s = 1.414, so the difference has the standard error 1.414 and, with 2
+    degrees of freedom, the 95% interval 3 +- 4.303 x 1.414.
+    """
+    records = []
+    for row, paces in (("glf", (29.0, 31.0)), ("rae_gmm", (26.0, 28.0))):
+        for seed, pace in enumerate(paces):
+            records.append(make(row=row, seed=seed))
+            records[-1]["stages"]["train"]["seconds_per_epoch"] = pace
+    [table] = built(tmp_path, *records, tables_=["6"])
+    assert any(
+        "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval -10.3% to 30.3%)" in n for n in table.notes
+    )
+    [alone] = built(tmp_path / "alone", make(), tables_=["6"])
+    assert not any("share" in note for note in alone.notes)
 
 
 def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
     [table] = built(tmp_path, make(collapsed=True), tables_=["6"])
     assert table.rows == [
-        ["Fashion", "GLF", "train", "28.9 (1) [1 collapsed]", "413 (1)", "290 (1)", "4.00 (1)", "13,225,141"]
+        [
+            "Fashion",
+            "GLF",
+            "train",
+            "28.9 (1) [1 collapsed]",
+            "413 (1)",
+            "290 (1)",
+            "4.00 (1)",
+            "1,177 (1)",
+            "13,225,141",
+        ]
     ]
 
 

@@ -10,6 +10,7 @@ from scipy import stats
 
 from aegen_bench.report.statistics import (
     bootstrap,
+    difference,
     hedges_g,
     holm,
     interval,
@@ -52,6 +53,12 @@ def test_welch_is_that_of_r_on_students_sleep_data() -> None:
     p = welch(SLEEP)
     assert p[0, 1] == p[1, 0] == pytest.approx(0.07939, abs=5e-6)
     assert p[0, 0] == p[1, 1] == 1.0
+
+
+def test_welchs_interval_is_that_of_r_on_students_sleep_data() -> None:
+    """The same call prints the 95% interval -3.3654832 to 0.2054832."""
+    assert difference(*SLEEP) == pytest.approx((-1.58, -3.3654832, 0.2054832))
+    assert math.isnan(difference([1.0], [2.0, 3.0])[1])
 
 
 def test_the_t_interval_is_that_of_nist_on_zarr13() -> None:

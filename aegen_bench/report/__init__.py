@@ -13,6 +13,7 @@ from aegen_bench.files import write_bytes
 from aegen_bench.report import latex, markdown, page
 from aegen_bench.report import published as printed
 from aegen_bench.report.claims import tabulate
+from aegen_bench.report.epochs import convergence
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
 from aegen_bench.report.tables import SUMMARY, TABLES, build, layout
@@ -129,8 +130,11 @@ def _pages(
         if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
             continue  # asked for by its id, and another profile has it
         measured = [table for table in shown if table not in CLAIMS]
-        built = build(part, numbers, measured, others=joint, planned=planned, no_data=no_data, protocol=protocol)
         evidence = Evidence(root, part, layout(part, numbers, planned=planned, no_data=no_data))
+        near = convergence(evidence) if "5" in shown else {}
+        built = build(
+            part, numbers, measured, others=joint, planned=planned, no_data=no_data, protocol=protocol, near=near
+        )
         built += [tabulate.TABLES[table](evidence, protocol) for table in shown if table in CLAIMS]
         corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
         pages.append((name, built, [f"Skipped: {error}\n" for error in corrupt]))

@@ -1,4 +1,4 @@
-"""Tables 5 (training epochs) and 6 (time, size) of one profile."""
+"""Table 6 of one profile: what its rows cost in time and memory."""
 
 from __future__ import annotations
 
@@ -8,62 +8,17 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError
 from aegen_bench.report.cells import Cell, Entry, Layout, collect, overrides, trial_counts
-from aegen_bench.report.table import Table
+from aegen_bench.report.statistics import difference
+from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["epochs", "times"]
+__all__ = ["times"]
 
-
-def epochs(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
-    """Return Table 5: what each stage was to run and what it ran, in epochs, or in steps where these are its budget."""
-    costs = frame[frame["kind"] == "cost"]
-    configured = _budgets(costs, "configured_")
-    run = _budgets(costs[costs["status"] == "ok"], "")
-    ended = collect(costs, ["parameters"])
-    paper, beside = layout.published, layout.profile == "paper"
-    columns = ["Model"]
-    for dataset in layout.datasets:
-        columns += [paper.name(dataset), "run", *(["paper"] if beside else [])]
-    rows = []
-    for row in layout.rows:
-        line = [paper.name(row)]
-        for entry in ((dataset, row) for dataset in layout.datasets):
-            budget, done = configured.get(entry, {}), run.get(entry, {})
-            state = (ended.get(entry) or layout.blank(entry)).shown()
-            line += [_stages(budget) or "—", _stages({key: done[key] for key in budget if key in done}) or state]
-            if beside:
-                line.append(" + ".join(f"{value:,}" for value in paper.value(5, row, entry[0]).values()))
-        rows.append(line)
-    notes = [
-        "Under a dataset the epochs configured, then those run by the trials that ended well, by training stage; "
-        "a range where seeds differ.",
-        trial_counts(frame),
-    ]
-    title = f"Table 5. Training epochs. Profile {layout.profile}"
-    return Table(name, title, columns, rows, notes + overrides(frame, layout))
-
-
-def _budgets(costs: pd.DataFrame, prefix: str) -> dict[Entry, dict[str, str]]:
-    """For each entry the budgets by `epochs.STAGE` or `steps.STAGE`, as text."""
-    known = costs[costs["metric"].str.match(rf"{prefix}(epochs|steps)\.") & costs["value"].notna()]
-    spans = known.groupby(["dataset", "row", "metric"])["value"].agg(["min", "max"])
-    found: dict[Entry, dict[str, str]] = {}
-    for (dataset, row, metric), low, high in spans.itertuples(name=None):
-        text = f"{low:,.10g}" if low == high else f"{low:,.10g} to {high:,.10g}"
-        found.setdefault((dataset, row), {})[metric.removeprefix(prefix)] = text
-    return found
-
-
-def _stages(budgets: dict[str, str]) -> str:
-    """`10`, `first 400, second 800` or `train 500,000 steps`."""
-    parts = []
-    for key, text in budgets.items():
-        unit, stage = key.split(".", 1)
-        text += " steps" if unit == "steps" else ""
-        parts.append(text if len(budgets) == 1 else f"{stage} {text}")
-    return ", ".join(parts)
+Paces = dict[Entry, dict[str, Cell]]
+MIB = 2**20
+FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns its codes, and without
 
 
 def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
@@ -75,47 +30,83 @@ def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
             "their own and name it with --results"
         )
     costs = frame[(frame["kind"] == "cost") & (frame["value"].notna() | (frame["metric"] == "status"))]
-    quantities = {
-        metric: collect(costs, [metric])
-        for metric in ("images_per_second", "train_seconds", "sample_seconds", "parameters")
-    }
+    names = ("images_per_second", "train_seconds", "sample_seconds", "peak_memory", "parameters")
+    cells = {metric: collect(costs, [metric]) for metric in names}
     paces = _paces(frame, costs)
     paper, beside = layout.published, layout.profile == "paper"
     columns = ["Dataset", "Model", "Stage", "s/epoch", *(["paper"] if beside else [])]
-    columns += ["images/s", "training, s", "sampling, s", "parameters"]
-    seen = set(quantities["parameters"]) | layout.planned
-    rows = []
+    columns += ["images/s", "training, s", "sampling, s", "memory, MiB", "parameters"]
+    seen = set(cells["parameters"]) | layout.planned
+    rows, values = [], list[Value]()
     for entry in ((dataset, row) for dataset in layout.datasets for row in layout.rows if (dataset, row) in seen):
-        state = quantities["parameters"].get(entry) or layout.blank(entry)
-        # How trials ended stands once a line, with the seconds per epoch.
-        totals = [
-            replace(cells.get(entry) or state, counts=Counter()).shown()
-            for metric, cells in quantities.items()
-            if metric != "parameters"
-        ]
-        size = f"{state.mean[0]:,.0f}" if state.n else state.shown()
-        theirs = " + ".join(f"{value:,}" for value in paper.value(6, entry[1], entry[0]).values())
-        for i, (stage, text) in enumerate(paces.get(entry, {"": "—" if state.n else state.shown()}).items()):
-            ours = [*map(paper.name, entry), stage, text, *([theirs] if beside else []), *totals, size]
-            rows.append(ours if i == 0 else ["", "", stage, text] + [""] * (len(columns) - 4))
+        state, stale = cells["parameters"].get(entry) or layout.blank(entry), entry in layout.stale
+        totals = [_total(metric, cells[metric].get(entry) or state) for metric in names]
+        theirs = paper.value(6, entry[1], entry[0])
+        beside_ours = [" + ".join(f"{value:,}" for value in theirs.values())] if beside else []
+        stages = paces.get(entry, {"": replace(state, trials=())})
+        for i, (stage, cell) in enumerate(stages.items()):
+            pace = cell.shown(stale=stale)
+            line = [*map(paper.name, entry), stage, pace, *beside_ours, *totals]
+            rows.append(line if i == 0 else ["", "", stage, pace] + [""] * (len(columns) - 4))
+            values += cell.values(entry, ["seconds_per_epoch"], stage=stage, stale=stale)
+        for metric in names:
+            values += (cells[metric].get(entry) or state).values(entry, [metric], stale=stale)
+        if beside:
+            source = paper.source(6, entry[1]) if theirs else ""
+            values += [Value(*entry, "seconds_per_epoch", k, value=v, source=source) for k, v in theirs.items()]
     notes = [
         "Mean ± sample standard deviation over seeds, in brackets the number of trials. s/epoch is the mean of warm "
-        "epochs without evaluation; training includes extracting codes and fitting a density to them.",
+        "epochs without evaluation; training is all of it, with extracting codes and fitting a density to them; "
+        "sampling is that of the first evaluation; memory is the peak while training, of the process on a CPU, of the "
+        "allocator on a GPU.",
         trial_counts(frame),
+        *_flow_share(paces, layout, values),
     ]
     if beside:
         notes.append("paper: Table 6, on hardware that the paper does not name; compare ratios of rows only.")
-    title = f"Table 6. Training time on {devices[0] if devices else 'an unknown device'}. Profile {layout.profile}"
-    return Table(name, title, columns, rows, notes + overrides(frame, layout))
+    device = devices[0] if devices else "an unknown device"
+    title = f"Table 6. Training time on {device}. Profile {layout.profile}"
+    about = {"profile": layout.profile, "device": device}
+    return Table(name, title, columns, rows, notes + overrides(frame, layout), values, about, words=(0, 1, 2))
 
 
-def _paces(frame: pd.DataFrame, costs: pd.DataFrame) -> dict[Entry, dict[str, str]]:
+def _total(metric: str, cell: Cell) -> str:
+    """A quantity of the whole trial. How trials ended stands once a line, with the seconds per epoch."""
+    if metric == "parameters":
+        return f"{cell.mean[0]:,.0f}" if cell.n else cell.shown()
+    if metric == "peak_memory":
+        cell = replace(cell, trials=tuple((bytes_ / MIB,) for (bytes_,) in cell.trials))
+    return replace(cell, counts=Counter()).shown()
+
+
+def _paces(frame: pd.DataFrame, costs: pd.DataFrame) -> Paces:
     """For each entry the seconds per epoch by stage; a stage of one epoch has no warm epoch and yet keeps its line."""
-    timed = frame[frame["metric"].str.startswith("seconds_per_epoch.")]
-    found: dict[Entry, dict[str, str]] = {}
-    for metric, part in timed.groupby("metric"):
-        cells = collect(costs, [str(metric)])
-        for dataset, row in part[["dataset", "row"]].drop_duplicates().itertuples(index=False, name=None):
-            stage = str(metric).removeprefix("seconds_per_epoch.")
-            found.setdefault((dataset, row), {})[stage] = cells.get((dataset, row), Cell()).shown()
+    timed = frame.loc[frame["metric"].str.startswith("seconds_per_epoch."), ["dataset", "row", "metric"]]
+    cells = {metric: collect(costs, [metric]) for metric in timed["metric"].unique()}
+    found: Paces = {}
+    for dataset, row, metric in timed.drop_duplicates().itertuples(index=False, name=None):
+        stage = metric.removeprefix("seconds_per_epoch.")
+        found.setdefault((dataset, row), {})[stage] = cells[metric].get((dataset, row), Cell())
     return found
+
+
+def _flow_share(paces: Paces, layout: Layout, values: list[Value]) -> list[str]:
+    """One sentence on how much of GLF's epoch the flow takes, where RAE+GMM says how long one without it is."""
+    shares = []
+    for dataset in layout.datasets:
+        both = [next(iter(paces.get((dataset, row), {}).values()), Cell()) for row in (FLOW, ALONE)]
+        if not all(cell.n for cell in both):
+            continue
+        glf, without = ([seconds for (seconds,) in cell.trials] for cell in both)
+        whole = both[0].mean[0]
+        share, low, high = (part / whole for part in difference(glf, without))
+        value = Value(dataset, FLOW, "flow's share of an epoch", against=ALONE, value=share)
+        within = ""
+        if low < high:  # two seeds or more on both sides
+            within, value = f" (95% interval {low:.1%} to {high:.1%})", replace(value, low=low, high=high)
+        shares.append(f"{layout.published.name(dataset)} {share:.1%}{within}")
+        values.append(value)
+    if not shares:
+        return []
+    flow, alone = map(layout.published.name, (FLOW, ALONE))
+    return [f"The flow's share of an epoch, ({flow} - {alone}) / {flow}, Welch's interval: {', '.join(shares)}."]

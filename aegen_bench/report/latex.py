@@ -46,13 +46,13 @@ def render(*tables: Table) -> str:
 
 
 def _one(table: Table) -> str:
-    columns = [_column(texts) for texts in zip(*table.rows, strict=True)]
+    columns = [_column(texts, words=i in table.words) for i, texts in enumerate(zip(*table.rows, strict=True))]
     header = [column.head(name) for column, name in zip(columns, table.columns, strict=False)]
     body = [[column.cell(text) for column, text in zip(columns, line, strict=True)] for line in table.rows]
     lines = [" & ".join(line) + r" \\" for line in [header, *body]]
     grid = [
         _SHRUNK,
-        rf"\begin{{tabular}}{{l{''.join(column.form for column in columns[1:])}}}",
+        rf"\begin{{tabular}}{{{''.join(column.form for column in columns)}}}",
         r"\toprule",
         lines[0],
         r"\midrule",
@@ -100,10 +100,11 @@ class _Column:
         return rf"\multicolumn{{{self.numbers + 1}}}{{c}}{{{text}}}"
 
 
-def _column(texts: Sequence[str]) -> _Column:
+def _column(texts: Sequence[str], *, words: bool) -> _Column:
     measured = [text.numbers for text in texts if isinstance(text, Number)]
-    if not measured:
-        return _Column(r"p{0.5\linewidth}" if max(map(len, texts)) > LONG else "r")
+    if words or not measured:
+        broken = max(map(len, texts)) > LONG
+        return _Column(r"p{0.45\linewidth}" if broken else "l" if words else "r")
     side_by_side = list(zip(*measured, strict=True))
     forms = "".join(f"S[table-format={_room(numbers)}]" for numbers in side_by_side)
     return _Column(f"{forms}@{{\\;}}l", len(side_by_side))

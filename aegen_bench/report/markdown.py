@@ -24,13 +24,13 @@ def _one(table: Table) -> str:
 
 def _grid(table: Table) -> list[str]:
     lines = [[_cell(text) for text in row] for row in [table.columns, *table.rows]]
-    columns = [_filled(texts, to_left=i == 0) for i, texts in enumerate(zip(*lines, strict=True))]
+    columns = [_filled(texts, to_left=i in table.words) for i, texts in enumerate(zip(*lines, strict=True))]
     return [*(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True)), ""]
 
 
 def _filled(texts: Sequence[str], *, to_left: bool) -> list[str]:
-    """A column, its head first, with the rule below that. The first names the row, the others hold numbers and stand
-    to the right; sentences are not filled up.
+    """A column, its head first, with the rule below that. Words stand to the left, numbers to the right; sentences are
+    not filled up.
     """
     width = max(3, *map(len, texts))
     if width > LONG:

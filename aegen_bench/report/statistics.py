@@ -18,6 +18,7 @@ __all__ = [
     "MIN_DATASETS",
     "Ranks",
     "bootstrap",
+    "difference",
     "hedges_g",
     "holm",
     "interval",
@@ -40,6 +41,15 @@ def interval(mean: float, std: float, n: int, level: float = 1 - ALPHA) -> tuple
     """Return Student's t interval of a mean from the sample standard deviation of n >= 2 numbers."""
     half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / n**0.5
     return mean - half, mean + half
+
+
+def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
+    """Return the mean of a minus that of b and Welch's 95% interval of it; without an interval, the ends are NaN."""
+    between = float(np.mean(a) - np.mean(b))
+    if min(len(a), len(b)) < 2:
+        return between, float("nan"), float("nan")
+    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - ALPHA)
+    return between, float(interval.low), float(interval.high)
 
 
 def holm(p: ArrayLike) -> Numbers:

@@ -62,3 +62,4 @@ class Table:
     notes: list[str]
     values: list[Value] = field(default_factory=list)
     about: dict[str, str] = field(default_factory=dict)
+    words: tuple[int, ...] = (0,)

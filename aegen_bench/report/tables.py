@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.report.cells import SPREADS, Entry, Layout
-from aegen_bench.report.costs import epochs, times
+from aegen_bench.report.architecture import architecture
+from aegen_bench.report.cells import SPREADS, Cell, Entry, Layout
+from aegen_bench.report.costs import times
+from aegen_bench.report.epochs import epochs
 from aegen_bench.report.guests import invited
 from aegen_bench.report.published import Published
 from aegen_bench.report.quality import quality
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["SUMMARY", "TABLES", "build", "layout"]
 
-TABLES = ("1", "3", "4", "5", "6")
+TABLES = ("1", "2", "3", "4", "5", "6")
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
 
@@ -36,12 +38,13 @@ def build(
     protocol: str | None = None,
     stale: Collection[Entry] = (),
     spread: str = "seeds",
+    near: Mapping[Entry, Cell] | None = None,
 ) -> list[Table]:
     """Return the tables of one profile: of quality one a protocol id, of times one a device, never a mixture.
 
     `others` are results of image sets that no trial made; they join the quality tables. `planned` are the (dataset,
     row) that a run asked for: they have a place, in that order, before any trial has ended. `stale` entries are marked
-    ‡, `spread` says what stands behind ± in the quality tables.
+    ‡, `spread` says what stands behind ± in the quality tables; `near` is what `epochs.convergence` found.
     """
     if spread not in SPREADS:
         raise unknown("spread", spread, SPREADS)
@@ -62,8 +65,10 @@ def build(
                     continue
                 scored = [d for d in plan.datasets if d in set(part.loc[part["protocol"] != "", "dataset"])]
                 built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
+        elif table == "2":
+            built.append(architecture(frame, plan, "table2"))
         elif table == "5":
-            built.append(epochs(frame, plan, "table5"))
+            built.append(epochs(frame, plan, "table5", near))
         elif table == "6":
             devices = sorted(set(frame["device"]) - {""})
             built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
