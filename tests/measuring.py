@@ -6,12 +6,12 @@ from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.metrics import Inputs
 
 
-def measure(name, generated, real):
+def measure(name, generated, real, seed=0):
     inputs = Inputs(
         real_features=lambda: real,
         generated_features=lambda: generated,
         reconstruction_pairs=None,
-        seed=0,
+        seed=seed,
         distance_key="fd",
     )
     return metrics.load(name).measure(inputs)

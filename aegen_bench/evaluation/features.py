@@ -191,19 +191,19 @@ def real_features(
 def real_reference(
     features: Callable[[], Features], *, protocol: Protocol, fingerprint: str, data_folder: Path
 ) -> Reference:
-    """Return the reference of the real features, kept beside them: its root costs more than a distance to it."""
+    """Return the reference of the real features, kept beside them: its factor costs more than a distance to it."""
     dim = extractors.recipe(protocol.extractor).dim
-    shapes = {"mean": (dim,), "root": (dim, dim), "trace": ()}
+    shapes = {"mean": (dim,), "factor": (dim, dim), "trace": ()}
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
         return all(held[name].shape == shape and np.isfinite(held[name]).all() for name, shape in shapes.items())
 
     def compute() -> dict[str, NDArray[Any]]:
         made = Reference.of(moments(features()))
-        return {"mean": made.mean, "root": made.root, "trace": np.array(made.trace)}
+        return {"mean": made.mean, "factor": made.factor, "trace": np.array(made.trace)}
 
     held = kept(_folder(data_folder, protocol, fingerprint) / "reference.npz", sound, compute)
-    return Reference(held["mean"], held["root"], float(held["trace"]))
+    return Reference(held["mean"], held["factor"], float(held["trace"]))
 
 
 def _folder(data_folder: Path, protocol: Protocol, fingerprint: str) -> Path:
