@@ -21,12 +21,11 @@ Rows = NDArray[np.floating]
 
 
 def minibatch_kmeans(
-    x: Rows, *, runs: int, n_clusters: int, n_init: int, batch_size: int, init_size: int, seed: int
+    x: Rows, *, runs: int, n_clusters: int, n_init: int, batch_size: int, init_size: int, random: np.random.Generator
 ) -> Rows:
     """Return centres [runs, n_clusters, d] of finite rows x [n, d], in the type of x; n_clusters is at most half a
     batch.
     """
-    random = np.random.default_rng(seed)
     n, batch_size, init_size = len(x), min(batch_size, len(x)), min(init_size, len(x))
     centres = _starts(x, runs, n_clusters, n_init, init_size, random)
     sums, counts = np.zeros_like(centres), np.zeros((runs, n_clusters), x.dtype)  # of all rows a cluster was ever given
