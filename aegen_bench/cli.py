@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__, upkeep
+from aegen_bench import __version__, reporting, upkeep
 from aegen_bench.errors import UserError
 from aegen_bench.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 
@@ -31,7 +31,7 @@ app = typer.Typer(
 
 SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
-for command in (upkeep.merge, upkeep.clean):
+for command in (reporting.report, upkeep.merge, upkeep.clean):
     app.command()(command)
 
 
@@ -138,40 +138,6 @@ def sample(
 
     folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
     print(external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept))
-
-
-@app.command()
-def report(
-    profile: Annotated[str | None, typer.Option(help="Only this profile. Default: tables of each.")] = None,
-    formats: Annotated[
-        str, typer.Option("--format", help="markdown, latex and html (a page to look at), comma separated.")
-    ] = "markdown,latex",
-    tables: Annotated[
-        str | None,
-        typer.Option(help="1,3,5,6, scores (every metric, a table a dataset), verdicts and claims. Default: all."),
-    ] = None,
-    claims: Annotated[
-        bool, typer.Option("--claims", help="Say which of the paper's statements hold, and no other table unasked.")
-    ] = False,
-    figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
-    results: Results = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where they go. Default: tables/ in the results folder.")] = None,
-) -> None:
-    """Write the tables of finished trials and print them, or draw figures."""
-    from aegen_bench import report as reports
-    from aegen_bench import request
-
-    place, published = out or results / "tables", request.published()
-    for line in reports.draw(results, published, place, figures.split(","), profile=profile) if figures else []:
-        print(line)
-    if figures and not tables and not claims:
-        return
-    names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
-    names = list(dict.fromkeys(names)) or ["1", "3", "5", "6", "scores", *reports.CLAIMS]
-    paths = reports.write(results, published, place, formats.split(","), names, profile=profile, protocol=protocol)
-    print(reports.text(results, published, names, profile=profile, protocol=protocol))
-    print(f"{len(paths)} files in {place}")
 
 
 @app.command("list")

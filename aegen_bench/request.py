@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from aegen_bench import catalog, data, runner
@@ -137,13 +138,18 @@ class Request:
         return 0 if summary.good else 1
 
     def _print_tables(self, planned: Sequence[Planned]) -> None:
-        from aegen_bench import report
+        from aegen_bench import report, staleness
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
         print()
         print(
             report.text(
-                self.results, published(), profile=self.study.profile_name, planned=cells, no_data=list(self.skipped)
+                self.results,
+                published(),
+                profile=self.study.profile_name,
+                planned=cells,
+                no_data=list(self.skipped),
+                stale=partial(staleness.stale, folder=self.data),
             )
         )
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import re
+import shutil
 import signal
 import struct
 import time
@@ -312,3 +314,20 @@ def test_no_command_leaves_the_working_folder_changed_but_run_and_report(bench: 
     for command in (["list"], ["doctor"], ["--help"], ["run", "--profile", "tiny", "--dry-run"]):
         assert bench(*command).code == 0
     assert sorted(path.name for path in Path(bench.folder).iterdir()) == before
+
+
+def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
+    bench, _ = shared_run
+    here = Bench(tmp_path / "work", bench.data)
+    shutil.copytree(bench.folder, here.folder)
+    report = ("report", "--profile", "tiny", "--tables", "1", "--format", "json")
+    assert "‡" not in here(*report).out
+    changed = here.tiny(rows={"glf": {"with": {"beta": 2}}})
+    here.declare(profiles=changed)
+    told = here(*report).out
+    assert re.search(r"^\| GLF .*‡", told, re.M) and not re.search(r"^\| VAE .*‡", told, re.M)
+    assert "`aegen-bench run --stale`" in told
+    (table,) = json.loads((here.folder / "results/tables/tiny/table1.json").read_text())
+    assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
+    here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})
+    assert here(*report).code == 0  # results are reported whatever has become of the study

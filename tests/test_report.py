@@ -193,7 +193,7 @@ def test_table_5_says_when_a_probed_row_was_near_its_end(tmp_path: Path) -> None
         looked_at(folder, *distances)
     page = report.text(tmp_path / "results", PUBLISHED, ["5"])
     (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
-    assert "within 5%: epochs, s" in header and "at most 5% above its last value" in page
+    assert "within 5%: epochs, s" in header and "stays within 5% of its last value" in page
     assert " 9 ± 1, 45 ± 7 (2) |" in lines[1] and "curve" in lines[1]
     assert lines[0].rstrip("| ").endswith("10")  # no probe, no number
 

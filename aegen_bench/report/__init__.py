@@ -3,29 +3,134 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import write_bytes
-from aegen_bench.report import latex, markdown, page
+from aegen_bench.report import latex, markdown, page, tidy
 from aegen_bench.report import published as printed
+from aegen_bench.report.cells import Entry
 from aegen_bench.report.claims import tabulate
 from aegen_bench.report.epochs import convergence
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
-from aegen_bench.report.tables import SUMMARY, TABLES, build, layout
+from aegen_bench.report.tables import EVERY, SUMMARY, TABLES, build, layout
 
-__all__ = ["CLAIMS", "FORMATS", "TABLES", "draw", "text", "write"]
+__all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Report", "draw", "make", "text", "write"]
 
 CLAIMS = tuple(tabulate.TABLES)
 FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "markdown": (".md", markdown.render),
     "latex": (".tex", latex.render),
+    "csv": (".csv", tidy.csv),
+    "json": (".json", tidy.json),
 }
-_Page = tuple[str, list[Table], list[str]]  # profile, its tables, what was skipped
+Stale = Callable[[pd.DataFrame], Collection[tuple[str, str, str]]]
+
+
+@dataclass(frozen=True)
+class Chapter:
+    """What is said of one profile: its tables, what they are made of, and a sentence on each record that was not
+    read.
+    """
+
+    evidence: Evidence
+    tables: list[Table]
+    skipped: list[str]
+
+    @property
+    def profile(self) -> str:
+        return self.evidence.layout.profile
+
+
+@dataclass(frozen=True)
+class Report:
+    """The tables of each profile, to be printed or written."""
+
+    chapters: list[Chapter]
+
+    def text(self) -> str:
+        """Return them as Markdown for the terminal."""
+        return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
+
+    def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
+        """Write OUT/PROFILE/tableN.md and so on, and all of them in tables.md, or as the page report.html; return the
+        paths. UserError for an unknown format.
+        """
+        for name in formats:
+            if name not in (*FORMATS, "html"):
+                raise unknown("format", name, (*FORMATS, "html"))
+        return [path for one in self.chapters for name in formats for path in _written(one, name, out / one.profile)]
+
+
+def _written(chapter: Chapter, name: str, folder: Path) -> Iterator[Path]:
+    if name == "html":
+        yield from page.write(chapter.evidence, chapter.tables, chapter.skipped, folder / "report.html")
+        return
+    suffix, render = FORMATS[name]
+    # The evidence on claims is sentences over many pages; an article gets its summary, `verdicts`.
+    shown = [table for table in chapter.tables if (name, table.name) != ("latex", "claims")]
+    if name == "csv":
+        shown = [table for table in shown if table.values]
+    files = {table.name: render(table) for table in shown}
+    files["tables"] = "\n".join([render(*shown), *(chapter.skipped if name == "markdown" else [])])
+    for stem, content in files.items():
+        path = folder / f"{stem}{suffix}"
+        write_bytes(path, content.encode())
+        yield path
+
+
+def make(
+    root: Path,
+    published: Path,
+    tables: Sequence[str] = TABLES,
+    *,
+    profile: str | None = None,
+    protocol: str | None = None,
+    planned: Sequence[Entry] = (),
+    no_data: Collection[str] = (),
+    stale: Stale | None = None,
+    spread: str = "seeds",
+) -> Report:
+    """Return the report of the results under `root`.
+
+    Without `profile`, one set of tables for each profile with results. `planned`, (dataset, row), and `no_data`,
+    datasets, are what a run of the profile named asked for. `stale` says of a table of results which (profile,
+    dataset, row) of it would be trained otherwise today. UserError when there are no results or a name is unknown.
+    """
+    numbers = printed.load(published)
+    frame = _frame(root, profile)
+    old = set(stale(frame)) if stale else set()
+    others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
+    joint = pd.concat(others, ignore_index=True) if others else None
+    chapters = []
+    for name in sorted(set(frame["profile"]) - {results.ANCHORS}):
+        part = frame[frame["profile"] == name]
+        shown = [table for table in tables if name != results.EXTERNAL or table not in ("2", "5", "6", *CLAIMS)]
+        if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
+            continue  # asked for by its id, and another profile has it
+        evidence = Evidence(root, part, layout(part, numbers, planned=planned, no_data=no_data))
+        built = build(
+            part,
+            numbers,
+            [table for table in shown if table not in CLAIMS],
+            others=joint,
+            planned=planned,
+            no_data=no_data,
+            protocol=protocol,
+            stale=[(dataset, row) for where, dataset, row in old if where == name],
+            spread=spread,
+            near=convergence(evidence) if "5" in shown else None,
+        )
+        built += [tabulate.TABLES[table](evidence, protocol) for table in shown if table in CLAIMS]
+        corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
+        chapters.append(Chapter(evidence, built, [f"Skipped: {error}\n" for error in corrupt]))
+    return Report(chapters)
 
 
 def write(
@@ -34,53 +139,15 @@ def write(
     out: Path,
     formats: Sequence[str] = ("markdown", "latex"),
     tables: Sequence[str] = TABLES,
-    *,
-    profile: str | None = None,
-    protocol: str | None = None,
-    planned: Sequence[tuple[str, str]] = (),
-    no_data: Collection[str] = (),
+    **options: Any,
 ) -> list[Path]:
-    """Write OUT/PROFILE/tableN.md and .tex, and all of them in tables.md and tables.tex, or as the page report.html;
-    return the paths.
-
-    Without `profile`, one set for each profile with results. `planned`, (dataset, row), and `no_data`, datasets, are
-    what a run of the profile named asked for. UserError when there are no results or a name is unknown.
-    """
-    for name in formats:
-        if name not in (*FORMATS, "html"):
-            raise unknown("format", name, (*FORMATS, "html"))
-    paths = []
-    for folder, built, skipped in _pages(root, published, tables, profile, protocol, planned, no_data):
-        for name in formats:
-            if name == "html":
-                part = _frame(root, folder)
-                evidence = Evidence(root, part, layout(part, printed.load(published), planned=planned, no_data=no_data))
-                paths += page.write(evidence, built, skipped, out / folder / "report.html")
-                continue
-            suffix, render = FORMATS[name]
-            # The evidence on claims is sentences over many pages; an article gets its summary, `verdicts`.
-            files = {table.name: render(table) for table in built if (name, table.name) != ("latex", "claims")}
-            together = list(files.values()) + (skipped if name == "markdown" else [])
-            for stem, content in {**files, "tables": "\n".join(together)}.items():
-                path = out / folder / f"{stem}{suffix}"
-                write_bytes(path, content.encode())
-                paths.append(path)
-    return paths
+    """Make a report and write it; `options` are those of `make`."""
+    return make(root, published, tables, **options).write(out, formats)
 
 
-def text(
-    root: Path,
-    published: Path,
-    tables: Sequence[str] = SUMMARY,
-    *,
-    profile: str | None = None,
-    protocol: str | None = None,
-    planned: Sequence[tuple[str, str]] = (),
-    no_data: Collection[str] = (),
-) -> str:
-    """Return the same tables as Markdown for the terminal."""
-    pages = _pages(root, published, tables, profile, protocol, planned, no_data)
-    return "\n".join("\n".join([*map(markdown.render, built), *skipped]) for _, built, skipped in pages)
+def text(root: Path, published: Path, tables: Sequence[str] = SUMMARY, **options: Any) -> str:
+    """Make a report and return it as text; `options` are those of `make`."""
+    return make(root, published, tables, **options).text()
 
 
 def draw(
@@ -108,34 +175,3 @@ def _frame(root: Path, profile: str | None) -> pd.DataFrame:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
     return frame
-
-
-def _pages(
-    root: Path,
-    published: Path,
-    tables: Sequence[str],
-    profile: str | None,
-    protocol: str | None,
-    planned: Sequence[tuple[str, str]],
-    no_data: Collection[str],
-) -> list[_Page]:
-    numbers = printed.load(published)
-    frame = _frame(root, profile)
-    others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
-    joint = pd.concat(others, ignore_index=True) if others else None
-    pages = []
-    for name in sorted(set(frame["profile"]) - {results.ANCHORS}):
-        part = frame[frame["profile"] == name]
-        shown = [table for table in tables if name != results.EXTERNAL or table not in ("5", "6", *CLAIMS)]
-        if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
-            continue  # asked for by its id, and another profile has it
-        measured = [table for table in shown if table not in CLAIMS]
-        evidence = Evidence(root, part, layout(part, numbers, planned=planned, no_data=no_data))
-        near = convergence(evidence) if "5" in shown else {}
-        built = build(
-            part, numbers, measured, others=joint, planned=planned, no_data=no_data, protocol=protocol, near=near
-        )
-        built += [tabulate.TABLES[table](evidence, protocol) for table in shown if table in CLAIMS]
-        corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
-        pages.append((name, built, [f"Skipped: {error}\n" for error in corrupt]))
-    return pages

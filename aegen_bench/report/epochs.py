@@ -7,34 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 from aegen_bench.report.cells import Cell, Entry, Layout, collect, overrides, trial_counts
 from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.readings import settled
 from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["converged", "convergence", "epochs"]
+__all__ = ["convergence", "epochs"]
 
-NEAR = 1.05
 _NEAR, _QUANTITIES = "within 5%: epochs, s", ("epochs until within 5%", "seconds until within 5%")
-
-
-def converged(history: Mapping[str, list[dict[str, Any]]]) -> tuple[float, float] | None:
-    """Return the epochs, over all stages, and the training seconds after which every probe's distance is at most 5%
-    above the last one's; None with fewer than two probes.
-    """
-    before: dict[str, int] = {}
-    for i, row in enumerate(history["epochs"]):
-        before.setdefault(row["stage"], i)
-    looked = [
-        (before.get(probe["stage"], 0) + probe["epoch"], probe["seconds"], distance)
-        for probe in history["probes"]
-        if (distance := next((probe["metrics"].get(name) for name in ("fid", "fd") if name in probe["metrics"]), None))
-    ]
-    if len(looked) < 2:
-        return None
-    late = [i for i, (_, _, distance) in enumerate(looked) if distance > NEAR * looked[-1][2]]
-    epoch, seconds, _ = looked[late[-1] + 1 if late else 0]
-    return float(epoch), float(seconds)
 
 
 def convergence(evidence: Evidence) -> dict[Entry, Cell]:
@@ -45,10 +26,20 @@ def convergence(evidence: Evidence) -> dict[Entry, Cell]:
         if (evidence.layout.profile, entry[1]) not in probed:
             continue
         trials = [trial for trial in evidence.trials(*entry) if trial.state in ("ok", "collapsed")]
-        numbers = [number for trial in trials if (number := converged(evidence.history(trial)))]
+        numbers = [reached for trial in trials if (reached := _reached(evidence.history(trial)))]
         if numbers:
             found[entry] = Cell(tuple(numbers), "ok")
     return found
+
+
+def _reached(history: dict[str, list[dict[str, Any]]]) -> tuple[float, float] | None:
+    """Epochs, over all stages, and training seconds until the probed distance was near its last value for good."""
+    probe = settled(history)
+    if probe is None:
+        return None
+    stages = [row["stage"] for row in history["epochs"]]
+    before = stages.index(probe["stage"]) if probe["stage"] in stages else 0
+    return float(before + probe["epoch"]), float(probe["seconds"])
 
 
 def epochs(frame: pd.DataFrame, layout: Layout, name: str, near: Mapping[Entry, Cell] | None = None) -> Table:
@@ -95,7 +86,7 @@ def epochs(frame: pd.DataFrame, layout: Layout, name: str, near: Mapping[Entry, 
     ]
     if near:
         notes.append(
-            "within 5%: epochs and training seconds after which the probed distance stays at most 5% above its last "
+            "within 5%: epochs and training seconds after which the probed distance stays within 5% of its last "
             "value; mean ± sample standard deviation over seeds, in brackets their number. Only sweeps are probed."
         )
     notes += overrides(frame, layout)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["HISTORY", "distances", "reading"]
+__all__ = ["HISTORY", "distances", "reading", "settled"]
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
@@ -62,14 +62,22 @@ def fluctuation(history: History) -> float:
     return float(np.diff(logs).std(ddof=1)) if len(logs) >= 4 else math.nan
 
 
-def convergence(history: History) -> float:
-    """Training seconds until the distance stays within 5% of that of the last probe. NaN with less than two probes."""
+def settled(history: History) -> Row | None:
+    """Return the first probe from which on the distance stays within 5% of that of the last one; None with less than
+    two probes.
+    """
     found = distances(history["probes"])
     if len(found) < 2:
-        return math.nan
+        return None
     last = found[-1][1]
     away = [i for i, (_, value) in enumerate(found) if abs(value - last) > 0.05 * abs(last)]
-    return float(found[away[-1] + 1 if away else 0][0]["seconds"])
+    return found[away[-1] + 1 if away else 0][0]
+
+
+def convergence(history: History) -> float:
+    """Training seconds until then; NaN where there is none."""
+    probe = settled(history)
+    return float(probe["seconds"]) if probe else math.nan
 
 
 HISTORY: dict[str, Callable[[History], float]] = {

@@ -9,10 +9,11 @@ import pandas as pd
 from aegen_bench.evaluation import metrics
 from aegen_bench.report.cells import Layout, collect, overrides, trial_counts
 from aegen_bench.report.guests import note
-from aegen_bench.report.table import Table
+from aegen_bench.report.quality import stale_note
+from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
-    from aegen_bench.evaluation.metrics import Value
+    from aegen_bench.evaluation.metrics import Value as Meaning
 
 __all__ = ["scores"]
 
@@ -22,33 +23,42 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: str, name: str) -> Table:
     """Return the table of one dataset under one protocol, of our rows and then of the guests."""
     ours, others = frame[frame["dataset"] == dataset], guests[guests["dataset"] == dataset]
-    values = _values()
+    meanings, values = _meanings(), list[Value]()
     measured = set(ours["metric"]) | set(others["metric"])
-    present = [number for number in values if number in measured]
+    present = [number for number in meanings if number in measured]
     below = list(dict.fromkeys(others["row"]))
-    columns = ["Model", *(f"{number} {ARROWS[values[number].better]}" for number in present)]
+    columns = ["Model", *(f"{number} {ARROWS[meanings[number].better]}" for number in present)]
     rows = [[layout.published.name(row)] for row in layout.rows] + [[row] for row in below]
     for number in present:
         cells = collect(ours, [number]) | collect(others, [number])
         for line, row in zip(rows, [*layout.rows, *below], strict=True):
-            cell = cells.get((dataset, row)) or layout.blank((dataset, row))
-            line.append(cell.shown() if cell.n else "")
+            entry, stale = (dataset, row), (dataset, row) in layout.stale
+            cell = cells.get(entry)
+            if cell and cell.state == "missing":  # trials ended well without this number: it does not apply to them
+                line.append("")
+                continue
+            cell = cell or layout.blank(entry)
+            line.append(cell.shown(stale=stale))
+            source = "no trial" if row in below else "measured"
+            values += cell.values(entry, [number], stale=stale, source=source)
     protocols = [p for p in ours["protocol"].unique() if p]
     described = [str(frame.attrs.get("protocols", {}).get(p, {}).get("describe", f"Protocol {p}")) for p in protocols]
-    units = "; ".join(f"{number} in {values[number].unit}" for number in present if values[number].unit != "1")
+    units = "; ".join(f"{number} in {meanings[number].unit}" for number in present if meanings[number].unit != "1")
     notes = [
         *described,
         "Mean ± sample standard deviation over seeds, in brackets the number of trials; ↓ lower is better, ↑ higher; "
         "an empty cell does not apply" + (f". Units: {units}." if units else "."),
         trial_counts(ours),
+        *stale_note(layout, layout.rows),
         *note(below),
         *overrides(ours, layout),
     ]
     title = f"Scores on {layout.published.name(dataset)}. Every metric of the protocol. Profile {layout.profile}"
-    return Table(name, title, columns, rows, notes)
+    about = {"profile": layout.profile, "protocol": ", ".join(protocols)}
+    return Table(name, title, columns, rows, notes, values, about)
 
 
-def _values() -> dict[str, Value]:
+def _meanings() -> dict[str, Meaning]:
     """Every number that a metric can give, and how to read it; the distance first."""
     order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
     return {number: value for name in order for number, value in metrics.load(name).VALUES.items()}

@@ -20,9 +20,11 @@ from aegen_bench.report.table import Table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SUMMARY", "TABLES", "build", "layout"]
+__all__ = ["EVERY", "SUMMARY", "TABLES", "build", "layout"]
 
 TABLES = ("1", "2", "3", "4", "5", "6")
+EVERY = (*TABLES, "scores")
+"""The tables of numbers by name; what is said of claims is not among them."""
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
 
@@ -73,7 +75,7 @@ def build(
             devices = sorted(set(frame["device"]) - {""})
             built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
         else:
-            raise unknown("table", table, [*TABLES, "scores", "verdicts", "claims"])
+            raise unknown("table", table, [*EVERY, "verdicts", "claims"])
     return built
 
 
