@@ -17,7 +17,7 @@ lint: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,cluster,dev]'
 	touch $@
 
 clean:

@@ -52,6 +52,8 @@ def run(
     jobs: Annotated[int | None, typer.Option(min=1, help="How many trials run side by side. Default: 1.")] = None,
     devices: Annotated[str, typer.Option(help="Run side by side on these: cuda:0,cuda:1.")] = "",
     jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
+    cluster: Annotated[str | None, typer.Option(help="Run on this dask scheduler's workers: tcp://HOST:8786.")] = None,
+    resources: Annotated[str | None, typer.Option(help="Of a cluster, only workers started with these: GPU=1.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
     settings: Set = None,
     data: Data = None,
@@ -66,6 +68,7 @@ def run(
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench import request, stopping
+    from aegen_bench.side import Side
 
     pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
     changes = [*(settings or []), *([f"precision={precision}"] if precision else [])]
@@ -76,7 +79,7 @@ def run(
     if dry_run:
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        side = request.Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device)
+        side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
         raise typer.Exit(asked.run(planned, device, pace, side))
     except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
         told = "stopped; finished trials are kept and so are checkpoints: the same command goes on from there"

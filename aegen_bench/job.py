@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cache, cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,12 @@ class Place:
     results: Path
     weights: Path
     device: torch.device
+
+    def absolute(self) -> Place:
+        """The same place for a process with another working folder."""
+        return replace(
+            self, data=self.data.absolute(), results=self.results.absolute(), weights=self.weights.absolute()
+        )
 
 
 @dataclass(frozen=True)

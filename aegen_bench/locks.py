@@ -20,7 +20,7 @@ from filelock import FileLock, Timeout
 
 from aegen_bench.errors import UserError
 
-__all__ = ["ELSEWHERE", "HOST", "Claim", "abandoned", "claim", "describe", "held", "lock_path", "whose"]
+__all__ = ["ELSEWHERE", "HOST", "Claim", "abandoned", "claim", "describe", "held", "lock_path", "taken", "whose"]
 
 ELSEWHERE = "left to another run"
 FOLDER = ".locks"
@@ -50,11 +50,13 @@ class Claim:
 
 
 @contextlib.contextmanager
-def claim(path: Path, *, wait: bool = False) -> Iterator[Claim | None]:
-    """Hold the lock `path` within; None at once where another process holds it, unless `wait`."""
+def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[Claim | None]:
+    """Hold the lock `path` within, with a note of `facts` too; None where another process holds it for `patience`
+    seconds more (-1: for as long as it takes).
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False).acquire(timeout=-1 if wait else PATIENCE)
+        lock = FileLock(path, thread_local=False).acquire(timeout=patience)
     except Timeout:
         yield None
         return
@@ -62,7 +64,7 @@ def claim(path: Path, *, wait: bool = False) -> Iterator[Claim | None]:
         raise UserError(f"cannot lock {path}: {error.strerror or error}") from error
     with lock:
         mine = Claim(_note(path))
-        mine.tell()
+        mine.tell(**facts)
         try:
             yield mine
         finally:
@@ -80,7 +82,7 @@ def whose(path: Path) -> dict[str, Any]:
 
 def abandoned(path: Path) -> bool:
     """Whether the process that held this lock is dead."""
-    return _note(path).is_file() and not _taken(path)
+    return _note(path).is_file() and not taken(path)
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
@@ -88,7 +90,7 @@ def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     root = results / FOLDER
     for note in sorted(root.rglob("*.json")):
         path = note.with_suffix(".lock")
-        if (said := whose(path)) and _taken(path):
+        if (said := whose(path)) and taken(path):
             yield note.relative_to(root).with_suffix("").parts, said
 
 
@@ -101,7 +103,8 @@ def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _taken(path: Path) -> bool:
+def taken(path: Path) -> bool:
+    """Whether a living process holds the lock."""
     try:
         with FileLock(path, thread_local=False).acquire(timeout=0):
             return False

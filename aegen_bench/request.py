@@ -13,26 +13,11 @@ from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Planned
+from aegen_bench.side import Side
 from aegen_bench.stopping import Pace
 from aegen_bench.study import Study
 
-__all__ = ["Request", "Side", "fetch", "integers", "parse", "published", "weights_folder"]
-
-
-@dataclass(frozen=True)
-class Side:
-    """How many trials run side by side, and where: `jobs` processes, or `per_device` on each of `devices`."""
-
-    jobs: int | None = None
-    devices: tuple[str, ...] = ()
-    per_device: int = 1
-
-    def __bool__(self) -> bool:
-        return bool(self.devices) or (self.jobs or 1) > 1
-
-    def check(self) -> None:
-        if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
-            raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
+__all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +83,7 @@ class Request:
             elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
-    def run(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side = Side()) -> int:
+    def run(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_lack(
@@ -115,15 +100,13 @@ class Request:
         broken = runner.require(self.study, planned, self.data)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
-        from aegen_bench import environment, workers
+        from aegen_bench import environment
         from aegen_bench.job import Place
         from aegen_bench.progress import watch
 
-        side.check()
-        devices = [environment.pick_device(name) for name in side.devices or (device,)]
-        place = Place(self.data, self.results, self.weights, devices[0])
-        named = [str(d) for d in devices] if side.devices else []
-        slots = workers.slots(side.jobs, named, side.per_device, str(place.device)) if side else []
+        each = side.each(device)
+        here = "auto" if side.cluster else (side.devices or (device,))[0]
+        place = Place(self.data, self.results, self.weights, environment.pick_device(here))
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
@@ -131,7 +114,7 @@ class Request:
             require_folder(folder)
         show = watch(lambda: runner.running(self.results))
         try:
-            summary = runner.run(self.study, planned, place, show, broken, pace, slots)
+            summary = runner.run(self.study, planned, place, show, broken, pace, each)
         finally:
             show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))

@@ -6,10 +6,10 @@ Planning imports no torch, so `list` and `--dry-run` answer at once.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from aegen_bench import catalog, checkpoint, imagesets, locks, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
@@ -21,9 +21,12 @@ from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
     from aegen_bench.job import Place
-    from aegen_bench.workers import Slot
+    from aegen_bench.task import Ended, Task
 
-__all__ = ["Planned", "Summary", "anchors_lack", "plan", "require", "run", "running"]
+__all__ = ["Each", "Planned", "Summary", "anchors_lack", "plan", "require", "run", "running"]
+
+Each: TypeAlias = "Callable[[Sequence[Task], Progress], Iterator[tuple[Task, Ended]]]"
+"""What does tasks, here or elsewhere, and yields each with how it ended, in the order in which they end."""
 
 State = Literal[
     "done",
@@ -151,16 +154,17 @@ def run(
     show: Progress,
     broken: dict[str, str],
     pace: Pace,
-    slots: Sequence[Slot] = (),
+    each: Each,
 ) -> Summary:
-    """Do what the plan says, in its order, on `slots` or in this process. A trial that fails stops no other; Ctrl-C and
-    SIGTERM raise `Stopped`.
+    """Do what the plan says, in its order, by `each`. A trial that fails stops no other; Ctrl-C and SIGTERM raise
+    `Stopped`.
     """
-    from aegen_bench import environment, workers
+    from aegen_bench import environment
+    from aegen_bench.task import Task
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
     tasks = [
-        workers.Task(
+        Task(
             trial=p.trial,
             state=p.state,
             seen=p.seen,
@@ -177,14 +181,14 @@ def run(
     outcomes: Counter[str] = Counter(broken=sum(p.trial.row in broken for p in planned)) if broken else Counter()
     with pace.listening():
         show.grid(0, len(tasks))
-        for number, (task, ended) in enumerate(workers.each(tasks, slots, show), 1):
+        for number, (task, ended) in enumerate(each(tasks, show), 1):
             outcomes[ended.outcome] += 1
             show.note(f"{task.label}: {ended.text}")
             show.grid(number, len(tasks))
         for scorer in _scorers(study, planned, place.data, place.results, place.device, show):
             lock = locks.lock_path(place.results, results.ANCHORS, scorer.dataset)
             try:
-                with locks.claim(lock, wait=True), environment.exact():
+                with locks.claim(lock, patience=-1), environment.exact():
                     imagesets.anchors(scorer)
             except Exception as error:
                 outcomes["evaluation failed"] += 1

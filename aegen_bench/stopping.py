@@ -31,6 +31,7 @@ class Pace:
     limit: float | None = None
     signal: int = 0
     _at_steps: bool = False
+    _hurry: bool = True
     _next: float = math.inf
 
     def start(self, spent: float) -> None:
@@ -64,8 +65,11 @@ class Pace:
             raise Stopped(self.signal)
 
     @contextlib.contextmanager
-    def listening(self) -> Iterator[None]:
-        """Within, Ctrl-C and SIGTERM come here. A signal that the process was told to ignore stays ignored."""
+    def listening(self, *, hurry: bool = True) -> Iterator[None]:
+        """Within, Ctrl-C and SIGTERM come here; a second one stops at once, if `hurry`. A signal that the process was
+        told to ignore stays ignored.
+        """
+        self._hurry = hurry
         if threading.current_thread() is not threading.main_thread():
             yield  # Python gives signals to the main thread only
             return
@@ -80,9 +84,9 @@ class Pace:
                 signal.signal(number, handler)
 
     def _came(self, number: int, frame: Any) -> None:
-        if self.signal or not self._at_steps:
+        first, self.signal = self.signal == 0, number
+        if (self._hurry and not first) or (first and not self._at_steps):
             raise Stopped(number)
-        self.signal = number
 
 
 def seconds(option: str, text: str) -> float:

@@ -1,7 +1,4 @@
-"""Doing planned trials: one after the other in this process, or side by side, a process to each device slot.
-
-A trial is done by the process that holds its lock, so several runs on one results folder share the work.
-"""
+"""Doing planned trials: one after the other in this process, or side by side, a process to each device slot."""
 
 from __future__ import annotations
 
@@ -11,29 +8,20 @@ import os
 import queue
 import signal
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
 
 import joblib
 import torch
 
-from aegen_bench import catalog, environment, locks, results
-from aegen_bench import trial as work
-from aegen_bench.evaluation import Protocol
-from aegen_bench.files import write_json
-from aegen_bench.job import Job, Place
-from aegen_bench.locks import ELSEWHERE
-from aegen_bench.progress import Lines, Progress, logged
-from aegen_bench.stopping import Pace
-from aegen_bench.study import Trial
+from aegen_bench import locks
+from aegen_bench.progress import Lines, Progress
+from aegen_bench.task import Ended, Task, do, killed
 
-__all__ = ["Ended", "Slot", "Task", "each", "slots"]
-
-KILLED = "killed (out of memory?)"
+__all__ = ["Lane", "Slot", "each", "slots"]
 
 
 @dataclass(frozen=True)
@@ -44,39 +32,6 @@ class Slot:
     threads: int
     number: int = 0
     named: bool = False
-
-
-@dataclass(frozen=True)
-class Task:
-    """A planned trial and all that a process needs to do it. `seen` is the time of its record when it was planned."""
-
-    trial: Trial
-    state: str
-    seen: int | None
-    entry: catalog.Entry
-    protocols: Sequence[Protocol]
-    draws: int
-    place: Place
-    label: str
-    quiet: bool
-    pace: Pace
-
-    @property
-    def lock(self) -> Path:
-        trial = self.trial
-        return locks.lock_path(self.place.results, trial.profile, trial.dataset, trial.row, f"seed-{trial.seed}")
-
-    @property
-    def job(self) -> Job:
-        return Job(self.trial, self.entry, self.protocols, self.draws, self.place, Progress(), self.pace)
-
-
-@dataclass(frozen=True)
-class Ended:
-    """How a task ended, in a word that is counted and in a line that is shown."""
-
-    outcome: str
-    text: str
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str) -> list[Slot]:
@@ -92,15 +47,15 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
     return [Slot(name, share, i, bool(devices)) for name, i in room]
 
 
-def each(tasks: Sequence[Task], where: Sequence[Slot], show: Progress) -> Iterator[tuple[Task, Ended]]:
+def each(tasks: Sequence[Task], show: Progress, *, where: Sequence[Slot] = ()) -> Iterator[tuple[Task, Ended]]:
     """Do every task and yield how it ended, in the order in which they end. Without slots: in this process."""
     if not where:
         for task in tasks:
             show.note(f"{task.label}: {task.state}")
-            yield task, _do(task, show)
+            yield task, do(task, show)
         return
-    lanes = [_Lane(slot) for slot in where]
-    free: queue.SimpleQueue[_Lane] = queue.SimpleQueue()
+    lanes = [Lane(slot) for slot in where]
+    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
     for lane in lanes:
         free.put(lane)
 
@@ -124,7 +79,7 @@ def each(tasks: Sequence[Task], where: Sequence[Slot], show: Progress) -> Iterat
             lane.close()
 
 
-class _Lane:
+class Lane:
     """One process on one slot, and a new one when it was killed."""
 
     def __init__(self, slot: Slot) -> None:
@@ -148,7 +103,7 @@ class _Lane:
                 if not started:
                     return Ended("failed", "a worker process could not be started")
                 if locks.abandoned(task.lock):
-                    return _killed(task)
+                    return killed(task)
                 # it died between two trials: this one has not begun
 
     def close(self) -> None:
@@ -180,7 +135,9 @@ def _begin(threads: int) -> None:
     def follow() -> None:
         if parent is not None:
             parent.join()
-            os.kill(os.getpid(), signal.SIGTERM)
+            while True:  # heard once while at work, which is saved; the next ends the process
+                os.kill(os.getpid(), signal.SIGTERM)
+                time.sleep(1)
 
     threading.Thread(target=follow, daemon=True).start()
 
@@ -188,59 +145,9 @@ def _begin(threads: int) -> None:
 def _in_worker(task: Task, slot: Slot) -> Ended:
     task = replace(task, place=replace(task.place, device=torch.device(slot.device)))
     show = Progress() if task.quiet else Lines(task.trial.label)
-    with task.pace.listening():
+    with task.pace.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
         if not slot.named:
-            return _do(task, show)
+            return do(task, show)
         name = f"{slot.device.replace(':', '-')}-{slot.number}"
-        with locks.claim(locks.lock_path(task.place.results, ".devices", locks.HOST, name), wait=True):
-            return _do(task, show)
-
-
-def _do(task: Task, show: Progress) -> Ended:
-    """Train and evaluate what the task's state says, holding its lock. A trial that fails is an outcome, no error."""
-    with locks.claim(task.lock) as mine, environment.exact():
-        if mine is None:
-            return Ended(ELSEWHERE, f"{ELSEWHERE}, {locks.describe(locks.whose(task.lock))}")
-        job, state = task.job, task.state
-        if results.stamp(job.record) != task.seen and job.record.is_file():  # another run was faster
-            theirs = results.read_record(job.record)
-            lacks = any(results.lacking(theirs, p.id, p.metrics) for p in task.protocols)
-            if theirs["status"] != "ok" or (theirs["key"] == task.trial.key and not lacks):
-                return Ended(theirs["status"], f"another run did it: {_outcome(theirs)}")
-            state = "evaluate"
-        with logged(job.folder / "log.txt", mine.tell, show) as told:
-            job = replace(job, show=told)
-            record: dict[str, Any] | None = None
-            if state != "evaluate":
-                results.keep_aside(job.record)
-                record = work.train(job)
-            if record is None or record["status"] == "ok":
-                try:
-                    record = work.evaluate(job)
-                except Exception as error:  # what was trained stays, and the next run evaluates it
-                    why = " ".join(str(error).split()) or type(error).__name__
-                    return Ended("evaluation failed", f"evaluation failed: {why}")
-        return Ended(record["status"], _outcome(record))
-
-
-def _killed(task: Task) -> Ended:
-    """Record that the process that held the task's lock was killed; a trial that was trained keeps its record."""
-    with locks.claim(task.lock) as mine:
-        if mine is None:  # another run has taken it over
-            return Ended(ELSEWHERE, f"{KILLED}; {ELSEWHERE}")
-        job = task.job
-        if results.stamp(job.record) not in (None, task.seen) or task.state == "evaluate":
-            return Ended("evaluation failed", f"evaluation failed: {KILLED}")
-        results.keep_aside(job.record)
-        record = work.blank(job) | {"status": "failed", "reason": KILLED}
-        write_json(job.record, record)
-        return Ended("failed", f"failed: {KILLED}")
-
-
-def _outcome(record: dict[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason'].partition(chr(10))[0]}"
-    numbers = [f"{k} {v:.4g}" for entry in record["metrics"].values() for k, v in (entry["draws"] or [{}])[0].items()]
-    failed = [f"{name} failed" for entry in record["metrics"].values() for name in entry["failed"]]
-    spent = sum(record["seconds"].values())
-    return ", ".join(["collapsed"] * record["collapsed"] + numbers + failed + [f"{spent:,.0f} s"])
+        with locks.claim(locks.lock_path(task.place.results, ".devices", locks.HOST, name), patience=-1):
+            return do(task, show)

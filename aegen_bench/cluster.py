@@ -1,0 +1,195 @@
+"""Doing planned trials on a cluster: each is a task of dask.distributed, done in a process beside a dask worker.
+
+The tasks are given to dask itself and not through joblib's dask backend: in joblib 1.6 that one waits for ever for a
+task that failed, as one does whose workers died, and it has no way to tell a running task to save and stop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import multiprocessing
+import threading
+import uuid
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+from distributed import Client, Future, KilledWorker, Reschedule, Worker, WorkerPlugin, get_worker, wait
+from distributed.client import FuturesCancelledError
+
+from aegen_bench import environment, locks
+from aegen_bench.errors import Stopped, UserError
+from aegen_bench.progress import Progress
+from aegen_bench.sight import Sight
+from aegen_bench.task import Ended, Task, killed
+from aegen_bench.workers import Lane, Slot
+
+__all__ = ["Cluster"]
+
+CONNECTING = 10.0  # seconds
+LOOKING = 2.0  # seconds between two looks at how many workers there are
+RETRIES = 2  # of a task that raised something, say of a worker whose disk is full; dask itself counts deaths
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A dask scheduler, and what each of its workers gives a trial: a device, and some of the `resources` that it was
+    started with ({"GPU": 1}).
+    """
+
+    address: str
+    device: str = "auto"
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    def each(self, tasks: Sequence[Task], show: Progress) -> Iterator[tuple[Task, Ended]]:
+        """Do every task and yield how it ended, in the order in which they end.
+
+        UserError, before the first begins, where a worker does not see what this process sees. When the caller goes
+        no further, the workers are told to save and stop, and are waited for.
+        """
+        if not tasks:
+            return
+        run = f"aegen-bench-{uuid.uuid4().hex[:8]}"
+        tasks = [replace(task, run=run, place=task.place.absolute()) for task in tasks]
+        with (
+            self._connected() as client,
+            Sight.of(run, tasks) as sight,
+            _seated(client, Seat(run, sight, self.device, self.resources)),
+        ):
+            for _, told in client.get_events(run):
+                show.note(told)
+            client.subscribe_topic(run, lambda event: show.note(event[1]))
+            if not client.nthreads():
+                show.note(f"{self.address} has no worker yet: waiting for the first")
+            elif not _seats(client, run):
+                asked = ",".join(f"{name}={amount:g}" for name, amount in self.resources.items())
+                raise UserError(f"no worker of {self.address} has {asked}: `dask worker --resources {asked} ...`")
+            try:
+                yield from _through(client, run, tasks, {run: 1, **self.resources})
+            except FuturesCancelledError as error:
+                told = "what ended is kept, and the same command goes on when it is back"
+                raise UserError(f"the dask scheduler at {self.address} is gone; {told}") from error
+
+    @contextlib.contextmanager
+    def _connected(self) -> Iterator[Client]:
+        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is one line, and ours
+        try:
+            client = Client(self.address, timeout=CONNECTING)
+        except (OSError, ValueError) as error:
+            hint = "start one with `dask scheduler` (docs/cluster.md)"
+            raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
+        with client:
+            yield client
+
+
+class Seat(WorkerPlugin):
+    """Room for one trial of a run at a time on a dask worker: that of a resource of the run's name, which a worker gets
+    when it has looked around and sees what it must.
+    """
+
+    def __init__(self, run: str, sight: Sight, device: str, resources: Mapping[str, float]) -> None:
+        self.name, self._sight, self._device, self._resources = run, sight, device, resources
+
+    async def setup(self, worker: Worker) -> None:
+        """A worker that is there, or comes later, looks around. UserError for what it does not see."""
+        self._worker, self._changing = worker, threading.Lock()
+        self._lane: Lane | None = None
+        self._closed = False
+        if any(worker.state.total_resources.get(name, 0.0) < least for name, least in self._resources.items()):
+            return
+        try:
+            warnings = await asyncio.to_thread(self._sight.check)
+            self._slot = Slot(str(environment.pick_device(self._device)), worker.state.nthreads)
+        except UserError as error:
+            worker.log_event(self.name, told := f"worker {worker.address} is not used: {error}")
+            raise UserError(told) from error
+        for warning in warnings:
+            worker.log_event(self.name, f"warning: {warning}")
+        await worker.set_resources(**{self.name: 1})
+
+    def do(self, task: Task) -> Ended:
+        """Do a trial in a process beside the dask worker: that one gets signals, which no thread does, and may die."""
+        with self._changing:
+            if self._closed:
+                raise Reschedule
+            # A nanny's worker is a daemon, which may have no children. This one ends by itself when its parent does.
+            multiprocessing.current_process().daemon = False
+            self._lane = lane = self._lane or Lane(self._slot)
+        self._worker.log_event(self.name, f"{task.label}: {task.state} on {self._slot.device} of {locks.HOST}")
+        try:
+            return lane.do(task)
+        except BaseException as error:
+            if self._closed or isinstance(error, Stopped):  # it has been saved: another worker goes on with it
+                raise Reschedule from None
+            raise
+
+    async def teardown(self, worker: Worker) -> None:
+        """The worker leaves, or the run ends here: what is being done is saved."""
+        with self._changing:
+            self._closed = True
+        if self._lane:
+            await asyncio.to_thread(self._lane.close)
+
+
+def _sit(run: str, task: Task) -> Ended:
+    seat = get_worker().plugins.get(run)
+    if not isinstance(seat, Seat):
+        raise Reschedule
+    return seat.do(task)
+
+
+@contextlib.contextmanager
+def _seated(client: Client, seat: Seat) -> Iterator[None]:
+    """Within, every worker that sees what it must has room for a trial; at the end what is being done is saved."""
+    try:
+        try:
+            client.register_plugin(seat, name=seat.name)
+        except UserError:
+            raise
+        except Exception as error:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"a dask worker cannot load aegen-bench: {reason}; install the same there") from error
+        yield
+    finally:
+        if client.status == "running":
+            client.unregister_worker_plugin(seat.name)
+
+
+def _seats(client: Client, run: str) -> int:
+    return sum(run in worker["resources"] for worker in client.scheduler_info()["workers"].values())
+
+
+def _through(
+    client: Client, run: str, tasks: Sequence[Task], resources: Mapping[str, float]
+) -> Iterator[tuple[Task, Ended]]:
+    """Give out no more tasks than there are seats: dask blames a worker's death on all that were given to it."""
+    waiting, given = list(reversed(tasks)), dict[Future[Ended], Task]()
+    try:
+        while waiting or given:
+            while waiting and len(given) < max(1, _seats(client, run)):
+                task = waiting.pop()
+                future = client.submit(_sit, run, task, resources=resources, retries=RETRIES, pure=False)
+                given[future] = task
+            for future in _done(given):
+                task = given.pop(future)
+                yield task, _ended(future, task)
+    finally:
+        client.cancel(list(given))
+
+
+def _done(given: Iterable[Future[Ended]]) -> set[Future[Ended]]:
+    try:
+        done: set[Future[Ended]] = wait(list(given), timeout=LOOKING, return_when="FIRST_COMPLETED").done
+    except TimeoutError:
+        return set()
+    return done
+
+
+def _ended(future: Future[Ended], task: Task) -> Ended:
+    error = future.exception()
+    if error is None:
+        return future.result()
+    if isinstance(error, KilledWorker):
+        return killed(task)
+    raise error

@@ -1,0 +1,54 @@
+"""How many trials run side by side, and where, as a command line asks for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+
+from aegen_bench import runner
+from aegen_bench.errors import MissingError, UserError
+
+__all__ = ["Side"]
+
+
+@dataclass(frozen=True)
+class Side:
+    """How many trials run side by side, and where: `jobs` processes, or `per_device` on each of `devices`, or one on
+    each worker of the dask scheduler `cluster` that was started with `resources` (GPU=1).
+    """
+
+    jobs: int | None = None
+    devices: tuple[str, ...] = ()
+    per_device: int = 1
+    cluster: str | None = None
+    resources: str | None = None
+
+    def each(self, device: str) -> runner.Each:
+        """Return what does the trials; `device` is where those run that `devices` does not place."""
+        from aegen_bench import environment, workers
+
+        if self.cluster is not None:
+            return self._on_cluster(self.cluster, device)
+        if self.resources:
+            raise UserError("--resources is what workers of a --cluster offer: name it too")
+        if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
+            raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
+        names = [str(environment.pick_device(name)) for name in self.devices or (device,)]
+        if not self.devices and (self.jobs or 1) == 1:
+            return workers.each
+        slots = workers.slots(self.jobs, names if self.devices else [], self.per_device, names[0])
+        return partial(workers.each, where=slots)
+
+    def _on_cluster(self, address: str, device: str) -> runner.Each:
+        if self.devices or self.jobs is not None:
+            raise UserError("--cluster: a worker does one trial at a time; --jobs and --devices are for this machine")
+        try:
+            from aegen_bench.cluster import Cluster
+        except ModuleNotFoundError as error:
+            raise MissingError(f"--cluster needs {error.name}: pip install 'aegen-bench[cluster]'") from error
+        try:
+            pairs = [pair.split("=") for pair in (self.resources or "").split(",") if pair]
+            resources = {name: float(amount) for name, amount in pairs}
+        except ValueError:
+            raise UserError(f"--resources {self.resources}: expected what dask workers take, such as GPU=1") from None
+        return Cluster(address, device, resources).each

@@ -1,0 +1,117 @@
+"""One planned trial, done by the process that holds its lock: so several runs on one results folder share the work."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from aegen_bench import catalog, environment, locks, results
+from aegen_bench import trial as work
+from aegen_bench.evaluation import Protocol
+from aegen_bench.files import write_json
+from aegen_bench.job import Job, Place
+from aegen_bench.locks import ELSEWHERE
+from aegen_bench.progress import Progress, logged
+from aegen_bench.stopping import Pace
+from aegen_bench.study import Trial
+
+__all__ = ["Ended", "Task", "do", "killed"]
+
+KILLED = "killed (out of memory?)"
+GIVEN_UP = 600.0  # seconds that the lock of a lost worker may take to come free: it ends, or its file system notices
+
+
+@dataclass(frozen=True)
+class Task:
+    """A planned trial and all that a process needs to do it. `seen` is the time of its record when it was planned.
+
+    `run` names a run whose engine may give a trial to a second worker when it believes the first one dead.
+    """
+
+    trial: Trial
+    state: str
+    seen: int | None
+    entry: catalog.Entry
+    protocols: Sequence[Protocol]
+    draws: int
+    place: Place
+    label: str
+    quiet: bool
+    pace: Pace
+    run: str = ""
+
+    @property
+    def lock(self) -> Path:
+        trial = self.trial
+        return locks.lock_path(self.place.results, trial.profile, trial.dataset, trial.row, f"seed-{trial.seed}")
+
+    @property
+    def job(self) -> Job:
+        return Job(self.trial, self.entry, self.protocols, self.draws, self.place, Progress(), self.pace)
+
+
+@dataclass(frozen=True)
+class Ended:
+    """How a task ended, in a word that is counted and in a line that is shown."""
+
+    outcome: str
+    text: str
+
+
+def do(task: Task, show: Progress) -> Ended:
+    """Train and evaluate what the task's state says, holding its lock. A trial that fails is an outcome, no error."""
+    ours = task.run != "" and locks.whose(task.lock).get("run") == task.run  # a lost worker of this run: it will end
+    with (
+        locks.claim(task.lock, patience=GIVEN_UP if ours else locks.PATIENCE, run=task.run) as mine,
+        environment.exact(),
+    ):
+        if mine is None:
+            holder = locks.describe(locks.whose(task.lock))
+            if ours:
+                return Ended("locked", f"its lost worker, {holder}, still holds its lock: run again when it has ended")
+            return Ended(ELSEWHERE, f"{ELSEWHERE}, {holder}")
+        job, state = task.job, task.state
+        if results.stamp(job.record) != task.seen and job.record.is_file():  # another run was faster
+            theirs = results.read_record(job.record)
+            lacks = any(results.lacking(theirs, p.id, p.metrics) for p in task.protocols)
+            if theirs["status"] != "ok" or (theirs["key"] == task.trial.key and not lacks):
+                return Ended(theirs["status"], f"another run did it: {_outcome(theirs)}")
+            state = "evaluate"
+        with logged(job.folder / "log.txt", mine.tell, show) as told:
+            job = replace(job, show=told)
+            record: dict[str, Any] | None = None
+            if state != "evaluate":
+                results.keep_aside(job.record)
+                record = work.train(job)
+            if record is None or record["status"] == "ok":
+                try:
+                    record = work.evaluate(job)
+                except Exception as error:  # what was trained stays, and the next run evaluates it
+                    why = " ".join(str(error).split()) or type(error).__name__
+                    return Ended("evaluation failed", f"evaluation failed: {why}")
+        return Ended(record["status"], _outcome(record))
+
+
+def killed(task: Task) -> Ended:
+    """Record that the process that held the task's lock was killed; a trial that was trained keeps its record."""
+    with locks.claim(task.lock) as mine:
+        if mine is None:  # another run has taken it over
+            return Ended(ELSEWHERE, f"{KILLED}; {ELSEWHERE}")
+        job = task.job
+        if results.stamp(job.record) not in (None, task.seen) or task.state == "evaluate":
+            return Ended("evaluation failed", f"evaluation failed: {KILLED}")
+        results.keep_aside(job.record)
+        record = work.blank(job) | {"status": "failed", "reason": KILLED}
+        write_json(job.record, record)
+        return Ended("failed", f"failed: {KILLED}")
+
+
+def _outcome(record: dict[str, Any]) -> str:
+    if record["status"] != "ok":
+        return f"{record['status']}: {record['reason'].partition(chr(10))[0]}"
+    numbers = [f"{k} {v:.4g}" for entry in record["metrics"].values() for k, v in (entry["draws"] or [{}])[0].items()]
+    failed = [f"{name} failed" for entry in record["metrics"].values() for name in entry["failed"]]
+    spent = sum(record["seconds"].values())
+    return ", ".join(["collapsed"] * record["collapsed"] + numbers + failed + [f"{spent:,.0f} s"])

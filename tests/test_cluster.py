@@ -1,0 +1,283 @@
+"""Trials on the workers of a dask scheduler on loopback: shared, taken over from one that is gone, refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import Bench
+from distributed import Client
+
+from aegen_bench import cluster as engine
+from aegen_bench import locks, sight
+from aegen_bench.errors import UserError
+from aegen_bench.task import Task
+
+PATIENCE = 120.0  # seconds: a loaded machine starts a process in ten
+SLOW = """
+import time
+from torch import nn
+from aegen_bench.baseline import Baseline
+
+class Slow(Baseline):
+    '''A linear auto-encoder that takes its time.'''
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.encoder, self.decoder = nets.encoder(), nets.decoder()
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+        time.sleep(0.1)
+        yield "model", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
+"""
+RUN = ("run", "--profile", "tiny", "--models", "slow", "--checkpoint-every", "0.00001")
+
+
+def until(happened: Callable[[], Any]) -> Any:
+    """Wait for something, and return it."""
+    end = time.monotonic() + PATIENCE
+    while not (found := happened()):
+        assert time.monotonic() < end, "waited too long"
+        time.sleep(0.05)
+    return found
+
+
+@dataclasses.dataclass
+class Dask:
+    """A scheduler on a free port, and workers of one thread, each with its nanny."""
+
+    folder: Path
+    processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
+
+    @property
+    def address(self) -> str:
+        return json.loads((self.folder / "scheduler.json").read_text())["address"]
+
+    def start(self, *args: str) -> None:
+        words = [sys.executable, "-m", "dask", *args, "--scheduler-file", str(self.folder / "scheduler.json")]
+        words += ["--no-dashboard"]
+        env = {**os.environ, "OMP_NUM_THREADS": "1"}
+        with (self.folder / "log").open("ab") as log:
+            self.processes.append(subprocess.Popen(words, cwd=self.folder, env=env, stdout=log, stderr=log))
+
+    def workers(self, count: int) -> None:
+        """Wait until there are `count` workers, and start those that are missing."""
+        with Client(self.address) as client:
+            for _ in range(count - len(client.scheduler_info()["workers"])):
+                self.start("worker", "--nthreads", "1", "--local-directory", str(self.folder))
+            client.wait_for_workers(count, timeout=PATIENCE)
+
+    def stop(self) -> None:
+        for process in reversed(self.processes):
+            process.terminate()
+        for process in self.processes:
+            process.wait(PATIENCE)
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    started = Dask(tmp_path_factory.mktemp("dask"))
+    started.start("scheduler", "--host", "127.0.0.1", "--port", "0")
+    try:
+        until((started.folder / "scheduler.json").is_file)
+        yield started
+    finally:
+        started.stop()
+
+
+@pytest.fixture
+def slow(bench: Bench) -> Bench:
+    """A grid of one trial: 8 steps of a tenth of a second."""
+    bench.baseline("slow", SLOW)
+    bench.declare(profiles=bench.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
+    return bench
+
+
+def half_done(bench: Bench) -> dict[str, Any]:
+    """Wait until the trial has a checkpoint, and return what its lock says of the process that does it."""
+    until(lambda: list(bench.trial("slow").glob("checkpoint-*.pt")))
+    return locks.whose(locks.lock_path(bench.folder / "results", "tiny", "digits", "slow", "seed-0"))
+
+
+def essence(bench: Bench) -> dict[str, Any]:
+    """What must be equal to a trial that nothing disturbed."""
+    record = bench.record("slow")
+    assert record["status"] == "ok" and list(bench.trial("slow").glob("checkpoint*")) == []
+    (entry,) = record["metrics"].values()
+    return {"weights": record["weights_sha256"], "draws": entry["draws"], "threads": record["environment"]["threads"]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    made = Bench(tmp_path_factory.mktemp("alone") / "work", tmp_path_factory.mktemp("data"))
+    made.folder.mkdir()
+    made.baseline("slow", SLOW)
+    made.declare(profiles=made.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
+    assert made.process(*RUN, OMP_NUM_THREADS="1").code == 0
+    return essence(made)
+
+
+def test_a_grid_is_shared_by_two_workers(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(2)
+    bench.declare(profiles=bench.tiny(models=["vae", "glf"], seeds=2))
+    process = bench.start("run", "--profile", "tiny", "--cluster", cluster.address, OMP_NUM_THREADS="1")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "ended: 4 ok" in out and err.count(f": run on cpu of {socket.gethostname()}") == 4
+    for row in ("vae", "glf"):
+        assert {bench.record(row, seed)["environment"]["threads"] for seed in (0, 1)} == {1}
+    assert "train: epoch 1/1" in (bench.trial("glf", 1) / "log.txt").read_text()
+    assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no sign is left"
+
+
+@pytest.mark.parametrize("how", ["killed", "told to leave"])
+def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
+    slow: Bench, cluster: Dask, undisturbed: dict[str, Any], how: str
+) -> None:
+    cluster.workers(2)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    worker = psutil.Process(half_done(slow)["pid"]).parent()
+    assert worker is not None
+    if how == "killed":
+        worker.kill()
+    else:
+        nanny = worker.parent()
+        assert nanny is not None
+        nanny.terminate()
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "ended: 1 ok" in out, err
+    assert err.count("[1/1] slow on digits, seed 0: run on cpu") == 2
+    assert (slow.trial("slow") / "log.txt").read_text().count("from its checkpoint, on 1 threads") == 1
+    assert essence(slow) == undisturbed
+
+
+def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
+    slow: Bench, cluster: Dask, undisturbed: dict[str, Any]
+) -> None:
+    cluster.workers(1)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    half_done(slow)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and "the same command goes on from there" in err
+    assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
+    assert essence_after(slow, cluster) == undisturbed
+
+
+def essence_after(bench: Bench, cluster: Dask) -> dict[str, Any]:
+    ended = bench.process(*RUN, "--cluster", cluster.address)
+    assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
+    return essence(bench)
+
+
+# ---- what is refused, in one line, before anything starts -------------------------------------------------------
+
+
+def refused(bench: Bench, *args: str) -> str:
+    ended = bench("run", "--profile", "tiny", *args)
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
+    assert ended.code == 2 and "Traceback" not in ended.err and not bench.trial("vae").exists()
+    return line
+
+
+def test_an_address_where_no_scheduler_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CONNECTING", 0.5)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        line = refused(bench, "--cluster", address)
+    assert line.startswith(f"aegen-bench: --cluster {address}: no dask scheduler answers there; start one with `dask ")
+    assert "no dask scheduler answers there" in refused(bench, "--cluster", "udp://nowhere")
+
+
+def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "aegen_bench.cluster")
+    line = refused(bench, "--cluster", "tcp://127.0.0.1:8786")
+    assert line.endswith("--cluster needs distributed: pip install 'aegen-bench[cluster]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker does one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker does one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected what dask workers take, such as GPU=1"),
+        (["--resources", "GPU=1"], "what workers of a --cluster offer"),
+    ],
+)
+def test_options_that_do_not_go_together(bench: Bench, options: list[str], told: str) -> None:
+    assert told in refused(bench, *options)
+
+
+def test_resources_that_no_worker_has(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    line = refused(bench, "--cluster", cluster.address, "--resources", "GPU=1")
+    assert line.endswith("has GPU=1: `dask worker --resources GPU=1 ...`")
+
+
+def test_a_worker_with_other_code(bench: Bench, cluster: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.workers(1)
+    monkeypatch.setattr(sight, "CODE", "0123456789ab")
+    line = refused(bench, "--cluster", cluster.address)
+    assert "is not used: aegen-bench: version 0.1.0 with code " in line
+    assert line.endswith("with code 0123456789ab where the run was started")
+
+
+def test_a_device_that_a_worker_lacks(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    assert "is not used: --device cuda:7: " in refused(bench, "--cluster", cluster.address, "--device", "cuda:7")
+
+
+@pytest.fixture
+def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """The tasks of the grid `tiny`, as the runner hands them to an engine."""
+    given: list[Task] = []
+
+    def each(self: engine.Cluster, tasks: list[Task], show: Any) -> Iterator[Any]:
+        given.extend(tasks)
+        return iter(())
+
+    monkeypatch.setattr(engine.Cluster, "each", each)
+    bench("run", "--profile", "tiny", "--cluster", "tcp://127.0.0.1:8786")
+    return [dataclasses.replace(task, place=dataclasses.replace(task.place, results=bench.folder)) for task in given]
+
+
+def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, tasks: list[Task]) -> None:
+    assert len(tasks) == 3
+    with sight.Sight.of("this-run", tasks) as mine:
+        assert mine.check() == []
+        elsewhere = dataclasses.replace(mine, run="on-another-disk")
+        with pytest.raises(UserError, match=rf"the folder {bench.folder}: not there on .*, there where the run was"):
+            elsewhere.check()
+        for name in ("aegen-bench", "torch", "Python", f"digits (test) in {bench.data}"):
+            other = dataclasses.replace(mine, seen={**mine.seen, name: "other"})
+            with pytest.raises(UserError, match=r", other where the run was started$") as told:
+                other.check()
+            assert str(told.value).startswith(f"{name}: ")
+        models = [name for name in mine.seen if name.startswith("the model ")]
+        assert len(models) == 3 and all(mine.seen[name] for name in models)
+    assert not any((bench.folder / ".locks").glob("this-run*"))
+
+
+def test_a_worker_that_sees_no_locks_of_others_is_told_of(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    with sight.Sight.of("this-run", tasks) as mine:
+        monkeypatch.setattr(locks, "taken", lambda path: False)
+        assert all("do not reach" in warning for warning in mine.check()) and len(mine.check()) == 2
