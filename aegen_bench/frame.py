@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,8 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     dagger: dict[tuple[str, str], list[str]] = {}
     layers: dict[tuple[str, str, str], dict[str, tuple[str, int | None]]] = {}
     probed: dict[tuple[str, str], bool] = {}
+    made: dict[str, Counter[str]] = {}
+    reasons: dict[tuple[str, str, str, int], str] = {}
     for record in records:
         before = len(values)
         values.extend(_values(record))
@@ -52,6 +55,9 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
             layers.setdefault(entry, {part: (str(text), sizes.get(part)) for part, text in record["layers"].items()})
         if record["config"].get("probe"):
             probed[record["profile"], record["row"]] = True
+        made.setdefault(record["profile"], Counter())[_maker(record["environment"])] += 1
+        if record["reason"]:
+            reasons[(*entry, record["seed"])] = record["reason"]
         where = overrides.setdefault(record["profile"], {})
         for sentence in record["config"].get("overrides", []):
             rows = where.setdefault(sentence, [])
@@ -68,7 +74,7 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     for i, (name, kind) in enumerate(VALUE.items()):
         table[name] = np.array([value[i] for value in values], dtype=kind)
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
-    about |= {"layers": layers, "probed": probed}
+    about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons}
     table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
     return table
 
@@ -78,6 +84,15 @@ class _Fixed(dict[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Fixed:
         return self
+
+
+def _maker(environment: dict[str, Any]) -> str:
+    """One sentence on the machine, the commit and the versions that trained."""
+    git, versions = environment.get("git", {}), environment.get("versions", {})
+    commit = git.get("commit", "")[:12] + (" with changes" if git.get("dirty") else "")
+    parts = [environment.get("device") or "device unknown", f"commit {commit}" if commit else "commit unknown"]
+    parts += [f"Python {environment['python']}"] if environment.get("python") else []
+    return ", ".join([*parts, *(f"{name} {number}" for name, number in versions.items())])
 
 
 def _digest(config: dict[str, Any]) -> str:

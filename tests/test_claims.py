@@ -372,12 +372,12 @@ def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: 
     lay(tmp_path, "vae", FAR_APART)
     own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"], "paper_differs": ["fashion"]}
     known = evidence(tmp_path, own)
-    assert tabulate.claims(known).rows == [
+    short, long = tabulate.build(["verdicts", "claims"], known)
+    assert long.rows == [
         ["x", "1", "Fashion", "lite", GOOD, "GLF 80.0 ± 2.0 (3); VAE 100 ± 2 (3)",
          "Welch, one-sided: p = 0.00013 (against VAE); the paper's own numbers do not show it"],
         ["", "", "MNIST, CelebA", "lite", NONE, "", "no results on this dataset"],
     ]  # fmt: skip
-    short = tabulate.verdicts(known)
     assert short.rows == [["x", "1", "Fashion: reproduced"]]
     assert short.notes[0].startswith("1 claim: 1 reproduced")
     assert any("tested at 5%" in note for note in short.notes)

@@ -68,7 +68,7 @@ def test_grids_too_large_for_the_page_lie_beside_it(tmp_path: Path, monkeypatch:
     paths = report.write(tmp_path / "results", PUBLISHED, tmp_path / "out", ["html"], ["1"])
     data = re.search(r'id="data">(.*?)</script>', paths[0].read_text(), re.S)
     assert data
-    named = [trial["grid"] for trial in json.loads(data[1])["trials"]]
+    named = [trial["grid"] for entry in json.loads(data[1])["entries"] for trial in entry["trials"]]
     assert len(named) == 5 and all((paths[0].parent / unquote(name)).read_bytes()[8:12] == b"WEBP" for name in named)
 
 

@@ -23,7 +23,7 @@ from aegen_bench.report.tables import EVERY, SUMMARY, TABLES, build, layout
 
 __all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Report", "draw", "make", "text", "write"]
 
-CLAIMS = tuple(tabulate.TABLES)
+CLAIMS = tuple(tabulate.NAMES)
 FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "markdown": (".md", markdown.render),
     "latex": (".tex", latex.render),
@@ -127,7 +127,7 @@ def make(
             spread=spread,
             near=convergence(evidence) if "5" in shown else None,
         )
-        built += [tabulate.TABLES[table](evidence, protocol) for table in shown if table in CLAIMS]
+        built += tabulate.build(shown, evidence, protocol)
         corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
         chapters.append(Chapter(evidence, built, [f"Skipped: {error}\n" for error in corrupt]))
     return Report(chapters)

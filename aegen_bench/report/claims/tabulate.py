@@ -12,7 +12,7 @@ from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.statistics import ALPHA
 from aegen_bench.report.table import Table
 
-__all__ = ["TABLES", "claims", "verdicts"]
+__all__ = ["NAMES", "build"]
 
 METHOD = (
     f"reproduced: every comparison that the claim needs holds, each tested at {ALPHA:.0%} with two trials or more on "
@@ -22,8 +22,15 @@ METHOD = (
 )
 
 
-def claims(evidence: Evidence, protocol: str | None = None) -> Table:
-    """Return every claim with what the results say of it, our numbers as mean ± standard deviation (trials)."""
+def build(names: Sequence[str], evidence: Evidence, protocol: str | None = None) -> list[Table]:
+    """Return those tables of claims whose names are among `names`, of one protocol id or all."""
+    wanted = [name for name in names if name in NAMES]
+    findings = list(evaluate(evidence, protocol)) if wanted else []
+    return [NAMES[name](evidence, findings) for name in wanted]
+
+
+def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
+    """Every claim with what the results say of it, our numbers as mean ± standard deviation (trials)."""
     columns = [
         "The paper says",
         "Section",
@@ -34,7 +41,7 @@ def claims(evidence: Evidence, protocol: str | None = None) -> Table:
         "Test, or why there is none",
     ]
     rows = []
-    for claim, findings in groupby(evaluate(evidence, protocol), lambda finding: finding.claim):
+    for claim, findings in groupby(every, lambda finding: finding.claim):
         first = [claim.says, claim.section]
         for alike in _alike(list(findings)):
             one = alike[0]
@@ -45,10 +52,10 @@ def claims(evidence: Evidence, protocol: str | None = None) -> Table:
     return Table("claims", _title(evidence), columns, rows, _notes(evidence))
 
 
-def verdicts(evidence: Evidence, protocol: str | None = None) -> Table:
-    """Return a line a claim: its verdict on each dataset where one could be found."""
+def _verdicts(evidence: Evidence, every: Sequence[Finding]) -> Table:
+    """A line a claim: its verdict on each dataset where one could be found."""
     columns = ["The paper says", "Section", "Verdict"]
-    found = [(c, list(f)) for c, f in groupby(evaluate(evidence, protocol), lambda finding: finding.claim)]
+    found = [(c, list(f)) for c, f in groupby(every, lambda finding: finding.claim)]
     rows = [[claim.says, claim.section, _summary(evidence, findings)] for claim, findings in found]
     return Table("verdicts", _title(evidence), columns, rows, [_counted(found), *_notes(evidence)])
 
@@ -111,5 +118,5 @@ def _notes(evidence: Evidence) -> list[str]:
     return [METHOD, *protocols, *overrides(evidence.frame, evidence.layout)]
 
 
-TABLES: dict[str, Callable[[Evidence, str | None], Table]] = {"verdicts": verdicts, "claims": claims}
-"""By the names that `--tables` knows."""
+NAMES: dict[str, Callable[[Evidence, Sequence[Finding]], Table]] = {"verdicts": _verdicts, "claims": _claims}
+"""The tables by the names that `--tables` knows."""

@@ -1,6 +1,6 @@
 "use strict";
 // Text is set with textContent only: whatever a row is called, it stays text.
-const { names, trials } = JSON.parse(document.getElementById("data").textContent);
+const { names, columns, entries } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, text = "", attributes = {}) {
@@ -81,47 +81,55 @@ function chart(name, seeds) {
   return figure;
 }
 
-function numbers(mine, group) {
-  const columns = [...new Set(mine.flatMap(trial => Object.keys(group(trial) || {})))];
+// The numbers of one protocol, or the costs: a line a seed, the columns that any of them has.
+function numbers(mine, protocol) {
+  const known = mine.filter(trial => trial.numbers[protocol] || trial.state !== "ok");
+  const kept = columns[protocol].map((name, i) => [name, i]).filter(([, i]) => known.some(trial => (trial.numbers[protocol] || [])[i] != null));
+  if (!kept.length) return [];
   const table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
-  for (const text of ["seed", ...columns]) head.append(make("th", text));
-  for (const trial of mine) {
+  for (const text of ["seed", ...kept.map(([name]) => name)]) head.append(make("th", text));
+  for (const trial of known) {
     const line = body.insertRow();
     line.append(make("td", `${trial.seed}${trial.state === "ok" ? "" : " " + trial.state}`, { class: trial.state }));
-    for (const name of columns) line.append(make("td", (group(trial) || {})[name] === undefined ? "" : shown(group(trial)[name])));
+    for (const [, i] of kept) line.append(make("td", (trial.numbers[protocol] || [])[i] == null ? "" : shown(trial.numbers[protocol][i])));
   }
   const wide = make("div", "", { class: "wide" });
   wide.append(table);
-  return columns.length ? [wide] : [];
+  return [make("h3", protocol ? `Protocol ${protocol}` : "Costs"), wide];
+}
+
+function curves(trials) {
+  const charts = make("div", "", { class: "charts" });
+  for (const name of new Set(trials.flatMap(trial => Object.keys(trial.curves || {})))) {
+    const seeds = trials.filter(trial => trial.curves?.[name]).map(trial => {
+      const [xs, ys] = trial.curves[name];
+      return { seed: trial.seed, points: xs.map((x, i) => [x, ys[i]]), ended: !["ok", "collapsed"].includes(trial.state) };
+    });
+    charts.append(chart(name, seeds));
+  }
+  return charts;
+}
+
+function pictures(trials) {
+  const sheets = make("div", "", { class: "pictures" });
+  for (const trial of trials.filter(trial => trial.grid)) {
+    const figure = make("figure");
+    figure.append(make("img", "", { src: trial.grid, alt: `samples of seed ${trial.seed}`, loading: "lazy" }), make("figcaption", `seed ${trial.seed}: samples, none selected`));
+    sheets.append(figure);
+  }
+  return sheets;
 }
 
 function open(row, dataset) {
-  const mine = trials.filter(t => names[t.row] === row && (!dataset || names[t.dataset] === dataset));
   const content = document.getElementById("content");
   document.getElementById("what").textContent = dataset ? `${row}, ${dataset}` : row;
   content.replaceChildren();
-  for (const set of [...new Set(mine.map(t => t.dataset))]) {
-    const here = mine.filter(t => t.dataset === set);
-    if (!dataset) content.append(make("h2", names[set]));
-    for (const trial of here.filter(t => t.reason)) content.append(make("p", `seed ${trial.seed} ${trial.state}: ${trial.reason}`, { class: "collapsed" }));
-    for (const protocol of new Set(here.flatMap(t => Object.keys(t.metrics)))) {
-      content.append(make("h3", `Protocol ${protocol}`), ...numbers(here, t => t.metrics[protocol]));
-    }
-    content.append(make("h3", "Costs"), ...numbers(here, t => t.costs));
-    const charts = make("div", "", { class: "charts" });
-    for (const name of new Set(here.flatMap(t => Object.keys(t.curves)))) {
-      const seeds = here.filter(t => (t.curves[name] || []).length)
-        .map(t => ({ seed: t.seed, points: t.curves[name], ended: !["ok", "collapsed"].includes(t.state) }));
-      if (seeds.length) charts.append(chart(name, seeds));
-    }
-    content.append(make("h3", "Curves, a line a seed"), charts);
-    const pictures = make("div", "", { class: "pictures" });
-    for (const trial of here.filter(t => t.grid)) {
-      const figure = make("figure");
-      figure.append(make("img", "", { src: trial.grid, alt: `samples of seed ${trial.seed}`, loading: "lazy" }), make("figcaption", `seed ${trial.seed}: samples, none selected`));
-      pictures.append(figure);
-    }
-    content.append(pictures);
+  for (const entry of entries.filter(e => names[e.row] === row && (!dataset || names[e.dataset] === dataset))) {
+    const { trials, drawn } = entry;
+    if (!dataset) content.append(make("h2", names[entry.dataset]));
+    for (const trial of trials.filter(t => t.reason)) content.append(make("p", `seed ${trial.seed} ${trial.state}: ${trial.reason}`, { class: "collapsed" }));
+    for (const protocol of Object.keys(columns)) content.append(...numbers(trials, protocol));
+    content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, a line a seed"), curves(trials), pictures(trials));
   }
   document.getElementById("opened").showModal();
 }

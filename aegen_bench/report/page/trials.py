@@ -1,99 +1,118 @@
-"""What a cell of the page opens: one trial's numbers, curves and samples, as little data as it takes to draw them."""
+"""What a cell of the page opens: the numbers of its trials, and of its first seeds curves and samples, as little data
+as it takes to draw them.
+"""
 
 from __future__ import annotations
 
 import base64
 import io
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import product
 from typing import Any
 
 from aegen_bench.pictures import grid
 from aegen_bench.report.evidence import Evidence, Trial
 
-__all__ = ["Opened", "opened"]
+__all__ = ["DRAWN", "Picture", "columns", "entries"]
 
+DRAWN = 400
+"""So many trials have curves and samples in the page, the same number of each entry, its first seeds."""
 POINTS = 60
 """A curve keeps at most this many points: as many as its few hundred pixels tell apart."""
 SHOWN, SIDE = 16, 240
 
+_COSTS = {"train_seconds": "training, s", "sample_seconds": "sampling, s", "parameters": "parameters"}
+Numbers = dict[tuple[str, str, int], list[float | None]]
+
 
 @dataclass(frozen=True)
-class Opened:
-    """One trial as the page's script reads it, and its samples as WebP; empty where it left none."""
+class Picture:
+    """A trial's first samples as WebP, and the data of the page that is to know where they are."""
 
+    name: str
+    packed: bytes
     data: dict[str, Any]
-    picture: bytes
 
     def inlined(self) -> str:
-        return f"data:image/webp;base64,{base64.b64encode(self.picture).decode()}"
+        return f"data:image/webp;base64,{base64.b64encode(self.packed).decode()}"
 
 
-def opened(evidence: Evidence, record: dict[str, Any]) -> Opened:
-    """Return what the page knows of a trial."""
-    trial = next(t for t in evidence.trials(record["dataset"], record["row"]) if t.seed == record["seed"])
-    data = {name: record[name] for name in ("dataset", "row", "seed", "reason")}
-    data |= {
-        "state": trial.state,
-        "metrics": _metrics(record),
-        "costs": _costs(record),
-        "curves": _curves(evidence, trial),
-    }
-    return Opened(data, _picture(evidence, trial))
+def columns(evidence: Evidence) -> dict[str, list[str]]:
+    """Return the names of a trial's numbers by protocol id, in the order of the records; "" are costs."""
+    frame = evidence.frame
+    scores = frame[frame["kind"].isin(["draw", "model"])]
+    names = scores.groupby("protocol", sort=False)["metric"].unique()
+    return {str(protocol): list(found) for protocol, found in names.items()} | {"": list(_COSTS.values())}
 
 
-def _metrics(record: dict[str, Any]) -> dict[str, dict[str, float]]:
-    """Protocol id -> number -> mean over the draws, four digits."""
-    found: dict[str, dict[str, float]] = {}
-    for protocol, entry in record["metrics"].items():
-        values: dict[str, list[float]] = {}
-        for draw in [*entry["draws"], entry["model"]]:
-            for name, value in draw.items():
-                if value is not None and math.isfinite(value):
-                    values.setdefault(name, []).append(value)
-        found[protocol] = {name: _short(sum(of) / len(of)) for name, of in values.items()}
-    return found
+def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]]:
+    """Yield each entry as the page's script reads it, with the samples that belong into it."""
+    reasons = evidence.frame.attrs["reasons"]
+    tables = {protocol: _numbers(evidence, protocol, names) for protocol, names in columns(evidence).items()}
+    every = product(evidence.layout.datasets, evidence.layout.rows)
+    found = [entry for entry in every if evidence.trials(*entry)]
+    drawn = max(1, DRAWN // max(1, len(found)))
+    for dataset, row in found:
+        trials, pictures = [], list[Picture]()
+        for place, trial in enumerate(evidence.trials(dataset, row)):
+            key = dataset, row, trial.seed
+            data: dict[str, Any] = {"seed": trial.seed, "state": trial.state}
+            data["numbers"] = {protocol: table[key] for protocol, table in tables.items() if key in table}
+            if reason := reasons.get((evidence.layout.profile, *key)):
+                data["reason"] = reason
+            if place < drawn:
+                data["curves"] = _curves(evidence, trial)
+            if len(pictures) < drawn and (packed := _picture(evidence, trial)):
+                pictures.append(Picture("-".join((dataset, row, f"seed-{trial.seed}.webp")), packed, data))
+            trials.append(data)
+        yield {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}, pictures
 
 
-def _costs(record: dict[str, Any]) -> dict[str, float]:
-    seconds = record["seconds"]
-    costs = {
-        "training, s": sum(seconds.get(part) or 0.0 for part in ("train", "extract", "fit")),
-        "sampling, s": seconds.get("sample"),
-        "parameters": record["parameters"].get("total"),
-    }
-    return {name: _short(value) for name, value in costs.items() if value}
+def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
+    """(dataset, row, seed) -> the means over the draws, four digits, in the order of `names`, None where none is."""
+    frame = evidence.frame
+    mine = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
+    metrics = list(_COSTS) if protocol == "" else names
+    means = mine[mine["metric"].isin(metrics)].groupby(["dataset", "row", "seed", "metric"])["value"].mean()
+    wide = means.unstack("metric").reindex(columns=metrics)
+    return {key: [_short(x) for x in line] for key, line in zip(wide.index, wide.to_numpy().tolist(), strict=True)}
 
 
-def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float]]]:
-    """Name -> [[epoch, value], ...] of every loss term and of the probes' distance; epochs count over all stages."""
+def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float | None]]]:
+    """Name -> [epochs, values] of every loss term and of the probes' distance; epochs count over all stages."""
     history = evidence.history(trial)
-    found: dict[str, list[list[float]]] = {}
+    found: dict[str, list[tuple[int, float | None]]] = {}
     before: dict[str, int] = {}
     for i, row in enumerate(history["epochs"]):
         before.setdefault(row["stage"], i)
         for optimizer, terms in row["terms"].items():
             for term, value in terms.items():
-                found.setdefault(f"{row['stage']}, {optimizer}: {term}", []).append([i + 1, value])
+                found.setdefault(f"{row['stage']}, {optimizer}: {term}", []).append((i + 1, value))
     for row in history["probes"]:
         for name, value in row.get("metrics", {}).items():
-            found.setdefault(f"{name} (probe)", []).append([before.get(row["stage"], 0) + row["epoch"], value])
-    return {name: _thinned(points) for name, points in found.items()}
+            found.setdefault(f"{name} (probe)", []).append((before.get(row["stage"], 0) + row["epoch"], value))
+    return {name: drawn for name, points in found.items() if (drawn := _thinned(points))}
 
 
-def _thinned(points: list[list[float]]) -> list[list[float]]:
-    """Every k-th point and the last, without those that are not finite."""
-    good = [[x, _short(y)] for x, y in points if y is not None and math.isfinite(y)]
+def _thinned(points: list[tuple[int, float | None]]) -> list[list[float | None]]:
+    """Every k-th point and the last, without those that are not finite; empty where nothing is left."""
+    good = [(x, _short(y)) for x, y in points if y is not None and math.isfinite(y)]
     step = -(-len(good) // POINTS) if good else 1
-    return good[::step] + (good[-1:] if len(good) % step != 1 and step > 1 else [])
+    kept = good[::step] + (good[-1:] if len(good) % step != 1 and step > 1 else [])
+    return [list(axis) for axis in zip(*kept, strict=True)]
 
 
-def _short(value: float) -> float:
-    return float(f"{value:.4g}") if abs(value) < 1e4 else float(round(value))
+def _short(value: float) -> float | None:
+    if not math.isfinite(value):
+        return None
+    rounded = float(f"{value:.4g}") if abs(value) < 1e4 else float(round(value))
+    return int(rounded) if rounded.is_integer() else rounded
 
 
 def _picture(evidence: Evidence, trial: Trial) -> bytes:
-    """The first samples as a small WebP sheet, [4 x 4]."""
+    """The first samples as a small WebP sheet, [4 x 4]; empty where the trial left none."""
     from PIL import Image
 
     samples = evidence.array(trial, "samples")
