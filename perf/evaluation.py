@@ -1,6 +1,7 @@
 """Seconds of FD and PRD from ready features: ours against pytorch_fid and the published PRD, in one run.
 
 python perf/evaluation.py [--quick] [--images 10000] [--features 2048]
+python perf/evaluation.py --spread 20 --images 5000 --features 256      PRD over that many seeds, ours and theirs
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ def reference_fd(generated: np.ndarray, real: np.ndarray) -> float:
     return float(calculate_frechet_distance(*sides[0], *sides[1]))
 
 
-def reference_prd(generated: np.ndarray, real: np.ndarray, **batches: int) -> tuple[float, float]:
+def reference_prd(generated: np.ndarray, real: np.ndarray, *, seed: int = 0, **batches: int) -> tuple[float, float]:
     """The published algorithm: scikit-learn as it stands, in float64, ten times; seeded here. Its `batches` have the
     sizes that are scikit-learn's defaults today, 1,024 rows, where not told otherwise.
     """
@@ -45,15 +46,25 @@ def reference_prd(generated: np.ndarray, real: np.ndarray, **batches: int) -> tu
     slopes = np.tan(np.linspace(1e-10, np.pi / 2 - 1e-10, SETTINGS["angles"]))
     curves = []
     for run in range(SETTINGS["runs"]):
-        labels = MiniBatchKMeans(k, n_init=10, **batches, random_state=run).fit(union).labels_
+        labels = MiniBatchKMeans(k, n_init=10, **batches, random_state=seed + run).fit(union).labels_
         p, q = (np.bincount(part, minlength=k) / n for part in (labels[:n], labels[n:]))
         precision = np.minimum(slopes[:, None] * q, p).sum(axis=1)
         curves.append((precision.clip(0, 1), (precision / slopes).clip(0, 1)))
     return max_f_beta(*np.mean(curves, axis=0))
 
 
-def ours_prd(generated: np.ndarray, real: np.ndarray) -> tuple[float, float]:
-    return max_f_beta(*prd_curve(generated=generated, real=real, seed=0))
+def ours_prd(generated: np.ndarray, real: np.ndarray, seed: int = 0) -> tuple[float, float]:
+    return max_f_beta(*prd_curve(generated=generated, real=real, seed=seed))
+
+
+def spread(generated: np.ndarray, real: np.ndarray, seeds: int) -> None:
+    batches = {name: KMEANS[name] for name in ("batch_size", "init_size")}
+    ours = [ours_prd(generated, real, seed) for seed in range(seeds)]
+    theirs = [reference_prd(generated, real, seed=10 * seed, **batches) for seed in range(seeds)]
+    print("| mean ± std over seeds | F8 | F1/8 |\n|---|---:|---:|")
+    for name, numbers in (("ours", np.array(ours)), ("reference", np.array(theirs))):
+        cells = [f"{x.mean():.4f} ± {x.std(ddof=1):.4f}" for x in numbers.T]
+        print(f"| {name} | {' | '.join(cells)} |")
 
 
 def timed(compute: Callable[[], Any]) -> tuple[float, Any]:
@@ -67,9 +78,13 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=10_000)
     parser.add_argument("--features", type=int, default=2048)
     parser.add_argument("--quick", action="store_true", help="1,000 images, 256 features")
+    parser.add_argument("--spread", type=int, metavar="SEEDS")
     args = parser.parse_args()
     n, d = (1000, 256) if args.quick else (args.images, args.features)
     generated, real = features(1, n, d), features(0, n, d)
+    if args.spread:
+        spread(generated, real, args.spread)
+        return
     ours_prd(generated[:100, :8], real[:100, :8])  # imports are not measured
     print(f"{environment.describe(torch.device('cpu'))['device']}; {n:,} x {d:,} features a set")
     side, reference = timed(lambda: Reference.of(moments(real)))

@@ -1,9 +1,11 @@
-"""Where does a GLF trial lose: in its prior or in its decoder? One auto-encoder, several priors on its codes.
+"""Where does a trial lose: in its prior or in its decoder? One auto-encoder, several priors on its codes.
 
-python perf/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite]
+python perf/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite] [--further 1,4,16]
 
-Prints the protocol's numbers for the flow as trained, for a Gaussian mixture fitted to the same codes (the RAE+GMM
-prior), and for the same flow trained further on the now fixed codes. Needs the trial's weights.
+Prints the protocol's numbers for codes of training images, for a Gaussian mixture fitted to these codes (the RAE+GMM
+prior), for the row's own prior, and for that prior trained further on the now fixed codes, each time as many times the
+steps of its stage. `outside` is the share of sampled codes that lie farther out, in deviations of the codes, than all
+codes of training images; `loss` is the prior's on these codes (a flow's NLL). Needs the trial's weights.
 """
 
 from __future__ import annotations
@@ -12,33 +14,61 @@ import argparse
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 import aegen_bench
 from aegen_bench import data, sampling, seeding
+from aegen_bench.baseline import Baseline
 from aegen_bench.results import read_record
 from aegen_bench.training import extract
 
+CPU = torch.device("cpu")
+N = 10_000
 
-def mixture(z: Tensor) -> Callable[[int], Tensor]:
+
+def training_codes(model: Baseline, record: dict[str, Any]) -> Tensor:
+    recipe = data.Recipe(**record["config"]["recipe"])
+    images = data.load(record["dataset"], recipe, data.default_folder(), "train")
+    order = torch.randperm(len(images), generator=seeding.stream(0, "subset"))
+    subset = order[: record["config"]["n_train"]].sort().values
+    return extract(model, torch.from_numpy(images[subset.numpy()]), seed=0, stage=-1)
+
+
+def mixture(z: Tensor) -> Tensor:
     """Ten full Gaussians on standardised codes, as in baselines/rae_gmm.py."""
     center, scale = z.double().mean(0), z.double().std(0)
     fitted = GaussianMixture(10, max_iter=2000, random_state=0).fit(((z.double() - center) / scale).numpy())
-    return lambda n: (torch.from_numpy(fitted.sample(n)[0]) * scale + center).float()
+    return (torch.from_numpy(fitted.sample(N)[0]) * scale + center).float()
 
 
-def train_flow(model: torch.nn.Module, z: Tensor, steps: int) -> None:
-    """Minimise the flow's NLL on fixed codes, Adam 1e-3 halved half-way, batches of 64."""
-    adam = torch.optim.Adam(model.flow.parameters(), lr=1e-3, weight_decay=2e-5, fused=True)
+def prior_of(model: Baseline, z: Tensor) -> tuple[str, list[Tensor], Callable[[Tensor], Tensor]] | None:
+    """The stage that trains the row's prior, its parameters and its loss on codes; None for one that is not trained."""
+    stage = next((stage for stage in model.stages() if stage.data == "codes"), None)
+    if stage is None:
+        flow = getattr(model, "flow", None)
+        return flow and ("train", list(flow.parameters()), lambda codes: flow.nll(codes).mean())
+
+    def update(codes: Tensor) -> tuple[str, dict[str, Tensor]]:
+        return next(iter(stage.step(codes, torch.arange(len(codes)))))
+
+    groups = model.optimizers()[update(z[:64])[0]]
+    parameters = [parameter for group in groups for parameter in group["params"]]
+    return stage.name, parameters, lambda codes: torch.stack(list(update(codes)[1].values())).sum()
+
+
+def train(parameters: list[Tensor], loss: Callable[[Tensor], Tensor], z: Tensor, steps: int) -> None:
+    """Adam 1e-3, halved half-way, batches of 64."""
+    adam = torch.optim.Adam(parameters, lr=1e-3, weight_decay=2e-5, fused=True)
     order = seeding.stream(0, "order")
     for step in range(steps):
         adam.param_groups[0]["lr"] = 1e-3 if step < steps / 2 else 5e-4
-        loss = model.flow.nll(z[torch.randint(len(z), (64,), generator=order)]).mean()
         adam.zero_grad(set_to_none=True)
-        loss.backward()
+        loss(z[torch.randint(len(z), (64,), generator=order)]).backward()
         adam.step()
 
 
@@ -46,34 +76,39 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("trial", type=Path)
     parser.add_argument("--protocol", default="lite")
+    parser.add_argument("--further", default="1,4,16")
     args = parser.parse_args()
-    record = read_record(args.trial / "record.json")
-    model = aegen_bench.load(args.trial)
-    recipe = data.Recipe(**record["config"]["recipe"])
-    images = data.load(record["dataset"], recipe, data.default_folder(), "train")
-    order = torch.randperm(len(images), generator=seeding.stream(0, "subset"))
-    subset = order[: record["config"]["n_train"]].sort().values
-    z = extract(model, torch.from_numpy(images[subset.numpy()]), seed=0, stage=-1)
-    steps = record["stages"]["train"]["steps"]
+    record, model = read_record(args.trial / "record.json"), aegen_bench.load(args.trial)
+    z = training_codes(model, record)
 
-    def score(label: str, prior: Callable[[int], Tensor]) -> None:
+    def radius(codes: Tensor) -> Tensor:
+        return ((codes - z.mean(0)) / z.std(0)).norm(dim=1)
+
+    def score(label: str, codes: Tensor, images: np.ndarray | None = None) -> None:
         with torch.no_grad():
-            codes = prior(10_000).split(500)
-            generated = torch.cat([torch.from_numpy(sampling.to_uint8(model.decode(c))) for c in codes])
-            nll = model.flow.nll(z).mean()
-        numbers = aegen_bench.evaluate(generated, dataset=record["dataset"], protocol=args.protocol)["draws"][0]
+            if images is None:
+                images = np.concatenate([sampling.to_uint8(model.decode(part)) for part in codes.split(500)])
+            trained = "" if prior is None else f"{prior[2](z):.2f}"
+        numbers = aegen_bench.evaluate(images, dataset=record["dataset"], protocol=args.protocol)["draws"][0]
         values = " | ".join(f"{numbers[name]:.4g}" for name in ("fd", "f8", "f1_8"))
-        print(f"| {label} | {values} | {nll:.2f} |", flush=True)
+        outside = (radius(codes) > radius(z).max()).double().mean()
+        print(f"| {label} | {values} | {outside:.2%} | {trained} |", flush=True)
 
-    noise = torch.randn(10_000, z.shape[1], generator=seeding.stream(0, "noise"))
-    print(f"{args.trial}, {len(z):,} codes\n| prior on the same codes | fd | f8 | f1_8 | flow's NLL of the codes |")
-    print("|---|---:|---:|---:|---:|")
-    score("the codes themselves", lambda n: z[torch.randint(len(z), (n,), generator=seeding.stream(0, "codes"))])
-    score("mixture of 10 Gaussians", mixture(z))
-    score("flow, as trained with the auto-encoder", lambda n: model.flow.inverse(noise))
-    for times in (1, 4, 16):
-        train_flow(model, z, times * steps)
-        score(f"flow, {times * steps:,} more steps on fixed codes", lambda n: model.flow.inverse(noise))
+    def own(label: str) -> None:
+        codes = sampling.sample_codes(model, N, seed=0, device=CPU)
+        score(label, codes, sampling.generate(model, N, seed=0, draw=0, device=CPU))
+
+    with model.eval().using(seeding.stream(0, "noise", 1)):
+        prior = prior_of(model, z)
+        print(f"{args.trial}, {len(z):,} codes\n| prior on the same codes | fd | f8 | f1_8 | outside | loss |")
+        print("|---|---:|---:|---:|---:|---:|")
+        score("the codes themselves", z[torch.randint(len(z), (N,), generator=seeding.stream(0, "codes"))])
+        score("mixture of 10 Gaussians", mixture(z))
+        own("the row's own, as trained")
+        for times in map(int, args.further.split(",")) if prior else ():
+            steps = times * record["stages"][prior[0]]["steps"]
+            train(prior[1], prior[2], z, steps)
+            own(f"and {steps:,} more steps")
 
 
 if __name__ == "__main__":
