@@ -20,7 +20,7 @@ def report(
     ] = "markdown,latex",
     tables: Annotated[
         str | None,
-        typer.Option(help="1 to 6, scores (every metric, a table a dataset), verdicts and claims. Default: all."),
+        typer.Option(help="1 to 6, comparisons, overall, scores (every metric), verdicts and claims. Default: all."),
     ] = None,
     claims: Annotated[
         bool, typer.Option("--claims", help="Say which of the paper's statements hold, and no other table unasked.")

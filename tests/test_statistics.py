@@ -15,7 +15,6 @@ from aegen_bench.report.statistics import (
     holm,
     interval,
     iqm,
-    leading,
     pooled_std,
     probability_of_improvement,
     ranks,
@@ -95,12 +94,6 @@ def _standard(n: int) -> np.ndarray:
     """n numbers of mean 0 and sample standard deviation 1."""
     x = np.arange(n, dtype=float)
     return (x - x.mean()) / x.std(ddof=1)
-
-
-def test_the_leading_group_is_what_no_test_tells_from_the_best() -> None:
-    best, close, far = [1.0, 1.2, 0.8], [1.1, 1.4, 0.9], [9.0, 9.1, 8.9]
-    assert leading([far, close, best], lower_is_better=True) == {1, 2}
-    assert leading([far, close, best], lower_is_better=False) == {0}
 
 
 def test_constant_samples_are_told_apart_by_their_means() -> None:

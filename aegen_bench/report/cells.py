@@ -56,6 +56,10 @@ class Cell:
         """Sample standard deviations over the trials; none of a single trial."""
         return tuple(map(float, np.std(self.trials, axis=0, ddof=1))) if self.n > 1 else ()
 
+    def sample(self, place: int = 0) -> list[float]:
+        """One of the numbers, trial by trial."""
+        return [numbers[place] for numbers in self.trials]
+
     def intervals(self) -> list[tuple[float, float]]:
         """95% t intervals of the means; none of a single trial."""
         return [interval(mean, std, self.n) for mean, std in zip(self.mean, self.std, strict=False)]

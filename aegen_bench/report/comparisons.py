@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING
 
-from aegen_bench.report.cells import Cell, Entry
-from aegen_bench.report.statistics import leading
+from aegen_bench.report.cells import Cell, Entry, Layout, collect, trial_counts
+from aegen_bench.report.measures import DAGGER, Measure, marked, single_protocol, stale_note
+from aegen_bench.report.statistics import ALPHA, Numbers, difference, hedges_g, welch
+from aegen_bench.report.table import Table, Value
 
-__all__ = ["BOLD", "NOT_BOLD", "leaders", "tested"]
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["BOLD", "NOT_BOLD", "Contest", "comparisons"]
 
 BOLD = (
     "Bold: among a column's rows with two seeds or more the leading group, which Welch's two-sided t-tests between all "
@@ -16,19 +24,95 @@ BOLD = (
 NOT_BOLD = "Nothing is bold: a test needs two rows with two seeds or more in a column."
 
 
-def tested(cells: Mapping[Entry, Cell], dataset: str, rows: Sequence[str]) -> list[str]:
-    """Return those of the rows that can be tested on a dataset: with two seeds or more. Fewer than two are none."""
-    found = [row for row in rows if cells.get((dataset, row), Cell()).n > 1]
-    return found if len(found) > 1 else []
-
-
-def leaders(
-    cells: Mapping[Entry, Cell], dataset: str, rows: Sequence[str], place: int, *, lower_is_better: bool
-) -> set[str]:
-    """Return the leading group of a column: rows not told apart from the best of those that can be tested.
-
-    `place` says which of the cells' numbers is compared.
+@dataclass(frozen=True)
+class Contest:
+    """Tests between the rows of a column: those with two seeds or more, best mean first, each with its trials' numbers;
+    `p` [k, k] are Holm-adjusted p-values of Welch's test. Empty where fewer than two rows can be tested.
     """
-    able = tested(cells, dataset, rows)
-    samples = [[trial[place] for trial in cells[dataset, row].trials] for row in able]
-    return {able[i] for i in leading(samples, lower_is_better=lower_is_better)} if able else set()
+
+    samples: dict[str, list[float]]
+    p: Numbers
+
+    @staticmethod
+    def of(cells: Mapping[Entry, Cell], dataset: str, rows: Sequence[str], place: int = 0, sign: int = 1) -> Contest:
+        """Compare rows by the number at `place` of their cells; of sign 1 lower is better, of -1 higher."""
+        able = [row for row in rows if cells.get((dataset, row), Cell()).n > 1]
+        able.sort(key=lambda row: sign * cells[dataset, row].mean[place])
+        samples = {row: cells[dataset, row].sample(place) for row in able if len(able) > 1}
+        return Contest(samples, welch(list(samples.values())))
+
+    @property
+    def leaders(self) -> set[str]:
+        """The rows that are not told apart from the best one, itself among them."""
+        return {row for row, p in self.to_best().items() if p >= ALPHA}
+
+    def to_best(self) -> dict[str, float]:
+        """Return the p-value of each tested row against the best one, whose own is 1."""
+        return {row: float(self.p[0, i]) for i, row in enumerate(self.samples)}
+
+    def values(self, dataset: str, quantity: str) -> Iterator[Value]:
+        """Yield of every pair the difference with its interval, the effect size and the p-value."""
+        for (i, row), (j, other) in combinations(enumerate(self.samples), 2):
+            a, b = self.samples[row], self.samples[other]
+            gap, low, high = difference(a, b)
+            yield Value(dataset, row, f"{quantity} difference", against=other, value=gap, low=low, high=high)
+            yield Value(dataset, row, f"{quantity} Hedges' g", against=other, value=hedges_g(a, b))
+            yield Value(dataset, row, f"{quantity} p (Welch, Holm)", against=other, value=float(self.p[i, j]))
+
+
+def comparisons(frame: pd.DataFrame, layout: Layout, dataset: str, name: str) -> Table:
+    """Return the table of one dataset under one protocol: each row's distance, best first, and how it differs from the
+    best one that can be tested.
+    """
+    protocol, about = single_protocol(frame, "comparisons")
+    extractor = str(about.get("extractor", "features unknown"))
+    measure, here = Measure.of(1, extractor), frame[frame["dataset"] == dataset]
+    cells = collect(here, measure.metrics, family=measure.family)
+    dagger = marked(frame, layout, extractor)
+    known = [row for row in layout.rows if cells.get((dataset, row), Cell()).n]
+    rows = sorted(known, key=lambda row: (row in dagger, cells[dataset, row].mean[0]))
+    contest = Contest.of(cells, dataset, [row for row in rows if row not in dagger])
+    decimals = 1 if any(cells[dataset, row].mean[0] >= 10 for row in rows) else 3
+    lines, values = [], list[Value]()
+    for row in rows:
+        entry, cell, leads = (dataset, row), cells[dataset, row], row in contest.leaders
+        stale = entry in layout.stale
+        shown = cell.shown(decimals, bold=[0] if leads else [], stale=stale)
+        own = _span(*cell.intervals()[0], decimals) if cell.n > 1 else ""
+        lines.append([layout.published.name(row) + " †" * (row in dagger), shown, own, *_gap(contest, row, decimals)])
+        values += cell.values(entry, measure.metrics, [leads], stale=stale)
+    pairs = len(contest.samples) * (len(contest.samples) - 1) // 2
+    notes = [
+        str(about.get("describe", f"Protocol {protocol}")),
+        "Best mean first. Mean ± sample standard deviation over seeds, in brackets the number of trials, and Student's "
+        "95% interval of the mean. To the best: the mean minus that of the best row with two seeds or more, with "
+        "Welch's 95% interval; Hedges' g is that difference in pooled standard deviations, corrected for few seeds; p "
+        f"is of Welch's two-sided t-test, Holm-corrected over the {pairs} pairs of tested rows.",
+        BOLD if pairs else NOT_BOLD,
+        trial_counts(here),
+        *([DAGGER] if dagger & set(rows) else []),
+        *stale_note(layout, rows),
+    ]
+    values += contest.values(dataset, measure.metrics[0])
+    columns = ["Model", measure.title.split(",")[0], "95% interval", "to the best", "95% interval", "Hedges' g", "p"]
+    title = f"Comparisons on {layout.published.name(dataset)}. {measure.title}. Profile {layout.profile}"
+    return Table(name, title, columns, lines, notes, values, {"profile": layout.profile, "protocol": protocol})
+
+
+def _gap(contest: Contest, row: str, decimals: int) -> list[str]:
+    """How a row differs from the best one: difference, interval, effect size, p; nothing of one that is not tested."""
+    best = next(iter(contest.samples), "")
+    if row not in contest.samples or row == best:
+        return ["best" if row == best else "", "", "", ""]
+    gap, low, high = difference(contest.samples[row], contest.samples[best])
+    effect, p = hedges_g(contest.samples[row], contest.samples[best]), contest.to_best()[row]
+    return [
+        f"{gap:+,.{decimals}f}",
+        _span(low, high, decimals),
+        f"{effect:.2f}",
+        "< 0.001" if p < 0.001 else f"{p:.3f}",
+    ]
+
+
+def _span(low: float, high: float, decimals: int) -> str:
+    return f"{low:,.{decimals}f} to {high:,.{decimals}f}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from aegen_bench.report.table import Number, Table
@@ -48,4 +49,5 @@ def _cell(text: str) -> str:
 
 def _escape(text: str) -> str:
     text = " ".join(text.split())
-    return text.replace("\\", "\\\\").replace("|", "\\|").replace("<", "&lt;")
+    text = text.replace("\\", "\\\\").replace("|", "\\|")
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)  # what could begin a tag

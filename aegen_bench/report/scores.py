@@ -9,7 +9,7 @@ import pandas as pd
 from aegen_bench.evaluation import metrics
 from aegen_bench.report.cells import Layout, collect, overrides, trial_counts
 from aegen_bench.report.guests import note
-from aegen_bench.report.quality import stale_note
+from aegen_bench.report.measures import stale_note
 from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from scipy import stats
 __all__ = [
     "ALPHA",
     "MIN_DATASETS",
+    "Numbers",
     "Ranks",
     "bootstrap",
     "difference",
@@ -23,7 +24,6 @@ __all__ = [
     "holm",
     "interval",
     "iqm",
-    "leading",
     "pooled_std",
     "probability_of_improvement",
     "ranks",
@@ -44,12 +44,16 @@ def interval(mean: float, std: float, n: int, level: float = 1 - ALPHA) -> tuple
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
-    """Return the mean of a minus that of b and Welch's 95% interval of it; without an interval, the ends are NaN."""
+    """Return the mean of a minus that of b and Welch's 95% interval of it; NaN ends where one has a single number."""
     between = float(np.mean(a) - np.mean(b))
     if min(len(a), len(b)) < 2:
         return between, float("nan"), float("nan")
-    interval = stats.ttest_ind(a, b, equal_var=False).confidence_interval(1 - ALPHA)
-    return between, float(interval.low), float(interval.high)
+    parts = [_std(x) ** 2 / len(x) for x in (a, b)]
+    if not (variance := sum(parts)):
+        return between, between, between
+    df = variance**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
+    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * variance**0.5
+    return between, between - half, between + half
 
 
 def holm(p: ArrayLike) -> Numbers:
@@ -76,13 +80,6 @@ def welch(samples: Sequence[Sequence[float]]) -> Numbers:
     matrix = np.ones((len(samples), len(samples)))
     matrix[i, j] = matrix[j, i] = holm(p)
     return matrix
-
-
-def leading(samples: Sequence[Sequence[float]], *, lower_is_better: bool) -> set[int]:
-    """Return which samples Holm-adjusted Welch tests do not tell apart from the best mean, itself among them."""
-    means = [float(np.mean(x)) for x in samples]
-    best = means.index(min(means) if lower_is_better else max(means))
-    return {i for i, p in enumerate(welch(samples)[best]) if p >= ALPHA}
 
 
 def hedges_g(a: Sequence[float], b: Sequence[float]) -> float:
@@ -118,8 +115,10 @@ def bootstrap(strata: Sequence[Sequence[float]]) -> tuple[float, float, float]:
     The bootstrap is stratified: within each stratum (the seeds of one dataset) as many are drawn, with replacement, as
     there are (Agarwal et al. 2021, section 4.1).
     """
-    drawn = np.concatenate(_redrawn(strata), axis=1)
-    low, high = np.quantile(iqm(drawn, axis=1), [ALPHA / 2, 1 - ALPHA / 2])
+    generator = np.random.default_rng(0)
+    places = [generator.integers(len(stratum), size=(RESAMPLES, len(stratum))) for stratum in strata]
+    drawn = [np.asarray(stratum, dtype=float)[place] for stratum, place in zip(strata, places, strict=True)]
+    low, high = np.quantile(iqm(np.concatenate(drawn, axis=1), axis=1), [ALPHA / 2, 1 - ALPHA / 2])
     return float(iqm(np.concatenate([np.asarray(s, dtype=float) for s in strata]))), float(low), float(high)
 
 
@@ -131,23 +130,21 @@ def probability_of_improvement(
 
     `a` and `b` are scores of which lower is better, a list for each dataset, the datasets in the same order.
     """
-    redrawn = _redrawn([*a, *b])
-    drawn = np.mean([_wins(x, y) for x, y in zip(redrawn[: len(a)], redrawn[len(a) :], strict=True)], axis=0)
-    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
-    plain = [_wins(np.asarray([x], dtype=float), np.asarray([y], dtype=float))[0] for x, y in zip(a, b, strict=True)]
-    return float(np.mean(plain)), float(low), float(high)
-
-
-def _redrawn(strata: Sequence[Sequence[float]]) -> list[Numbers]:
-    """Each stratum redrawn with replacement, [resamples, its size]; the same strata give the same numbers."""
     generator = np.random.default_rng(0)
-    return [np.asarray(s, dtype=float)[generator.integers(len(s), size=(RESAMPLES, len(s)))] for s in strata]
+    wins = [_wins(x, y) for x, y in zip(a, b, strict=True)]
+    drawn = np.zeros(RESAMPLES)
+    for won in wins:
+        # How often each trial is drawn weighs its wins: [resamples, m], [m, n], [resamples, n].
+        mine, theirs = (generator.multinomial(k, np.full(k, 1 / k), RESAMPLES) / k for k in won.shape)
+        drawn += ((mine @ won) * theirs).sum(axis=1) / len(wins)
+    low, high = np.quantile(drawn, [ALPHA / 2, 1 - ALPHA / 2])
+    return float(np.mean([won.mean() for won in wins])), float(low), float(high)
 
 
-def _wins(x: Numbers, y: Numbers) -> Numbers:
-    """The share of pairs in which x is lower, ties as half: [r, m], [r, n] -> [r]."""
-    below = (x[:, :, None] < y[:, None, :]).mean(axis=(1, 2))
-    return np.asarray(below + 0.5 * (x[:, :, None] == y[:, None, :]).mean(axis=(1, 2)))
+def _wins(a: Sequence[float], b: Sequence[float]) -> Numbers:
+    """1 where a number of a is lower than one of b, 1/2 where they are equal, else 0: [m, n]."""
+    gaps = np.subtract.outer(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
+    return np.asarray(np.heaviside(-gaps, 0.5))
 
 
 @dataclass(frozen=True)

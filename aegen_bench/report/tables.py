@@ -9,9 +9,11 @@ from typing import TYPE_CHECKING
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.report.architecture import architecture
 from aegen_bench.report.cells import SPREADS, Cell, Entry, Layout
+from aegen_bench.report.comparisons import comparisons
 from aegen_bench.report.costs import times
 from aegen_bench.report.epochs import epochs
 from aegen_bench.report.guests import invited
+from aegen_bench.report.overall import overall
 from aegen_bench.report.published import Published
 from aegen_bench.report.quality import quality
 from aegen_bench.report.scores import scores
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 __all__ = ["EVERY", "SUMMARY", "TABLES", "build", "layout"]
 
 TABLES = ("1", "2", "3", "4", "5", "6")
-EVERY = (*TABLES, "scores")
+EVERY = (*TABLES, "comparisons", "overall", "scores")
 """The tables of numbers by name; what is said of claims is not among them."""
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
@@ -59,14 +61,18 @@ def build(
     guests = invited(frame.iloc[:0] if others is None else others, frame)
     built: list[Table] = []
     for table in tables:
-        if table in ("1", "3", "4", "scores"):
+        if table in ("1", "3", "4", "comparisons", "overall", "scores"):
             for mark, part in _cut(frame, "protocol", ids):
                 beside = guests[guests["protocol"].isin(part["protocol"])]
-                if table != "scores":
-                    built.append(quality(part, beside, plan, int(table), f"table{table}{mark}"))
-                    continue
                 scored = [d for d in plan.datasets if d in set(part.loc[part["protocol"] != "", "dataset"])]
-                built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
+                if table == "scores":
+                    built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
+                elif table == "comparisons":
+                    built += [comparisons(part, plan, dataset, f"comparisons-{dataset}{mark}") for dataset in scored]
+                elif table == "overall":
+                    built.append(overall(part, beside, plan, f"overall{mark}"))
+                else:
+                    built.append(quality(part, beside, plan, int(table), f"table{table}{mark}"))
         elif table == "2":
             built.append(architecture(frame, plan, "table2"))
         elif table == "5":
