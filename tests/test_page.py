@@ -16,6 +16,7 @@ from records import ended, evaluation, make, put, put_artefacts
 
 from aegen_bench import report
 from aegen_bench.report import page
+from aegen_bench.report.page import trials
 
 PUBLISHED = Path(__file__).parents[1] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
@@ -127,3 +128,37 @@ def in_browser(path: Path) -> Any:
     title = re.search(r"<title>(.*?)</title>", dom, re.S)
     assert title
     return json.loads(html.unescape(title[1]))
+
+
+def test_claims_have_a_section_and_their_summary_is_not_said_twice(tmp_path: Path) -> None:
+    lay(tmp_path / "results")
+    for seed in range(2):
+        put(tmp_path / "results", make(row="vae", seed=seed, metrics={A: evaluation([{"fd": 1000.0 + seed}])}))
+    names = ["1", "verdicts", "claims"]
+    [path] = report.write(tmp_path / "results", PUBLISHED, tmp_path / "out", ["html"], names)
+    section = path.read_text().partition('<section id="claims">')[2].partition("</section>")[0]
+    assert section.count('<details class="claim">') > 25 and 'id="verdicts"' not in path.read_text()
+    first = re.sub(r"<[^>]+>", "", section.partition("<details")[2].partition("</details>")[0])
+    assert "GLF 92.0 ± 2.8 (2)" in first and "no trial (WAE-GAN;" in first and "not tested" in first
+
+
+def test_of_very_many_trials_the_first_seeds_are_drawn_and_all_numbers_stay(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(trials, "DRAWN", 8)  # four entries: two seeds of each
+    lay(tmp_path / "results")
+    put(tmp_path / "results", ended("diverged", seed=2))
+    for path in put(tmp_path / "results", make(seed=3, metrics={A: evaluation([{"fd": 97.0}])})):
+        put_artefacts(path.parent)
+    [path] = report.write(tmp_path / "results", PUBLISHED, tmp_path / "out", ["html"], ["1"])
+    data = json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.S)[1])  # type: ignore[index]
+    [glf] = [entry for entry in data["entries"] if (entry["row"], entry["dataset"]) == ("glf", "fashion")]
+    assert [one["seed"] for one in glf["trials"]] == [0, 1, 2, 3]
+    assert (
+        ["curves" in one for one in glf["trials"]]
+        == ["grid" in one for one in glf["trials"]]
+        == [True, True, False, False]
+    )
+    assert [one["numbers"].get(A) for one in glf["trials"]] == [[90, 0.011], [94, 0.011], None, [97, 0.011]]
+    assert data["columns"][A] == ["fd", "reconstruction_mse"]
+    assert glf["trials"][2]["reason"] == "loss is nan"

@@ -39,7 +39,7 @@ function sort(head) {
 
 function filter(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const body of document.querySelectorAll("tbody")) {
+  for (const body of document.querySelectorAll("main tbody, .claim")) {
     const said = body.textContent.toLowerCase();
     body.hidden = !words.every(word => said.includes(word));
   }
