@@ -109,10 +109,10 @@ def make(
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
     chapters = []
-    for name in sorted(set(frame["profile"]) - {results.ANCHORS}):
+    for name in sorted(set(frame["profile"].unique()) - {results.ANCHORS}):
         part = frame[frame["profile"] == name]
         shown = [table for table in tables if name != results.EXTERNAL or table not in ("2", "5", "6", *CLAIMS)]
-        if profile is None and protocol in set(frame["protocol"]) - set(part["protocol"]):
+        if profile is None and protocol in set(frame["protocol"].unique()) - set(part["protocol"].unique()):
             continue  # asked for by its id, and another profile has it
         evidence = Evidence(root, part, layout(part, numbers, planned=planned, no_data=no_data))
         built = build(
@@ -161,7 +161,7 @@ def draw(
 
     numbers = printed.load(published)
     frame = _frame(root, profile)
-    profiles = sorted(set(frame["profile"]) - set(results.NO_TRIALS))
+    profiles = sorted(set(frame["profile"].unique()) - set(results.NO_TRIALS))
     if not profiles:
         raise UserError(f"figures are drawn of trials, and there is none under {root}: `aegen-bench run` trains some")
     for name in profiles:

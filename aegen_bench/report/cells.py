@@ -17,7 +17,7 @@ from aegen_bench.report.table import Number, Value
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPREADS", "Cell", "Entry", "Layout", "collect", "overrides", "trial_counts"]
+__all__ = ["SPREADS", "Cell", "Entry", "Layout", "overrides", "trial_counts"]
 
 Entry = tuple[str, str]  # dataset, row
 _MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed", "mixed": "mixed"}
@@ -124,54 +124,6 @@ class Layout:
         return Cell(state="no data" if entry[0] in self.no_data else "missing")
 
 
-def collect(frame: pd.DataFrame, metrics: Sequence[str], *, family: str = "", draws: bool = False) -> dict[Entry, Cell]:
-    """Return a cell for each (dataset, row) of one profile that has a trial.
-
-    A trial's numbers are the means over its draws; it counts when it ended well and has all of `metrics`. `family` is
-    the name under which evaluation records that these metrics failed. With `draws` the cells know their spread too.
-    """
-    keys = ["dataset", "row", "seed"]
-    ok = frame[(frame["status"] == "ok") & frame["metric"].isin([*metrics, family])]
-    wide = ok.dropna(subset="value").pivot_table(index=keys, columns="metric", values="value", aggfunc="mean")
-    wide = wide.reindex(columns=list(metrics)).dropna()
-    done = {key: tuple(map(float, numbers)) for key, numbers in zip(wide.index, wide.to_numpy(), strict=True)}
-    spoilt = set(ok[keys].itertuples(index=False, name=None)) - set(done)
-    values: dict[Entry, list[tuple[float, ...]]] = {}
-    counts: dict[Entry, Counter[str]] = {}
-    trials = frame.drop_duplicates(keys)[[*keys, "status", "collapsed"]]
-    for dataset, row, seed, status, collapsed in trials.itertuples(index=False, name=None):
-        mine = values.setdefault((dataset, row), [])
-        count = counts.setdefault((dataset, row), Counter())
-        if (dataset, row, seed) in done:
-            mine.append(done[dataset, row, seed])
-        if status == "diverged":
-            count["diverged"] += 1
-        elif status != "ok" or (dataset, row, seed) in spoilt:
-            count["failed"] += 1
-        count["collapsed"] += int(collapsed)
-    kinds = frame.groupby(keys[:2])["config"].nunique()
-    mixed = {entry for entry, number in kinds.items() if number > 1}  # a mean over two configurations means nothing
-    within = _within(ok, metrics) if draws else {}
-    cells = {}
-    for entry, numbers in values.items():
-        state = "mixed" if entry in mixed else "ok" if numbers else _ended(counts[entry])
-        cells[entry] = Cell(tuple(numbers) * (state == "ok"), state, counts[entry], within.get(entry, ()))
-    return cells
-
-
-def _ended(counts: Counter[str]) -> str:
-    return next((name for name in ("diverged", "failed") if counts[name]), "missing")
-
-
-def _within(ok: pd.DataFrame, metrics: Sequence[str]) -> dict[Entry, tuple[float, ...]]:
-    """For each entry whose trials have several draws, the standard deviation within a trial, pooled over trials."""
-    numbers = ok[ok["metric"].isin(metrics)].groupby(["dataset", "row", "metric", "seed"])["value"]
-    parts = numbers.agg(["var", "count"]).dropna().assign(df=lambda part: part["count"] - 1)
-    sums = parts.assign(squares=parts["var"] * parts["df"]).groupby(level=[0, 1, 2])[["squares", "df"]].sum()
-    pooled = ((sums["squares"] / sums["df"]) ** 0.5).unstack("metric").reindex(columns=list(metrics)).dropna()
-    return {entry: tuple(map(float, stds)) for entry, stds in zip(pooled.index, pooled.to_numpy(), strict=True)}
-
-
 def trial_counts(frame: pd.DataFrame) -> str:
     """Return one sentence: how many trials there are, and how they ended."""
     trials = frame.drop_duplicates(["dataset", "row", "seed"])
@@ -184,7 +136,7 @@ def trial_counts(frame: pd.DataFrame) -> str:
 def overrides(frame: pd.DataFrame, layout: Layout) -> list[str]:
     """Return one sentence on how the profile departs from the paper's settings; none when it does not."""
     found = frame.attrs.get("overrides", {}).get(layout.profile, {})
-    rows = set(frame["row"])
+    rows = set(frame["row"].unique())
     parts = [
         text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
         for text, where in found.items()

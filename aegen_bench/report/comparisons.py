@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from aegen_bench.report.cells import Cell, Entry, Layout, collect, trial_counts
+from aegen_bench.report.cells import Cell, Entry, Layout, trial_counts
+from aegen_bench.report.entries import collect
 from aegen_bench.report.measures import DAGGER, Measure, marked, single_protocol, stale_note
 from aegen_bench.report.statistics import ALPHA, Numbers, difference, hedges_g, welch
 from aegen_bench.report.table import Table, Value

@@ -7,7 +7,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError
-from aegen_bench.report.cells import Cell, Entry, Layout, collect, overrides, trial_counts
+from aegen_bench.report.cells import Cell, Entry, Layout, overrides, trial_counts
+from aegen_bench.report.entries import Entries
 from aegen_bench.report.statistics import difference
 from aegen_bench.report.table import Table, Value
 
@@ -23,7 +24,7 @@ FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns 
 
 def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
     """Return Table 6, a line a training stage; UserError when the frame mixes devices, whose times do not compare."""
-    devices = sorted(set(frame["device"]) - {""})
+    devices = sorted(set(frame["device"].unique()) - {""})
     if len(devices) > 1:
         raise UserError(
             f"table 6 cannot mix times of {' and '.join(devices)}: keep the results of each device in a folder of "
@@ -31,8 +32,9 @@ def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
         )
     costs = frame[(frame["kind"] == "cost") & (frame["value"].notna() | (frame["metric"] == "status"))]
     names = ("images_per_second", "train_seconds", "sample_seconds", "peak_memory", "parameters")
-    cells = {metric: collect(costs, [metric]) for metric in names}
-    paces = _paces(frame, costs)
+    entries = Entries(costs)
+    cells = {metric: entries.cells([metric]) for metric in names}
+    paces = _paces(frame, entries)
     paper, beside = layout.published, layout.profile == "paper"
     columns = ["Dataset", "Model", "Stage", "s/epoch", *(["paper"] if beside else [])]
     columns += ["images/s", "training, s", "sampling, s", "memory, MiB", "parameters"]
@@ -79,10 +81,10 @@ def _total(metric: str, cell: Cell) -> str:
     return replace(cell, counts=Counter()).shown()
 
 
-def _paces(frame: pd.DataFrame, costs: pd.DataFrame) -> Paces:
+def _paces(frame: pd.DataFrame, entries: Entries) -> Paces:
     """For each entry the seconds per epoch by stage; a stage of one epoch has no warm epoch and yet keeps its line."""
     timed = frame.loc[frame["metric"].str.startswith("seconds_per_epoch."), ["dataset", "row", "metric"]]
-    cells = {metric: collect(costs, [metric]) for metric in timed["metric"].unique()}
+    cells = {metric: entries.cells([metric]) for metric in timed["metric"].unique()}
     found: Paces = {}
     for dataset, row, metric in timed.drop_duplicates().itertuples(index=False, name=None):
         stage = metric.removeprefix("seconds_per_epoch.")

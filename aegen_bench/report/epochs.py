@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from aegen_bench.report.cells import Cell, Entry, Layout, collect, overrides, trial_counts
+from aegen_bench.report.cells import Cell, Entry, Layout, overrides, trial_counts
+from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.readings import settled
 from aegen_bench.report.table import Table, Value

@@ -87,7 +87,7 @@ class Evidence:
 
     def parts(self) -> Iterator[Part]:
         """Yield the numbers of each protocol, in the order of the records; costs go with every part."""
-        ids = [name for name in dict.fromkeys(self.frame["protocol"]) if name]
+        ids = [name for name in self.frame["protocol"].unique() if name]
         for name in ids:
             extractor = str(self.frame.attrs["protocols"].get(name, {}).get("extractor", "features unknown"))
             frame = self.frame[self.frame["protocol"].isin([name, ""])]

@@ -48,7 +48,7 @@ def single_protocol(frame: pd.DataFrame, table: str) -> tuple[str, dict[str, Any
     """Return the only protocol id of a frame and what is known of it; UserError when there are several, whose numbers
     do not compare.
     """
-    ids = sorted(set(frame["protocol"]) - {""})
+    ids = sorted(set(frame["protocol"].unique()) - {""})
     if len(ids) > 1:
         raise UserError(
             f"table {table} cannot mix the protocols {' and '.join(ids)}: choose one with --protocol ID, "

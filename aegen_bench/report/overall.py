@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from aegen_bench.report.cells import Cell, Entry, Layout, collect
+from aegen_bench.report.cells import Cell, Entry, Layout
+from aegen_bench.report.entries import collect
 from aegen_bench.report.guests import NAMES
 from aegen_bench.report.measures import DAGGER, Measure, marked, single_protocol
 from aegen_bench.report.ranking import Ranking, ranking

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from aegen_bench.report.alongside import Alongside
-from aegen_bench.report.cells import SPREADS, Cell, Layout, collect, overrides, trial_counts
+from aegen_bench.report.cells import SPREADS, Cell, Layout, overrides, trial_counts
 from aegen_bench.report.comparisons import BOLD, NOT_BOLD, Contest
+from aegen_bench.report.entries import collect
 from aegen_bench.report.guests import note
 from aegen_bench.report.measures import DAGGER, Measure, marked, single_protocol, stale_note
 from aegen_bench.report.table import Table, Value

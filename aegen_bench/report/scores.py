@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from aegen_bench.evaluation import metrics
-from aegen_bench.report.cells import Layout, collect, overrides, trial_counts
+from aegen_bench.report.cells import Layout, overrides, trial_counts
+from aegen_bench.report.entries import Entries
 from aegen_bench.report.guests import note
 from aegen_bench.report.measures import stale_note
 from aegen_bench.report.table import Table, Value
@@ -24,13 +25,14 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
     """Return the table of one dataset under one protocol, of our rows and then of the guests."""
     ours, others = frame[frame["dataset"] == dataset], guests[guests["dataset"] == dataset]
     meanings, values = _meanings(), list[Value]()
-    measured = set(ours["metric"]) | set(others["metric"])
+    measured = set(ours["metric"].unique()) | set(others["metric"].unique())
     present = [number for number in meanings if number in measured]
-    below = list(dict.fromkeys(others["row"]))
+    below = list(others["row"].unique())
     columns = ["Model", *(f"{number} {ARROWS[meanings[number].better]}" for number in present)]
     rows = [[layout.published.name(row)] for row in layout.rows] + [[row] for row in below]
+    mine, theirs = Entries(ours), Entries(others)
     for number in present:
-        cells = collect(ours, [number]) | collect(others, [number])
+        cells = mine.cells([number]) | theirs.cells([number])
         for line, row in zip(rows, [*layout.rows, *below], strict=True):
             entry, stale = (dataset, row), (dataset, row) in layout.stale
             cell = cells.get(entry)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,14 @@ RESAMPLES = 2000
 
 def interval(mean: float, std: float, n: int, level: float = 1 - ALPHA) -> tuple[float, float]:
     """Return Student's t interval of a mean from the sample standard deviation of n >= 2 numbers."""
-    half = float(stats.t.ppf((1 + level) / 2, n - 1)) * std / n**0.5
+    half = _quantile((1 + level) / 2, n - 1) * std / n**0.5
     return mean - half, mean + half
+
+
+@cache
+def _quantile(p: float, df: float) -> float:
+    """Of Student's t."""
+    return float(stats.t.ppf(p, df))
 
 
 def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, float]:
@@ -52,7 +59,7 @@ def difference(a: Sequence[float], b: Sequence[float]) -> tuple[float, float, fl
     if not (variance := sum(parts)):
         return between, between, between
     df = variance**2 / sum(part**2 / (len(x) - 1) for part, x in zip(parts, (a, b), strict=True))
-    half = float(stats.t.ppf(1 - ALPHA / 2, df)) * variance**0.5
+    half = _quantile(1 - ALPHA / 2, df) * variance**0.5
     return between, between - half, between + half
 
 

@@ -53,7 +53,7 @@ def build(
     if spread not in SPREADS:
         raise unknown("spread", spread, SPREADS)
     plan = replace(layout(frame, published, planned=planned, no_data=no_data), stale=frozenset(stale), spread=spread)
-    ids = [name for name in dict.fromkeys(frame["protocol"]) if name]  # as in the records: in the profile's order
+    ids = [name for name in frame["protocol"].unique() if name]  # as in the records: in the profile's order
     if protocol is not None:
         if protocol not in ids:
             raise unknown("protocol with results", protocol, ids)
@@ -64,7 +64,8 @@ def build(
         if table in ("1", "3", "4", "comparisons", "overall", "scores"):
             for mark, part in _cut(frame, "protocol", ids):
                 beside = guests[guests["protocol"].isin(part["protocol"])]
-                scored = [d for d in plan.datasets if d in set(part.loc[part["protocol"] != "", "dataset"])]
+                here = set(part.loc[part["protocol"] != "", "dataset"].unique())
+                scored = [dataset for dataset in plan.datasets if dataset in here]
                 if table == "scores":
                     built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
                 elif table == "comparisons":
@@ -78,7 +79,7 @@ def build(
         elif table == "5":
             built.append(epochs(frame, plan, "table5", near))
         elif table == "6":
-            devices = sorted(set(frame["device"]) - {""})
+            devices = sorted(set(frame["device"].unique()) - {""})
             built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
         else:
             raise unknown("table", table, [*EVERY, "verdicts", "claims"])
@@ -96,7 +97,7 @@ def layout(
     frame: pd.DataFrame, published: Published, *, planned: Sequence[Entry] = (), no_data: Collection[str] = ()
 ) -> Layout:
     """Order rows and datasets by the plan, then the paper, then the alphabet; UserError when there are two profiles."""
-    profiles = sorted(set(frame["profile"]))
+    profiles = sorted(set(frame["profile"].unique()))
     if len(profiles) != 1:
         found = " and ".join(profiles) or "none"
         raise UserError(f"a table holds one profile, here are {found}: choose one with --profile")
@@ -105,8 +106,8 @@ def layout(
     return Layout(
         profile=profiles[0],
         published=published,
-        datasets=_order(datasets, published.datasets, set(frame["dataset"])),
-        rows=_order(rows, [*published.rows(1), *published.rows(5)], set(frame["row"])),
+        datasets=_order(datasets, published.datasets, set(frame["dataset"].unique())),
+        rows=_order(rows, [*published.rows(1), *published.rows(5)], set(frame["row"].unique())),
         planned=frozenset(planned),
         no_data=frozenset(no_data),
     )

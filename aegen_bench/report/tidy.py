@@ -7,7 +7,7 @@ import io
 import json as encoder
 import math
 from collections.abc import Iterator
-from dataclasses import asdict, fields
+from dataclasses import fields
 from typing import Any
 
 from aegen_bench.report.table import Table, Value
@@ -42,9 +42,8 @@ def json(*tables: Table) -> str:
 
 def _values(table: Table) -> Iterator[dict[str, Any]]:
     for value in table.values:
-        known = {name: number for name, number in asdict(value).items() if number not in (None, "")}
-        yield {name: number for name, number in known.items() if not _undefined(number)}
+        yield {name: known for name, known in vars(value).items() if known not in (None, "") and not _undefined(known)}
 
 
-def _undefined(number: object) -> bool:
-    return isinstance(number, float) and not math.isfinite(number)
+def _undefined(value: object) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from aegen_bench.report.cells import collect
+from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures.kind import Drawn, Kind
 from aegen_bench.report.figures.style import GREY, canvas

@@ -10,7 +10,8 @@ from typing import Any
 from matplotlib.axes import Axes
 from scipy.stats import spearmanr
 
-from aegen_bench.report.cells import Cell, Entry, collect
+from aegen_bench.report.cells import Cell, Entry
+from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.figures.kind import Drawn, Kind
 from aegen_bench.report.figures.style import GREY, PALETTE, WARNING, canvas, identity, plain_log
@@ -69,7 +70,7 @@ def _foot(axes: Axes, lines: Sequence[str]) -> None:
 
 def cost(evidence: Evidence, metric: str, label: str) -> Drawn:
     """Distance against seconds: points with the spread over seeds, and the front that no row is better than."""
-    devices = sorted(set(evidence.frame["device"]) - {""})
+    devices = sorted(set(evidence.frame["device"].unique()) - {""})
     for part in evidence.parts():
         for number, device in enumerate(devices, 1):
             frame = part.frame[part.frame["device"] == device]

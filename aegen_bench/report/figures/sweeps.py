@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
-from aegen_bench.report.cells import collect
+from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence, Trial
 from aegen_bench.report.figures.kind import Drawn, Kind
 from aegen_bench.report.figures.style import GREY, PALETTE, canvas, ordered, plain_log
