@@ -69,10 +69,13 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
                 known.append(extractor)
 
     owner = np.repeat(np.arange(len(trials)), counts)
-    columns = {name: pd.Series([trial[i] for trial in trials]) for i, name in enumerate(TRIAL)}
-    table = pd.DataFrame({name: column.take(owner).to_numpy() for name, column in columns.items()})
-    for i, (name, kind) in enumerate(VALUE.items()):
-        table[name] = np.array([value[i] for value in values], dtype=kind)
+    columns: dict[str, Any] = {}
+    for i, name in enumerate(TRIAL):
+        kind = {"seed": np.int64, "collapsed": np.bool_}.get(name, object)
+        columns[name] = np.array([trial[i] for trial in trials], dtype=kind)[owner]
+    columns |= {name: np.array([value[i] for value in values], kind) for i, (name, kind) in enumerate(VALUE.items())}
+    # Text as plain objects, whatever pandas would make of it: it is looped over more than computed with.
+    table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
     about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons}
     table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
