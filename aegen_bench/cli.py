@@ -59,7 +59,10 @@ def run(
     data: Data = None,
     results: Results = Path("results"),
     weights: Weights = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done, and stop.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Say what would be done and what it costs, and stop.")
+    ] = False,
+    forecast: Annotated[bool, typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again where the kept weights are gone.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="Train again where the trial's key has changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
@@ -75,8 +78,10 @@ def run(
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
-    print(*asked.announce(planned, pace), sep="\n")
+    print(*asked.announce(planned, pace), sep="\n", flush=True)
     if dry_run:
+        for line in asked.forecast(planned, device) if forecast else ():
+            print(line, flush=True)
         raise typer.Exit(3 if asked.skipped else 0)
     try:
         side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)

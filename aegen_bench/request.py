@@ -83,6 +83,12 @@ class Request:
             elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
+    def forecast(self, planned: Sequence[Planned], device: str) -> Iterator[str]:
+        """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
+        from aegen_bench import forecast
+
+        return forecast.lines(self.study, planned, self.data, self.results, device)
+
     def run(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0

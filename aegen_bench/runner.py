@@ -1,6 +1,6 @@
 """Many trials: compare what is asked with what is on disk, say so, and do the rest, in this process or on device slots.
 
-Planning imports no torch, so `list` and `--dry-run` answer at once.
+Planning imports no torch, so `list` and the plan of a run come at once.
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
@@ -27,7 +27,13 @@ from aegen_bench.progress import Progress
 from aegen_bench.schedule import StagePlan
 from aegen_bench.seeding import stream
 
-__all__ = ["extract", "train"]
+__all__ = ["Updating", "extract", "now", "take_step", "train"]
+
+
+class Updating(Protocol):
+    """What takes the gradient of a loss for the parameters of the optimizer `name`: `Optimizers`."""
+
+    def update(self, name: str, loss: Tensor) -> None: ...
 
 
 def train(
@@ -80,10 +86,10 @@ def train(
 
 def _fit(model: Baseline, images: Tensor, seed: int, history: History) -> None:
     codes = _extracted(model, images, seed, -1, history)
-    begin = _now(images.device)
+    begin = now(images.device)
     with torch.no_grad(), model.eval().using(stream(seed, "fit", device=images.device)):
         model.fit(codes)
-    history.seconds["fit"] += _now(images.device) - begin
+    history.seconds["fit"] += now(images.device) - begin
     _require_finite(model, "fit")
 
 
@@ -113,9 +119,9 @@ class _StageRun:
         self.show.stage(self.stage.name, epochs, steps - done, batch)
         self.model.train()
         if not saved:
-            begin = _now(self.data.device)
+            begin = now(self.data.device)
             self._hook(self.stage.start, "start", 0)
-            self.history.seconds["train"] += _now(self.data.device) - begin
+            self.history.seconds["train"] += now(self.data.device) - begin
         else:
             restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
         self.optimizers = self._optimizers()
@@ -127,9 +133,9 @@ class _StageRun:
             if self.stage.fresh_optimizers and epoch and not here:
                 self.optimizers = self._optimizers()
             wanted = min(per_epoch, steps - epoch * per_epoch)
-            self._begin = _now(self.data.device) - (here["elapsed"] if here else 0.0)
+            self._begin = now(self.data.device) - (here["elapsed"] if here else 0.0)
             self._epoch(epoch, epoch * per_epoch, wanted, steps, batch, here)
-            seconds = _now(self.data.device) - self._begin
+            seconds = now(self.data.device) - self._begin
             row = self.history.add(self.stage.name, wanted, wanted * batch, seconds, self.meter.read())
             loss = math.fsum(v for terms in row["terms"].values() for v in terms.values())
             self.show.epoch(epoch + 1, loss)
@@ -160,13 +166,7 @@ class _StageRun:
             for index in torch.split(index_of[step * batch : wanted * batch], batch):
                 model.progress = (before + step) / steps
                 self.optimizers.schedule(before + step)
-                x = data[index]
-                if stage.data == "images":
-                    x = as_float(x)
-                for name, terms in stage.step(x, index):
-                    self.optimizers.update(name, sum(terms.values()))  # type: ignore[arg-type]
-                    for term, value in terms.items():
-                        self.meter.add(f"{name}/{term}", value.detach())
+                take_step(stage, data[index], index, self.optimizers, self.meter)
                 step += 1
                 self.show.step()
                 if due() and step < wanted:
@@ -175,7 +175,7 @@ class _StageRun:
 
     def _save(self, epoch: int, step: int, random: torch.Generator | None) -> None:
         """Save what stands after `step` steps of `epoch`, both from 0; the clock stops meanwhile."""
-        elapsed = _now(self.data.device) - self._begin if step else 0.0
+        elapsed = now(self.data.device) - self._begin if step else 0.0
         state = {
             "stage": self.number,
             "epoch": epoch,
@@ -190,7 +190,7 @@ class _StageRun:
         }
         spent = math.fsum(self.history.seconds.values()) + elapsed
         self.keep.save(state, spent=spent, where=f"stage '{self.stage.name}' after {epoch} epochs and {step} steps")
-        self._begin = _now(self.data.device) - elapsed
+        self._begin = now(self.data.device) - elapsed
 
     def _hook(self, hook: Callable[[Tensor], None] | None, purpose: str, epoch: int) -> None:
         """Call a hook of the stage; what it logs is a fact of the trial."""
@@ -198,6 +198,15 @@ class _StageRun:
             random = stream(self.seed, purpose, self.number, epoch, self.data.device)
             with torch.no_grad(), self.model.using(random):
                 hook(self.data)
+
+
+def take_step(stage: Stage, rows: Tensor, index: Tensor, optimizers: Updating, meter: Meter) -> None:
+    """All updates of one batch: `rows` of the stage's data, at `index` of the training set."""
+    x = as_float(rows) if stage.data == "images" else rows
+    for name, terms in stage.step(x, index):
+        optimizers.update(name, sum(terms.values()))  # type: ignore[arg-type]
+        for term, value in terms.items():
+            meter.add(f"{name}/{term}", value.detach())
 
 
 def extract(model: Baseline, images: Tensor, *, seed: int, stage: int) -> Tensor:
@@ -215,14 +224,15 @@ def _require_finite(model: nn.Module, where: str) -> None:
         raise Diverged(f"a parameter or buffer is not finite after {where}")
 
 
-def _now(device: torch.device) -> float:
+def now(device: torch.device) -> float:
+    """Seconds, when the device has done all that it was given."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()
 
 
 def _extracted(model: Baseline, images: Tensor, seed: int, stage: int, history: History) -> Tensor:
-    begin = _now(images.device)
+    begin = now(images.device)
     codes = extract(model, images, seed=seed, stage=stage)
-    history.seconds["extract"] += _now(images.device) - begin
+    history.seconds["extract"] += now(images.device) - begin
     return codes

@@ -70,7 +70,7 @@ def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> 
 
 def test_what_new_writes_is_a_row_of_smoke_and_all_that_it_suggests_is_legal(empty: Bench) -> None:
     assert empty("new", "my_model").code == 0
-    planned = empty("run", "--profile", "smoke", "--models", "my_model", "--dry-run")
+    planned = empty("run", "--profile", "smoke", "--models", "my_model", "--dry-run", "--no-forecast")
     assert "smoke: 2 trials: 2 run\n" in planned.out
     path = empty.folder / "benchmarks.yaml"
     path.write_text(path.read_text().replace("    # ", "    "))

@@ -136,7 +136,7 @@ def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: t
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
-    ended = bench("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run")
+    ended = bench("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run", "--no-forecast")
     assert ended.code == 0
     assert "tiny: 4 trials: 4 run\n" in ended.out
     assert re.findall(r"^run: (.*)$", ended.out, re.M) == [
@@ -153,7 +153,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> Non
 def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(
     bench: Bench, text: str, seeds: list[int] | None
 ) -> None:
-    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run")
+    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run", "--no-forecast")
     if seeds is None:
         refused(ended, f"--seeds {text}")
     else:
@@ -162,7 +162,7 @@ def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "1,-2"])
 def test_seeds_that_are_none_are_refused_in_one_line(bench: Bench, text: str) -> None:
-    refused(bench("run", "--profile", "tiny", "--dry-run", f"--seeds={text}"), f"--seeds {text}")
+    refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast", f"--seeds={text}"), f"--seeds {text}")
 
 
 # ---- mistakes --------------------------------------------------------------------------------------------
@@ -220,14 +220,14 @@ def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cell
     announced = ended.out[: ended.out.index("ended: ")]
     assert "no data: fashion" in announced and "`aegen-bench fetch fashion`" in announced
     assert re.search(r"^\| GLF +\| +[\d.]+ \(1\).*\| +no data \|", ended.tables, re.M)
-    assert bench("run", "--profile", "tiny", "--dry-run").code == 3
+    assert bench("run", "--profile", "tiny", "--dry-run", "--no-forecast").code == 3
     assert bench("run", "--profile", "tiny").code == 3, "also when nothing is left to do"
 
 
 def test_where_no_dataset_is_left_the_run_stops_before_training(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(datasets=["mnist", "fashion"]))
     refused(bench("run", "--profile", "tiny"), "`aegen-bench fetch mnist`", "`aegen-bench fetch fashion`")
-    refused(bench("run", "--profile", "tiny", "--dry-run"), "`aegen-bench fetch mnist`")
+    refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast"), "`aegen-bench fetch mnist`")
     assert bench("list", "--profile", "tiny").code == 0, "one may still look"
 
 
@@ -311,7 +311,7 @@ def test_a_damaged_idx_file_is_named_with_what_was_expected(bench: Bench) -> Non
 
 def test_no_command_leaves_the_working_folder_changed_but_run_and_report(bench: Bench) -> None:
     before = sorted(path.name for path in bench.folder.iterdir())
-    for command in (["list"], ["doctor"], ["--help"], ["run", "--profile", "tiny", "--dry-run"]):
+    for command in (["list"], ["doctor"], ["--help"], ["run", "--profile", "tiny", "--dry-run", "--no-forecast"]):
         assert bench(*command).code == 0
     assert sorted(path.name for path in Path(bench.folder).iterdir()) == before
 

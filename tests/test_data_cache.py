@@ -199,3 +199,13 @@ def test_importing_data_weights_and_doctor_imports_no_heavy_package() -> None:
     script = "import sys, aegen_bench.data, aegen_bench.weights, aegen_bench.doctor; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "torchvision", "sklearn", "scipy", "pandas", "PIL"} & set(found.stdout.split())
+
+
+def test_the_shape_of_the_training_split_is_known_before_and_after_it_is_prepared(tmp_path: Path) -> None:
+    recipe = Recipe(source="npz")
+    write_npz(tmp_path, "mine", x_train=random_images(7, 12, 12, 3), x_test=random_images(2, 12, 12, 3))
+    assert data.shape("mine", recipe, tmp_path, "train") == (7, 3, 12, 12)
+    assert not (tmp_path / "prepared").exists()
+    assert data.load("mine", recipe, tmp_path, "train").shape == data.shape("mine", recipe, tmp_path, "train")
+    (tmp_path / "mine.npz").write_bytes(b"no archive")
+    assert data.shape("mine", recipe, tmp_path, "train") == (7, 3, 12, 12), "the cache says it"

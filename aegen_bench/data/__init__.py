@@ -5,14 +5,26 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from aegen_bench.data.cache import is_prepared, prepared
+from aegen_bench.data.cache import is_prepared, prepared, shape
 from aegen_bench.data.found import Files, find
 from aegen_bench.data.images import Images, Progress, list_images
 from aegen_bench.data.readers import files, npz_path
 from aegen_bench.data.recipe import Recipe, Split
 from aegen_bench.errors import MissingError, UserError
 
-__all__ = ["Files", "Recipe", "Split", "default_folder", "discover", "fetch", "find", "fingerprint", "load", "missing"]
+__all__ = [
+    "Files",
+    "Recipe",
+    "Split",
+    "default_folder",
+    "discover",
+    "fetch",
+    "find",
+    "fingerprint",
+    "load",
+    "missing",
+    "shape",
+]
 
 OURS = frozenset({"prepared", "weights", "cache"})
 TORCHVISIONS = frozenset({"MNIST", "FashionMNIST", "cifar-10-batches-py", "celeba"})

@@ -16,7 +16,7 @@ from aegen_bench.data.readers import Fill, files, read
 from aegen_bench.data.recipe import Recipe, Split
 from aegen_bench.errors import UserError
 
-__all__ = ["Note", "is_prepared", "prepared"]
+__all__ = ["Note", "is_prepared", "prepared", "shape"]
 
 
 class Note(BaseModel, frozen=True):
@@ -60,6 +60,14 @@ def prepared(
     if found is None:
         raise UserError(f"{array}: what was just written does not read back: is the disk sound?")
     return found
+
+
+def shape(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[int, ...]:
+    """Return (N, C, S, S) as the cache notes it, else as the sources have it; nothing is prepared."""
+    try:
+        return Note.model_validate_json(_paths(name, recipe, folder, split)[1].read_bytes()).shape
+    except (OSError, ValidationError):
+        return read(name, recipe, folder, split)[0]
 
 
 def _paths(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[Path, Path]:

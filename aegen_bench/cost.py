@@ -1,0 +1,249 @@
+"""What a training costs: FLOPs counted on the `meta` device, which computes nothing, and seconds from a few real steps.
+
+FLOPs are those of matrix products and convolutions, forwards and backwards, two a multiply-add, as
+`torch.utils.flop_counter` counts them; element-wise work, the optimizers' among it, has none. Seconds hold all of it.
+Not in either: what is done once a trial (extraction of codes, `start`, `fit`), and probes.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.flop_counter import FlopCounterMode
+
+from aegen_bench import catalog
+from aegen_bench import model as models
+from aegen_bench.baseline import Baseline, Stage
+from aegen_bench.history import Meter
+from aegen_bench.numerics.pixels import as_float
+from aegen_bench.optimizers import make_optimizers
+from aegen_bench.schedule import StagePlan
+from aegen_bench.training import Updating, now, take_step
+
+__all__ = ["Calibration", "Kind", "StageCost", "calibrate", "count", "flops", "measure"]
+
+META = torch.device("meta")
+FEW = 1024  # training images with which the hooks of an epoch are timed
+ENOUGH, STEPS = 0.25, (2, 20)  # a step is timed for so many seconds, but this often at least and at most
+
+
+@dataclass(frozen=True)
+class Kind:
+    """All that the cost of a training depends on: trials that differ in nothing else cost the same.
+
+    `shape` is (C, S, S) and `n` the number of training images; `data` is the data folder.
+    """
+
+    config: Mapping[str, Any]
+    entry: catalog.Entry
+    shape: tuple[int, int, int]
+    n: int
+    data: Path
+
+    @property
+    def key(self) -> str:
+        parts = ("code", "with", "d", "flow_width", "recon", "perceptual_net", "precision", "stages")
+        return json.dumps([[self.config.get(part) for part in parts], self.shape, self.n], sort_keys=True)
+
+    def plan(self, stage: Stage) -> StagePlan:
+        return StagePlan(**self.config["stages"][stage.name])
+
+    def model(self, device: torch.device, n: int | None = None) -> Baseline:
+        """The untrained model on `device`, made for `n` training images."""
+        build = partial(models.build, self.config, self.entry, self.shape, n or self.n, 0, self.data)
+        if device != META:
+            return build().to(device)
+        try:
+            with META:
+                return build()  # without drawing weights
+        except NotImplementedError:  # its constructor looks at values
+            return build().to(META)
+
+
+@dataclass
+class StageCost:
+    """How many steps and epochs a stage has, and what one of each costs; of an epoch, what its hooks do.
+
+    Seconds are NaN until they are measured.
+    """
+
+    name: str
+    batch: int
+    steps: int
+    epochs: float
+    step_flops: int
+    epoch_flops: int
+    step_seconds: float = math.nan
+    epoch_seconds: float = math.nan
+
+    @property
+    def images(self) -> int:
+        return self.steps * self.batch
+
+    @property
+    def flops(self) -> float:
+        return self.steps * self.step_flops + self.epochs * self.epoch_flops
+
+    @property
+    def seconds(self) -> float:
+        return self.steps * self.step_seconds + self.epochs * self.epoch_seconds
+
+    @property
+    def speed(self) -> float:
+        """FLOP/s of a step."""
+        return self.step_flops / self.step_seconds
+
+
+def count(kind: Kind) -> list[StageCost]:
+    """The stages of a training with their FLOPs. Nothing is computed."""
+    model, costs = kind.model(META), []
+    for stage in model.stages():
+        plan = kind.plan(stage)
+        batch, steps = min(plan.batch, kind.n), plan.total_steps(kind.n)
+        step = flops(_step(model, stage, batch, _Gradients(model)))
+        costs.append(StageCost(stage.name, batch, steps, steps / (kind.n // batch), step, flops(_hooks(model, stage))))
+    return costs
+
+
+def measure(kind: Kind, costs: list[StageCost], device: torch.device) -> None:
+    """Time a step and an epoch's hooks of each stage on made-up images, and write the seconds into `costs`.
+
+    Hooks, which see the whole training set, are timed on `FEW` images and scaled by their FLOPs, without any by images.
+    """
+    model, few = kind.model(device), min(FEW, kind.n)
+    for number, (stage, cost) in enumerate(zip(model.stages(), costs, strict=True)):
+        optimizers = make_optimizers(model, kind.plan(stage), full_size=kind.n, size=kind.n)
+        cost.step_seconds = _seconds(_step(model, stage, cost.batch, optimizers), device)
+        cost.epoch_seconds = 0.0
+        if stage.before_epoch or stage.after_epoch:
+            small, counted = kind.model(device, few), kind.model(META, few)
+            few_flops = flops(_hooks(counted, counted.stages()[number]))
+            scale = cost.epoch_flops / few_flops if few_flops else kind.n / few
+            cost.epoch_seconds = scale * _seconds(_hooks(small, small.stages()[number]), device)
+
+
+@dataclass
+class Calibration:
+    """The costs of kinds by their keys, and the errors of those that cannot be built or stepped."""
+
+    costs: dict[str, list[StageCost]] = field(default_factory=dict)
+    failed: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def speed(self) -> float:
+        """FLOP/s of the costliest step that was timed; NaN before any was."""
+        timed = [cost for costs in self.costs.values() for cost in costs if not math.isnan(cost.step_seconds)]
+        return max(timed, key=lambda cost: cost.step_flops).speed if timed else math.nan
+
+    def seconds(self, key: str) -> tuple[float, bool]:
+        """Of a training, and whether its own steps were timed; others have the speed of the costliest that was."""
+        own = math.fsum(cost.seconds for cost in self.costs[key])
+        return (
+            (math.fsum(cost.flops for cost in self.costs[key]) / self.speed, False) if math.isnan(own) else (own, True)
+        )
+
+    @contextmanager
+    def noting(self, key: str) -> Iterator[None]:
+        """Within, an error takes the kind out: of a method's own code, or of weights that are not here."""
+        try:
+            yield
+        except Exception as error:
+            self.costs.pop(key, None)
+            self.failed[key] = " ".join((str(error) or type(error).__name__).split())
+
+
+def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float) -> Calibration:
+    """Count the FLOPs of all, and time them, cheapest step first, while `budget` seconds of timing last."""
+    made = Calibration()
+    for key, kind in kinds.items():
+        with made.noting(key):
+            made.costs[key] = count(kind)
+    until = time.perf_counter() + budget
+    for key, costs in sorted(made.costs.items(), key=lambda item: sum(cost.step_flops for cost in item[1])):
+        expected = (1 + STEPS[0]) * sum(cost.step_flops for cost in costs) / made.speed  # NaN, so no bar, at first
+        if time.perf_counter() + expected > until:
+            break
+        with made.noting(key):
+            measure(kinds[key], costs, device)
+    return made
+
+
+def flops(work: Callable[[], None]) -> int:
+    """FLOPs of a call."""
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return int(counter.get_total_flops())
+
+
+class _Gradients:
+    """In the place of optimizers, which `meta` lacks: gradients alone."""
+
+    def __init__(self, model: Baseline) -> None:
+        self._parameters = {
+            name: [p for group in groups for p in group["params"] if p.requires_grad]
+            for name, groups in model.optimizers().items()
+        }
+
+    def update(self, name: str, loss: Tensor) -> None:
+        loss.backward(inputs=self._parameters[name])  # type: ignore[no-untyped-call]
+
+
+def _step(model: Baseline, stage: Stage, batch: int, optimizers: Updating) -> Callable[[], None]:
+    """What takes one step of a stage on made-up images."""
+    rows, meter = _data(model, stage, batch), Meter()
+    index = torch.arange(batch, device=rows.device)
+
+    def run() -> None:
+        with model.train().using(None, meter.add):
+            take_step(stage, rows, index, optimizers, meter)
+
+    return run
+
+
+def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
+    """What does all that an epoch does around its steps, on a made-up training set; nothing where there is nothing."""
+    hooks = [hook for hook in (stage.before_epoch, stage.after_epoch) if hook]
+    data = _data(model, stage, model.nets.n_train if hooks else 2)
+
+    def run() -> None:
+        with torch.no_grad(), model.train().using(None):
+            for hook in hooks:
+                hook(data)
+
+    return run
+
+
+def _data(model: Baseline, stage: Stage, n: int) -> Tensor:
+    """n made-up rows of what the stage trains on."""
+    device = next(model.parameters()).device
+    images = torch.randint(256, (n, *model.nets.shape), dtype=torch.uint8, device=device)
+    if stage.data == "images":
+        return images
+    with torch.no_grad(), model.eval().using(None):
+        return model.extract(as_float(images), torch.arange(n, device=device))
+
+
+def _seconds(work: Callable[[], None], device: torch.device) -> float:
+    """Of a call, when it has warmed up."""
+    work()
+    first = _elapsed(work, 1, device)
+    times = min(max(int(ENOUGH / first), STEPS[0] - 1), STEPS[1])
+    return (first + times * _elapsed(work, times, device)) / (1 + times)
+
+
+def _elapsed(work: Callable[[], None], times: int, device: torch.device) -> float:
+    """Seconds of one of `times` calls."""
+    begin = now(device)
+    for _ in range(times):
+        work()
+    return (now(device) - begin) / times

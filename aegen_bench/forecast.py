@@ -1,0 +1,131 @@
+"""What a plan would cost here: images, FLOPs and expected time of the trials that it would train."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING
+
+from aegen_bench import data, results
+from aegen_bench.errors import UserError
+from aegen_bench.progress import clock
+from aegen_bench.runner import TO_DO, Planned
+from aegen_bench.study import Study, Trial
+
+if TYPE_CHECKING:
+    from aegen_bench.cost import Calibration, Kind
+
+__all__ = ["lines"]
+
+BUDGET = 15.0  # seconds of timing; counting FLOPs and building the models come on top
+Cell = tuple[str, str]  # row, dataset
+HEAD = ("row", "dataset", "trials", "images a trial", "TFLOP a trial", "training a trial", "all else a trial")
+
+
+def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, device: str) -> Iterator[str]:
+    """Yield a table with a line a row and dataset, and the sums; nothing, at once, where nothing is to be trained.
+
+    `folder` is the data folder, `root` the results. A trial that would go on from a checkpoint counts whole. What is
+    not training is the median of finished trials: of the same row and dataset, else of the profile.
+    """
+    trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
+    if not trials:
+        return
+    from aegen_bench import cost, environment
+
+    begin = time.perf_counter()
+    try:
+        place = environment.pick_device(device)
+        kinds = _kinds(study, trials, folder)
+    except UserError as error:
+        yield f"no forecast: {error}"
+        return
+    with environment.exact():
+        found = cost.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
+    spent, rest = time.perf_counter() - begin, _rest(root, study.profile_name)
+    counts = Counter((trial.row, trial.dataset) for trial in trials)
+    table = [
+        _line(cell, n, found, kinds[cell].key, rest) for cell, n in counts.items() if kinds[cell].key in found.costs
+    ]
+    yield f"forecast for {environment.describe(place)['device']}, from {spent:.0f} s of counting and timing:"
+    yield f"| {' | '.join(HEAD)} |"
+    yield "|---|---|" + "---:|" * (len(HEAD) - 2)
+    yield from (line.text for line in table)
+    yield from _sums(table)
+    for (row, dataset), kind in kinds.items():
+        if kind.key in found.failed:
+            yield f"no forecast of {row} on {dataset}: {found.failed[kind.key]}"
+
+
+@dataclass(frozen=True)
+class _Line:
+    """A row on a dataset: `seconds` and `rest` are those of a trial, in training and in all else."""
+
+    row: str
+    dataset: str
+    trials: int
+    images: int
+    flops: float
+    seconds: float
+    timed: bool
+    rest: float
+
+    @property
+    def text(self) -> str:
+        took = ("" if self.timed else "~") + _clock(self.seconds)
+        names = f"| {self.row} | {self.dataset} | {self.trials} | {self.images:,} "
+        return f"{names}| {self.flops / 1e12:,.1f} | {took} | {_clock(self.rest)} |"
+
+
+def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: Mapping[Cell | None, float]) -> _Line:
+    stages, (seconds, timed) = found.costs[key], found.seconds(key)
+    images, flops = sum(stage.images for stage in stages), math.fsum(stage.flops for stage in stages)
+    return _Line(*cell, trials, images, flops, seconds, timed, rest.get(cell, rest[None]))
+
+
+def _sums(table: Sequence[_Line]) -> Iterator[str]:
+    images, flops = sum(line.trials * line.images for line in table), sum(line.trials * line.flops for line in table)
+    training, rest = (math.fsum(line.trials * getattr(line, part) for line in table) for part in ("seconds", "rest"))
+    told = f"{_clock(training)} of training"
+    if math.isnan(rest):
+        told += "; what comes besides is not known before a trial of this profile has finished here"
+    else:
+        told += f" and {_clock(rest)} of all else, as in the finished trials of this profile: {_clock(training + rest)}"
+    yield f"in all, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
+    if not all(line.timed for line in table):
+        yield "~: too costly to be timed: its FLOPs at the speed of the costliest step that was"
+
+
+def _kinds(study: Study, trials: Sequence[Trial], folder: Path) -> dict[Cell, Kind]:
+    from aegen_bench.cost import Kind
+
+    shapes = {
+        name: data.shape(name, study.datasets[name].recipe, folder, "train") for name in {t.dataset for t in trials}
+    }
+    made = {}
+    for trial in trials:
+        count, channels, side, _ = shapes[trial.dataset]
+        n = min(count, trial.config.get("train_images") or count)
+        kind = Kind(trial.config, study.entry(trial.row), (channels, side, side), n, folder)
+        made[trial.row, trial.dataset] = kind
+    return made
+
+
+def _rest(root: Path, profile: str) -> dict[Cell | None, float]:
+    """Median seconds of a finished trial besides training (codes, `fit`, sampling, evaluation); under None of all."""
+    found = defaultdict[Cell | None, list[float]](list)
+    for _, record in results.records(root, profile=profile):
+        if record["status"] == "ok" and "sample" in record["seconds"]:
+            spent = math.fsum(seconds for part, seconds in record["seconds"].items() if part != "train")
+            found[record["row"], record["dataset"]].append(spent)
+            found[None].append(spent)
+    return {None: math.nan} | {cell: median(seconds) for cell, seconds in found.items()}
+
+
+def _clock(seconds: float) -> str:
+    return "?" if math.isnan(seconds) else clock(seconds)
