@@ -26,7 +26,9 @@ def report(
         bool, typer.Option("--claims", help="Say which of the paper's statements hold, and no other table unasked.")
     ] = False,
     figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol id.")] = None,
+    models: Annotated[str | None, typer.Option(help="Only these rows and groups. Default: all with results.")] = None,
+    datasets: Annotated[str | None, typer.Option(help="Only these datasets. Default: all with results.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol id. Figures show each on its own.")] = None,
     spread: Annotated[
         str, typer.Option(help="What stands behind ± in Tables 1, 3 and 4: seeds, interval (95%, half) or draws.")
     ] = "seeds",
@@ -39,14 +41,20 @@ def report(
     from aegen_bench import request, staleness
 
     place, published = out or results / "tables", request.published()
-    for line in reports.draw(results, published, place, figures.split(","), profile=profile) if figures else []:
-        print(line)
+    groups = request.groups(data) if models else {}
+    rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
+    only = reports.Only(rows, [name for name in (datasets or "all").split(",") if name != "all"])
+    if figures:
+        for line in reports.draw(results, published, place, figures.split(","), profile=profile, only=only):
+            print(line)
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
     stale = partial(staleness.stale, folder=data)
-    made = reports.make(results, published, names, profile=profile, protocol=protocol, stale=stale, spread=spread)
+    made = reports.make(
+        results, published, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
+    )
     paths = made.write(place, formats.split(","))
     print(made.text())
     print(f"{len(paths)} files in {place}")

@@ -177,6 +177,11 @@ def parse(
     )
 
 
+def groups(folder: Path | None) -> dict[str, list[str]]:
+    """Return the groups of rows by name; `all` is every row that is in no sweep."""
+    return Study("paper", local=Path.cwd(), data=folder or data.default_folder()).groups
+
+
 def weights_folder(named: Path | None, folder: Path | None) -> Path:
     """Return where trained weights are kept: the folder named, else weights/ in the data folder."""
     return named or (folder or data.default_folder()) / "weights"

@@ -64,6 +64,17 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "one/lite" / name).read_bytes() == (tmp_path / "two/lite" / name).read_bytes(), name
 
 
+def test_figures_of_some_rows_and_datasets(tmp_path: Path) -> None:
+    lay(tmp_path, make(), make(row="vae"), make(dataset="mnist"))
+    only = report.Only({"vae": ["vae"]}, ["fashion"])
+    five, losses = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "losses"], only=only)
+    assert "nothing to draw: no trial of glf" in five and losses == "figure losses, profile lite: 2 files"
+    assert sorted(path.name for path in (tmp_path / "out/lite").iterdir()) == [
+        "figure-losses-fashion.pdf",
+        "figure-losses-fashion.png",
+    ]
+
+
 def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
     lay(tmp_path / "results", make(row="vae"))
     lines = draw(tmp_path / "results", "2,3,7", tmp_path / "out")

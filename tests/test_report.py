@@ -502,3 +502,14 @@ def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
     assert "mixed" in glf and "mixed" not in vae
+
+
+def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
+    some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
+    [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=some).chapters
+    assert [row[0] for row in chapter.tables[0].rows] == ["VAE"] and "MNIST" not in chapter.tables[0].columns
+    for none, said in ((report.Only({"gfl": ["gfl"]}), "model with results 'gfl': did you mean 'glf'"),
+                       (report.Only(datasets=["cifar"]), "dataset with results 'cifar'")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            report.make(tmp_path, PUBLISHED, ["1"], only=none)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
 from aegen_bench.report.tables import EVERY, SUMMARY, TABLES, build, layout
 
-__all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Report", "draw", "make", "text", "write"]
+__all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Only", "Report", "draw", "make", "text", "write"]
 
 CLAIMS = tuple(tabulate.NAMES)
 FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
@@ -31,6 +31,28 @@ FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "json": (".json", tidy.json),
 }
 Stale = Callable[[pd.DataFrame], Collection[tuple[str, str, str]]]
+
+
+@dataclass(frozen=True)
+class Only:
+    """A choice of the results: by each name that was asked for the rows it stands for, and datasets; empty is all."""
+
+    rows: Mapping[str, Collection[str]] = field(default_factory=dict)
+    datasets: Collection[str] = ()
+
+    def of(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Return their part of a table of results; UserError for a name of which there are none."""
+        for kind, column, names in (
+            ("model", "row", self.rows),
+            ("dataset", "dataset", {name: [name] for name in self.datasets}),
+        ):
+            known = set(frame[column].unique())
+            for name, members in names.items():
+                if known.isdisjoint(members):
+                    raise unknown(f"{kind} with results", name, known)
+            if names:
+                frame = frame[frame[column].isin({member for members in names.values() for member in members})]
+        return frame
 
 
 @dataclass(frozen=True)
@@ -96,15 +118,16 @@ def make(
     no_data: Collection[str] = (),
     stale: Stale | None = None,
     spread: str = "seeds",
+    only: Only | None = None,
 ) -> Report:
-    """Return the report of the results under `root`.
+    """Return the report of the results under `root`, or `only` of some of them.
 
     Without `profile`, one set of tables for each profile with results. `planned`, (dataset, row), and `no_data`,
     datasets, are what a run of the profile named asked for. `stale` says of a table of results which (profile,
     dataset, row) of it would be trained otherwise today. UserError when there are no results or a name is unknown.
     """
     numbers = printed.load(published)
-    frame = _frame(root, profile)
+    frame = _frame(root, profile, only)
     old = set(stale(frame)) if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
@@ -151,16 +174,23 @@ def text(root: Path, published: Path, tables: Sequence[str] = SUMMARY, **options
 
 
 def draw(
-    root: Path, published: Path, out: Path, figures: Sequence[str], *, profile: str | None = None
+    root: Path,
+    published: Path,
+    out: Path,
+    figures: Sequence[str],
+    *,
+    profile: str | None = None,
+    only: Only | None = None,
 ) -> Iterator[str]:
-    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line for each figure asked for; `all` is every one.
+    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line for each figure asked for; `all` is every one. Trials
+    that are not among `only` are as if they were not there.
 
     UserError when there are no results or a name is unknown.
     """
     from aegen_bench.report.figures import write
 
     numbers = printed.load(published)
-    frame = _frame(root, profile)
+    frame = _frame(root, profile, only)
     profiles = sorted(set(frame["profile"].unique()) - set(results.NO_TRIALS))
     if not profiles:
         raise UserError(f"figures are drawn of trials, and there is none under {root}: `aegen-bench run` trains some")
@@ -169,9 +199,9 @@ def draw(
         yield from write(Evidence(root, part, layout(part, numbers)), figures, out / name)
 
 
-def _frame(root: Path, profile: str | None) -> pd.DataFrame:
+def _frame(root: Path, profile: str | None, only: Only | None = None) -> pd.DataFrame:
     frame = results.load(root, profile=profile)
     if frame.empty:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
-    return frame
+    return only.of(frame) if only else frame
