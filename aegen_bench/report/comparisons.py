@@ -19,16 +19,20 @@ if TYPE_CHECKING:
 __all__ = ["BOLD", "NOT_BOLD", "Contest", "comparisons"]
 
 BOLD = (
-    "Bold: among a column's rows with two seeds or more the leading group, which Welch's two-sided t-tests between all "
-    "of them do not tell from the best mean (Holm-corrected, 5%). One seed cannot be tested and is never bold."
+    "Bold: the leading group of a column's rows, which Welch's two-sided t-tests between all of them do not tell from "
+    "the best mean (Holm-corrected, 5%). Never tested nor bold: rows with one seed, which has no spread, and rows of "
+    "which a trial diverged or collapsed."
 )
-NOT_BOLD = "Nothing is bold: a test needs two rows with two seeds or more in a column."
+NOT_BOLD = "Nothing is bold: a test needs two rows of a column with two seeds or more, none diverged or collapsed."
 
 
 @dataclass(frozen=True)
 class Contest:
-    """Tests between the rows of a column: those with two seeds or more, best mean first, each with its trials' numbers;
-    `p` [k, k] are Holm-adjusted p-values of Welch's test. Empty where fewer than two rows can be tested.
+    """Tests between the rows of a column, best mean first, each with its trials' numbers; `p` [k, k] are Holm-adjusted
+    p-values of Welch's test. Empty where fewer than two rows can be tested.
+
+    A row is tested that has two seeds or more, none of which diverged or collapsed: the mean of those that are left
+    would flatter it, and a mean over some that collapsed is so uncertain that nothing is told from it.
     """
 
     samples: dict[str, list[float]]
@@ -37,7 +41,7 @@ class Contest:
     @staticmethod
     def of(cells: Mapping[Entry, Cell], dataset: str, rows: Sequence[str], place: int = 0, sign: int = 1) -> Contest:
         """Compare rows by the number at `place` of their cells; of sign 1 lower is better, of -1 higher."""
-        able = [row for row in rows if cells.get((dataset, row), Cell()).n > 1]
+        able = [row for row in rows if _sound(cells.get((dataset, row), Cell()))]
         able.sort(key=lambda row: sign * cells[dataset, row].mean[place])
         samples = {row: cells[dataset, row].sample(place) for row in able if len(able) > 1}
         return Contest(samples, welch(list(samples.values())))
@@ -59,6 +63,10 @@ class Contest:
             yield Value(dataset, row, f"{quantity} difference", against=other, value=gap, low=low, high=high)
             yield Value(dataset, row, f"{quantity} Hedges' g", against=other, value=hedges_g(a, b))
             yield Value(dataset, row, f"{quantity} p (Welch, Holm)", against=other, value=float(self.p[i, j]))
+
+
+def _sound(cell: Cell) -> bool:
+    return cell.n > 1 and not cell.counts["diverged"] and not cell.counts["collapsed"]
 
 
 def comparisons(frame: pd.DataFrame, layout: Layout, dataset: str, name: str) -> Table:
@@ -86,7 +94,7 @@ def comparisons(frame: pd.DataFrame, layout: Layout, dataset: str, name: str) ->
     notes = [
         str(about.get("describe", f"Protocol {protocol}")),
         "Best mean first. Mean ± sample standard deviation over seeds, in brackets the number of trials, and Student's "
-        "95% interval of the mean. To the best: the mean minus that of the best row with two seeds or more, with "
+        "95% interval of the mean. To the best: the mean minus that of the best tested row, with "
         "Welch's 95% interval; Hedges' g is that difference in pooled standard deviations, corrected for few seeds; p "
         f"is of Welch's two-sided t-test, Holm-corrected over the {pairs} pairs of tested rows.",
         BOLD if pairs else NOT_BOLD,

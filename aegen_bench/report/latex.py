@@ -25,8 +25,8 @@ _ESCAPES = {
     "†": r"$\dagger$",
     "‡": r"$\ddagger$",
     "\u00d7": r"$\times$",
-    "—": "---",
-    "\u2013": "--",
+    "—": r"\textemdash{}",
+    "\u2013": r"\textendash{}",
     # A bracket after a line's end would be read as its optional argument.
     "[": "{[}",
     "]": "{]}",
@@ -60,14 +60,15 @@ def _one(table: Table) -> str:
         r"\bottomrule",
         r"\end{tabular}}",
     ]
+    caption = re.sub(r"^Table \d+\. ", "", table.title)  # LaTeX numbers its tables itself
     return "\n".join(
         [
             r"\begin{table}[htbp]",
             rf"\centering\footnotesize\setlength{{\tabcolsep}}{{3pt}}{_SETUP}",
-            rf"\caption{{{_escape(table.title.split('. ', 1)[-1])}}}",
+            rf"\caption{{{_escape(caption)}}}",
             *(grid if table.rows else []),
             r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-            *[rf"{_escape(note)}\par" for note in table.notes],
+            *[rf"{_sentence(note)}\par" for note in table.notes],
             r"\end{minipage}",
             r"\end{table}",
             "",
@@ -121,6 +122,13 @@ def _room(numbers: Sequence[str]) -> str:
     return f"{whole}.{part}" + (f"({spread})" if spread else "")
 
 
+def _sentence(text: str) -> str:
+    """Escaped, with what stands between backticks as code."""
+    parts = text.split("`")
+    coded = [rf"\texttt{{{_escape(part)}}}" if i % 2 else _escape(part) for i, part in enumerate(parts)]
+    return "".join(coded) if len(parts) % 2 else _escape(text)
+
+
 def _escape(text: str) -> str:
-    escaped = "".join(_ESCAPES.get(char, char) for char in " ".join(text.split()))
-    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped)
+    escaped = "".join(_ESCAPES.get(char, char) for char in re.sub(r"\s+", " ", text))
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped.replace("--", "-{}-"))

@@ -24,20 +24,26 @@ def _one(table: Table) -> str:
 
 
 def _grid(table: Table) -> list[str]:
-    lines = [[_cell(text) for text in row] for row in [table.columns, *table.rows]]
-    columns = [_filled(texts, to_left=i in table.words) for i, texts in enumerate(zip(*lines, strict=True))]
+    columns = [
+        _filled([_cell(text) for text in texts], to_left=i in table.words, numbers=any(map(_measured, texts)))
+        for i, texts in enumerate(zip(table.columns, *table.rows, strict=True))
+    ]
     return [*(f"| {' | '.join(line)} |" for line in zip(*columns, strict=True)), ""]
 
 
-def _filled(texts: Sequence[str], *, to_left: bool) -> list[str]:
+def _filled(texts: Sequence[str], *, to_left: bool, numbers: bool) -> list[str]:
     """A column, its head first, with the rule below that. Words stand to the left, numbers to the right; sentences are
     not filled up.
     """
     width = max(3, *map(len, texts))
-    if width > LONG:
+    if width > LONG and not numbers:
         width, to_left = 3, True
     head, *rest = [text.ljust(width) if to_left else text.rjust(width) for text in texts]
     return [head, "-" * width if to_left else "-" * (width - 1) + ":", *rest]
+
+
+def _measured(text: str) -> bool:
+    return isinstance(text, Number)
 
 
 def _cell(text: str) -> str:
