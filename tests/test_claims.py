@@ -379,6 +379,7 @@ def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: 
         ["", "", "MNIST, CelebA", "lite", NONE, "", "no results on this dataset"],
     ]  # fmt: skip
     assert short.rows == [["x", "1", "Fashion: reproduced"]]
+    assert not tabulate.build(["verdicts"], evidence(tmp_path, own | {"datasets": ["mnist"]}))[0].rows
     assert short.notes[0].startswith("1 claim: 1 reproduced")
     assert any("tested at 5%" in note for note in short.notes)
 

@@ -110,12 +110,14 @@ def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench
     assert ended.code == 0 and bench.record("ae")["status"] == "ok"
 
 
-def test_the_tables_of_the_readme_are_those_of_the_committed_results() -> None:
+@pytest.mark.parametrize("tables", ["1,3", "verdicts"])
+def test_the_tables_of_the_readme_are_those_of_the_committed_results(tables: str) -> None:
     from aegen_bench import report
 
-    block = README.read_text().partition("--tables 1,3 -->\n")[2].partition("<!-- end -->")[0]
-    made = report.text(ROOT / "results", ROOT / "baselines/published.yaml", ("1", "3"), profile="lite")
-    assert block.strip() == made.strip()
+    command = f"aegen-bench report --profile lite --tables {tables}"
+    block = README.read_text().partition(f"<!-- {command} -->\n")[2].partition("<!-- end -->")[0]
+    made = report.text(ROOT / "results", ROOT / "baselines/published.yaml", tables.split(","), profile="lite")
+    assert block.strip() == made.strip(), f"put what `{command}` prints into the block below its name"
 
 
 @OFFLINE

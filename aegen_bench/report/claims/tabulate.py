@@ -53,11 +53,11 @@ def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
 
 
 def _verdicts(evidence: Evidence, every: Sequence[Finding]) -> Table:
-    """A line a claim: its verdict on each dataset where one could be found."""
+    """A line a claim that could be tested: its verdict on each dataset where there is one."""
     columns = ["The paper says", "Section", "Verdict"]
-    found = [(c, list(f)) for c, f in groupby(every, lambda finding: finding.claim)]
-    rows = [[claim.says, claim.section, _summary(evidence, findings)] for claim, findings in found]
-    return Table("verdicts", _title(evidence), columns, rows, [_counted(found), *_notes(evidence)])
+    found = [(claim, list(findings)) for claim, findings in groupby(every, lambda finding: finding.claim)]
+    rows = [[c.says, c.section, said] for c, findings in found if (said := _summary(evidence, findings))]
+    return Table("verdicts", _title(evidence), columns, rows, [_counted(found), METHOD])
 
 
 def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -78,7 +78,7 @@ def _paper(alike: Sequence[Finding]) -> str:
 
 
 def _summary(evidence: Evidence, findings: Sequence[Finding]) -> str:
-    """`Fashion: reproduced (lite), not reproduced (lite_classifier)`; `not tested` where nothing was."""
+    """`Fashion: reproduced (lite), not reproduced (lite_classifier)`; empty where nothing was tested."""
     parts = []
     for dataset in dict.fromkeys(finding.dataset for finding in findings):
         here = [f for f in findings if f.dataset == dataset and f.verdict != "not tested"]
@@ -89,14 +89,17 @@ def _summary(evidence: Evidence, findings: Sequence[Finding]) -> str:
         several = len({f.protocol for f in findings}) > 1
         texts = [f"{verdict} ({', '.join(names)})" if several else verdict for verdict, names in said.items()]
         parts += [f"{evidence.name(dataset)}: {', '.join(texts)}"] if texts else []
-    return "; ".join(parts) or "not tested"
+    return "; ".join(parts)
 
 
 def _counted(found: Sequence[tuple[object, Sequence[Finding]]]) -> str:
     counts = Counter(_overall(findings) for _, findings in found)
     told = [f"{number} {verdict}" for verdict, number in sorted(counts.items(), key=lambda item: ORDER.index(item[0]))]
     noun = "claim" if len(found) == 1 else "claims"
-    return f"{len(found)} {noun}: {', '.join(told)}, taking together all that were tested of each."
+    return (
+        f"{len(found)} {noun}: {', '.join(told)}, taking together all that were tested of each; the table `claims` has "
+        "the numbers and says why the others were not."
+    )
 
 
 ORDER = ("reproduced", "not reproduced", "not tested")

@@ -140,3 +140,7 @@ document.addEventListener("click", event => {
   if (button?.classList.contains("open")) open(button.dataset.row, button.dataset.dataset);
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
+
+// report.html#GLF/Fashion opens that cell.
+const [row, dataset] = decodeURIComponent(location.hash.slice(1)).split("/");
+if (entries.some(entry => names[entry.row] === row)) open(row, dataset);
