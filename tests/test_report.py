@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
 import json
 import math
@@ -500,6 +501,25 @@ def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
         ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True
     )
     assert done.returncode == 0, done.stdout.decode()[-2000:]
+
+
+def test_csv_and_json_have_the_numbers_and_not_the_print(tmp_path: Path) -> None:
+    """At full precision, only what applies: no interval of one seed, no NaN. Claims are sentences, so in JSON only."""
+    root = tmp_path / "results"
+    put(root, trial("glf", 0, 0.25), trial("glf", 1, 0.75), trial("vae", 0, 5.0), ended("diverged", row="aae"))
+    paths = report.write(root, PUBLISHED, tmp_path, ["csv", "json"], ["1", "verdicts"])
+    assert [path.name for path in paths] == ["table1.csv", "tables.csv", "table1.json", "verdicts.json", "tables.json"]
+    lines = list(csv.DictReader((tmp_path / "lite/tables.csv").open()))
+    found = {line["row"]: line for line in lines if line["quantity"] == "fd"}
+    assert (float(found["glf"]["value"]), found["glf"]["n"], found["glf"]["protocol"]) == (0.5, "2", A)
+    assert float(found["glf"]["low"]) == pytest.approx(0.5 - 12.7062047 * 0.25)
+    assert found["vae"]["low"] == found["vae"]["std"] == "" and found["aae"]["value"] == ""
+    assert (found["aae"]["state"], found["aae"]["diverged"]) == ("diverged", "1")
+    one, claims = json.loads((tmp_path / "lite/tables.json").read_text())
+    assert (one["name"], one["profile"], one["protocol"]) == ("table1", "lite", A) and "rows" not in one
+    [vae] = [value for value in one["values"] if value["row"] == "vae" and value["quantity"] == "fd"]
+    assert vae["value"] == 5.0 and not {"std", "low", "text"} & set(vae)
+    assert claims["columns"][0] == "The paper says" and "values" not in claims
 
 
 def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path) -> None:

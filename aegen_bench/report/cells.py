@@ -24,7 +24,7 @@ _MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "faile
 SPREADS = {
     "seeds": "Mean ± sample standard deviation over seeds (trials trained anew)",
     "interval": "Mean ± half of its 95% interval by Student's t over seeds (trials trained anew)",
-    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over the trials",
+    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has none)",
 }
 """What stands behind ±, and the beginning of the note on it."""
 

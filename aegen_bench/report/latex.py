@@ -84,11 +84,14 @@ class _Column:
 
     form: str
     numbers: int = 0
+    broken: bool = False
 
     def head(self, name: str) -> str:
         return self._across(_escape(name)) if self.numbers else _escape(name)
 
     def cell(self, text: str) -> str:
+        if self.broken:
+            return rf"{{\raggedright {_sentence(text)}\par}}"  # the group keeps \\ what it is
         if not self.numbers:
             return _escape(text)
         if not isinstance(text, Number):
@@ -105,21 +108,26 @@ def _column(texts: Sequence[str], *, words: bool) -> _Column:
     measured = [text.numbers for text in texts if isinstance(text, Number)]
     if words or not measured:
         broken = max(map(len, texts)) > LONG
-        return _Column(r"p{0.45\linewidth}" if broken else "l" if words else "r")
+        return _Column(r"p{0.45\linewidth}" if broken else "l" if words else "r", broken=broken)
     side_by_side = list(zip(*measured, strict=True))
     forms = "".join(f"S[table-format={_room(numbers)}]" for numbers in side_by_side)
     return _Column(f"{forms}@{{\\;}}l", len(side_by_side))
 
 
 def _room(numbers: Sequence[str]) -> str:
-    """The room that numbers take, as siunitx writes it: `4.1(3)` for 1352.2 ± 34.6."""
-    whole, part, spread = 1, 0, 0
-    for number in numbers:
-        mean, _, std = number.replace(",", "").partition(" ± ")
-        digits = mean.lstrip("-").split(".")
-        whole, part = max(whole, len(digits[0])), max(part, len(digits[1]) if len(digits) > 1 else 0)
-        spread = max(spread, len(std.replace(".", "")))
-    return f"{whole}.{part}" + (f"({spread})" if spread else "")
+    """The room that numbers take, as siunitx writes it: `4.1(3)` for 1352.2 ± 34.6, whose ± has three digits in all."""
+    parts = [number.replace(",", "").partition(" ± ") for number in numbers]
+    whole, fraction = _digits([mean.lstrip("-") for mean, _, _ in parts])
+    sign = "-" if any(mean.startswith("-") for mean, _, _ in parts) else ""
+    spreads = [spread for _, _, spread in parts if spread]
+    spread = f"({_digits(spreads)[0] + fraction})" if spreads else ""
+    return f"{sign}{whole}.{fraction}{spread}"
+
+
+def _digits(numbers: Sequence[str]) -> tuple[int, int]:
+    """The most digits before the point, and after it."""
+    halves = [number.partition(".") for number in numbers]
+    return max(len(whole) for whole, _, _ in halves), max(len(fraction) for _, _, fraction in halves)
 
 
 def _sentence(text: str) -> str:
