@@ -17,6 +17,7 @@ from dataclasses import dataclass, field, replace
 
 from distributed import Client, Future, KilledWorker, Reschedule, Worker, WorkerPlugin, get_worker, wait
 from distributed.client import FuturesCancelledError
+from distributed.core import Status
 
 from aegen_bench import environment, locks
 from aegen_bench.errors import Stopped, UserError
@@ -73,7 +74,8 @@ class Cluster:
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Client]:
-        logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what goes wrong is one line, and ours
+        for name in ("distributed", "distributed.client"):
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is one line, and ours
         try:
             client = Client(self.address, timeout=CONNECTING)
         except (OSError, ValueError) as error:
@@ -107,6 +109,9 @@ class Seat(WorkerPlugin):
         for warning in warnings:
             worker.log_event(self.name, f"warning: {warning}")
         await worker.set_resources(**{self.name: 1})
+        # A task that waits for such a worker is looked at again only when one begins to run.
+        worker.status = Status.paused
+        worker.status = Status.running
 
     def do(self, task: Task) -> Ended:
         """Do a trial in a process beside the dask worker: that one gets signals, which no thread does, and may die."""

@@ -45,8 +45,11 @@ class Claim:
         self.facts |= facts
         unfinished = self.note.with_suffix(f".{os.getpid()}.tmp")
         with contextlib.suppress(OSError):
-            unfinished.write_text(json.dumps(self.facts))
-            os.replace(unfinished, self.note)
+            try:
+                unfinished.write_text(json.dumps(self.facts))
+                os.replace(unfinished, self.note)
+            finally:
+                unfinished.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager

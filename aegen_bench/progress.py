@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 from aegen_bench.files import require_folder
 
@@ -69,16 +69,15 @@ class _Counting(Progress):
 
 
 class Lines(_Counting):
-    """Dated lines on standard error or in a file, at most one every ten seconds within a stage."""
+    """Dated lines on standard error, at most one every ten seconds within a stage."""
 
     every = 10.0
 
-    def __init__(self, label: str = "", file: TextIO | None = None) -> None:
-        self._prefix, self._file = f"{label}: " if label else "", file
+    def __init__(self, label: str = "") -> None:
+        self._prefix = f"{label}: " if label else ""
 
     def note(self, text: str) -> None:
-        file = self._file or sys.stderr
-        print(f"{datetime.now():%Y-%m-%d %H:%M:%S}  {self._prefix}{text}", file=file, flush=True)
+        print(_dated(f"{self._prefix}{text}"), file=sys.stderr, flush=True)
 
     def epoch(self, epoch: int, loss: float) -> None:
         super().epoch(epoch, loss)
@@ -90,6 +89,22 @@ class Lines(_Counting):
     def count(self, label: str, done: int, total: int) -> None:
         if done == total:
             self.note(f"{label}: {total:,} done")
+
+
+class _Log(Lines):
+    """The same at the end of a file, which is opened for each: a disk that refuses a line stops nothing."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self._path = path
+
+    def note(self, text: str) -> None:
+        with contextlib.suppress(OSError), self._path.open("a") as file:
+            print(_dated(text), file=file)
+
+
+def _dated(text: str) -> str:
+    return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
 
 
 class _Telling(_Counting):
@@ -145,8 +160,7 @@ class _Several(Progress):
 def logged(log: Path, tell: Callable[..., None], show: Progress) -> Iterator[Progress]:
     """Within, what `show` is told also goes to the end of the file `log`, and the figures to `tell`."""
     require_folder(log.parent)
-    with log.open("a") as file:
-        yield _Several(show, Lines(file=file), _Telling(tell))
+    yield _Several(show, _Log(log), _Telling(tell))
 
 
 def watch(running: Callable[[], Sequence[tuple[str, dict[str, Any]]]] = tuple) -> Progress:

@@ -35,7 +35,7 @@ __all__ = [
     "weights_path",
 ]
 
-SCHEMA = 1
+SCHEMA, NEWER = 1, "a newer version wrote it"
 EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets that no trial made
 STATUSES = ("ok", "diverged", "failed", "timeout")
 _NUMBER = (int, float, type(None))
@@ -46,8 +46,6 @@ _FIELDS: dict[str, type | tuple[type, ...]] = {
     "collapsed": (bool, type(None)),
     **dict.fromkeys(("metrics", "stages", "seconds", "parameters", "layers", "facts", "config", "environment"), dict),
 }
-
-
 NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
 """Parts of a record's `config` that do not change what its trial trained."""
 
@@ -80,7 +78,8 @@ def read_record(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise CorruptRecord(f"{path} is not a record: {error}; move it away to run the trial again") from error
     if fault := _fault(record):
-        raise CorruptRecord(f"{path} is not a record of schema {SCHEMA}: {fault}; move it away to run the trial again")
+        mend = "update aegen-bench" if fault == NEWER else "move it away to run the trial again"
+        raise CorruptRecord(f"{path} is not a record of schema {SCHEMA}: {fault}; {mend}")
     return record  # type: ignore[no-any-return]
 
 
@@ -88,8 +87,8 @@ def _fault(record: object) -> str:
     """Return what is wrong with a parsed record, in a few words; empty when nothing is."""
     if not isinstance(record, dict):
         return "not an object"
-    if record.get("schema") != SCHEMA:
-        return f"its schema is {record.get('schema')!r}"
+    if (schema := record.get("schema")) != SCHEMA:
+        return NEWER if isinstance(schema, int) and schema > SCHEMA else f"its schema is {schema!r}"
     for field, kind in _FIELDS.items():
         if field not in record:
             return f"'{field}' is missing"

@@ -3,28 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-import os
 import signal
 import socket
-import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psutil
 import pytest
 from conftest import Bench
-from distributed import Client
 
 from aegen_bench import cluster as engine
 from aegen_bench import locks, sight
 from aegen_bench.errors import UserError
 from aegen_bench.task import Task
 
-PATIENCE = 120.0  # seconds: a loaded machine starts a process in ten
+sys.path.insert(0, str(Path(__file__).parent.parent / "perf"))
+from loopback import PATIENCE, Dask, scheduler, until
+
 SLOW = """
 import time
 from torch import nn
@@ -50,56 +47,10 @@ class Slow(Baseline):
 RUN = ("run", "--profile", "tiny", "--models", "slow", "--checkpoint-every", "0.00001")
 
 
-def until(happened: Callable[[], Any]) -> Any:
-    """Wait for something, and return it."""
-    end = time.monotonic() + PATIENCE
-    while not (found := happened()):
-        assert time.monotonic() < end, "waited too long"
-        time.sleep(0.05)
-    return found
-
-
-@dataclasses.dataclass
-class Dask:
-    """A scheduler on a free port, and workers of one thread, each with its nanny."""
-
-    folder: Path
-    processes: list[subprocess.Popen[bytes]] = dataclasses.field(default_factory=list)
-
-    @property
-    def address(self) -> str:
-        return json.loads((self.folder / "scheduler.json").read_text())["address"]
-
-    def start(self, *args: str) -> None:
-        words = [sys.executable, "-m", "dask", *args, "--scheduler-file", str(self.folder / "scheduler.json")]
-        words += ["--no-dashboard"]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (self.folder / "log").open("ab") as log:
-            self.processes.append(subprocess.Popen(words, cwd=self.folder, env=env, stdout=log, stderr=log))
-
-    def workers(self, count: int) -> None:
-        """Wait until there are `count` workers, and start those that are missing."""
-        with Client(self.address) as client:
-            for _ in range(count - len(client.scheduler_info()["workers"])):
-                self.start("worker", "--nthreads", "1", "--local-directory", str(self.folder))
-            client.wait_for_workers(count, timeout=PATIENCE)
-
-    def stop(self) -> None:
-        for process in reversed(self.processes):
-            process.terminate()
-        for process in self.processes:
-            process.wait(PATIENCE)
-
-
 @pytest.fixture(scope="module")
 def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
-    started = Dask(tmp_path_factory.mktemp("dask"))
-    started.start("scheduler", "--host", "127.0.0.1", "--port", "0")
-    try:
-        until((started.folder / "scheduler.json").is_file)
+    with scheduler(tmp_path_factory.mktemp("dask")) as started:
         yield started
-    finally:
-        started.stop()
 
 
 @pytest.fixture
@@ -168,6 +119,22 @@ def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
     assert essence(slow) == undisturbed
 
 
+def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_does_it_alone(
+    slow: Bench, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    with scheduler(tmp_path) as alone:
+        process = slow.start(*RUN, "--cluster", alone.address)
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("has no worker yet: waiting for the first\n")
+        alone.workers(1)
+        worker = psutil.Process(half_done(slow)["pid"]).parent()
+        assert worker is not None
+        worker.kill()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "ended: 1 ok" in out, err
+    assert essence(slow) == undisturbed
+
+
 def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     slow: Bench, cluster: Dask, undisturbed: dict[str, Any]
 ) -> None:
@@ -178,13 +145,9 @@ def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "the same command goes on from there" in err
     assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
-    assert essence_after(slow, cluster) == undisturbed
-
-
-def essence_after(bench: Bench, cluster: Dask) -> dict[str, Any]:
-    ended = bench.process(*RUN, "--cluster", cluster.address)
+    ended = slow.process(*RUN, "--cluster", cluster.address)
     assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
-    return essence(bench)
+    assert essence(slow) == undisturbed
 
 
 # ---- what is refused, in one line, before anything starts -------------------------------------------------------
@@ -281,3 +244,15 @@ def test_a_worker_that_sees_no_locks_of_others_is_told_of(tasks: list[Task], mon
     with sight.Sight.of("this-run", tasks) as mine:
         monkeypatch.setattr(locks, "taken", lambda path: False)
         assert all("do not reach" in warning for warning in mine.check()) and len(mine.check()) == 2
+
+
+def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    half_done(slow)
+    cluster.processes[0].kill()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2 and "Traceback" not in err
+    assert f"aegen-bench: the dask scheduler at {cluster.address} is gone; what ended is kept, and the same" in err
+    until(lambda: list(locks.held(slow.folder / "results")) == [])
+    assert list(slow.trial("slow").glob("checkpoint-*.pt")) and not (slow.trial("slow") / "record.json").exists()

@@ -6,6 +6,7 @@ import errno
 import json
 import math
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -15,11 +16,12 @@ from typing import Any
 import pytest
 from records import evaluation, make, put
 
-from aegen_bench import results
+from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_json
 
 ID = "a1b2c3d4e5f6"
+PUBLISHED = Path(__file__).parent.parent / "baselines" / "published.yaml"
 
 
 def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
@@ -61,12 +63,28 @@ def test_a_trial_has_its_folder_and_no_name_leads_out_of_it() -> None:
             results.trial_folder("results", "lite", name, "glf", 0)
 
 
+def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(tmp_path: Path) -> None:
+    path = results.trial_folder(tmp_path, "lite", "fashion", "glf", 0) / "record.json"
+    path.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "data" / "record-schema-1.json", path)
+    before = path.read_bytes()
+    record = results.read_record(path)
+    assert "weights_sha256" not in record, "fields have been added since"
+    (protocol,) = record["metrics"]
+    assert results.lacking(record, protocol, ["fd", "prd", "reconstruction"]) == set()
+    table = results.load(tmp_path)
+    assert table.set_index("metric")["value"]["fd"] == 693.4210020598707 and table.attrs["corrupt"] == []
+    assert "693.4" in report.text(tmp_path, PUBLISHED, profile="lite")
+    assert path.read_bytes() == before
+
+
 @pytest.mark.parametrize(
     ("text", "fault"),
     [
         ('{"schema": 1, "key"', "not a record"),
         ("[]", "not an object"),
-        (json.dumps(make(schema=0)), "its schema is 0"),
+        (json.dumps(make(schema=0)), "its schema is 0; move it away"),
+        (json.dumps(make(schema=2)), "a newer version wrote it; update aegen-bench"),
         (json.dumps({k: v for k, v in make().items() if k != "stages"}), "'stages' is missing"),
         (json.dumps(make(seed="0")), "'seed' cannot be '0'"),
         (json.dumps(make(status="fine")), "'status' cannot be 'fine'"),

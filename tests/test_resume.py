@@ -25,7 +25,7 @@ from aegen_bench.optimizers import Optimizers
 from aegen_bench.stopping import Pace, seconds
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "perf"))
-import kill
+import small_grid
 
 RUN = ("run", "--profile", "tiny", "--models", "glf", "--checkpoint-every", "0.00001")  # saves after each step
 
@@ -52,18 +52,18 @@ def dying(folder: Path, row: str, looks: int, target: str, calls: int) -> None:
 
     setattr(owner, name, counted)
     Pace.due = lambda self, epoch_over=False: next(looked) == looks  # type: ignore[method-assign]
-    kill.command(folder, "--models", row)
+    small_grid.command(folder, "--models", row)
 
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     """What must be equal of a row's trial that nothing disturbed."""
-    folder = kill.prepare(tmp_path_factory.mktemp("alone") / "work")
+    folder = small_grid.prepare(tmp_path_factory.mktemp("alone") / "work")
 
     @cache
     def of(row: str) -> dict[str, Any]:
-        kill.begin(folder, row).join()
-        return kill.essence(folder, row)
+        small_grid.begin(folder, row).join()
+        return small_grid.essence(folder, row)
 
     return of
 
@@ -86,15 +86,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 def test_a_killed_trial_ends_as_one_that_was_left_alone(
     row: str, looks: int, target: str, calls: int, alone: Any, tmp_path: Path
 ) -> None:
-    folder = kill.prepare(tmp_path / "work")
-    process = kill.processes.Process(target=dying, args=(folder, row, looks, target, calls))
+    folder = small_grid.prepare(tmp_path / "work")
+    process = small_grid.processes.Process(target=dying, args=(folder, row, looks, target, calls))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL
-    kill.begin(folder, row).join()
-    resumed = kill.RESUMED.findall((folder / "log").read_text())
+    small_grid.begin(folder, row).join()
+    resumed = small_grid.RESUMED.findall((folder / "log").read_text())
     assert len(resumed) == (target not in ("files:os.replace", "job:Samples.score"))
-    assert kill.essence(folder, row) == alone(row)
+    assert small_grid.essence(folder, row) == alone(row)
 
 
 # ---- stopped, out of time, out of space; in this process --------------------------------------------------------

@@ -39,6 +39,29 @@ class Dies(Baseline):
         os.kill(os.getpid(), signal.SIGKILL)
         yield
 """
+DIES_LATE = """
+import os, signal
+from pathlib import Path
+from aegen_bench.baseline import Baseline
+
+class Dies(Baseline):
+    "Kills its process when it draws samples of a trial that has been recorded."
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.decoder = nets.decoder()
+
+    def prior(self, e):
+        if Path(os.environ.get("DIES_AFTER", "never")).exists():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return e
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+        yield "model", {"reconstruction": self.recon(self.decoder(self.randn(len(x), self.nets.d)), x)}
+"""
 
 
 def test_the_lock_of_a_living_process_holds_and_that_of_a_killed_one_does_not(tmp_path: Path) -> None:
@@ -72,6 +95,21 @@ def test_a_killed_worker_is_recorded_and_stops_no_other(bench: Bench) -> None:
     assert "ended: " in out and "2 ok" in out and "1 failed" in out
     assert bench.record("vae")["environment"]["threads"] == 1
     assert "train: epoch 1/1" in (bench.trial("glf") / "log.txt").read_text()
+
+
+def test_a_worker_killed_in_evaluation_leaves_a_trained_trial_that_the_next_run_evaluates(bench: Bench) -> None:
+    bench.baseline("dies", DIES_LATE)
+    bench.declare(profiles=bench.tiny(models=["dies", "vae"]))
+    process = bench.start(*RUN, "--jobs", "2", DIES_AFTER=str(bench.trial("dies") / "record.json"))
+    out, err = process.communicate(timeout=300)
+    assert process.returncode == 1 and "1 ok" in out and "1 evaluation failed" in out, err
+    assert "dies on digits, seed 0: evaluation failed: killed (out of memory?)" in err
+    trained = bench.record("dies")
+    assert (trained["status"], trained["metrics"]) == ("ok", {}) and bench.record("vae")["metrics"]
+    again = bench(*RUN)
+    assert again.code == 0 and "evaluate: dies on digits, seed 0" in again.out
+    record = bench.record("dies")
+    assert record["metrics"] and record["weights_sha256"] == trained["weights_sha256"]
 
 
 def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:

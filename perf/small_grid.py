@@ -1,0 +1,85 @@
+"""A study of seconds and processes that run it: something to kill, and to compare with what was left alone."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import yaml
+
+ROWS = ("vae", "rae_gmm", "two_stage_vae", "glann", "wae_gan", "vqvae_ar")
+STUDY = {
+    "protocols": {"tiny": {"extractor": "random_conv", "count": 32, "metrics": ["fd", "prd", "reconstruction"]}},
+    "profiles": {
+        "kill": {
+            "models": list(ROWS),
+            "datasets": ["digits"],
+            "seeds": 1,
+            "protocols": ["tiny"],
+            "train_images": 128,
+            "stages": {"*": {"epochs": 3, "batch": 32, "lr_at": {}}},
+        }
+    },
+}
+TIMES = ("seconds", "peak_memory", "environment", "stages")
+RESUMED = re.compile(r"goes on after (.*) from its checkpoint")
+
+# A new process begins with the imports done, in a server that has computed nothing: it starts in a moment.
+processes = multiprocessing.get_context("forkserver")
+processes.set_forkserver_preload(["aegen_bench.trial", "aegen_bench.runner", "aegen_bench.request", "sklearn.mixture"])
+
+
+def command(folder: Path, *args: str) -> None:
+    """The command `run` of one process, its words in `folder`/log."""
+    from aegen_bench import cli
+
+    if stacks := os.environ.get("KILL_STACKS"):
+        stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
+        faulthandler.register(signal.SIGUSR1, stack, all_threads=True)
+    os.chdir(folder)
+    os.environ["AEGEN_BENCH_DATA"] = str(folder.parent / "data")
+    sys.argv = ["aegen-bench", "run", "--profile", "kill", "--weights", "weights", *args]
+    with open("log", "a", buffering=1) as log, contextlib.redirect_stdout(log), contextlib.redirect_stderr(log):
+        cli.main()
+
+
+def prepare(folder: Path) -> Path:
+    """A new working folder with the study in it."""
+    folder.mkdir(parents=True)
+    (folder / "benchmarks.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
+    return folder
+
+
+def begin(folder: Path, row: str, *args: str) -> Any:
+    """Start the trials of `row` (or several, comma separated) in a process of its own."""
+    process = processes.Process(target=command, args=(folder, "--models", row, *args))
+    process.start()
+    return process
+
+
+def trial(folder: Path, row: str) -> Path:
+    return folder / "results" / "kill" / "digits" / row / "seed-0"
+
+
+def essence(folder: Path, row: str) -> dict[str, Any]:
+    """What must be equal of a finished trial."""
+    place = trial(folder, row)
+    record, history = (json.loads((place / f"{name}.json").read_text()) for name in ("record", "history"))
+    for entry in record["metrics"].values():
+        for settings in entry["settings"].values():
+            settings.pop("by", None)
+    kept = {name: value for name, value in record.items() if name not in TIMES}
+    rows = [{k: v for k, v in epoch.items() if k != "seconds"} for epoch in history["epochs"]]
+    with np.load(place / "artefacts.npz") as arrays:
+        images = {name: arrays[name].tobytes() for name in arrays.files}
+    left = sorted(path.name for path in place.iterdir() if path.name.startswith("checkpoint"))
+    return kept | {"epochs": rows, "images": images, "left": left}
