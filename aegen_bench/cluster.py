@@ -157,8 +157,9 @@ def _seated(client: Client, seat: Seat) -> Iterator[None]:
             raise UserError(f"a dask worker cannot load aegen-bench: {reason}; install the same there") from error
         yield
     finally:
-        if client.status == "running":
-            client.unregister_worker_plugin(seat.name)
+        with contextlib.suppress(KeyError):  # of a worker that could not even load it
+            if client.status == "running":
+                client.unregister_worker_plugin(seat.name)
 
 
 def _seats(client: Client, run: str) -> int:

@@ -5,7 +5,7 @@ python perf/kill.py [--kills 30] [--how one,two,jobs,dask,disk] [--seed 0]
 one: the only run. two: one of two runs in the folder. jobs: one of two worker processes of a run. dask: a dask worker
 and its trial's process. disk: nothing is killed, the results folder is full at a random moment instead.
 
-A moment is a random share of the processor time that the trial takes when it is left alone, so a loaded machine changes
+A moment is a random share of the processor time that the trial takes when nothing kills it, so a loaded machine changes
 nothing. Where it hit is read from the process's own stack, which it writes a moment before. Equal means: weights, loss
 terms, logs, facts, metrics and every array of artefacts.npz, bit for bit. Exit code 1 where one differs.
 """
@@ -31,10 +31,12 @@ import psutil
 from small_grid import RESUMED, ROWS, begin, essence, prepare, trial
 
 HOW = ("one", "two", "jobs", "dask", "disk")
-OFTEN = ("--checkpoint-every", "0.005")
+OFTEN = ("--checkpoint-every", "0.01")
 # Where a process was: the first of these that its stack has.
 PLACES = {
+    "checkpoint.py": "saving a checkpoint",
     "in write_bytes": "writing",
+    "artefacts.py": "drawing artefacts",
     "in evaluate": "evaluation",
     "in _fit": "fit",
     "in _extracted": "between stages",
@@ -98,11 +100,12 @@ class Bench:
     def leave_alone(self, row: str) -> None:
         """Do the trial of `row` undisturbed."""
         if row not in self.expected:
-            folder = self.root / "alone"
-            run = begin(folder if folder.is_dir() else prepare(folder), row)
-            seconds = [cpu for _, cpu in follow(folder, row, [run])]
+            alone, timed = self.root / "alone", prepare(Path(tempfile.mkdtemp(dir=self.root), "timed"))
+            begin(alone if alone.is_dir() else prepare(alone), row).join()
+            run = begin(timed, row, *OFTEN)
+            seconds = [cpu for _, cpu in follow(timed, row, [run])]
             run.join()
-            self.expected[row], self.lasts[row] = essence(folder, row), max(seconds, default=1.0)
+            self.expected[row], self.lasts[row] = essence(alone, row), max(seconds, default=1.0)
 
     def disturb(self, how: str, rows: Sequence[str], share: float) -> tuple[str, str, bool]:
         """Disturb the trial of the first row and let the next run finish them all. Return where it was hit, after what

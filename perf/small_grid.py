@@ -25,6 +25,7 @@ STUDY = {
             "datasets": ["digits"],
             "seeds": 1,
             "protocols": ["tiny"],
+            "draws": 5,
             "train_images": 128,
             "stages": {"*": {"epochs": 3, "batch": 32, "lr_at": {}}},
         }
@@ -35,7 +36,9 @@ RESUMED = re.compile(r"goes on after (.*) from its checkpoint")
 
 # A new process begins with the imports done, in a server that has computed nothing: it starts in a moment.
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["aegen_bench.trial", "aegen_bench.runner", "aegen_bench.request", "sklearn.mixture"])
+# torch's optimizers import torch._dynamo when they first step, which takes longer than these trials.
+NEEDED = ("aegen_bench.workers", "aegen_bench.runner", "aegen_bench.request", "sklearn.mixture", "torch._dynamo")
+processes.set_forkserver_preload(list(NEEDED))
 
 
 def command(folder: Path, *args: str) -> None:

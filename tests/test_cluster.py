@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -202,6 +203,23 @@ def test_a_worker_with_other_code(bench: Bench, cluster: Dask, monkeypatch: pyte
     line = refused(bench, "--cluster", cluster.address)
     assert "is not used: aegen-bench: version 0.1.0 with code " in line
     assert line.endswith("with code 0123456789ab where the run was started")
+
+
+def test_a_worker_without_aegen_bench(bench: Bench, tmp_path: Path) -> None:
+    without = (
+        "import sys; sys.modules['aegen_bench'] = None; import distributed.cli.dask_worker as worker; worker.main()"
+    )
+    with scheduler(tmp_path) as bare:
+        words = ["--scheduler-file", str(tmp_path / "scheduler.json"), "--no-nanny", "--no-dashboard"]
+        with (tmp_path / "log").open("ab") as log:
+            worker = subprocess.Popen([sys.executable, "-c", without, *words], cwd=tmp_path, stderr=log)
+        bare.processes.append(worker)
+        bare.workers(1)
+        line = refused(bench, "--cluster", bare.address)
+    assert (
+        line.startswith("aegen-bench: a dask worker cannot load aegen-bench: ") and "No module named 'aegen_b" in line
+    )
+    assert line.endswith("; install the same there")
 
 
 def test_a_device_that_a_worker_lacks(bench: Bench, cluster: Dask) -> None:
