@@ -108,6 +108,9 @@ def test_a_sweep_shows_where_a_run_ended_and_which_is_not_there(tmp_path: Path) 
     crosses = [line for axes in (fd, entropy, nll) for line in axes.lines if line.get_marker() == "x"]
     assert [line.get_xdata()[0] for line in crosses] == [2, 2, 2]
     assert sum(line.get_linestyle() == "--" for line in nll.lines) == 3  # held-out, beside training
+    [whole] = entropy.child_axes  # the paper's half of the sum to the left, the sum to the right
+    figure.draw_without_rendering()
+    assert whole.get_ylim() == pytest.approx([2 * y for y in entropy.get_ylim()])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {r"$\beta$ = 10", r"$\beta$ = 50: diverged", r"$\beta$ = 100: no trial", "GLF"} <= set(legend)
 

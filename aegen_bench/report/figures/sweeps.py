@@ -97,6 +97,10 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
             axes.set(xlabel="training epoch", title=f"({letter}) {distance if quantity is FD else quantity.label}")
             if quantity.scale == "log" and axes.lines:
                 plain_log(axes, "y")
+            if quantity is ENTROPY and axes.lines:  # the paper halves it; the other axis does not
+                whole = axes.secondary_yaxis("right", functions=(lambda half: 2 * half, lambda full: full / 2))
+                whole.set_ylabel(r"$-\Sigma\,\log\,\sigma$", fontsize=7)
+                whole.spines.right.set_visible(True)
             if not axes.lines:
                 axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
         legend = [_entry(evidence, dataset, row, sweep, colours[row]) for row in [*rows, sweep.beside]]
