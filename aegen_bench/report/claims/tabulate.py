@@ -49,7 +49,7 @@ def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
             protocols = ", ".join(dict.fromkeys(f.protocol for f in alike)) or "—"
             rows.append([*first, datasets, protocols, one.verdict, one.numbers, one.test + _paper(alike)])
             first = ["", ""]
-    return Table("claims", _title(evidence), columns, rows, _notes(evidence))
+    return _table("claims", evidence, columns, rows, _notes(evidence))
 
 
 def _verdicts(evidence: Evidence, every: Sequence[Finding]) -> Table:
@@ -57,7 +57,7 @@ def _verdicts(evidence: Evidence, every: Sequence[Finding]) -> Table:
     columns = ["The paper says", "Section", "Verdict"]
     found = [(claim, list(findings)) for claim, findings in groupby(every, lambda finding: finding.claim)]
     rows = [[c.says, c.section, said] for c, findings in found if (said := _summary(evidence, findings))]
-    return Table("verdicts", _title(evidence), columns, rows, [_counted(found), METHOD])
+    return _table("verdicts", evidence, columns, rows, [_counted(found), METHOD])
 
 
 def _alike(findings: Sequence[Finding]) -> list[list[Finding]]:
@@ -110,8 +110,10 @@ def _overall(findings: Sequence[Finding]) -> str:
     return "not reproduced" if "not reproduced" in seen else "reproduced" if "reproduced" in seen else "not tested"
 
 
-def _title(evidence: Evidence) -> str:
-    return f"Claims. What the paper says, against these results. Profile {evidence.layout.profile}"
+def _table(name: str, evidence: Evidence, columns: list[str], rows: list[list[str]], notes: list[str]) -> Table:
+    title = f"Claims. What the paper says, against these results. Profile {evidence.layout.profile}"
+    about = {"profile": evidence.layout.profile}
+    return Table(name, title, columns, rows, notes, about=about, words=tuple(range(len(columns))))
 
 
 def _notes(evidence: Evidence) -> list[str]:

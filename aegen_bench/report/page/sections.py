@@ -49,7 +49,11 @@ def shown(table: Table, evidence: Evidence) -> dict[str, Any]:
             groups[-1].append(cells)  # another stage of the trial, or another dataset of the claim above
         else:
             groups.append([cells])
-    heads = [{"text": text, "prose": long} for text, long in zip(table.columns, prose, strict=True)]
+    heads = [
+        {"text": t, "kind": "prose" if prose[i] else "words" * (i in table.words)} for i, t in enumerate(table.columns)
+    ]
+    for cell in (cell for group in groups for line in group for i, cell in enumerate(line) if i in table.words):
+        cell["kind"] = f"{cell['kind']} words".lstrip()
     brief = table.title.partition(". ")[0]
     known = {"name": table.name, "title": table.title, "notes": table.notes, "heads": heads, "groups": groups}
     protocol = table.about.get("protocol", "")
