@@ -1,4 +1,4 @@
-"""The paper's Tables 1, 3, 5 and 6 from the results of one profile: numbers in, text out; no file is touched."""
+"""Every table of numbers from the results of one profile: numbers in, text out; no file is touched."""
 
 from __future__ import annotations
 
