@@ -46,10 +46,9 @@ class Contest:
         samples = {row: cells[dataset, row].sample(place) for row in able if len(able) > 1}
         return Contest(samples, welch(list(samples.values())))
 
-    @property
-    def leaders(self) -> set[str]:
-        """The rows that are not told apart from the best one, itself among them."""
-        return {row for row, p in self.to_best().items() if p >= ALPHA}
+    def leads(self, row: str) -> bool | None:
+        """Whether a row is not told apart from the best one, as the best one is; None of a row that is not tested."""
+        return self.to_best()[row] >= ALPHA if row in self.samples else None
 
     def to_best(self) -> dict[str, float]:
         """Return the p-value of each tested row against the best one, whose own is 1."""
@@ -84,7 +83,7 @@ def comparisons(frame: pd.DataFrame, layout: Layout, dataset: str, name: str) ->
     decimals = 1 if any(cells[dataset, row].mean[0] >= 10 for row in rows) else 3
     lines, values = [], list[Value]()
     for row in rows:
-        entry, cell, leads = (dataset, row), cells[dataset, row], row in contest.leaders
+        entry, cell, leads = (dataset, row), cells[dataset, row], contest.leads(row)
         stale = entry in layout.stale
         shown = cell.shown(decimals, bold=[0] if leads else [], stale=stale)
         own = _span(*cell.intervals()[0], decimals) if cell.n > 1 else ""

@@ -31,29 +31,24 @@ def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: in
     large = any(cell.n and cell.mean[0] >= 10 for cell in cells.values())
     decimals = 1 if measure.family == "fd" and large else 3
 
-    cited = [row for row in paper.rows(4) if paper.source(4, row) == "cited_lucic"] if table == 4 else []
-    ours = [row for row in paper.rows(4) if row in layout.rows] if table == 4 else layout.rows
-    dagger = marked(frame, layout, extractor)
-    fair = [row for row in ours if row not in dagger]
-    lines = {row: [f"{paper.name(row)} (cited)" if row in cited else paper.name(row)] for row in [*cited, *ours]}
+    cited, ours = _rows(layout, table)
+    dagger = marked(frame, layout, extractor) & set(ours)
+    lines = {row: [f"{paper.name(row)} (cited)"] for row in cited}
+    lines |= {row: [paper.name(row) + " †" * (row in dagger)] for row in ours}
     beneath = {row: [row] for row in dict.fromkeys(row for _, row in below)}
     columns, values, bold = ["Model"], list[Value](), False
-    for row in dagger & set(ours):
-        lines[row][0] += " †"
     for dataset in layout.datasets:
         heads = theirs.columns(dataset, lines)
         columns += [paper.name(dataset), *heads]
-        groups = [Contest.of(cells, dataset, fair, i, measure.sign).leaders for i in range(len(measure.metrics))]
-        bold = bold or any(groups)
+        fair = [row for row in ours if row not in dagger]
+        contests = [Contest.of(cells, dataset, fair, i, measure.sign) for i in range(len(measure.metrics))]
+        bold = bold or any(contest.samples for contest in contests)
         for row, line in lines.items():
             entry, cell = (dataset, row), cells.get((dataset, row)) or layout.blank((dataset, row))
-            stale, best = entry in layout.stale, [row in group for group in groups]
-            if row in cited:
-                line.append("")
-            else:
-                places = [i for i, one in enumerate(best) if one]
-                line.append(cell.shown(decimals, layout.spread, bold=places, stale=stale))
-                values += cell.values(entry, measure.metrics, best, stale=stale)
+            leads, stale = [contest.leads(row) for contest in contests], entry in layout.stale
+            places = [i for i, one in enumerate(leads) if one]
+            line.append("" if row in cited else cell.shown(decimals, layout.spread, bold=places, stale=stale))
+            values += cell.values(entry, measure.metrics, leads, stale=stale) if row in ours else ()
             if heads:
                 line += theirs.texts(entry, cell)
                 values += theirs.values(entry, measure.metrics)
@@ -62,15 +57,26 @@ def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: in
             line += [cell.shown(decimals, layout.spread), *[""] * len(heads)]
             values += cell.values((dataset, row), measure.metrics, source="no trial")
 
-    notes = [str(about.get("describe", f"Protocol {protocol}")) if protocol else "Nothing is evaluated yet."]
-    notes += [
+    notes = [
+        str(about.get("describe", f"Protocol {protocol}")) if protocol else "Nothing is evaluated yet.",
         f"{SPREADS[layout.spread]}, in brackets the number of trials; a trial's value is the mean over its draws.",
         trial_counts(frame),
         BOLD if bold else NOT_BOLD,
+        *(theirs.notes(lines) if len(columns) > 1 + len(layout.datasets) else []),
+        *([DAGGER] if dagger else []),
+        *stale_note(layout, ours),
+        *note(list(beneath)),
+        *overrides(frame, layout),
     ]
-    notes += theirs.notes(lines) if len(columns) > 1 + len(layout.datasets) else []
-    notes += [DAGGER] * any(row in dagger for row in ours) + stale_note(layout, ours)
-    notes += note(list(beneath)) + overrides(frame, layout)
     title = f"Table {table}. {measure.title}. Profile {layout.profile}"
     body = [*lines.values(), *beneath.values()]
     return Table(name, title, columns, body, notes, values, {"profile": layout.profile, "protocol": protocol})
+
+
+def _rows(layout: Layout, table: int) -> tuple[list[str], list[str]]:
+    """The rows that the paper cites from another paper's GANs, and ours: in Table 4 those that the paper has."""
+    if table != 4:
+        return [], layout.rows
+    printed = layout.published.rows(4)
+    cited = [row for row in printed if layout.published.source(4, row) == "cited_lucic"]
+    return cited, [row for row in printed if row in layout.rows and row not in cited]
