@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -183,9 +184,16 @@ SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed
 
 
 def of_the_caller(call: ast.Call, path: Path) -> bool:
-    """A metric is a function of arrays and of the `seed` it is given: it makes its stream of that and nothing else."""
-    given = [ast.unparse(argument) for argument in call.args] == ["seed"] and not call.keywords
-    return given and path.relative_to(ROOT).parts[1] in ("evaluation", "numerics")
+    """A metric is a function of arrays and of the `seed` it is given: it makes its streams of that, with a number for
+    each where it needs several.
+    """
+    given = [ast.unparse(argument) for argument in call.args]
+    return (
+        len(given) == 1
+        and not call.keywords
+        and re.fullmatch(r"seed|\[seed, \w+\]", given[0]) is not None
+        and path.relative_to(ROOT).parts[1] in ("evaluation", "numerics")
+    )
 
 
 def test_only_seeding_seeds() -> None:
