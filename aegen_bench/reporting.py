@@ -40,6 +40,7 @@ def report(
     from aegen_bench import report as reports
     from aegen_bench import request, staleness
 
+    reports.require_formats(formats.split(","))
     place, published = out or results / "tables", request.published()
     groups = request.groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}

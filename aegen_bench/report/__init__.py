@@ -21,7 +21,7 @@ from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.table import Table
 from aegen_bench.report.tables import EVERY, SUMMARY, TABLES, build, layout
 
-__all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Only", "Report", "draw", "make", "text", "write"]
+__all__ = ["CLAIMS", "EVERY", "FORMATS", "TABLES", "Only", "Report", "draw", "make", "require_formats", "text", "write"]
 
 CLAIMS = tuple(tabulate.NAMES)
 FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
@@ -84,10 +84,15 @@ class Report:
         """Write OUT/PROFILE/tableN.md and so on, and all of them in tables.md, or as the page report.html; return the
         paths. UserError for an unknown format.
         """
-        for name in formats:
-            if name not in (*FORMATS, "html"):
-                raise unknown("format", name, (*FORMATS, "html"))
+        require_formats(formats)
         return [path for one in self.chapters for name in formats for path in _written(one, name, out / one.profile)]
+
+
+def require_formats(names: Sequence[str]) -> None:
+    """UserError when one of the names is no format."""
+    for name in names:
+        if name not in (*FORMATS, "html"):
+            raise unknown("format", name, (*FORMATS, "html"))
 
 
 def _written(chapter: Chapter, name: str, folder: Path) -> Iterator[Path]:
