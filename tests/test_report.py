@@ -349,6 +349,8 @@ def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -
     assert any(note.startswith("†") for note in marked.notes)
     assert [row[0] for row in other.rows] == ["GLF", "GLF+perceptual loss"]
     assert not any(note.startswith("†") for note in other.notes)
+    [every, _] = built(tmp_path, tables_=["scores"])
+    assert every.rows[1][0] == "GLF+perceptual loss †" and any(note.startswith("†") for note in every.notes)
 
 
 def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:

@@ -10,7 +10,7 @@ from aegen_bench.evaluation import metrics
 from aegen_bench.report.cells import Layout, overrides, trial_counts
 from aegen_bench.report.entries import Entries
 from aegen_bench.report.guests import note
-from aegen_bench.report.measures import stale_note
+from aegen_bench.report.measures import DAGGER, marked, single_protocol, stale_note
 from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
@@ -23,13 +23,15 @@ ARROWS = {"lower": "↓", "higher": "↑"}
 
 def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: str, name: str) -> Table:
     """Return the table of one dataset under one protocol, of our rows and then of the guests."""
+    protocol, known = single_protocol(frame, "scores")
+    dagger = marked(frame, layout, str(known.get("extractor", "features unknown")))
     ours, others = frame[frame["dataset"] == dataset], guests[guests["dataset"] == dataset]
     meanings, values = _meanings(), list[Value]()
     measured = set(ours["metric"].unique()) | set(others["metric"].unique())
     present = [number for number in meanings if number in measured]
     below = list(others["row"].unique())
     columns = ["Model", *(f"{number} {ARROWS[meanings[number].better]}" for number in present)]
-    rows = [[layout.published.name(row)] for row in layout.rows] + [[row] for row in below]
+    rows = [[layout.published.name(row) + " †" * (row in dagger)] for row in layout.rows] + [[row] for row in below]
     mine, theirs = Entries(ours), Entries(others)
     for number in present:
         cells = mine.cells([number]) | theirs.cells([number])
@@ -43,20 +45,19 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
             line.append(cell.shown(stale=stale))
             source = "no trial" if row in below else "measured"
             values += cell.values(entry, [number], stale=stale, source=source)
-    protocols = [p for p in ours["protocol"].unique() if p]
-    described = [str(frame.attrs.get("protocols", {}).get(p, {}).get("describe", f"Protocol {p}")) for p in protocols]
     units = "; ".join(f"{number} in {meanings[number].unit}" for number in present if meanings[number].unit != "1")
     notes = [
-        *described,
+        str(known.get("describe", f"Protocol {protocol}")),
         "Mean ± sample standard deviation over seeds, in brackets the number of trials; ↓ lower is better, ↑ higher; "
         "an empty cell does not apply" + (f". Units: {units}." if units else "."),
         trial_counts(ours),
+        *([DAGGER] if dagger else []),
         *stale_note(layout, layout.rows),
         *note(below),
         *overrides(ours, layout),
     ]
     title = f"Scores on {layout.published.name(dataset)}. Every metric of the protocol. Profile {layout.profile}"
-    about = {"profile": layout.profile, "protocol": ", ".join(protocols)}
+    about = {"profile": layout.profile, "protocol": protocol}
     return Table(name, title, columns, rows, notes, values, about)
 
 
