@@ -42,8 +42,9 @@ PLACES = {
     "in _extracted": "between stages",
     "in _train": "training",
 }
-# In every Python process below this one, also in those that nobody here starts.
-STACK = "import faulthandler, os, signal\n"
+# In every Python process below this one, also in those that nobody here starts. Workers import first what they need.
+STACK = "import faulthandler, os, signal, sys\n"
+STACK += "if any('spawn_main' in word for word in sys.orig_argv): import torch._dynamo\n"
 STACK += "log = open(os.path.join(os.environ['KILL_STACKS'], str(os.getpid())), 'w')\n"
 STACK += "faulthandler.register(signal.SIGUSR1, log, all_threads=True)\n"
 
@@ -95,17 +96,24 @@ class Bench:
     stacks: Path
     address: str = ""
     expected: dict[str, dict[str, Any]] = field(default_factory=dict)
-    lasts: dict[str, float] = field(default_factory=dict)
+    times: dict[tuple[str, str], float] = field(default_factory=dict)
 
     def leave_alone(self, row: str) -> None:
         """Do the trial of `row` undisturbed."""
         if row not in self.expected:
-            alone, timed = self.root / "alone", prepare(Path(tempfile.mkdtemp(dir=self.root), "timed"))
+            alone = self.root / "alone"
             begin(alone if alone.is_dir() else prepare(alone), row).join()
-            run = begin(timed, row, *OFTEN)
-            seconds = [cpu for _, cpu in follow(timed, row, [run])]
-            run.join()
-            self.expected[row], self.lasts[row] = essence(alone, row), max(seconds, default=1.0)
+            self.expected[row] = essence(alone, row)
+
+    def lasts(self, how: str, row: str) -> float:
+        """Processor seconds of the trial of `row` when it is done in this way and saved as often, and not disturbed."""
+        if (how, row) not in self.times:
+            folder = prepare(Path(tempfile.mkdtemp(dir=self.root), "timed"))
+            runs = self._begin(how, folder, [row])
+            self.times[how, row] = max((cpu for _, cpu in follow(folder, row, runs)), default=1.0)
+            for run in runs:
+                run.join()
+        return self.times[how, row]
 
     def disturb(self, how: str, rows: Sequence[str], share: float) -> tuple[str, str, bool]:
         """Disturb the trial of the first row and let the next run finish them all. Return where it was hit, after what
@@ -120,12 +128,15 @@ class Bench:
             on = RESUMED.findall((trial(folder, rows[0]) / "log.txt").read_text())
             return where, "; ".join(on), all(essence(folder, row) == self.expected[row] for row in rows)
 
-    def _kill(self, how: str, folder: Path, rows: Sequence[str], share: float) -> str:
+    def _begin(self, how: str, folder: Path, rows: Sequence[str]) -> list[Any]:
         args = {"jobs": ("--jobs", "2"), "dask": ("--cluster", self.address)}.get(how, ())
-        runs = [begin(folder, ",".join(rows), *OFTEN, *args) for _ in range(2 if how == "two" else 1)]
-        where = "its end"
+        return [begin(folder, ",".join(rows), *OFTEN, *args) for _ in range(2 if how == "two" else 1)]
+
+    def _kill(self, how: str, folder: Path, rows: Sequence[str], share: float) -> str:
+        moment = share * self.lasts(how, rows[0])
+        runs, where = self._begin(how, folder, rows), "its end"
         for process, seconds in follow(folder, rows[0], runs):
-            if seconds >= share * self.lasts[rows[0]]:
+            if seconds >= moment:
                 with contextlib.suppress(psutil.NoSuchProcess):
                     victims = [process.parent(), process] if how == "dask" else [process]
                     where = place_of(process, self.stacks)
