@@ -1,8 +1,8 @@
-# The two commands of the README. Both make .venv when it is not there or pyproject.toml has changed.
+# The commands of the README. They make .venv when it is not there or pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test lint clean
+.PHONY: bench test lint perf perf-full clean
 
 bench: .venv/installed
 	$(BIN)/aegen-bench run --profile smoke
@@ -14,6 +14,17 @@ lint: .venv/installed
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# How fast it is, a script a question: `perf` runs the short forms (minutes), `perf-full` everything (hours).
+# For the comparison with pythae: .venv/bin/pip install -c constraints.txt -e '.[perf]'
+QUICK := whole_paper startup second_stage utilisation training_loop forecast trial grid memory evaluation kill
+FULL := $(QUICK) extraction mixture plan
+
+perf: .venv/installed
+	$(foreach name,$(QUICK),$(BIN)/python perf/$(name).py --quick &&) true
+
+perf-full: .venv/installed
+	$(foreach name,$(FULL),$(BIN)/python perf/$(name).py &&) $(BIN)/python perf/report.py results/lite/fashion/glf/seed-0
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import json
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -30,7 +28,7 @@ from aegen_bench.optimizers import make_optimizers
 from aegen_bench.schedule import StagePlan
 from aegen_bench.training import Updating, now, take_step
 
-__all__ = ["Calibration", "Kind", "StageCost", "calibrate", "count", "flops", "measure"]
+__all__ = ["META", "STEPS", "Kind", "StageCost", "count", "flops", "measure"]
 
 META = torch.device("meta")
 FEW = 1024  # training images with which the hooks of an epoch are timed
@@ -107,12 +105,27 @@ class StageCost:
 def count(kind: Kind) -> list[StageCost]:
     """The stages of a training with their FLOPs. Nothing is computed."""
     model, costs = kind.model(META), []
-    for stage in model.stages():
+    for number, stage in enumerate(model.stages()):
         plan = kind.plan(stage)
         batch, steps = min(plan.batch, kind.n), plan.total_steps(kind.n)
         step = flops(_step(model, stage, batch, _Gradients(model)))
-        costs.append(StageCost(stage.name, batch, steps, steps / (kind.n // batch), step, flops(_hooks(model, stage))))
+        epoch = _of_hooks(kind, number) if stage.before_epoch or stage.after_epoch else 0
+        costs.append(StageCost(stage.name, batch, steps, steps / (kind.n // batch), step, epoch))
     return costs
+
+
+def _of_hooks(kind: Kind, stage: int) -> int:
+    """FLOPs of an epoch's hooks, which compare pairs of images at most: for many, on the parabola through a few."""
+    if kind.n <= 3 * FEW:
+        return _of_hooks_on(kind, stage, kind.n)
+    one, two, three = (_of_hooks_on(kind, stage, times * FEW) for times in (1, 2, 3))
+    more = kind.n / FEW - 1
+    return round(one + more * (two - one) + more * (more - 1) / 2 * (three - 2 * two + one))
+
+
+def _of_hooks_on(kind: Kind, stage: int, n: int) -> int:
+    model = kind.model(META, n)
+    return flops(_hooks(model, model.stages()[stage]))
 
 
 def measure(kind: Kind, costs: list[StageCost], device: torch.device) -> None:
@@ -126,56 +139,9 @@ def measure(kind: Kind, costs: list[StageCost], device: torch.device) -> None:
         cost.step_seconds = _seconds(_step(model, stage, cost.batch, optimizers), device)
         cost.epoch_seconds = 0.0
         if stage.before_epoch or stage.after_epoch:
-            small, counted = kind.model(device, few), kind.model(META, few)
-            few_flops = flops(_hooks(counted, counted.stages()[number]))
+            small, few_flops = kind.model(device, few), _of_hooks_on(kind, number, few)
             scale = cost.epoch_flops / few_flops if few_flops else kind.n / few
             cost.epoch_seconds = scale * _seconds(_hooks(small, small.stages()[number]), device)
-
-
-@dataclass
-class Calibration:
-    """The costs of kinds by their keys, and the errors of those that cannot be built or stepped."""
-
-    costs: dict[str, list[StageCost]] = field(default_factory=dict)
-    failed: dict[str, str] = field(default_factory=dict)
-
-    @property
-    def speed(self) -> float:
-        """FLOP/s of the costliest step that was timed; NaN before any was."""
-        timed = [cost for costs in self.costs.values() for cost in costs if not math.isnan(cost.step_seconds)]
-        return max(timed, key=lambda cost: cost.step_flops).speed if timed else math.nan
-
-    def seconds(self, key: str) -> tuple[float, bool]:
-        """Of a training, and whether its own steps were timed; others have the speed of the costliest that was."""
-        own = math.fsum(cost.seconds for cost in self.costs[key])
-        return (
-            (math.fsum(cost.flops for cost in self.costs[key]) / self.speed, False) if math.isnan(own) else (own, True)
-        )
-
-    @contextmanager
-    def noting(self, key: str) -> Iterator[None]:
-        """Within, an error takes the kind out: of a method's own code, or of weights that are not here."""
-        try:
-            yield
-        except Exception as error:
-            self.costs.pop(key, None)
-            self.failed[key] = " ".join((str(error) or type(error).__name__).split())
-
-
-def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float) -> Calibration:
-    """Count the FLOPs of all, and time them, cheapest step first, while `budget` seconds of timing last."""
-    made = Calibration()
-    for key, kind in kinds.items():
-        with made.noting(key):
-            made.costs[key] = count(kind)
-    until = time.perf_counter() + budget
-    for key, costs in sorted(made.costs.items(), key=lambda item: sum(cost.step_flops for cost in item[1])):
-        expected = (1 + STEPS[0]) * sum(cost.step_flops for cost in costs) / made.speed  # NaN, so no bar, at first
-        if time.perf_counter() + expected > until:
-            break
-        with made.noting(key):
-            measure(kinds[key], costs, device)
-    return made
 
 
 def flops(work: Callable[[], None]) -> int:
@@ -211,9 +177,9 @@ def _step(model: Baseline, stage: Stage, batch: int, optimizers: Updating) -> Ca
 
 
 def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
-    """What does all that an epoch does around its steps, on a made-up training set; nothing where there is nothing."""
+    """What does all that an epoch does around its steps, on a made-up training set."""
     hooks = [hook for hook in (stage.before_epoch, stage.after_epoch) if hook]
-    data = _data(model, stage, model.nets.n_train if hooks else 2)
+    data = _data(model, stage, model.nets.n_train)
 
     def run() -> None:
         with torch.no_grad(), model.train().using(None):

@@ -18,7 +18,8 @@ from aegen_bench.runner import TO_DO, Planned
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
-    from aegen_bench.cost import Calibration, Kind
+    from aegen_bench.calibration import Calibration
+    from aegen_bench.cost import Kind
 
 __all__ = ["lines"]
 
@@ -36,7 +37,7 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
     trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
     if not trials:
         return
-    from aegen_bench import cost, environment
+    from aegen_bench import calibration, environment
 
     begin = time.perf_counter()
     try:
@@ -46,7 +47,7 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
         yield f"no forecast: {error}"
         return
     with environment.exact():
-        found = cost.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
+        found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
     spent, rest = time.perf_counter() - begin, _rest(root, study.profile_name)
     counts = Counter((trial.row, trial.dataset) for trial in trials)
     table = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import records
 import torch
 from conftest import Bench, Ended
 
-from aegen_bench import cost
+from aegen_bench import calibration, cost
 from aegen_bench.catalog import read
 from aegen_bench.cost import Kind
 from aegen_bench.study import Study
@@ -88,6 +89,11 @@ def test_flops_are_two_a_multiply_add_forwards_and_for_each_gradient(linear: Kin
     assert prior.flops == 40 * prior.step_flops + 10 * prior.epoch_flops
 
 
+def test_what_compares_all_pairs_is_counted_on_a_few_and_carried_on_exactly(linear: Kind) -> None:
+    _, prior = cost.count(replace(linear, n=100_000))
+    assert prior.epoch_flops == 2 * 100_000**2 * 3
+
+
 def test_a_vae_costs_what_the_table_of_its_layers_says(tmp_path: Path) -> None:
     (train,) = cost.count(shipped("vae", "fashion", (1, 28, 28), 60_000, tmp_path))
     first = 14 * 14 * 64 * 16  # multiply-adds an image of the first convolution, which needs no gradient of its input
@@ -128,7 +134,7 @@ def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
     made = catalog.import_class(linear.entry)
     clock = made.step.__globals__["CLOCK"]
     monkeypatch.setattr("aegen_bench.catalog.import_class", lambda entry: made)
-    for module in ("training", "cost"):
+    for module in ("training", "calibration"):
         monkeypatch.setattr(f"aegen_bench.{module}.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     return linear
 
@@ -148,7 +154,7 @@ def test_what_the_budget_does_not_reach_has_the_speed_of_the_costliest_that_was_
     dearer = Kind(
         {**clocked.config, "stages": {**clocked.config["stages"]}}, clocked.entry, (1, 8, 8), 2000, clocked.data
     )
-    found = cost.calibrate({"dearer": dearer, "cheap": clocked}, CPU, 0.0)
+    found = calibration.calibrate({"dearer": dearer, "cheap": clocked}, CPU, 0.0)
     own, timed = found.seconds("cheap")
     assert timed and own == pytest.approx(sum(stage.seconds for stage in found.costs["cheap"]))
     other, guessed = found.seconds("dearer")
@@ -156,7 +162,8 @@ def test_what_the_budget_does_not_reach_has_the_speed_of_the_costliest_that_was_
     assert found.speed == prior.step_flops / prior.step_seconds
     assert not guessed and other == pytest.approx(sum(stage.flops for stage in found.costs["dearer"]) / found.speed)
     assert all(
-        timed for _, timed in map(cost.calibrate({"dearer": dearer, "cheap": clocked}, CPU, 1e9).seconds, found.costs)
+        timed
+        for _, timed in map(calibration.calibrate({"dearer": dearer, "cheap": clocked}, CPU, 1e9).seconds, found.costs)
     )
 
 
@@ -164,7 +171,7 @@ def test_a_method_that_fails_is_named_and_takes_no_other_with_it(linear: Kind, t
     path = tmp_path / "broken.py"
     path.write_text(LINEAR.replace("square().mean()", "missing()"))
     broken = Kind(linear.config, read("broken", path), linear.shape, linear.n, tmp_path)
-    found = cost.calibrate({"broken": broken, "linear": linear}, CPU, 1.0)
+    found = calibration.calibrate({"broken": broken, "linear": linear}, CPU, 1.0)
     assert list(found.costs) == ["linear"] and "missing" in found.failed["broken"]
     assert not math.isnan(found.seconds("linear")[0])
 
@@ -210,7 +217,7 @@ def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) ->
 def test_a_dry_run_without_forecast_or_without_work_times_nothing(
     finished: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cost, "calibrate", lambda *args: pytest.fail("nothing is to be timed"))
+    monkeypatch.setattr(calibration, "calibrate", lambda *args: pytest.fail("nothing is to be timed"))
     assert "forecast" not in dry(finished).out
     assert "forecast" not in dry(finished, "--seeds", "3", "--no-forecast").out
 

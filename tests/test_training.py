@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from aegen_bench import catalog, seeding
+from aegen_bench import catalog, environment, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Diverged, UserError
@@ -442,12 +442,17 @@ def test_another_reconstruction_loss_still_logs_the_unweighted_half_sse() -> Non
 
 
 class Waits(TorchDispatchMode):
-    """Counts what `.item()`, `float()`, `bool()` and `if` on a tensor all end in."""
+    """Counts what waits for a GPU: `.item()`, `float()` and `if` on a tensor, and shapes that depend on values
+    (`nonzero`, `unique`, an index of booleans).
+    """
 
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        self.count += func is torch.ops.aten._local_scalar_dense.default
+        waits = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+        if func is torch.ops.aten.index.Tensor:  # of numbers it has the shape of the index
+            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += bool(waits)
         return func(*args, **(kwargs or {}))
 
 
@@ -457,13 +462,42 @@ def waits(model: Baseline, steps: int) -> int:
     return mode.count
 
 
-@pytest.mark.parametrize("path", ["baselines/glf.py", "baselines/vae.py", "tests/toys/toy_adversarial.py"])
+METHODS = [f"baselines/{path.name}" for path in sorted((HERE.parent / "baselines").glob("*.py"))]
+TOYS = [f"tests/toys/{path.name}" for path in sorted((HERE / "toys").glob("*.py"))]
+
+
+ON_A_CPU = {"vqvae_ar": 2}  # one_hot checks its least and its greatest index; on CUDA it leaves that to the kernel
+
+
+@pytest.mark.parametrize("path", [*METHODS, *TOYS])
 def test_no_step_waits_for_the_device(path: str) -> None:
-    assert waits(from_file(path), 6) == waits(from_file(path), 2)
+    more = waits(from_file(path), 6) - waits(from_file(path), 2)  # of one epoch
+    assert more == 4 * ON_A_CPU.get(Path(path).stem, 0)
 
 
 def test_a_wait_in_a_step_is_counted() -> None:
     assert waits(Drift(), 6) - waits(Drift(), 2) == 2 * 4  # Drift reads its weight twice a step
+
+    class Chooses(Drift):
+        def step(self, x: Tensor, index: Tensor) -> Any:
+            yield "model", {"bright": self.weight.sum() * x[x > 0.5].sum()}
+
+    assert waits(Chooses(), 2) - waits(Chooses(), 1) == 1
+
+
+def test_a_record_says_how_precisely_its_device_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
+    before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    try:
+        outside = environment.describe(torch.device("cuda"))
+        with environment.exact():  # as every trial runs
+            within = environment.describe(torch.device("cuda"))
+    finally:
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
+    assert outside["tf32"] == {"matmul": True, "cudnn": True}
+    assert within["tf32"] == {"matmul": False, "cudnn": False}
+    assert within["device"] == "a GPU" and environment.describe(torch.device("cpu"))["tf32"] == {}
 
 
 # ---- probes --------------------------------------------------------------------------------------

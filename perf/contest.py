@@ -1,0 +1,103 @@
+"""What the scripts of this folder share: their options, the machine in a line, contenders in turn and their ratio."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+import yaml
+
+from aegen_bench import catalog, environment, seeding
+from aegen_bench.baseline import Baseline
+from aegen_bench.blocks.nets import Nets
+
+ROOT = Path(__file__).parent.parent
+SIZES = {8: (1, 8, 32), 28: (1, 20, 64), 32: (3, 64, 256), 64: (3, 64, 256)}  # side: channels, d, width of the flow
+
+
+def options(text: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=text, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="the short form: seconds, to see that it works")
+    return parser
+
+
+def machine() -> str:
+    return f"{environment.describe(torch.device('cpu'))['device']}; torch {torch.__version__}, {platform.system()}"
+
+
+def nets(side: int, n: int) -> Nets:
+    """The networks of a dataset of n images of that side."""
+    channels, d, width = SIZES[side]
+    return Nets((channels, side, side), d, width, n)
+
+
+def made_up(made: Nets) -> torch.Tensor:
+    """Its training set: noise, uint8 NCHW."""
+    return torch.randint(256, (made.n_train, *made.shape), dtype=torch.uint8, generator=seeding.stream(0, "images"))
+
+
+def build(row: str, made: Nets) -> Baseline:
+    with seeding.initialising(0):
+        return catalog.import_class(catalog.find(ROOT)[row])(made)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
+    """Seconds that each says it took, by round; the order turns around from round to round. A first round warms up."""
+    taken: dict[str, list[float]] = {name: [] for name in contenders}
+    for number in range(rounds + 1):
+        for name in list(contenders)[:: 1 if number % 2 else -1]:
+            spent = contenders[name]()
+            if number:
+                taken[name].append(spent)
+    return taken
+
+
+def ratio(over: list[float], under: list[float]) -> str:
+    """Median of the rounds' ratios, with the least and the greatest."""
+    each = sorted(a / b for a, b in zip(over, under, strict=True))
+    return f"{statistics.median(each):.3f} ({each[0]:.3f}, {each[-1]:.3f})"
+
+
+def peak(device: torch.device, side: int = 2048, times: int = 8) -> float:
+    """FLOP/s of the fastest of some float32 products of square matrices."""
+    a, b = (torch.randn(side, side, device=device) for _ in range(2))
+    best = min(seconds(lambda: (a @ b)[0, 0].item()) for _ in range(times))
+    return 2 * side**3 / best
+
+
+def study(folder: Path, dataset: str, rows: tuple[str, ...], epochs: int, images: int) -> None:
+    """Write a study with one profile, `perf`, whose trials are scored in a moment, into a working folder."""
+    protocol = {"extractor": "random_conv", "count": 100, "metrics": ["fd"]}
+    profile = {
+        **{"models": list(rows), "datasets": [dataset], "seeds": 1, "protocols": ["moment"], "train_images": images},
+        "stages": {"*": {"epochs": epochs, "batch": 64, "lr_at": {}}},
+    }
+    text = yaml.safe_dump({"protocols": {"moment": protocol}, "profiles": {"perf": profile}})
+    (folder / "benchmarks.yaml").write_text(text)
+
+
+def bench(folder: Path, *args: str) -> float:
+    """Seconds of an `aegen-bench` command in a process of its own; its weights stay in the folder."""
+    call = [sys.executable, "-m", "aegen_bench", *args, "--weights", "weights", "--device", "cpu"]
+    env = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return seconds(lambda: subprocess.run(call, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL))
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    return [json.loads(path.read_text()) for path in sorted(folder.glob("results/*/*/*/seed-*/record.json"))]

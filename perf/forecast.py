@@ -1,0 +1,58 @@
+"""The forecast of `run --dry-run` against what training then takes, in turn within one process.
+
+python perf/forecast.py [--quick] [--models all] [--dataset fashion] [--steps 100] [--processor]
+
+Each stage is forecast as `--dry-run` does it, then the harness trains `--steps` steps of each and its own clock is the
+truth. --processor counts seconds of the processor in both: on a machine that is shared, and on one thread.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import torch
+from contest import ROOT, SIZES, machine, options
+
+from aegen_bench import cost, training
+from aegen_bench.data import default_folder
+from aegen_bench.history import History
+from aegen_bench.study import Study
+
+SIDES = {"fashion": 28, "cifar10": 32, "celeba": 64}
+CPU = torch.device("cpu")
+
+
+def main() -> None:
+    parser = options(__doc__ or "")
+    parser.add_argument("--models", default="all")
+    parser.add_argument("--dataset", default="fashion", choices=list(SIDES))
+    parser.add_argument("--steps", type=int, default=100)
+    parser.add_argument("--processor", action="store_true")
+    args = parser.parse_args()
+    if args.processor:
+        training.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+    steps = 4 if args.quick else args.steps
+    study, side = Study("lite", local=Path(ROOT), data=default_folder()), SIDES[args.dataset]
+    shape = (SIZES[side][0], side, side)
+    images = torch.randint(256, (12_000, *shape), dtype=torch.uint8)
+    print(f"{machine()}; {args.dataset}, batch 64, {steps} steps a stage\n")
+    print("| model, stage | forecast ms a step | taken | forecast / taken |\n|---|---:|---:|---:|")
+    for row in study.models(["vae"] if args.quick else args.models.split(",")):
+        kind = cost.Kind(study.config(row, args.dataset), study.entry(row), shape, len(images), default_folder())
+        costs, history, model = cost.count(kind), History(), kind.model(CPU)
+        cost.measure(kind, costs, CPU)
+        model.fit = lambda codes: None  # type: ignore[method-assign]
+        plans = {
+            stage.name: kind.plan(stage).model_copy(update={"epochs": None, "steps": steps}) for stage in model.stages()
+        }
+        training.train(model, images, plans, seed=0, history=history)
+        for stage in costs:
+            told = stage.step_seconds + stage.epoch_seconds / steps  # all its steps lie in one epoch
+            took = history.stages[stage.name]["seconds"] / steps
+            print(f"| {row}, {stage.name} | {1e3 * told:.1f} | {1e3 * took:.1f} | {told / took:.2f} |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
