@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import platform
 import statistics
@@ -17,7 +16,7 @@ from typing import Any
 import torch
 import yaml
 
-from aegen_bench import catalog, environment, seeding
+from aegen_bench import catalog, environment, results, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 
@@ -96,8 +95,13 @@ def bench(folder: Path, *args: str) -> float:
     """Seconds of an `aegen-bench` command in a process of its own; its weights stay in the folder."""
     call = [sys.executable, "-m", "aegen_bench", *args, "--weights", "weights", "--device", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return seconds(lambda: subprocess.run(call, cwd=folder, env=env, check=True, stdout=subprocess.DEVNULL))
+    begin = time.perf_counter()
+    ended = subprocess.run(call, cwd=folder, env=env, capture_output=True, text=True)
+    if ended.returncode:
+        sys.exit(ended.stderr)
+    return time.perf_counter() - begin
 
 
-def records(folder: Path) -> list[dict[str, Any]]:
-    return [json.loads(path.read_text()) for path in sorted(folder.glob("results/*/*/*/seed-*/record.json"))]
+def records(folder: Path, profile: str = "perf") -> list[dict[str, Any]]:
+    """Of the trials that were run in the folder."""
+    return [record for _, record in results.records(folder / "results", profile=profile)]

@@ -4,7 +4,8 @@ python perf/grid.py [--quick] [--seeds 4] [--epochs 40]
 
 Three rows and `--seeds` seeds on scikit-learn's digits, one after another. Between the two stand what a trial records
 beside its training (fitting, sampling, scoring) and what nothing records: data, building, checkpoints, artefacts,
-records, the runner. The start of the process and its tables are measured apart, by a run with nothing to do.
+records, the anchors, the runner and the import of torch. The rest of the start, and the tables, are measured by a run
+with nothing to do.
 """
 
 from __future__ import annotations
