@@ -110,7 +110,7 @@ def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench
     assert ended.code == 0 and bench.record("ae")["status"] == "ok"
 
 
-@pytest.mark.parametrize("tables", ["1,3", "verdicts"])
+@pytest.mark.parametrize("tables", ["1", "verdicts"])
 def test_the_tables_of_the_readme_are_those_of_the_committed_results(tables: str) -> None:
     from aegen_bench import report
 
