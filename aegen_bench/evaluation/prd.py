@@ -49,14 +49,17 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
     union = np.concatenate([generated - offset, real - offset])
     threads = max((library["num_threads"] for library in threadpool_info()), default=1)
 
-    def labels(group: int) -> NDArray[np.intp]:
+    def shares(group: int) -> list[tuple[Array, Array]]:
         random = np.random.default_rng([seed, group])
-        return nearest_centre(union, minibatch_kmeans(union, **KMEANS, runs=together, random=random))
+        centres = minibatch_kmeans(union, **KMEANS, runs=together, random=random)
+        # The sides apart: then rounding, which settles ties, settles them alike for equal sets.
+        sides = (nearest_centre(side, centres) for side in (union[:n], union[n:]))
+        return [(_shares(p), _shares(q)) for p, q in zip(*sides, strict=True)]
 
     # A group a thread, and products on one: a batch of 100 is too small for two.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        of_runs = np.concatenate(list(pool.map(labels, range(SETTINGS["runs"] // together))))
-    curves = [_curve(_shares(of_run[:n]), _shares(of_run[n:])) for of_run in of_runs]
+        groups = list(pool.map(shares, range(SETTINGS["runs"] // together)))
+    curves = [_curve(p, q) for group in groups for p, q in group]
     precision, recall = np.mean(curves, axis=0)
     return precision, recall
 
