@@ -31,7 +31,7 @@ from aegen_bench.training import Updating, now, take_step
 __all__ = ["META", "STEPS", "Kind", "StageCost", "count", "flops", "measure"]
 
 META = torch.device("meta")
-FEW = 1024  # training images with which the hooks of an epoch are timed
+FEW = 4096  # training images with which the hooks of an epoch are timed: where pairs are compared, a full chunk of them
 ENOUGH, STEPS = 0.25, (2, 20)  # a step is timed for so many seconds, but this often at least and at most
 
 

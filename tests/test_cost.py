@@ -140,14 +140,14 @@ def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
 
 
 def test_a_forecast_is_steps_and_hooks_times_what_one_of_them_takes(clocked: Kind) -> None:
-    costs = cost.count(clocked)
-    cost.measure(clocked, costs, CPU)
-    train, prior = costs
+    kind = replace(clocked, n=10_000)
+    train, prior = costs = cost.count(kind)
+    cost.measure(kind, costs, CPU)
     assert (train.step_seconds, prior.step_seconds) == pytest.approx((2, 1))
-    # The hook takes 1.024 on 1,024 codes; it multiplies the codes with themselves, so 2,000 take (2000 / 1024)^2 of it.
-    assert prior.epoch_seconds == pytest.approx(1.024 * (2000 / 1024) ** 2)
-    assert train.seconds == pytest.approx(10_000)
-    assert prior.seconds == pytest.approx(40 + 10 * prior.epoch_seconds)
+    # The hook takes 4.096 on 4,096 codes and multiplies them with themselves: 10,000 take (10,000 / 4,096)^2 of it.
+    assert prior.epoch_seconds == pytest.approx(4.096 * (10_000 / 4_096) ** 2)
+    assert train.seconds == pytest.approx(25_000 * 2)
+    assert prior.seconds == pytest.approx(40 + 2 * prior.epoch_seconds)
 
 
 def test_what_the_budget_does_not_reach_has_the_speed_of_the_costliest_that_was_timed(clocked: Kind) -> None:
