@@ -16,6 +16,7 @@ from typing import Any
 from distributed import Client
 
 PATIENCE = 300.0  # seconds: on a loaded machine a process takes its time to start
+GRACE = 20.0  # seconds to end in: a nanny that is told to while its worker still starts may not
 
 
 def until(happened: Callable[[], Any]) -> Any:
@@ -50,13 +51,22 @@ class Dask:
         with Client(self.address) as client:
             for _ in range(count - len(client.scheduler_info()["workers"])):
                 self.start("worker", "--nthreads", "1", "--local-directory", str(self.folder))
+        self.wait_for(count)
+
+    def wait_for(self, count: int) -> None:
+        """Wait until there are `count` workers."""
+        with Client(self.address) as client:
             client.wait_for_workers(count, timeout=PATIENCE)
 
     def stop(self) -> None:
         for process in reversed(self.processes):
             process.terminate()
         for process in self.processes:
-            process.wait(PATIENCE)
+            try:
+                process.wait(GRACE)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 @contextlib.contextmanager

@@ -214,7 +214,7 @@ def test_a_worker_without_aegen_bench(bench: Bench, tmp_path: Path) -> None:
         with (tmp_path / "log").open("ab") as log:
             worker = subprocess.Popen([sys.executable, "-c", without, *words], cwd=tmp_path, stderr=log)
         bare.processes.append(worker)
-        bare.workers(1)
+        bare.wait_for(1)
         line = refused(bench, "--cluster", bare.address)
     assert (
         line.startswith("aegen-bench: a dask worker cannot load aegen-bench: ") and "No module named 'aegen_b" in line
