@@ -45,7 +45,8 @@ def command(folder: Path, *args: str) -> None:
     """The command `run` of one process, its words in `folder`/log."""
     from aegen_bench import cli
 
-    if stacks := os.environ.get("KILL_STACKS"):
+    # The fork server keeps the environment of the first who used it, and may outlive what it names.
+    if (stacks := os.environ.get("KILL_STACKS")) and Path(stacks).is_dir():
         stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
         faulthandler.register(signal.SIGUSR1, stack, all_threads=True)
     os.chdir(folder)
