@@ -13,9 +13,10 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__, reporting, upkeep
+from aegen_bench import __version__
+from aegen_bench.commands import reporting, upkeep
+from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 from aegen_bench.errors import UserError
-from aegen_bench.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 
 __all__ = ["app", "main"]
 
@@ -70,8 +71,9 @@ def run(
     time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
-    from aegen_bench import request, stopping
-    from aegen_bench.side import Side
+    from aegen_bench.commands import request
+    from aegen_bench.runner.side import Side
+    from aegen_bench.training import stopping
 
     pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
     changes = [*(settings or []), *([f"precision={precision}"] if precision else [])]
@@ -108,7 +110,7 @@ def evaluate(
     weights: Weights = None,
 ) -> None:
     """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
-    from aegen_bench import external
+    from aegen_bench.commands import external
 
     if (images is None) == (trial is None):
         raise UserError("say what to evaluate: a folder or file of images, or --trial FOLDER")
@@ -142,7 +144,7 @@ def sample(
     weights: Weights = None,
 ) -> None:
     """Write generated images of a finished trial."""
-    from aegen_bench import external, request
+    from aegen_bench.commands import external, request
 
     folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
     print(external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept))
@@ -160,7 +162,7 @@ def list_(
     weights: Weights = None,
 ) -> None:
     """Show what there is: models with their arguments, datasets, profiles, groups, and the state of every trial."""
-    from aegen_bench import listing, request
+    from aegen_bench.commands import listing, request
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
     for line in listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what):
@@ -170,7 +172,7 @@ def list_(
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
     """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
-    from aegen_bench import template
+    from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data):
         print(line)
@@ -193,7 +195,7 @@ def fetch(
     data: Data = None,
 ) -> None:
     """Download data and weights, checked by sha256. Nothing is downloaded by any other command."""
-    from aegen_bench import request
+    from aegen_bench.commands import request
 
     for line in request.fetch(names, data):
         print(line)
@@ -202,8 +204,8 @@ def fetch(
 @app.command()
 def doctor(data: Data = None) -> None:
     """Say what is here, what is missing and how to get it. Changes nothing."""
-    from aegen_bench import doctor as doctors
-    from aegen_bench import request
+    from aegen_bench.commands import doctor as doctors
+    from aegen_bench.commands import request
 
     asked = request.parse(None, None, None, "paper", [], data, Path("results"), None)
     findings = doctors.report({name: d.recipe for name, d in asked.study.datasets.items()}, asked.data)

@@ -15,12 +15,12 @@ from numpy.typing import NDArray
 
 from aegen_bench import __version__, catalog, data, evaluation, sampling, seeding
 from aegen_bench.baseline import Baseline
-from aegen_bench.checkpoint import Checkpoints
 from aegen_bench.evaluation import Protocol
-from aegen_bench.probe import Probe
 from aegen_bench.progress import Progress
-from aegen_bench.stopping import Pace
 from aegen_bench.study import Trial
+from aegen_bench.training.checkpoint import Checkpoints
+from aegen_bench.training.probe import Probe
+from aegen_bench.training.stopping import Pace
 
 __all__ = ["Job", "Place", "Samples"]
 

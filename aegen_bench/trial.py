@@ -7,15 +7,16 @@ from typing import Any
 
 import torch
 
-from aegen_bench import artefacts, environment, results, training
+from aegen_bench import artefacts, environment, results
 from aegen_bench import model as models
 from aegen_bench import record as records
-from aegen_bench.checkpoint import Checkpoints
 from aegen_bench.errors import Diverged, TimedOut, UserError
 from aegen_bench.files import write_json
-from aegen_bench.history import History, collapsed
 from aegen_bench.job import Job
-from aegen_bench.schedule import StagePlan
+from aegen_bench.training import loop
+from aegen_bench.training.checkpoint import Checkpoints
+from aegen_bench.training.history import History, collapsed
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["blank", "evaluate", "train"]
 
@@ -68,7 +69,7 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
 
-    training.train(
+    loop.train(
         model,
         images,
         {name: StagePlan(**plan) for name, plan in trial.config["stages"].items()},

@@ -15,10 +15,11 @@ from types import SimpleNamespace
 import torch
 from contest import ROOT, SIZES, machine, options
 
-from aegen_bench import cost, training
+from aegen_bench.cost import counting
 from aegen_bench.data import default_folder
-from aegen_bench.history import History
 from aegen_bench.study import Study
+from aegen_bench.training import loop
+from aegen_bench.training.history import History
 
 SIDES = {"fashion": 28, "cifar10": 32, "celeba": 64}
 CPU = torch.device("cpu")
@@ -32,7 +33,7 @@ def main() -> None:
     parser.add_argument("--processor", action="store_true")
     args = parser.parse_args()
     if args.processor:
-        training.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
+        loop.time = SimpleNamespace(perf_counter=time.process_time)  # type: ignore[assignment]
     steps = 4 if args.quick else args.steps
     study, side = Study("lite", local=Path(ROOT), data=default_folder()), SIDES[args.dataset]
     shape = (SIZES[side][0], side, side)
@@ -40,14 +41,14 @@ def main() -> None:
     print(f"{machine()}; {args.dataset}, batch 64, {steps} steps a stage\n")
     print("| model, stage | forecast ms a step | taken | forecast / taken |\n|---|---:|---:|---:|")
     for row in study.models(["vae"] if args.quick else args.models.split(",")):
-        kind = cost.Kind(study.config(row, args.dataset), study.entry(row), shape, len(images), default_folder())
-        costs, history, model = cost.count(kind), History(), kind.model(CPU)
-        cost.measure(kind, costs, CPU)
+        kind = counting.Kind(study.config(row, args.dataset), study.entry(row), shape, len(images), default_folder())
+        costs, history, model = counting.count(kind), History(), kind.model(CPU)
+        counting.measure(kind, costs, CPU)
         model.fit = lambda codes: None  # type: ignore[method-assign]
         plans = {
             stage.name: kind.plan(stage).model_copy(update={"epochs": None, "steps": steps}) for stage in model.stages()
         }
-        training.train(model, images, plans, seed=0, history=history)
+        loop.train(model, images, plans, seed=0, history=history)
         for stage in costs:
             told = stage.step_seconds + stage.epoch_seconds / steps  # all its steps lie in one epoch
             took = history.stages[stage.name]["seconds"] / steps

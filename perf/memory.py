@@ -18,9 +18,9 @@ import torch
 from contest import SIZES, bench, build, machine, made_up, nets, options, records, study
 
 from aegen_bench.environment import peak_memory
-from aegen_bench.history import History
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 SIDES = {"digits": 8, "fashion": 28, "cifar10": 32, "celeba": 64}
 BATCH = 64

@@ -12,7 +12,8 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from aegen_bench import record, request, results
+from aegen_bench import record, results
+from aegen_bench.commands import request
 
 FIELDS = ("profile", "dataset", "row", "seed")
 

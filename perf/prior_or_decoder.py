@@ -25,7 +25,7 @@ import aegen_bench
 from aegen_bench import data, sampling, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.results import read_record
-from aegen_bench.training import extract
+from aegen_bench.training.loop import extract
 
 CPU = torch.device("cpu")
 N = 10_000

@@ -16,7 +16,8 @@ from itertools import islice, product
 from pathlib import Path
 from typing import Any
 
-from aegen_bench import report, request, results
+from aegen_bench import report, results
+from aegen_bench.commands import request
 from aegen_bench.study import Study
 
 DATASETS = ("mnist", "fashion", "cifar10", "celeba")

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from aegen_bench.baseline import Stage
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.history import History
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 
 def codes_of(made: Nets) -> Tensor:

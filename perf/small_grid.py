@@ -37,7 +37,7 @@ RESUMED = re.compile(r"goes on after (.*) from its checkpoint")
 # A new process begins with the imports done, in a server that has computed nothing: it starts in a moment.
 processes = multiprocessing.get_context("forkserver")
 # torch's optimizers import torch._dynamo when they first step, which takes longer than these trials.
-NEEDED = ("aegen_bench.workers", "aegen_bench.runner", "aegen_bench.request", "sklearn.mixture", "torch._dynamo")
+NEEDED = ("aegen_bench.runner.workers", "aegen_bench.commands.request", "sklearn.mixture", "torch._dynamo")
 processes.set_forkserver_preload(list(NEEDED))
 
 

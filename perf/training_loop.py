@@ -23,9 +23,9 @@ from contest import build, in_turn, machine, made_up, nets, options, ratio, seco
 from torch import Tensor, nn
 
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.history import History
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

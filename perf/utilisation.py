@@ -2,8 +2,9 @@
 
 python perf/utilisation.py [--quick] [--sides 28,32,64] [--models vae,glf,two_stage_vae] [--device cpu]
 
-FLOPs are counted (`aegen_bench.cost`): matrix products and convolutions alone. A step also moves batch normalisation,
-ReLUs and Adam through memory, which count as time and not as work. The peak is taken before and after each step.
+FLOPs are counted (`aegen_bench.cost.counting`): matrix products and convolutions alone. A step also moves batch
+normalisation, ReLUs and Adam through memory, which count as time and not as work. The peak is taken before and after
+each step.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from pathlib import Path
 
 from contest import ROOT, SIZES, machine, options, peak
 
-from aegen_bench import cost
+from aegen_bench.cost import counting
 from aegen_bench.environment import pick_device
 from aegen_bench.study import Study
 
@@ -34,9 +35,9 @@ def main() -> None:
     print("|---:|---|---:|---:|---:|---:|---:|")
     for side, row in ((int(side), row) for side in sides.split(",") for row in rows.split(",")):
         shape = (SIZES[side][0], side, side)
-        kind = cost.Kind(study.config(row, DATASETS[side]), study.entry(row), shape, 12_000, Path("unused"))
-        costs, before = cost.count(kind), peak(device)
-        cost.measure(kind, costs, device)
+        kind = counting.Kind(study.config(row, DATASETS[side]), study.entry(row), shape, 12_000, Path("unused"))
+        costs, before = counting.count(kind), peak(device)
+        counting.measure(kind, costs, device)
         best = max(before, peak(device))
         for stage in costs:
             work = f"{stage.step_flops / 1e9:.2f} | {1e3 * stage.step_seconds:.1f} | {stage.speed / 1e9:.1f}"

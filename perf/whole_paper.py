@@ -17,7 +17,8 @@ import torch
 from contest import ROOT, options
 from torchvision.models import vgg16
 
-from aegen_bench import cost, weights
+from aegen_bench import weights
+from aegen_bench.cost import counting
 from aegen_bench.evaluation.extractors.inception import Inception, network
 from aegen_bench.study import Study
 
@@ -33,17 +34,17 @@ UTILISATIONS = (0.1, 0.3, 0.5)
 
 def untrained(name: str, folder: Path) -> dict[str, Any]:
     """In the place of VGG16's weights: their shapes."""
-    with cost.META:
+    with counting.META:
         return vgg16(weights=None).state_dict()
 
 
 def inception_flops() -> int:
     """Of an image, whatever its side: it is resized."""
-    with cost.META:
+    with counting.META:
         extractor = Inception(network()).eval()
-    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=cost.META)
+    image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=counting.META)
     with torch.no_grad():
-        return cost.flops(lambda: extractor(image))
+        return counting.flops(lambda: extractor(image))
 
 
 def main() -> None:
@@ -60,8 +61,10 @@ def main() -> None:
         cells = []
         for dataset in datasets:
             n, channels, side = TRAINING_SETS[dataset]
-            kind = cost.Kind(study.config(row, dataset), study.entry(row), (channels, side, side), n, Path("unused"))
-            stages = cost.count(kind)
+            kind = counting.Kind(
+                study.config(row, dataset), study.entry(row), (channels, side, side), n, Path("unused")
+            )
+            stages = counting.count(kind)
             flops = math.fsum(stage.flops for stage in stages)
             cells.append(f"{flops / 1e15:,.2f}")
             total += study.profile.seeds * flops

@@ -11,7 +11,7 @@ import yaml
 from conftest import Bench
 from test_cli import refused
 
-from aegen_bench import template
+from aegen_bench.commands import template
 from aegen_bench.study import Study
 
 ROOT = Path(__file__).parent.parent

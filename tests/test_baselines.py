@@ -11,11 +11,12 @@ import torch
 from methods import BASELINES, NETS, Fixed, X, build, losses
 from torch import Tensor, nn
 
-from aegen_bench import seeding, training
-from aegen_bench.history import History
-from aegen_bench.probe import Probe
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench import seeding
+from aegen_bench.training import loop
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.probe import Probe
+from aegen_bench.training.schedule import StagePlan
 
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "aae": 5.44046068,
@@ -249,7 +250,7 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Adam takes a whole step along any gradient, also along the round-off of one that is zero; that of float32 would
     be another loss on another machine.
     """
-    monkeypatch.setattr(training, "as_float", lambda images: images / 255)  # to the default dtype
+    monkeypatch.setattr(loop, "as_float", lambda images: images / 255)  # to the default dtype
     torch.set_default_dtype(torch.float64)
     yield
     torch.set_default_dtype(torch.float32)

@@ -14,8 +14,8 @@ from torch.nn.functional import binary_cross_entropy_with_logits as bce
 from aegen_bench import seeding
 from aegen_bench.blocks.aggregate import moment_distance, taken_for, truncated_normal
 from aegen_bench.numerics.mmd import mmd2
-from aegen_bench.optimizers import make_optimizers
-from aegen_bench.schedule import StagePlan
+from aegen_bench.training.optimizers import make_optimizers
+from aegen_bench.training.schedule import StagePlan
 
 CODES = torch.randn(8, 4, generator=torch.Generator().manual_seed(1))
 

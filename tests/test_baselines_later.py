@@ -18,10 +18,10 @@ from aegen_bench import seeding
 from aegen_bench.blocks.latent import Standardise
 from aegen_bench.blocks.losses import standard_normal_nll
 from aegen_bench.blocks.pixelcnn import GatedPixelCNN
-from aegen_bench.history import History
 from aegen_bench.numerics import neighbours
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 
 def normal(*shape: int, seed: int = 0) -> Tensor:

@@ -15,10 +15,10 @@ from aegen_bench import catalog
 from aegen_bench.blocks.losses import gaussian_entropy, gaussian_nll, half_sse
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.subject import made_up
-from aegen_bench.history import History
-from aegen_bench.optimizers import make_optimizers
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import as_float, train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import as_float, train
+from aegen_bench.training.optimizers import make_optimizers
+from aegen_bench.training.schedule import StagePlan
 
 MU, LOGVAR = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(1)).unbind()
 

@@ -15,10 +15,10 @@ import psutil
 import pytest
 from conftest import Bench
 
-from aegen_bench import cluster as engine
-from aegen_bench import locks, sight
 from aegen_bench.errors import UserError
-from aegen_bench.task import Task
+from aegen_bench.runner import cluster as engine
+from aegen_bench.runner import locks, sight
+from aegen_bench.runner.task import Task
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "perf"))
 from loopback import PATIENCE, Dask, scheduler, until
@@ -173,7 +173,7 @@ def test_an_address_where_no_scheduler_is(bench: Bench, monkeypatch: pytest.Monk
 
 def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "distributed", None)
-    monkeypatch.delitem(sys.modules, "aegen_bench.cluster")
+    monkeypatch.delitem(sys.modules, "aegen_bench.runner.cluster")
     line = refused(bench, "--cluster", "tcp://127.0.0.1:8786")
     assert line.endswith("--cluster needs distributed: pip install 'aegen-bench[cluster]'")
 

@@ -14,9 +14,9 @@ import records
 import torch
 from conftest import Bench, Ended
 
-from aegen_bench import calibration, cost
 from aegen_bench.catalog import read
-from aegen_bench.cost import Kind
+from aegen_bench.cost import calibration, counting
+from aegen_bench.cost.counting import Kind
 from aegen_bench.study import Study
 
 HERE = Path(__file__).parent
@@ -80,7 +80,7 @@ def shipped(row: str, dataset: str, shape: tuple[int, int, int], n: int, tmp_pat
 
 
 def test_flops_are_two_a_multiply_add_forwards_and_for_each_gradient(linear: Kind) -> None:
-    train, prior = cost.count(linear)
+    train, prior = counting.count(linear)
     assert train.step_flops == 2 * (2 * 4 * 16 * 3)  # the images need no gradient, the weights do
     assert prior.step_flops == 2 * (2 * 500 * 3 * 5)
     assert (train.epoch_flops, prior.epoch_flops) == (0, 2 * 2000 * 2000 * 3)
@@ -90,12 +90,12 @@ def test_flops_are_two_a_multiply_add_forwards_and_for_each_gradient(linear: Kin
 
 
 def test_what_compares_all_pairs_is_counted_on_a_few_and_carried_on_exactly(linear: Kind) -> None:
-    _, prior = cost.count(replace(linear, n=100_000))
+    _, prior = counting.count(replace(linear, n=100_000))
     assert prior.epoch_flops == 2 * 100_000**2 * 3
 
 
 def test_a_vae_costs_what_the_table_of_its_layers_says(tmp_path: Path) -> None:
-    (train,) = cost.count(shipped("vae", "fashion", (1, 28, 28), 60_000, tmp_path))
+    (train,) = counting.count(shipped("vae", "fashion", (1, 28, 28), 60_000, tmp_path))
     first = 14 * 14 * 64 * 16  # multiply-adds an image of the first convolution, which needs no gradient of its input
     encoder = first + 7 * 7 * 128 * 64 * 16 + 6272 * 1024 + 1024 * 40
     decoder = 20 * 1024 + 1024 * 6272 + 7 * 7 * 128 * 64 * 16 + 14 * 14 * 64 * 16
@@ -104,7 +104,7 @@ def test_a_vae_costs_what_the_table_of_its_layers_says(tmp_path: Path) -> None:
 
 def test_counting_computes_nothing_and_draws_nothing(linear: Kind) -> None:
     before = torch.get_rng_state()
-    cost.count(linear)
+    counting.count(linear)
     assert torch.equal(torch.get_rng_state(), before)
 
 
@@ -114,8 +114,8 @@ METHODS = sorted(path.stem for path in (HERE.parent / "baselines").glob("*.py"))
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path: Path) -> None:
     kind = shipped(name, "digits", (1, 8, 8), 32, tmp_path, "stages.*.batch=8", "precision=fp32")
-    costs = cost.count(kind)
-    cost.measure(kind, costs, CPU)
+    costs = counting.count(kind)
+    counting.measure(kind, costs, CPU)
     assert [stage.name for stage in costs] == list(kind.config["stages"])
     for stage in costs:
         assert stage.step_flops > 0 and stage.step_seconds > 0 and stage.epoch_seconds >= 0
@@ -134,15 +134,15 @@ def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
     made = catalog.import_class(linear.entry)
     clock = made.step.__globals__["CLOCK"]
     monkeypatch.setattr("aegen_bench.catalog.import_class", lambda entry: made)
-    for module in ("training", "calibration"):
+    for module in ("training.loop", "cost.calibration"):
         monkeypatch.setattr(f"aegen_bench.{module}.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     return linear
 
 
 def test_a_forecast_is_steps_and_hooks_times_what_one_of_them_takes(clocked: Kind) -> None:
     kind = replace(clocked, n=10_000)
-    train, prior = costs = cost.count(kind)
-    cost.measure(kind, costs, CPU)
+    train, prior = costs = counting.count(kind)
+    counting.measure(kind, costs, CPU)
     assert (train.step_seconds, prior.step_seconds) == pytest.approx((2, 1))
     # The hook takes 4.096 on 4,096 codes and multiplies them with themselves: 10,000 take (10,000 / 4,096)^2 of it.
     assert prior.epoch_seconds == pytest.approx(4.096 * (10_000 / 4_096) ** 2)

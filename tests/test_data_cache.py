@@ -196,7 +196,7 @@ def test_recipes_differ_in_their_digest_and_refuse_what_has_no_effect() -> None:
 
 
 def test_importing_data_weights_and_doctor_imports_no_heavy_package() -> None:
-    script = "import sys, aegen_bench.data, aegen_bench.weights, aegen_bench.doctor; print(*sys.modules)"
+    script = "import sys, aegen_bench.data, aegen_bench.weights, aegen_bench.commands.doctor; print(*sys.modules)"
     found = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert not {"torch", "torchvision", "sklearn", "scipy", "pandas", "PIL"} & set(found.stdout.split())
 

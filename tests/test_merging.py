@@ -10,7 +10,7 @@ from unittest import mock
 import records
 from conftest import Bench
 
-from aegen_bench.merging import merge
+from aegen_bench.commands.merging import merge
 from aegen_bench.results import read_record
 
 

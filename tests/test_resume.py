@@ -18,11 +18,12 @@ import pytest
 import torch
 from conftest import Bench
 
-from aegen_bench import checkpoint, files
-from aegen_bench.checkpoint import Checkpoints
+from aegen_bench import files
 from aegen_bench.errors import Stopped, UserError
-from aegen_bench.optimizers import Optimizers
-from aegen_bench.stopping import Pace, seconds
+from aegen_bench.training import checkpoint
+from aegen_bench.training.checkpoint import Checkpoints
+from aegen_bench.training.optimizers import Optimizers
+from aegen_bench.training.stopping import Pace, seconds
 
 sys.path.insert(0, str(Path(__file__).parent.parent / "perf"))
 import small_grid
@@ -72,13 +73,13 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("row", "looks", "target", "calls"),
     [
-        ("vae", 7, "training:Optimizers.update", 8),  # one stage, within its second epoch
-        ("vae", 5, "training:Optimizers.update", 8),  # between two epochs
-        ("two_stage_vae", 18, "training:Optimizers.update", 18),  # within its second stage, on codes
-        ("two_stage_vae", 12, "training:extract", 1),  # between stages
-        ("glann", 22, "training:Optimizers.update", 20),  # a buffer that no state_dict has; optimizers anew each epoch
-        ("wae_gan", 22, "training:Optimizers.update", 26),  # between the two updates of a step
-        ("rae_gmm", 12, "training:_fit", 1),
+        ("vae", 7, "training.loop:Optimizers.update", 8),  # one stage, within its second epoch
+        ("vae", 5, "training.loop:Optimizers.update", 8),  # between two epochs
+        ("two_stage_vae", 18, "training.loop:Optimizers.update", 18),  # within its second stage, on codes
+        ("two_stage_vae", 12, "training.loop:extract", 1),  # between stages
+        ("glann", 22, "training.loop:Optimizers.update", 20),  # a buffer in no state_dict; new optimizers each epoch
+        ("wae_gan", 22, "training.loop:Optimizers.update", 26),  # between the two updates of a step
+        ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
         ("vae", 3, "job:Samples.score", 1),
     ],

@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from aegen_bench.errors import UserError
-from aegen_bench.schedule import StagePlan
 from aegen_bench.study import Study, Trial
+from aegen_bench.training.schedule import StagePlan
 
 TOY = '''
 from aegen_bench.baseline import Baseline, Stage

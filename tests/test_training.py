@@ -17,12 +17,12 @@ from aegen_bench import catalog, environment, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Diverged, UserError
-from aegen_bench.history import History, collapsed
 from aegen_bench.numerics.pixels import as_float
-from aegen_bench.probe import Probe
-from aegen_bench.schedule import StagePlan
-from aegen_bench.settings import resolve
-from aegen_bench.training import train
+from aegen_bench.study.settings import resolve
+from aegen_bench.training.history import History, collapsed
+from aegen_bench.training.loop import train
+from aegen_bench.training.probe import Probe
+from aegen_bench.training.schedule import StagePlan
 
 HERE = Path(__file__).parent
 IMAGES = torch.randint(256, (10, 1, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
@@ -558,7 +558,7 @@ def test_seconds_are_those_of_the_steps_without_probes_and_without_the_first_epo
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
-    monkeypatch.setattr("aegen_bench.training.time", SimpleNamespace(perf_counter=lambda: clock[0]))
+    monkeypatch.setattr("aegen_bench.training.loop.time", SimpleNamespace(perf_counter=lambda: clock[0]))
 
     class Slow(Pixels):
         def step(self, x: Tensor, index: Tensor) -> Any:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from aegen_bench import doctor, weights
+from aegen_bench import weights
+from aegen_bench.commands import doctor
 from aegen_bench.data import Recipe
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.weights import FILES, File

@@ -13,9 +13,8 @@ import pytest
 from conftest import Bench
 from rich.console import Console
 
-from aegen_bench import locks
 from aegen_bench.board import Board, left
-from aegen_bench.runner import running
+from aegen_bench.runner import locks, running
 
 RUN = ("run", "--profile", "tiny")
 HOLD = "import sys, time; from pathlib import Path; from aegen_bench import locks\n"

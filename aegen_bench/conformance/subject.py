@@ -14,9 +14,9 @@ from aegen_bench import seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.catalog import Entry
-from aegen_bench.history import History
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import train
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["GREY", "SAMPLES", "Subject", "images_of", "located", "made_up", "owned", "train_a_little"]
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from aegen_bench.baseline import Baseline, Stage
-from aegen_bench.history import Meter
 from aegen_bench.numerics.pixels import as_float, at_once
+from aegen_bench.training.history import Meter
 
 __all__ = ["Probe"]
 

@@ -25,7 +25,8 @@ class Side:
 
     def each(self, device: str) -> runner.Each:
         """Return what does the trials; `device` is where those run that `devices` does not place."""
-        from aegen_bench import environment, workers
+        from aegen_bench import environment
+        from aegen_bench.runner import workers
 
         if self.cluster is not None:
             return self._on_cluster(self.cluster, device)
@@ -43,7 +44,7 @@ class Side:
         if self.devices or self.jobs is not None:
             raise UserError("--cluster: a worker does one trial at a time; --jobs and --devices are for this machine")
         try:
-            from aegen_bench.cluster import Cluster
+            from aegen_bench.runner.cluster import Cluster
         except ModuleNotFoundError as error:
             raise MissingError(f"--cluster needs {error.name}: pip install 'aegen-bench[cluster]'") from error
         try:

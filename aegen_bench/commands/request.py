@@ -13,9 +13,9 @@ from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Planned
-from aegen_bench.side import Side
-from aegen_bench.stopping import Pace
+from aegen_bench.runner.side import Side
 from aegen_bench.study import Study
+from aegen_bench.training.stopping import Pace
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
@@ -85,7 +85,7 @@ class Request:
 
     def forecast(self, planned: Sequence[Planned], device: str) -> Iterator[str]:
         """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
-        from aegen_bench import forecast
+        from aegen_bench.cost import forecast
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
@@ -127,7 +127,8 @@ class Request:
         return 0 if summary.good else 1
 
     def _print_tables(self, planned: Sequence[Planned]) -> None:
-        from aegen_bench import report, staleness
+        from aegen_bench import report
+        from aegen_bench.study import staleness
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
         print()

@@ -17,15 +17,15 @@ import torch
 from torch import Tensor, nn
 
 from aegen_bench.baseline import Baseline, Stage
-from aegen_bench.checkpoint import Checkpoints, model_state, restore_model
 from aegen_bench.errors import Diverged, UserError
-from aegen_bench.history import History, Meter
 from aegen_bench.numerics.pixels import as_float, at_once
-from aegen_bench.optimizers import Optimizers, make_optimizers
-from aegen_bench.probe import Probe
 from aegen_bench.progress import Progress
-from aegen_bench.schedule import StagePlan
 from aegen_bench.seeding import stream
+from aegen_bench.training.checkpoint import Checkpoints, model_state, restore_model
+from aegen_bench.training.history import History, Meter
+from aegen_bench.training.optimizers import Optimizers, make_optimizers
+from aegen_bench.training.probe import Probe
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["Updating", "extract", "now", "take_step", "train"]
 

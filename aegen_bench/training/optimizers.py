@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.schedule import StagePlan
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["Optimizers", "make_optimizers"]
 

@@ -19,12 +19,13 @@ from distributed import Client, Future, KilledWorker, Reschedule, Worker, Worker
 from distributed.client import FuturesCancelledError
 from distributed.core import Status
 
-from aegen_bench import environment, locks
+from aegen_bench import environment
 from aegen_bench.errors import Stopped, UserError
 from aegen_bench.progress import Progress
-from aegen_bench.sight import Sight
-from aegen_bench.task import Ended, Task, killed
-from aegen_bench.workers import Lane, Slot
+from aegen_bench.runner import locks
+from aegen_bench.runner.sight import Sight
+from aegen_bench.runner.task import Ended, Task, killed
+from aegen_bench.runner.workers import Lane, Slot
 
 __all__ = ["Cluster"]
 

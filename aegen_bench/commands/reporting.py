@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench.options import Data, Results
+from aegen_bench.commands.options import Data, Results
 
 __all__ = ["report"]
 
@@ -38,7 +38,8 @@ def report(
 ) -> None:
     """Write the tables of finished trials and print them, or draw figures."""
     from aegen_bench import report as reports
-    from aegen_bench import request, staleness
+    from aegen_bench.commands import request
+    from aegen_bench.study import staleness
 
     reports.require_formats(formats.split(","))
     place, published = out or results / "tables", request.published()

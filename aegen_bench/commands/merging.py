@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aegen_bench import locks, results
+from aegen_bench import results
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
+from aegen_bench.runner import locks
 
 __all__ = ["merge"]
 

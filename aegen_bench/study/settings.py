@@ -7,7 +7,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from aegen_bench.schedule import StagePlan
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["resolve"]
 

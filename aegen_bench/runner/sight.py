@@ -12,12 +12,14 @@ from typing import Any
 
 import torch
 
-from aegen_bench import __version__, catalog, locks, weights
+import aegen_bench
+from aegen_bench import __version__, catalog, weights
 from aegen_bench.data import Recipe, Split, fingerprint
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.files import require_folder
-from aegen_bench.task import Task
+from aegen_bench.runner import locks
+from aegen_bench.runner.task import Task
 
 __all__ = ["Sight"]
 
@@ -27,7 +29,7 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 def _code() -> str:
     """A hash of this package's code."""
-    root = Path(__file__).parent
+    root = Path(aegen_bench.__file__).parent
     files = sorted(path for path in root.rglob("*.py") if "shipped" not in path.relative_to(root).parts)
     content = b"".join(str(path.relative_to(root)).encode() + path.read_bytes() for path in files)
     return hashlib.sha256(content).hexdigest()[:12]

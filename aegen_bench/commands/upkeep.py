@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench.options import Data, Results, Weights
+from aegen_bench.commands.options import Data, Results, Weights
 
 __all__ = ["clean", "merge"]
 
@@ -17,7 +17,7 @@ def merge(
     results: Results = Path("results"),
 ) -> None:
     """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""
-    from aegen_bench import merging
+    from aegen_bench.commands import merging
 
     found = []
     for conflict, line in merging.merge(folders, results):
@@ -34,7 +34,7 @@ def clean(
     weights: Weights = None,
 ) -> None:
     """Delete checkpoints of trials that have ended and weights that no record here names, saying the size first."""
-    from aegen_bench import cleaning, request
+    from aegen_bench.commands import cleaning, request
 
     found = cleaning.abandoned(results, request.weights_folder(weights, data))
     for path, size, why in found:

@@ -22,11 +22,11 @@ from torch.utils.flop_counter import FlopCounterMode
 from aegen_bench import catalog
 from aegen_bench import model as models
 from aegen_bench.baseline import Baseline, Stage
-from aegen_bench.history import Meter
 from aegen_bench.numerics.pixels import as_float
-from aegen_bench.optimizers import make_optimizers
-from aegen_bench.schedule import StagePlan
-from aegen_bench.training import Updating, now, take_step
+from aegen_bench.training.history import Meter
+from aegen_bench.training.loop import Updating, now, take_step
+from aegen_bench.training.optimizers import make_optimizers
+from aegen_bench.training.schedule import StagePlan
 
 __all__ = ["META", "STEPS", "Kind", "StageCost", "count", "flops", "measure"]
 

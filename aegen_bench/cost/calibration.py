@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import torch
 
-from aegen_bench.cost import STEPS, Kind, StageCost, count, measure
+from aegen_bench.cost.counting import STEPS, Kind, StageCost, count, measure
 
 __all__ = ["Calibration", "calibrate"]
 

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from aegen_bench import results, runner
+from aegen_bench.commands.request import Request
 from aegen_bench.data import missing
 from aegen_bench.errors import unknown
-from aegen_bench.locks import describe
 from aegen_bench.progress import facts
-from aegen_bench.request import Request
+from aegen_bench.runner.locks import describe
 
 __all__ = ["lines", "why"]
 

@@ -17,9 +17,9 @@ from dataclasses import dataclass, replace
 import joblib
 import torch
 
-from aegen_bench import locks
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.task import Ended, Task, do, killed
+from aegen_bench.runner import locks
+from aegen_bench.runner.task import Ended, Task, do, killed
 
 __all__ = ["Lane", "Slot", "each", "slots"]
 

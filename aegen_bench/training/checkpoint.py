@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
-from aegen_bench.stopping import Pace
+from aegen_bench.training.stopping import Pace
 
 if TYPE_CHECKING:
     from torch import nn

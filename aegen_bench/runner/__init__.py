@@ -11,17 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aegen_bench import catalog, checkpoint, imagesets, locks, results, weights
+from aegen_bench import catalog, imagesets, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
-from aegen_bench.locks import ELSEWHERE
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.stopping import Pace
+from aegen_bench.runner import locks
+from aegen_bench.runner.locks import ELSEWHERE
 from aegen_bench.study import Study, Trial
+from aegen_bench.training import checkpoint
+from aegen_bench.training.stopping import Pace
 
 if TYPE_CHECKING:
     from aegen_bench.job import Place
-    from aegen_bench.task import Ended, Task
+    from aegen_bench.runner.task import Ended, Task
 
 __all__ = ["Each", "Planned", "Summary", "anchors_lack", "plan", "require", "run", "running"]
 
@@ -160,7 +162,7 @@ def run(
     `Stopped`.
     """
     from aegen_bench import environment
-    from aegen_bench.task import Task
+    from aegen_bench.runner.task import Task
 
     to_do = [p for p in planned if p.state in TO_DO and p.trial.row not in broken]
     tasks = [

@@ -18,8 +18,8 @@ from aegen_bench.runner import TO_DO, Planned
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
-    from aegen_bench.calibration import Calibration
-    from aegen_bench.cost import Kind
+    from aegen_bench.cost.calibration import Calibration
+    from aegen_bench.cost.counting import Kind
 
 __all__ = ["lines"]
 
@@ -37,7 +37,8 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
     trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
     if not trials:
         return
-    from aegen_bench import calibration, environment
+    from aegen_bench import environment
+    from aegen_bench.cost import calibration
 
     begin = time.perf_counter()
     try:
@@ -103,7 +104,7 @@ def _sums(table: Sequence[_Line]) -> Iterator[str]:
 
 
 def _kinds(study: Study, trials: Sequence[Trial], folder: Path) -> dict[Cell, Kind]:
-    from aegen_bench.cost import Kind
+    from aegen_bench.cost.counting import Kind
 
     shapes = {
         name: data.shape(name, study.datasets[name].recipe, folder, "train") for name in {t.dataset for t in trials}

@@ -1,6 +1,6 @@
 """benchmarks.yaml -> a checked Study -> the list of Trials asked for. Imports no torch.
 
-Settings come in layers of one grammar (`studyfile.Layer`), and a later layer wins: defaults, dataset, row, row on
+Settings come in layers of one grammar (`grammar.Layer`), and a later layer wins: defaults, dataset, row, row on
 dataset, profile, profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
 """
 
@@ -20,8 +20,8 @@ from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
-from aegen_bench.settings import resolve
-from aegen_bench.studyfile import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
+from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
+from aegen_bench.study.settings import resolve
 
 __all__ = ["NUMERICS", "Study", "Trial"]
 
