@@ -124,11 +124,22 @@ def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_
 
 def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
     assert "### Scores on digits. Every metric" in finished("report").tables
+    folder = finished.folder / "results/tables/tiny"
+    assert {f"table{n}.{end}" for n in (1, 3, 5, 6) for end in ("md", "tex")} <= {
+        path.name for path in folder.iterdir()
+    }
+    before = {path: path.read_bytes() for path in folder.iterdir()}
     ended = finished("report", "--tables", "1,3,5,6")
     assert ended.code == 0
-    assert ended.tables.rpartition("\n\n")[0].strip() in shared_run[1].tables
-    written = {path.name for path in (finished.folder / "results/tables/tiny").iterdir()}
-    assert {f"table{n}.{end}" for n in (1, 3, 5, 6) for end in ("md", "tex")} <= written
+    assert ended.tables.strip() in shared_run[1].tables
+    assert "\\begin{tabular}" in finished("report", "--models", "glf", "--format", "latex").out
+    assert {path: path.read_bytes() for path in folder.iterdir()} == before, (
+        "a part stands nowhere in the whole's place"
+    )
+    assert finished("report", "--tables", "1", "--out", "part").out.endswith("4 files in part\n")
+    for formats in ("html", "latex,json"):
+        refused(finished("report", "--claims", "--format", formats), "printed, as markdown or latex or csv or json")
+    refused(finished("report", "--figures", "2", "--models", "glf"), "name a folder with --out")
     refused(finished("report", "--tables", "score"), "did you mean 'scores'?")
     refused(finished("report", "--format", "markdwn"), "did you mean 'markdown'?")
     refused(finished("report", "--profile", "tiney"), "did you mean 'tiny'?")
@@ -320,14 +331,14 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     bench, _ = shared_run
     here = Bench(tmp_path / "work", bench.data)
     shutil.copytree(bench.folder, here.folder)
-    report = ("report", "--profile", "tiny", "--tables", "1", "--format", "json")
+    report = ("report", "--profile", "tiny", "--tables", "1")
     assert "‡" not in here(*report).out
     changed = here.tiny(rows={"glf": {"with": {"beta": 2}}})
     here.declare(profiles=changed)
     told = here(*report).out
     assert re.search(r"^\| GLF .*‡", told, re.M) and not re.search(r"^\| VAE .*‡", told, re.M)
     assert "`aegen-bench run --stale`" in told
-    (table,) = json.loads((here.folder / "results/tables/tiny/table1.json").read_text())
+    (table,) = json.loads(here(*report, "--format", "json").out)
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})
     assert here(*report).code == 0  # results are reported whatever has become of the study

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from aegen_bench.commands.options import Data, Results
+from aegen_bench.errors import UserError
 
 __all__ = ["report"]
 
@@ -16,8 +17,12 @@ __all__ = ["report"]
 def report(
     profile: Annotated[str | None, typer.Option(help="Only this profile. Default: tables of each.")] = None,
     formats: Annotated[
-        str, typer.Option("--format", help="markdown, latex, csv, json and html (a page to look at), comma separated.")
-    ] = "markdown,latex",
+        str | None,
+        typer.Option(
+            "--format",
+            help="markdown, latex, csv, json and html (a page to look at), comma separated. Default: markdown,latex.",
+        ),
+    ] = None,
     tables: Annotated[
         str | None,
         typer.Option(help="1 to 6, comparisons, overall, scores (every metric), verdicts and claims. Default: all."),
@@ -34,18 +39,34 @@ def report(
     ] = "seeds",
     data: Data = None,
     results: Results = Path("results"),
-    out: Annotated[Path | None, typer.Option(help="Where they go. Default: tables/ in the results folder.")] = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Where all goes. Default: tables/ in the results folder; a part is only printed."),
+    ] = None,
 ) -> None:
-    """Write the tables of finished trials and print them, or draw figures."""
+    """Write the tables of finished trials and print them, or draw figures.
+
+    A part of the report (some tables, rows or datasets, one protocol, another spread) is printed in its format and
+    written only to --out: beside the whole report it would stand in its place.
+    """
     from aegen_bench import report as reports
     from aegen_bench.commands import request
     from aegen_bench.study import staleness
 
-    reports.require_formats(formats.split(","))
+    chosen = [name for name in (datasets or "all").split(",") if name != "all"]
+    some = bool(models or chosen)
+    part = some or bool(tables or claims or protocol) or spread != "seeds"
+    wanted = (formats or ("markdown" if part and not out else "markdown,latex")).split(",")
+    reports.require_formats(wanted)
+    if part and not out and (len(wanted) > 1 or wanted == ["html"]):
+        one_of = " or ".join(reports.FORMATS)
+        raise UserError(f"--format {formats}: without --out a part of the report is printed, as {one_of}")
+    if some and figures and not out:
+        raise UserError("figures of some results would take the place of those of all: name a folder with --out")
     place, published = out or results / "tables", request.published()
     groups = request.groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
-    only = reports.Only(rows, [name for name in (datasets or "all").split(",") if name != "all"])
+    only = reports.Only(rows, chosen)
     if figures:
         for line in reports.draw(results, published, place, figures.split(","), profile=profile, only=only):
             print(line)
@@ -57,6 +78,9 @@ def report(
     made = reports.make(
         results, published, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
     )
-    paths = made.write(place, formats.split(","))
+    if part and not out:
+        print(made.text(*wanted))
+        return
+    paths = made.write(place, wanted)
     print(made.text())
     print(f"{len(paths)} files in {place}")

@@ -76,9 +76,12 @@ class Report:
 
     chapters: list[Chapter]
 
-    def text(self) -> str:
-        """Return them as Markdown for the terminal."""
-        return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
+    def text(self, name: str = "markdown") -> str:
+        """Return them as one text in a format of FORMATS."""
+        if name == "markdown":
+            return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
+        render = FORMATS[name][1]
+        return render(*(table for one in self.chapters for table in _shown(one, name)))
 
     def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
         """Write OUT/PROFILE/tableN.md and so on, and all of them in tables.md, or as the page report.html; return the
@@ -100,16 +103,22 @@ def _written(chapter: Chapter, name: str, folder: Path) -> Iterator[Path]:
         yield from page.write(chapter.evidence, chapter.tables, chapter.skipped, folder / "report.html")
         return
     suffix, render = FORMATS[name]
-    # The evidence on claims is sentences over many pages; an article gets its summary, `verdicts`.
-    shown = [table for table in chapter.tables if (name, table.name) != ("latex", "claims")]
-    if name == "csv":
-        shown = [table for table in shown if table.values]
+    shown = _shown(chapter, name)
     files = {table.name: render(table) for table in shown}
     files["tables"] = "\n".join([render(*shown), *(chapter.skipped if name == "markdown" else [])])
     for stem, content in files.items():
         path = folder / f"{stem}{suffix}"
         write_bytes(path, content.encode())
         yield path
+
+
+def _shown(chapter: Chapter, name: str) -> list[Table]:
+    """The tables that a format shows: CSV those of numbers, LaTeX all but the evidence on claims, which is sentences
+    over many pages; an article gets its summary, `verdicts`.
+    """
+    if name == "csv":
+        return [table for table in chapter.tables if table.values]
+    return [table for table in chapter.tables if (name, table.name) != ("latex", "claims")]
 
 
 def make(
