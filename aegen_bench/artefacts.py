@@ -39,7 +39,7 @@ def make(model: Baseline, train: torch.Tensor, test: Images, seed: int, device: 
         made["interpolations"] = interpolate(model, noise[:lines], noise[lines:], STEPS)
     if (restored := reconstruct(model, test[:pairs], seed=seed, device=device)) is not None:
         made["reconstructions"] = np.stack([test[:pairs], restored], 1)
-    queries = torch.from_numpy(made["samples"][:rows]).to(device)
+    queries = torch.from_numpy(made["samples"][:rows]).to(train.device)
     index, _ = nearest(queries, train, min(NEIGHBOURS, len(train)))
     found = train[index.flatten()].cpu().numpy().reshape(len(queries), -1, *train.shape[1:])
     made["neighbours"] = np.concatenate([made["samples"][:rows, None], found], 1)

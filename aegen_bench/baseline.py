@@ -37,6 +37,7 @@ class Stage:
     `data` says what `step` gets: "images", float [b, C, S, S] in [0, 1], or "codes", rows of what `extract` made of
     the training set. The hooks get the stage's whole data on the device (images as uint8 NCHW, codes as `extract`
     left them), in train mode and without gradients: `start` once, `before_epoch` and `after_epoch` around each epoch.
+    A set of images that a GPU has no room for is streamed to `step`, but a stage with hooks on images is then an error.
     `fresh_optimizers` makes the optimizers anew at each epoch. They are always new at the start of a stage.
     """
 
@@ -47,6 +48,11 @@ class Stage:
     before_epoch: Callable[[Tensor], None] | None = None
     after_epoch: Callable[[Tensor], None] | None = None
     fresh_optimizers: bool = False
+
+    @property
+    def looks_at_all(self) -> bool:
+        """Whether a hook gets the stage's whole data."""
+        return any(hook is not None for hook in (self.start, self.before_epoch, self.after_epoch))
 
 
 class Baseline(nn.Module):

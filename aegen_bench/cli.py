@@ -56,6 +56,9 @@ def run(
     cluster: Annotated[str | None, typer.Option(help="Run on this dask scheduler's workers: tcp://HOST:8786.")] = None,
     resources: Annotated[str | None, typer.Option(help="Of a cluster, only workers started with these: GPU=1.")] = None,
     precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
+    compile: Annotated[
+        bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
+    ] = False,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
@@ -76,7 +79,7 @@ def run(
     from aegen_bench.training import stopping
 
     pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
-    changes = [*(settings or []), *([f"precision={precision}"] if precision else [])]
+    changes = [*(settings or []), *([f"precision={precision}"] if precision else []), *["compile=true"] * compile]
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])

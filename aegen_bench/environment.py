@@ -13,7 +13,7 @@ from typing import Any
 from aegen_bench import __version__
 from aegen_bench.errors import UserError
 
-__all__ = ["describe", "exact", "native_bf16", "peak_memory", "pick_device", "reset_peak_memory"]
+__all__ = ["describe", "exact", "native_bf16", "peak_memory", "pick_device", "require_compiler", "reset_peak_memory"]
 
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
@@ -36,6 +36,20 @@ def pick_device(name: str) -> Any:
     elif device.type != "cpu":
         raise UserError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def require_compiler(device: Any) -> None:
+    """UserError where torch.compile does not work, as without a C++ compiler: the only sure way to know is to compile
+    something (seconds, the first time on a machine up to a minute).
+    """
+    import torch
+
+    try:
+        torch.compile(torch.sin)(torch.ones(1, device=device))
+    except Exception as error:  # whatever its back ends raise: no compiler, no headers of Python, a GPU too old
+        why = next(iter(str(error).strip().splitlines()), type(error).__name__)
+        cure = "install a C++ compiler (g++) and the headers of Python, or run without --compile"
+        raise UserError(f"torch.compile does not work on {device} here: {why}: {cure}") from error
 
 
 def describe(device: Any) -> dict[str, Any]:

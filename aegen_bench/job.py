@@ -18,6 +18,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.evaluation import Protocol
 from aegen_bench.progress import Progress
 from aegen_bench.study import Trial
+from aegen_bench.training.batches import placed
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.probe import Probe
 from aegen_bench.training.stopping import Pace
@@ -98,8 +99,8 @@ class Job:
         return chosen
 
     def training_images(self) -> tuple[torch.Tensor, int]:
-        """The training set on the device, and the size of the whole of it."""
-        return torch.from_numpy(self.training_set).to(self.place.device), len(self.images("train"))
+        """The training set on the device, or on the host where it is to be streamed; and the size of the whole of it."""
+        return placed(torch.from_numpy(self.training_set), self.place.device), len(self.images("train"))
 
     def samples(self, model: Baseline) -> Samples:
         return Samples(self, model)
@@ -118,7 +119,7 @@ class Job:
             generated = sampling.generate(model, n, seed=self.trial.seed, draw=0, device=self.place.device)
             return self._evaluate(small, [generated], real, reconstructions=None).draws[0]
 
-        return Probe(settings["every"], images[: settings["images"]], test, measure)
+        return Probe(settings["every"], images[: settings["images"]].to(self.place.device), test, measure)
 
     @property
     def _recipe(self) -> data.Recipe:

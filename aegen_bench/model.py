@@ -27,7 +27,8 @@ def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: 
     if config["recon"] == "perceptual":
         network = config["perceptual_net"]
         recon = PerceptualLoss(network, shape[-1], partial(weights.load, network, data))
-    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, config["precision"])
+    how = config["precision"], config.get("compile", False)
+    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, *how)
     with seeding.initialising(seed):
         return catalog.import_class(entry)(nets, **config["with"])  # type: ignore[no-any-return]
 

@@ -45,6 +45,8 @@ def train(job: Job) -> dict[str, Any]:
     except Exception as error:
         lines = "".join(traceback.format_exception(error, limit=-4))
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
+    if job.trial.config.get("compile"):
+        torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
     record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.place.device)}
     record |= {"seconds": history.seconds, "facts": history.facts}
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
@@ -57,6 +59,8 @@ def train(job: Job) -> dict[str, Any]:
 def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
+    if images.device.type != place.device.type:
+        job.show.note(f"{trial.label}: {place.device} has no room for its images: they are streamed from the host")
     shape = tuple(images.shape[1:])
     checkpoints = job.checkpoints()
     saved = checkpoints.read()

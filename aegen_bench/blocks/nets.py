@@ -11,15 +11,14 @@ al. 2016, arXiv:1511.06434), activations are Table 2's.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Any, TypeVar
+from typing import TypeVar
 
-import torch
 from torch import Tensor, nn
 
+from aegen_bench.blocks.execution import autocast, compiled
 from aegen_bench.blocks.flows import CouplingFlow
 from aegen_bench.blocks.losses import half_sse
 
@@ -150,6 +149,7 @@ class Nets:
 
     `shape` is (C, S, S) of an image, `d` the number of latent dimensions, `n_train` the number of training images.
     `recon` maps (x_hat, x) to the row's reconstruction loss per sample, [n].
+    `precision` and `compile` say how the networks run.
     """
 
     shape: tuple[int, int, int]
@@ -158,6 +158,7 @@ class Nets:
     n_train: int
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
     precision: str = "fp32"
+    compile: bool = False
 
     @property
     def pixels(self) -> int:
@@ -184,25 +185,14 @@ class Nets:
 
     def flow(self, d: int | None = None, context: int = 0) -> CouplingFlow:
         """The paper's flow. It stays in fp32 whatever the precision: its inverse must undo it to 1e-3."""
-        return CouplingFlow(self.d if d is None else d, self.flow_width, context=context)
+        flow = CouplingFlow(self.d if d is None else d, self.flow_width, context=context)
+        return compiled(flow) if self.compile else flow
 
     def mixed(self, module: M) -> M:
-        """Give a network the row's precision: with bf16 its forward runs under autocast and returns float32."""
-        if self.precision == "bf16":
-            # A subclass and not patched instances: a deep copy (an EMA of the decoder) must run its own weights.
-            kind = type(module)
-            wrapped = {name: _autocast(getattr(kind, name)) for name in ("forward", "features") if hasattr(kind, name)}
-            module.__class__ = type(kind.__name__, (kind,), wrapped)
-        return module
-
-
-def _autocast(call: Callable[..., Tensor]) -> Callable[..., Tensor]:
-    @functools.wraps(call)
-    def run(module: nn.Module, x: Tensor, *rest: Any) -> Tensor:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
-            return call(module, x, *rest).float()
-
-    return run
+        """Run a network as the row says: in its precision, with float32 outputs, and compiled where it asks for it."""
+        if self.compile:
+            compiled(module)
+        return autocast(module) if self.precision == "bf16" else module
 
 
 def describe(module: nn.Module) -> str:

@@ -116,6 +116,9 @@ class Request:
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
+        if not side.cluster and any(trial.config.get("compile") for trial in to_train):
+            environment.require_compiler(place.device)
         for folder in (self.results, self.weights):
             require_folder(folder)
         show = watch(lambda: runner.running(self.results))

@@ -58,7 +58,8 @@ class Kind:
 
     def model(self, device: torch.device, n: int | None = None) -> Baseline:
         """The untrained model on `device`, made for `n` training images."""
-        build = partial(models.build, self.config, self.entry, self.shape, n or self.n, 0, self.data)
+        plain = {**self.config, "compile": False}  # `meta` has no compiler, and compiling takes longer than the timing
+        build = partial(models.build, plain, self.entry, self.shape, n or self.n, 0, self.data)
         if device != META:
             return build().to(device)
         try:

@@ -90,6 +90,7 @@ class Layer(Strict):
     recon: Literal["sse", "perceptual"] | None = None
     perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
+    compile: bool | None = None
     d: int | None = Field(None, ge=1)
     flow_width: int | None = Field(None, ge=1)
     train_images: int | None = Field(None, ge=2)

@@ -24,6 +24,8 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
     if full.get("recon") != "perceptual":  # then its network decides nothing: it is neither in the key nor said
         full.pop("perceptual_net", None)
         changes.pop("perceptual_net", None)
+    if not full.get("compile"):  # then it is as if it had never been said: no key knows of it
+        full.pop("compile", None)
     full["stages"] = {name: _plan(base["stages"][name], changes["stages"][name], scale) for name in stages}
     if "every" in full.get("probe", {}) and "every" not in changes.get("probe", {}):
         full["probe"]["every"] = _scaled(full["probe"]["every"], scale)

@@ -1,7 +1,8 @@
 """The only training loop: stages, optimizers, schedules, clock, checkpoints, probes, divergence.
 
 The loop adds to the bare loop everybody writes: a running sum a term, on the device, read once an epoch. The training
-set stays on the device as uint8 and is indexed there; nothing in an epoch waits for the device.
+set stays on the device as uint8 and is indexed there, or is streamed to it where it is too large; nothing in an epoch
+waits for the device.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from aegen_bench.errors import Diverged, UserError
 from aegen_bench.numerics.pixels import as_float, at_once
 from aegen_bench.progress import Progress
 from aegen_bench.seeding import stream
+from aegen_bench.training.batches import batches, require_resident
 from aegen_bench.training.checkpoint import Checkpoints, model_state, restore_model
 from aegen_bench.training.history import History, Meter
 from aegen_bench.training.optimizers import Optimizers, make_optimizers
@@ -52,15 +54,17 @@ def train(
 ) -> None:
     """Train `model` in place through all of its stages, then fit its density if it has one.
 
-    `images` is the training set, uint8 NCHW on the model's device; `plans` has one plan a stage name. `full_size` is
-    the number of training images of the whole dataset when `images` is a subset (for the learning rate of learned
-    scalars). What the method logs outside `step` goes to `fact`. Raises `Diverged` within the epoch's end in which a
-    number stopped being finite.
+    `images` is the training set, uint8 NCHW on the model's device, or on the host to be streamed to it; `plans` has one
+    plan a stage name. `full_size` is the number of training images of the whole dataset when `images` is a subset (for
+    the learning rate of learned scalars). What the method logs outside `step` goes to `fact`. Raises `Diverged` within
+    the epoch's end in which a number stopped being finite.
 
     `resume` is a state that `checkpoints` read: `history` becomes what it was then, and the numbers go on as if nothing
     had happened.
     """
     show, keep = progress or Progress(), checkpoints or Checkpoints()
+    device = next(model.parameters()).device
+    require_resident(model.stages(), images, device)
     if resume:
         vars(history).update(resume["history"])
     keep.pace.start(math.fsum(history.seconds.values()) + (resume["elapsed"] if resume else 0.0))
@@ -75,10 +79,11 @@ def train(
             if stage.data == "images":
                 data = images
             else:
-                data = saved["codes"].to(images.device) if saved else _extracted(model, images, seed, number, history)
+                data = saved["codes"].to(device) if saved else _extracted(model, images, seed, number, history)
             plan, full = plans[stage.name], full_size or len(images)
             with keep.pace.at_steps():
-                _StageRun(model, stage, number, data, plan, seed, full, history, show, keep).run(probe, saved)
+                run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep)
+                run.run(probe, saved)
         if model.has("fit"):
             _fit(model, images, seed, history)
     model.eval()
@@ -86,10 +91,10 @@ def train(
 
 def _fit(model: Baseline, images: Tensor, seed: int, history: History) -> None:
     codes = _extracted(model, images, seed, -1, history)
-    begin = now(images.device)
-    with torch.no_grad(), model.eval().using(stream(seed, "fit", device=images.device)):
+    begin = now(codes.device)
+    with torch.no_grad(), model.eval().using(stream(seed, "fit", device=codes.device)):
         model.fit(codes)
-    history.seconds["fit"] += now(images.device) - begin
+    history.seconds["fit"] += now(codes.device) - begin
     _require_finite(model, "fit")
 
 
@@ -101,6 +106,7 @@ class _StageRun:
     stage: Stage
     number: int
     data: Tensor
+    device: torch.device
     plan: StagePlan
     seed: int
     full_size: int
@@ -119,23 +125,23 @@ class _StageRun:
         self.show.stage(self.stage.name, epochs, steps - done, batch)
         self.model.train()
         if not saved:
-            begin = now(self.data.device)
+            begin = now(self.device)
             self._hook(self.stage.start, "start", 0)
-            self.history.seconds["train"] += now(self.data.device) - begin
+            self.history.seconds["train"] += now(self.device) - begin
         else:
             restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
         self.optimizers = self._optimizers()
         if saved:
             self.optimizers.restore(saved["optimizers"])
-            self.meter.restore(saved["meter"], self.data.device)
+            self.meter.restore(saved["meter"], self.device)
         for epoch in range(first, epochs):
             here, saved = (saved if saved and saved["step"] else None), None  # saved within this epoch
             if self.stage.fresh_optimizers and epoch and not here:
                 self.optimizers = self._optimizers()
             wanted = min(per_epoch, steps - epoch * per_epoch)
-            self._begin = now(self.data.device) - (here["elapsed"] if here else 0.0)
+            self._begin = now(self.device) - (here["elapsed"] if here else 0.0)
             self._epoch(epoch, epoch * per_epoch, wanted, steps, batch, here)
-            seconds = now(self.data.device) - self._begin
+            seconds = now(self.device) - self._begin
             row = self.history.add(self.stage.name, wanted, wanted * batch, seconds, self.meter.read())
             loss = math.fsum(v for terms in row["terms"].values() for v in terms.values())
             self.show.epoch(epoch + 1, loss)
@@ -145,7 +151,7 @@ class _StageRun:
             _require_finite(self.model, where)
             if probe and ((epoch + 1) % probe.every == 0 or epoch + 1 == epochs):
                 seen = {key: row[key] for key in ("stage", "epoch", "images", "seconds")}
-                random = partial(stream, self.seed, "probe", self.number, epoch, self.data.device)
+                random = partial(stream, self.seed, "probe", self.number, epoch, self.device)
                 self.history.probes.append(seen | probe.take(self.model, self.stage, random))
             if self.keep.pace.due(epoch_over=True):
                 self._save(epoch + 1, 0, None)
@@ -155,18 +161,20 @@ class _StageRun:
 
     def _epoch(self, epoch: int, before: int, wanted: int, steps: int, batch: int, here: dict[str, Any] | None) -> None:
         """The epoch's steps up to `wanted`, from the first or from where it was saved; `before` steps came earlier."""
-        model, stage, data = self.model, self.stage, self.data
-        order = stream(self.seed, "order", self.number, epoch, data.device)
-        index_of = torch.randperm(len(data), generator=order, device=data.device)
-        random = stream(self.seed, "train", self.number, epoch, data.device, state=here["random"] if here else None)
+        model, stage = self.model, self.stage
+        order = stream(self.seed, "order", self.number, epoch, self.device)
+        index_of = torch.randperm(len(self.data), generator=order, device=self.device)
+        random = stream(self.seed, "train", self.number, epoch, self.device, state=here["random"] if here else None)
         if not here:
             self._hook(stage.before_epoch, "before", epoch)
         step, due = here["step"] if here else 0, self.keep.pace.due
         with model.using(random, self.meter.add):
-            for index in torch.split(index_of[step * batch : wanted * batch], batch):
+            for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
+                if model.nets.compile:
+                    torch.compiler.cudagraph_mark_step_begin()  # what its graphs return is good until the next
                 model.progress = (before + step) / steps
                 self.optimizers.schedule(before + step)
-                take_step(stage, data[index], index, self.optimizers, self.meter)
+                take_step(stage, rows, index, self.optimizers, self.meter)
                 step += 1
                 self.show.step()
                 if due() and step < wanted:
@@ -175,7 +183,7 @@ class _StageRun:
 
     def _save(self, epoch: int, step: int, random: torch.Generator | None) -> None:
         """Save what stands after `step` steps of `epoch`, both from 0; the clock stops meanwhile."""
-        elapsed = now(self.data.device) - self._begin if step else 0.0
+        elapsed = now(self.device) - self._begin if step else 0.0
         state = {
             "stage": self.number,
             "epoch": epoch,
@@ -190,12 +198,12 @@ class _StageRun:
         }
         spent = math.fsum(self.history.seconds.values()) + elapsed
         self.keep.save(state, spent=spent, where=f"stage '{self.stage.name}' after {epoch} epochs and {step} steps")
-        self._begin = now(self.data.device) - elapsed
+        self._begin = now(self.device) - elapsed
 
     def _hook(self, hook: Callable[[Tensor], None] | None, purpose: str, epoch: int) -> None:
         """Call a hook of the stage; what it logs is a fact of the trial."""
         if hook is not None:
-            random = stream(self.seed, purpose, self.number, epoch, self.data.device)
+            random = stream(self.seed, purpose, self.number, epoch, self.device)
             with torch.no_grad(), self.model.using(random):
                 hook(self.data)
 
@@ -211,10 +219,10 @@ def take_step(stage: Stage, rows: Tensor, index: Tensor, optimizers: Updating, m
 
 def extract(model: Baseline, images: Tensor, *, seed: int, stage: int) -> Tensor:
     """`model.extract` over all images (uint8 NCHW), in their order, in eval mode and without gradients."""
-    model.eval()
-    with torch.no_grad(), model.using(stream(seed, "extract", stage, device=images.device)):
-        positions = torch.arange(len(images), device=images.device)
-        parts = [model.extract(as_float(images[i]), i) for i in torch.split(positions, at_once(images))]
+    device = next(model.parameters()).device
+    in_order = torch.arange(len(images), device=device)
+    with torch.no_grad(), model.eval().using(stream(seed, "extract", stage, device=device)):
+        parts = [model.extract(as_float(x), i) for x, i in batches(images, in_order, at_once(images))]
     return torch.cat(parts)
 
 
@@ -232,7 +240,8 @@ def now(device: torch.device) -> float:
 
 
 def _extracted(model: Baseline, images: Tensor, seed: int, stage: int, history: History) -> Tensor:
-    begin = now(images.device)
+    device = next(model.parameters()).device
+    begin = now(device)
     codes = extract(model, images, seed=seed, stage=stage)
-    history.seconds["extract"] += now(images.device) - begin
+    history.seconds["extract"] += now(device) - begin
     return codes
