@@ -99,7 +99,7 @@ class Job:
         return chosen
 
     def training_images(self) -> tuple[torch.Tensor, int]:
-        """The training set on the device, or on the host where it is to be streamed; and the size of the whole of it."""
+        """The training set on the device, or on the host if it has no room there; and the size of the whole of it."""
         return placed(torch.from_numpy(self.training_set), self.place.device), len(self.images("train"))
 
     def samples(self, model: Baseline) -> Samples:

@@ -41,6 +41,21 @@ class Largest(TorchDispatchMode):
         return out
 
 
+class Waits(TorchDispatchMode):
+    """Counts what waits for a GPU: `.item()`, `float()` and `if` on a tensor, and shapes that depend on values
+    (`nonzero`, `unique`, an index of booleans).
+    """
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+        if func is torch.ops.aten.index.Tensor:  # of numbers it has the shape of the index
+            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += bool(waits)
+        return func(*args, **(kwargs or {}))
+
+
 def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
     with seeding.initialising(seed):
         return catalog.import_class(catalog.read(name, BASELINES / f"{name}.py"))(nets, **arguments)

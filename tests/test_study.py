@@ -611,11 +611,12 @@ print(Study('p', local=Path({str(tmp_path)!r}), data=Path('elsewhere')).trials([
         {"rows": {"toy": {"with": {"beta": 2}}}},
         {"rows": {"toy": {"d": 9}}},
         {"rows": {"toy": {"precision": "bf16"}}},
+        {"rows": {"toy": {"compile": True}}},
         {"rows": {"toy": {"train_images": 100}}},
         {"rows": {"toy": {"stages": {"second": {"lr": 0.5}}}}},
         {"datasets": {"digits": {"recipe": {"source": "npz"}, "d": 8, "flow_width": 32}}},
     ],
-    ids=["code", "argument", "d", "precision", "train_images", "schedule", "recipe"],
+    ids=["code", "argument", "d", "precision", "compile", "train_images", "schedule", "recipe"],
 )
 def test_what_changes_the_training_changes_the_key(make: Make, changes: Mapping[str, Any]) -> None:
     before = key(make())
@@ -638,10 +639,11 @@ def test_another_seed_or_dataset_has_another_key(make: Make) -> None:
         },
         {"profiles": {"p": {**PROFILE, "protocols": ["paper"], "draws": 5}}},
         {"rows": {"toy": {"probe": {"every": 3}}}},
+        {"rows": {"toy": {"compile": False}}},
         {"rows": {"toy": {"with": {"beta": 1}}}},
         {"profiles": {"p": {**PROFILE, "seeds": 7, "models": ["glf"]}}},
     ],
-    ids=["comment and docstring", "layout", "protocol and draws", "probe", "the default written down", "what is asked"],
+    ids=["comment and docstring", "layout", "protocol and draws", "probe", "not compiled", "default", "what is asked"],
 )
 def test_what_does_not_change_the_training_leaves_the_key(make: Make, changes: Mapping[str, Any]) -> None:
     before = key(make())

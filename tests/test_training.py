@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 import torch
+from methods import Waits
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from aegen_bench import catalog, environment, seeding
 from aegen_bench.baseline import Baseline, Stage
@@ -439,21 +439,6 @@ def test_another_reconstruction_loss_still_logs_the_unweighted_half_sse() -> Non
     x = as_float(IMAGES).flatten(1)
     assert row["logs"]["half_sse"] == pytest.approx(float(0.5 * x.square().sum(1).mean()), rel=1e-6)
     assert row["terms"]["model"]["reconstruction"] == pytest.approx(float(3 * x.sum(1).mean()), rel=1e-6)
-
-
-class Waits(TorchDispatchMode):
-    """Counts what waits for a GPU: `.item()`, `float()` and `if` on a tensor, and shapes that depend on values
-    (`nonzero`, `unique`, an index of booleans).
-    """
-
-    count = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        waits = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
-        if func is torch.ops.aten.index.Tensor:  # of numbers it has the shape of the index
-            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
-        self.count += bool(waits)
-        return func(*args, **(kwargs or {}))
 
 
 def waits(model: Baseline, steps: int) -> int:

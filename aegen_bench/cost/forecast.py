@@ -60,7 +60,7 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
     yield from (line.text for line in table)
     yield from _sums(table)
     if any(trial.config.get("compile") for trial in trials):
-        yield "of trials that are compiled, this is the time without: what compiling takes and what it saves is not known"
+        yield "with --compile: this is the time without; what compiling takes, and what it saves, is not in it"
     for (row, dataset), kind in kinds.items():
         if kind.key in found.failed:
             yield f"no forecast of {row} on {dataset}: {found.failed[kind.key]}"

@@ -41,7 +41,7 @@ def require_resident(stages: Sequence[Stage], images: Tensor, device: torch.devi
 
 
 def batches(data: Tensor, order: Tensor, size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield (rows of `data`, their positions), `size` at a time in the order of the positions, on the device of `order`.
+    """Yield (rows of `data`, their positions), `size` at a time in the order of the positions, on their device.
 
     Streaming gathers rows on the host into pinned memory, whence the device fetches them by itself. A step only queues
     its work on the device; so while the device is at it, the next batch is gathered and queued behind it.

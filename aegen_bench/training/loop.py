@@ -170,8 +170,8 @@ class _StageRun:
         step, due = here["step"] if here else 0, self.keep.pace.due
         with model.using(random, self.meter.add):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
-                if model.nets.compile:
-                    torch.compiler.cudagraph_mark_step_begin()  # what its graphs return is good until the next
+                if model.nets.compile:  # what CUDA graphs return is good until the next step
+                    torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 model.progress = (before + step) / steps
                 self.optimizers.schedule(before + step)
                 take_step(stage, rows, index, self.optimizers, self.meter)

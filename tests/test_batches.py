@@ -1,0 +1,127 @@
+"""Batches of a training set that the device has no room for: streamed from the host, in the same order."""
+
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+from methods import Waits, build
+from torch import Tensor
+
+from aegen_bench.baseline import Baseline
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.errors import UserError
+from aegen_bench.training import batches as module
+from aegen_bench.training.batches import batches, placed
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
+
+DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+NETS = partial(Nets, (1, 8, 8), d=4, flow_width=8, n_train=24)
+CUDA = torch.device("cuda", 0)
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Takes all data for data on the host and the CPU for another device."""
+    monkeypatch.setattr(module, "resident", lambda data, device: False)
+
+
+def fit(model: Baseline, steps: int = 5, images: Tensor = DIGITS) -> History:
+    history = History()
+    plans = {stage.name: StagePlan(steps=steps, batch=8, lr=1e-3) for stage in model.stages()}
+    train(model, images, plans, seed=0, history=history)
+    return history
+
+
+def weights(model: Baseline) -> Tensor:
+    return torch.cat([value.flatten().double() for value in model.state_dict().values()])
+
+
+@pytest.mark.parametrize("data", [DIGITS, torch.randn(24, 3, generator=torch.Generator().manual_seed(0))])
+def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+    order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
+    here = list(batches(data, order, 10))
+    monkeypatch.setattr(module, "resident", lambda data, device: False)
+    streamed = list(batches(data, order, 10))
+    assert [len(index) for _, index in here] == [10, 10, 4]
+    for (rows, index), (same_rows, same_index) in zip(here, streamed, strict=True):
+        assert torch.equal(rows, same_rows) and rows.dtype == same_rows.dtype == data.dtype
+        assert torch.equal(index, same_index)
+
+
+@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae"])
+def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
+    """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes."""
+    here = build(name, NETS())
+    told = fit(here)
+    request.getfixturevalue("elsewhere")
+    streamed = build(name, NETS())
+    told_of_streamed = fit(streamed)
+    assert torch.equal(weights(here), weights(streamed))
+    assert [row["terms"] for row in told.epochs] == [row["terms"] for row in told_of_streamed.epochs]
+
+
+def test_no_streamed_step_waits_for_the_device(elsewhere: None) -> None:
+    counts = []
+    for steps in (1, 3):  # of one epoch
+        with Waits() as seen:
+            fit(build("vae", NETS()), steps)
+        counts.append(seen.count)
+    assert counts[0] == counts[1]
+
+
+@pytest.mark.parametrize(("name", "stage"), [("glo", "glo"), ("glann", "glo"), ("vampprior", "train")])
+def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anything_trains(
+    name: str, stage: str, elsewhere: None
+) -> None:
+    model = build(name, NETS())
+    before = weights(model)
+    with pytest.raises(UserError) as error:
+        fit(model)
+    said = str(error.value)
+    assert f"stage '{stage}' looks at all training images at once" in said and "--set train_images=N" in said
+    assert "\n" not in said
+    assert torch.equal(weights(model), before)
+
+
+def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
+    fit(build("latent_diffusion", NETS()))  # its second stage standardises the codes
+
+
+class Memory:
+    """Images of a size, on the host."""
+
+    def __init__(self, nbytes: int) -> None:
+        self.nbytes = nbytes
+
+    def to(self, device: torch.device) -> Any:
+        return SimpleNamespace(device=device)
+
+
+@pytest.mark.parametrize(("nbytes", "there"), [(500, True), (501, False)])
+def test_images_stay_on_the_host_when_they_take_over_half_of_the_free_memory(
+    nbytes: int, there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (700, 2000))
+    monkeypatch.setattr(torch.cuda, "memory_reserved", lambda device: 900)
+    monkeypatch.setattr(torch.cuda, "memory_allocated", lambda device: 600)  # the other 300 are free for tensors
+    images: Any = Memory(nbytes)
+    assert (placed(images, CUDA) is not images) is there
+
+
+def test_on_a_cpu_images_stay_where_they_are() -> None:
+    assert placed(DIGITS, torch.device("cpu")) is DIGITS
+
+
+@pytest.mark.cuda
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
+def test_on_cuda_streamed_images_give_the_same_weights() -> None:
+    here, streamed = build("glf", NETS()).to(CUDA), build("glf", NETS()).to(CUDA)
+    fit(here, images=DIGITS.to(CUDA))
+    fit(streamed, images=DIGITS)
+    assert torch.equal(weights(here), weights(streamed))
