@@ -5,7 +5,8 @@ python perf/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite
 Prints the protocol's numbers for codes of training images, for a Gaussian mixture fitted to these codes (the RAE+GMM
 prior), for the row's own prior, and for that prior trained further on the now fixed codes, each time as many times the
 steps of its stage. `outside` is the share of sampled codes that lie farther out, in deviations of the codes, than all
-codes of training images; `loss` is the prior's on these codes (a flow's NLL). Needs the trial's weights.
+codes of training images; `loss` is the prior's on these codes (a flow's NLL); what the stage does before an epoch is
+done before each (IMLE's match). Needs the trial's weights.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -46,30 +48,44 @@ def mixture(z: Tensor) -> Tensor:
     return (torch.from_numpy(fitted.sample(N)[0]) * scale + center).float()
 
 
-def prior_of(model: Baseline, z: Tensor) -> tuple[str, list[Tensor], Callable[[Tensor], Tensor]] | None:
-    """The stage that trains the row's prior, its parameters and its loss on codes; None for one that is not trained."""
-    stage = next((stage for stage in model.stages() if stage.data == "codes"), None)
-    if stage is None:
-        flow = getattr(model, "flow", None)
-        return flow and ("train", list(flow.parameters()), lambda codes: flow.nll(codes).mean())
+@dataclass(frozen=True)
+class Prior:
+    """What trains a row's prior: the stage, the parameters, the loss on codes at their places in the training set."""
 
-    def update(codes: Tensor) -> tuple[str, dict[str, Tensor]]:
-        return next(iter(stage.step(codes, torch.arange(len(codes)))))
+    stage: str
+    parameters: list[Tensor]
+    loss: Callable[[Tensor, Tensor], Tensor]
+    before_epoch: Callable[[Tensor], None] | None = None
 
-    groups = model.optimizers()[update(z[:64])[0]]
-    parameters = [parameter for group in groups for parameter in group["params"]]
-    return stage.name, parameters, lambda codes: torch.stack(list(update(codes)[1].values())).sum()
+    @classmethod
+    def of(cls, model: Baseline, z: Tensor) -> Prior | None:
+        """None for one that is not trained."""
+        stage = next((stage for stage in model.stages() if stage.data == "codes"), None)
+        if stage is None:
+            flow = getattr(model, "flow", None)
+            return flow and cls("train", list(flow.parameters()), lambda codes, index: flow.nll(codes).mean())
 
+        def update(codes: Tensor, index: Tensor) -> tuple[str, dict[str, Tensor]]:
+            return next(iter(stage.step(codes, index)))
 
-def train(parameters: list[Tensor], loss: Callable[[Tensor], Tensor], z: Tensor, steps: int) -> None:
-    """Adam 1e-3, halved half-way, batches of 64."""
-    adam = torch.optim.Adam(parameters, lr=1e-3, weight_decay=2e-5, fused=True)
-    order = seeding.stream(0, "order")
-    for step in range(steps):
-        adam.param_groups[0]["lr"] = 1e-3 if step < steps / 2 else 5e-4
-        adam.zero_grad(set_to_none=True)
-        loss(z[torch.randint(len(z), (64,), generator=order)]).backward()
-        adam.step()
+        groups = model.optimizers()[update(z[:64], torch.arange(64))[0]]
+        parameters = [parameter for group in groups for parameter in group["params"]]
+        loss = lambda codes, index: torch.stack(list(update(codes, index)[1].values())).sum()  # noqa: E731
+        return cls(stage.name, parameters, loss, stage.before_epoch)
+
+    def train(self, z: Tensor, steps: int) -> None:
+        """Adam 1e-3, halved half-way, batches of 64."""
+        adam = torch.optim.Adam(self.parameters, lr=1e-3, weight_decay=2e-5, fused=True)
+        order = seeding.stream(0, "order")
+        for step in range(steps):
+            if self.before_epoch and step % (len(z) // 64) == 0:
+                with torch.no_grad():
+                    self.before_epoch(z)
+            adam.param_groups[0]["lr"] = 1e-3 if step < steps / 2 else 5e-4
+            adam.zero_grad(set_to_none=True)
+            index = torch.randint(len(z), (64,), generator=order)
+            self.loss(z[index], index).backward()
+            adam.step()
 
 
 def main() -> None:
@@ -88,7 +104,7 @@ def main() -> None:
         with torch.no_grad():
             if images is None:
                 images = np.concatenate([sampling.to_uint8(model.decode(part)) for part in codes.split(500)])
-            trained = "" if prior is None else f"{prior[2](z):.2f}"
+            trained = "" if prior is None else f"{prior.loss(z, torch.arange(len(z))):.2f}"
         numbers = aegen_bench.evaluate(images, dataset=record["dataset"], protocol=args.protocol)["draws"][0]
         values = " | ".join(f"{numbers[name]:.4g}" for name in ("fd", "f8", "f1_8"))
         outside = (radius(codes) > radius(z).max()).double().mean()
@@ -99,15 +115,17 @@ def main() -> None:
         score(label, codes, sampling.generate(model, N, seed=0, draw=0, device=CPU))
 
     with model.eval().using(seeding.stream(0, "noise", 1)):
-        prior = prior_of(model, z)
+        prior = Prior.of(model, z)
         print(f"{args.trial}, {len(z):,} codes\n| prior on the same codes | fd | f8 | f1_8 | outside | loss |")
         print("|---|---:|---:|---:|---:|---:|")
         score("the codes themselves", z[torch.randint(len(z), (N,), generator=seeding.stream(0, "codes"))])
         score("mixture of 10 Gaussians", mixture(z))
         own("the row's own, as trained")
         for times in map(int, args.further.split(",")) if prior else ():
-            steps = times * record["stages"][prior[0]]["steps"]
-            train(prior[1], prior[2], z, steps)
+            steps = times * record["stages"][prior.stage]["steps"]
+            model.train()
+            prior.train(z, steps)
+            model.eval()
             own(f"and {steps:,} more steps")
 
 

@@ -17,7 +17,7 @@ from aegen_bench.board import Board, left
 from aegen_bench.runner import locks, running
 
 RUN = ("run", "--profile", "tiny")
-HOLD = "import sys, time; from pathlib import Path; from aegen_bench import locks\n"
+HOLD = "import sys, time; from pathlib import Path; from aegen_bench.runner import locks\n"
 HOLD += "with locks.claim(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 DIES = """
 import os, signal
