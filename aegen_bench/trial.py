@@ -13,7 +13,7 @@ from aegen_bench import record as records
 from aegen_bench.errors import Diverged, TimedOut, UserError
 from aegen_bench.files import write_json
 from aegen_bench.job import Job
-from aegen_bench.training import loop
+from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.schedule import StagePlan
@@ -59,8 +59,6 @@ def train(job: Job) -> dict[str, Any]:
 def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     trial, place = job.trial, job.place
     images, full_size = job.training_images()
-    if images.device.type != place.device.type:
-        job.show.note(f"{trial.label}: {place.device} has no room for its images: they are streamed from the host")
     shape = tuple(images.shape[1:])
     checkpoints = job.checkpoints()
     saved = checkpoints.read()
@@ -72,6 +70,9 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
+    if not batches.resident(images, next(model.parameters()).device):
+        record["environment"]["streamed"] = True
+        job.show.note(f"{trial.label}: {place.device} has no room for its images: they are streamed from the host")
 
     loop.train(
         model,

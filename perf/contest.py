@@ -30,8 +30,8 @@ def options(text: str) -> argparse.ArgumentParser:
     return parser
 
 
-def machine() -> str:
-    return f"{environment.describe(torch.device('cpu'))['device']}; torch {torch.__version__}, {platform.system()}"
+def machine(device: str = "cpu") -> str:
+    return f"{environment.describe(torch.device(device))['device']}; torch {torch.__version__}, {platform.system()}"
 
 
 def nets(side: int, n: int) -> Nets:

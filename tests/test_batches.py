@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import torch
+from conftest import Bench
 from methods import Waits, build
 from torch import Tensor
 
@@ -91,6 +93,17 @@ def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anythi
 
 def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
     fit(build("latent_diffusion", NETS()))  # its second stage standardises the codes
+
+
+def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
+    bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu")
+    request.getfixturevalue("elsewhere")
+    ended = bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu", "--results", "streamed")
+    assert ended.code == 0 and "cpu has no room for its images: they are streamed" in ended.out + ended.err
+    here = bench.record("rae_gmm")
+    streamed = json.loads((bench.folder / "streamed/tiny/digits/rae_gmm/seed-0/record.json").read_text())
+    assert streamed["metrics"] == here["metrics"]
+    assert streamed["environment"]["streamed"] and "streamed" not in here["environment"]
 
 
 class Memory:
