@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -491,6 +492,19 @@ rae\_x & {[}\textemdash{}{]} & \multicolumn{2}{c}{diverged} \\
 \end{table}
 """
     )
+
+
+def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() -> None:
+    numbers = [Number([f"{i}.25"], "(1)") for i in range(30)]
+    wide = Table("t", "Scores", ["Model", *(f"m{i}" for i in range(30))], [["GLF", *numbers]], ["Of the last part."])
+    assert latex.render(wide).count(r"\begin{table}") == 1
+    parts = latex.render(replace(wide, apart=True)).split(r"\end{table}")[:-1]
+    assert len(parts) == 3
+    for number, part in enumerate(parts, 1):
+        assert rf"\caption{{Scores ({number} of 3)}}" in part and part.count("GLF & ") == 1
+        assert ("Of the last part." in part) == (number == 3)
+    shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
+    assert shown == list(range(30))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

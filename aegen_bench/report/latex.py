@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import accumulate
 
 from aegen_bench.report.table import Number, Table
 
@@ -38,11 +39,31 @@ _SETUP = (
 _SHRUNK = r"\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%"  # only what is too wide
 LONG = 60
 """A column of words with a longer entry breaks its lines."""
+WIDE = 130
+"""A table of more characters a line, shrunk to the page, cannot be read: it is set in parts where its columns allow."""
 
 
 def render(*tables: Table) -> str:
-    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below."""
-    return "\n".join(map(_one, tables))
+    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below; of a wide one
+    several, its columns shared out, with the notes below the last.
+    """
+    return "\n".join(_one(part) for table in tables for part in _parts(table))
+
+
+def _parts(table: Table) -> list[Table]:
+    widths = [max(map(len, texts)) + 2 for texts in zip(table.columns, *table.rows, strict=True)]
+    count = -(-sum(widths[1:]) // (WIDE - widths[0]))
+    if count < 2 or not table.apart:
+        return [table]
+    middles = [end - width / 2 for end, width in zip(accumulate(widths[1:]), widths[1:], strict=True)]
+    part_of = [int(middle * count / sum(widths[1:])) for middle in middles]
+    parts = []
+    for number in range(count):
+        shown = [0, *(i for i, part in enumerate(part_of, 1) if part == number)]
+        rows = [[line[i] for i in shown] for line in table.rows]
+        title, notes = f"{table.title} ({number + 1} of {count})", table.notes if number == count - 1 else []
+        parts.append(replace(table, title=title, columns=[table.columns[i] for i in shown], rows=rows, notes=notes))
+    return parts
 
 
 def _one(table: Table) -> str:
@@ -67,13 +88,16 @@ def _one(table: Table) -> str:
             rf"\centering\footnotesize\setlength{{\tabcolsep}}{{3pt}}{_SETUP}",
             rf"\caption{{{_escape(caption)}}}",
             *(grid if table.rows else []),
-            r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright",
-            *[rf"{_sentence(note)}\par" for note in table.notes],
-            r"\end{minipage}",
+            *(_below(table.notes) if table.notes else []),
             r"\end{table}",
             "",
         ]
     )
+
+
+def _below(notes: Sequence[str]) -> list[str]:
+    opening = r"\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright"
+    return [opening, *(rf"{_sentence(note)}\par" for note in notes), r"\end{minipage}"]
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,7 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
     ]
     title = f"Scores on {layout.published.name(dataset)}. Every metric of the protocol. Profile {layout.profile}"
     about = {"profile": layout.profile, "protocol": protocol}
-    return Table(name, title, columns, rows, notes, values, about)
+    return Table(name, title, columns, rows, notes, values, about, apart=True)
 
 
 def _meanings() -> dict[str, Meaning]:

@@ -52,7 +52,8 @@ class Value:
 @dataclass(frozen=True)
 class Table:
     """All text but `values`; a format turns it into a file called `name`. `about` are the profile and, where the table
-    is of one, the protocol or device.
+    is of one, the protocol or device. `words` are the places of columns without numbers. `apart`: each column can be
+    read without the others, so a format may set a wide table in parts.
     """
 
     name: str
@@ -63,3 +64,4 @@ class Table:
     values: list[Value] = field(default_factory=list)
     about: dict[str, str] = field(default_factory=dict)
     words: tuple[int, ...] = (0,)
+    apart: bool = False
