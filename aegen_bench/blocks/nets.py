@@ -18,7 +18,7 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from aegen_bench.blocks.execution import autocast, compiled
+from aegen_bench.blocks.execution import autocast, compiled, quickened
 from aegen_bench.blocks.flows import CouplingFlow
 from aegen_bench.blocks.losses import half_sse
 
@@ -185,11 +185,12 @@ class Nets:
 
     def flow(self, d: int | None = None, context: int = 0) -> CouplingFlow:
         """The paper's flow. It stays in fp32 whatever the precision: its inverse must undo it to 1e-3."""
-        flow = CouplingFlow(self.d if d is None else d, self.flow_width, context=context)
+        flow = quickened(CouplingFlow(self.d if d is None else d, self.flow_width, context=context))
         return compiled(flow) if self.compile else flow
 
     def mixed(self, module: M) -> M:
         """Run a network as the row says: in its precision, with float32 outputs, and compiled where it asks for it."""
+        quickened(module)
         if self.compile:
             compiled(module)
         return autocast(module) if self.precision == "bf16" else module

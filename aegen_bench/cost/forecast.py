@@ -47,7 +47,7 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
     except UserError as error:
         yield f"no forecast: {error}"
         return
-    with environment.exact():
+    with environment.exact(), environment.keeping_memory():
         found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
     spent, rest = time.perf_counter() - begin, _rest(root, study.profile_name)
     counts = Counter((trial.row, trial.dataset) for trial in trials)

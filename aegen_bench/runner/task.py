@@ -67,6 +67,7 @@ def do(task: Task, show: Progress) -> Ended:
     with (
         locks.claim(task.lock, patience=GIVEN_UP if ours else locks.PATIENCE, run=task.run) as mine,
         environment.exact(),
+        environment.keeping_memory(),
     ):
         if mine is None:
             holder = locks.describe(locks.whose(task.lock))
