@@ -1,9 +1,11 @@
 """Training images/s of the harness against a bare hand-written loop over the same nets, and against pythae's trainer.
 
 python perf/training_loop.py [--quick] [--sides 28,32,64] [--models vae,rae_gmm,glf,wae_mmd] [--steps 60] [--rounds 5]
+                             [--precision bf16]
 
 All take as many steps on the same images in memory, in turn. pythae (`pip install pythae`, an environment of its own
 is best) has no GLF; its RAE has an optimizer each for encoder and decoder. Left out with a line where it is not here.
+--precision is the harness's alone: the bare loop and pythae stay in float32.
 """
 
 from __future__ import annotations
@@ -12,8 +14,10 @@ import contextlib
 import io
 import logging
 import math
+import sys
 import tempfile
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import Any
@@ -23,6 +27,7 @@ from contest import build, in_turn, machine, made_up, nets, options, ratio, seco
 from torch import Tensor, nn
 
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.environment import native_bf16
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
@@ -138,9 +143,10 @@ THEIRS = {
 }
 
 
-def contenders(row: str, *work: Any) -> dict[str, Callable[[], float]]:
-    every = {"harness": harness, "bare": bare} | ({"pythae": theirs} if row in THEIRS and have_pythae() else {})
-    return {name: partial(run, row, *work) for name, run in every.items()}
+def contenders(row: str, made: Nets, precision: str, *work: Any) -> dict[str, Callable[[], float]]:
+    every = {"bare": bare} | ({"pythae": theirs} if row in THEIRS and have_pythae() else {})
+    ours = partial(harness, row, replace(made, precision=precision), *work)
+    return {"harness": ours} | {name: partial(run, row, made, *work) for name, run in every.items()}
 
 
 def have_pythae() -> bool:
@@ -161,16 +167,19 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=60)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--batch", type=int, default=64)
+    parser.add_argument("--precision", choices=("fp32", "bf16"), default="fp32")
     args = parser.parse_args()
+    if args.precision == "bf16" and not native_bf16():
+        sys.exit("no native bf16 here")
     sides, steps, rounds = ("28", 5, 2) if args.quick else (args.sides, args.steps, args.rounds)
-    print(f"{machine()}; batch {args.batch}, {steps} steps, {rounds} rounds")
+    print(f"{machine()}; batch {args.batch}, {steps} steps, {rounds} rounds; the harness in {args.precision}")
     if not have_pythae():
         print("pythae is not here: without its column (pip install pythae)")
     print("| side | model | harness images/s | bare | pythae | harness / bare | harness / pythae |")
     print("|---:|---|---:|---:|---:|---:|---:|")
     for side, row in ((int(s), r) for s in sides.split(",") for r in args.models.split(",")):
         made = nets(side, steps * args.batch)
-        taken = in_turn(contenders(row, made, made_up(made), args.batch), rounds)
+        taken = in_turn(contenders(row, made, args.precision, made_up(made), args.batch), rounds)
         rates = [
             f"{made.n_train / min(taken[name]):,.0f}" if name in taken else "" for name in ("harness", "bare", "pythae")
         ]
