@@ -20,6 +20,7 @@ from aegen_bench.blocks.losses import (
     standard_normal_nll,
 )
 from aegen_bench.blocks.nets import Nets, describe
+from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 
 MNIST = Nets((1, 28, 28), d=20, flow_width=64, n_train=60_000)
 CIFAR = Nets((3, 32, 32), d=64, flow_width=256, n_train=50_000)
@@ -102,12 +103,16 @@ def test_initial_weights_are_drawn_in_the_order_of_the_layers(nets: Nets, part: 
 
 def test_the_layers_are_named_in_their_order() -> None:
     with torch.device("meta"):
-        parts = MNIST.encoder(), MNIST.decoder(), MNIST.flow(), MNIST.critic()
+        parts = MNIST.encoder(), MNIST.decoder(), MNIST.flow(), MNIST.critic(), MNIST.flow(context=512)
+        parts += GatedPixelCNN(128, channels=32, layers=8), nn.Sequential(nn.Linear(2, 3), nn.SiLU())
     assert [describe(part) for part in parts] == [
         "4x4 Conv64, ReLU, 4x4 Conv128, BN, ReLU, FC1024, BN, ReLU, FC20",
         "FC1024, BN, ReLU, FC6272, BN, ReLU, 4x4 Deconv64, BN, ReLU, 4x4 Deconv1, Sigmoid",
         "4 blocks of 2 affine couplings (FC 10-64-64-20) and a fixed permutation",
         "FC512, ReLU, FC512, ReLU, FC512, ReLU, FC512, ReLU, FC1",
+        "4 blocks of 2 affine couplings (FC 10-64-64-20) and a fixed permutation, conditioned on 512 features",
+        "8 gated layers of 32 channels (2x3 above, 1x2 left), 1x1 Conv128",
+        "FC3, SiLU",
     ]
 
 

@@ -320,6 +320,10 @@ def test_what_histories_tell(tmp_path: Path) -> None:
     assert found(tmp_path, bounds, "posterior_variance").verdict == GOOD
     faster = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["glf_regularized"]}}, "convergence_seconds")
     assert (faster.verdict, faster.numbers) == (GOOD, "GLF 70.0 ± 0.0 (3); GLF, regularized 80.0 ± 0.0 (3)")
+    for seed in range(3):
+        (tmp_path / f"lite/fashion/glf_regularized/seed-{seed}/history.json").unlink()
+    unseen = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["glf_regularized"]}}, "convergence_seconds")
+    assert unseen.test == "not probed: `run --set rows.ROW.probe.every=1` (GLF, regularized)"
     (tmp_path / "lite/fashion/glf/seed-1/history.json").unlink()
     assert "GLF 40.0 ± 0.0 (2)" in found(tmp_path, {"between": {"rows": ["glf"], "low": 0}}, "nll").numbers
 

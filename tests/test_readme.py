@@ -120,6 +120,20 @@ def test_the_tables_of_the_readme_are_those_of_the_committed_results(tables: str
     assert block.strip() == made.strip(), f"put what `{command}` prints into the block below its name"
 
 
+def test_the_committed_tables_are_those_of_the_committed_results(tmp_path: Path) -> None:
+    from aegen_bench import report
+
+    made = report.write(
+        ROOT / "results", ROOT / "baselines/published.yaml", tmp_path, tables=[*report.EVERY, *report.CLAIMS]
+    )
+    old = [
+        path
+        for path in made
+        if path.read_bytes() != (ROOT / "results/tables" / path.relative_to(tmp_path)).read_bytes()
+    ]
+    assert not old, "`aegen-bench report` writes them anew"
+
+
 @OFFLINE
 def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
     """In its order: commands are run, sources written where it says, and what it shows is printed. Only `smoke` is

@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from aegen_bench.blocks.execution import autocast, compiled, quickened
 from aegen_bench.blocks.flows import CouplingFlow
 from aegen_bench.blocks.losses import half_sse
+from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 
 __all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe", "grid_decoder", "grid_encoder"]
 
@@ -198,7 +199,7 @@ class Nets:
 
 def describe(module: nn.Module) -> str:
     """One line that names the layers of a network in their order, as in the paper's Table 2."""
-    if isinstance(module, CouplingFlow):
+    if isinstance(module, (CouplingFlow, GatedPixelCNN)):
         return module.summary
     return ", ".join(filter(None, map(_layer, module.modules())))
 
@@ -213,6 +214,6 @@ def _layer(layer: nn.Module) -> str:
             return f"FC{layer.out_features}"
         case nn.BatchNorm1d() | nn.BatchNorm2d():
             return "BN"
-        case nn.ReLU() | nn.LeakyReLU() | nn.Sigmoid() | nn.Tanh():
+        case nn.ReLU() | nn.LeakyReLU() | nn.SiLU() | nn.Sigmoid() | nn.Tanh():
             return type(layer).__name__
     return ""

@@ -29,6 +29,7 @@ class GatedPixelCNN(nn.Module):
         self.horizontal = nn.ModuleList(nn.Conv2d(channels, twice, (1, 2)) for _ in range(layers))
         self.out = nn.ModuleList(nn.Conv2d(channels, channels, 1) for _ in range(layers))
         self.head = nn.Sequential(nn.ReLU(), nn.Conv2d(channels, codewords, 1))
+        self.summary = f"{layers} gated layers of {channels} channels (2x3 above, 1x2 left), 1x1 Conv{codewords}"
 
     def forward(self, k: Tensor) -> Tensor:
         return self._along(k, self._above(k))

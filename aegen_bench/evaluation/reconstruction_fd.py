@@ -1,4 +1,8 @@
-"""Fréchet distance between reconstructions of test images and the real images: the least a prior can reach."""
+"""Fréchet distance between reconstructions of test images and the real images.
+
+For a deterministic encoder it is about the least that a prior can reach. A VAE reconstructs from its posterior mean:
+its samples, whose codes have the posterior's noise too, may come closer.
+"""
 
 from __future__ import annotations
 

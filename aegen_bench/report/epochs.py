@@ -69,11 +69,7 @@ def epochs(frame: pd.DataFrame, layout: Layout, name: str, near: Mapping[Entry, 
             values += [_value(entry, "run", key, span) for key, span in done.items() if key in budget]
             if probed:
                 line.append(near[entry].shown(0) if entry in near else "")
-                values += (
-                    near[entry].values(entry, ["epochs until within 5%", "seconds until within 5%"])
-                    if entry in near
-                    else ()
-                )
+                values += near[entry].values(entry, _QUANTITIES) if entry in near else ()
             if beside:
                 line.append(" + ".join(f"{value:,}" for value in paper.value(5, row, dataset).values()))
                 values += [

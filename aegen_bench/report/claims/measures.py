@@ -45,6 +45,8 @@ MEASURES = {
     "fluctuation": Measure("spread of the steps of log FD"),
     "convergence_seconds": Measure("seconds to within 5% of the last FD", timed=True),
 }
+PROBED = ("nll_gap", "fluctuation", "convergence_seconds")
+"""What is read of a row's probes, which only the rows of sweeps have unasked."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,8 @@ class Source:
         elif about.scored and self.evidence.marked(row, self.part.extractor):
             why, values = "trained on the network that scores it (†)", ()
         elif not values and measure != "states":
-            why = "not measured" if "ok" in states else "no trial ended well"
+            lacking = "not probed: `run --set rows.ROW.probe.every=1`" if measure in PROBED else "not measured"
+            why = lacking if "ok" in states else "no trial ended well"
         return Sample(name, values, states, frozenset(devices if about.timed else ()), about.exact, why)
 
     def _values(self, dataset: str, row: str, measure: str, trials: Sequence[Trial]) -> tuple[float, ...]:

@@ -22,6 +22,7 @@ from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence, Trial
 from aegen_bench.report.figures.kind import Drawn, Kind
 from aegen_bench.report.figures.style import GREY, PALETTE, canvas, ordered, plain_log
+from aegen_bench.report.readings import distances, reading
 
 __all__ = ["FIGURES"]
 
@@ -38,10 +39,7 @@ class Quantity(NamedTuple):
     scale: str = "linear"
 
     def of(self, row: Row) -> float:
-        """Return the value in a row of terms and logs; NaN where it has none. A term counts under any optimizer."""
-        groups = row.get("terms", {}).values() if self.group == "terms" else [row.get(self.group, {})]
-        values = [group[self.name] for group in groups if group.get(self.name) is not None]
-        return float(values[0]) if values else math.nan
+        return reading(row, self.group, self.name)
 
 
 FD = Quantity("FD", "metrics", "", "log")
@@ -124,7 +122,7 @@ def _draw(axes: Axes, evidence: Evidence, trial: Trial, quantity: Quantity, colo
     """Draw one trial's curves, and how they end."""
     history = evidence.history(trial)
     if quantity is FD:
-        lines = {"probe_train": list(_distances(history["probes"]))}
+        lines = {"probe_train": [(probe["epoch"], value) for probe, value in distances(history["probes"])]}
     else:
         lines = {"batches": list(_points(history["epochs"], quantity))}
         for kind in ("probe_train", "probe_test"):
@@ -142,13 +140,6 @@ def _points(rows: list[Row], quantity: Quantity) -> Iterator[tuple[int, float]]:
     for row in rows:
         if math.isfinite(value := quantity.of(row)) and (value > 0 or quantity.scale != "log"):
             yield row["epoch"], value
-
-
-def _distances(probes: list[Row]) -> Iterator[tuple[int, float]]:
-    for probe in probes:
-        for name in ("fid", "fd"):
-            if probe.get("metrics", {}).get(name) is not None:
-                yield probe["epoch"], float(probe["metrics"][name])
 
 
 def _entry(evidence: Evidence, dataset: str, row: str, sweep: Sweep, colour: Any) -> Line2D:
