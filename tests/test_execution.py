@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import json
 import math
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -221,6 +222,16 @@ def test_a_compiled_trial_says_so_and_stands_under_a_profile_of_its_own(bench: B
     record = bench.record("vae", profile="tiny+compile=true")
     assert record["status"] == "ok" and record["config"]["compile"] is True
     assert "compile True" in record["config"]["overrides"]
+
+
+def test_a_compiled_trial_goes_on_from_its_checkpoint_to_the_same_weights(bench: Bench, traced: list[Any]) -> None:
+    run = ("run", "--profile", "tiny", "--models", "glf", "--compile")
+    assert bench(*run).code == 0
+    undisturbed = bench.record("glf", profile="tiny+compile=true")["weights_sha256"]
+    assert bench(*run, "--results", "cut", "--time-limit", "0.0001s").code == 1
+    assert bench(*run, "--results", "cut", "--retry", "timeout").code == 0
+    record = json.loads((bench.folder / "cut/tiny+compile=true/digits/glf/seed-0/record.json").read_text())
+    assert record["weights_sha256"] == undisturbed
 
 
 def test_compile_takes_no_value_and_is_set_once(bench: Bench) -> None:
