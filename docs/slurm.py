@@ -15,7 +15,7 @@ from dask_jobqueue import SLURMCluster
 JOBS = 4  # workers, each with
 CORES = 8  # processors, which a trial uses on a CPU
 MEMORY = "32GB"
-WALLTIME, LIFETIME = "24:00:00", "23h50m"
+WALLTIME, LIFETIME = "24:00:00", "1430m"  # in one unit: dask reads no 23h50m
 DIRECTIVES = ["--gres=gpu:1"]  # [] without GPUs
 RESOURCES = "GPU=1"  # a trial goes to a worker that was started with this
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import runpy
 import signal
 import socket
 import subprocess
 import sys
+import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from typing import Any
 import psutil
 import pytest
 from conftest import Bench
+from dask.utils import parse_timedelta
 
 from aegen_bench.errors import UserError
 from aegen_bench.runner import cluster as engine
@@ -149,6 +152,16 @@ def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     ended = slow.process(*RUN, "--cluster", cluster.address)
     assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
     assert essence(slow) == undisturbed
+
+
+def test_the_workers_of_the_slurm_script_leave_ten_minutes_before_their_jobs_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=None))
+    script = runpy.run_path(str(Path(__file__).parent.parent / "docs" / "slurm.py"))
+    hours, minutes, seconds = map(int, script["WALLTIME"].split(":"))
+    lifetime = parse_timedelta(script["LIFETIME"])  # as `dask worker --lifetime` reads it
+    assert (hours * 60 + minutes) * 60 + seconds - lifetime == 600
 
 
 # ---- what is refused, in one line, before anything starts -------------------------------------------------------
