@@ -20,6 +20,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
+from aegen_bench.runner import workers
 
 RUN = ("run", "--profile", "tiny")
 TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
@@ -257,6 +258,38 @@ def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(fi
     assert [(finished.trial(row) / "record.json").read_bytes() for row in ("vae", "rae_gmm")] == kept
     assert "ended: 1 ok\n" in ended.out
     assert "diverged" in ended.tables
+
+
+def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Bench) -> None:
+    path = bench.baseline("raises", FAULTS["raises"])
+    bench.declare(profiles=bench.tiny(models=["raises"]))
+    assert bench(*RUN).code == 1
+    key = bench.record("raises")["key"]
+    path.write_text(path.read_text().replace("no such luck", "luck"))
+    assert "retry: raises on digits, seed 0: ValueError: no such luck\n" in bench(*RUN).out
+    record = bench.record("raises")
+    assert record["key"] != key and record["reason"].startswith("ValueError: luck\n")
+    assert not list(bench.trial("raises").glob("record.*.json")), "a failed record protects nothing"
+
+
+@pytest.mark.parametrize("status", ["ok", "failed"])
+def test_a_record_of_another_key_that_came_since_the_plan_is_left_alone_unless_it_failed(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch, status: str
+) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
+    each, written = workers.each, list[bytes]()
+
+    def meanwhile(*given: Any) -> Any:
+        """A run with other settings writes the record that this run is about to write."""
+        written.append(alter(finished, "glf", key="f" * 16, status=status))
+        return each(*given)
+
+    monkeypatch.setattr(workers, "each", meanwhile)
+    ended = finished(*RUN, "--stale")
+    left = "left to another run: its record has another key (other settings)\n" in ended.err
+    untouched = [(finished.trial("glf") / "record.json").read_bytes()] == written
+    assert ended.code == 0 and left == untouched == (status == "ok")
+    assert untouched or finished.record("glf")["config"]["with"]["beta"] == 2.0
 
 
 @pytest.mark.parametrize("content", ["{", '{"schema": 0}', '["record"]', ""])

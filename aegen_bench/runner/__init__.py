@@ -99,10 +99,13 @@ def plan(
             record = results.read_record(path)
         except UserError as error:
             return Planned(trial, "corrupt", str(error))
+        another_try = Planned(trial, "retry", record["reason"].partition("\n")[0])
+        if record["status"] == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
+            return another_try
         if record["key"] != trial.key:
             return Planned(trial, "retrain" if stale else "stale", "its key has changed")
-        if record["status"] == "failed" or record["status"] in retry:
-            return Planned(trial, "retry", record["reason"].partition("\n")[0])
+        if record["status"] in retry:
+            return another_try
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
         wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}

@@ -77,10 +77,15 @@ def do(task: Task, show: Progress) -> Ended:
         job, state = task.job, task.state
         if results.stamp(job.record) != task.seen and job.record.is_file():  # another run was faster
             theirs = results.read_record(job.record)
-            lacks = any(results.lacking(theirs, p.id, p.metrics) for p in task.protocols)
-            if theirs["status"] != "ok" or (theirs["key"] == task.trial.key and not lacks):
-                return Ended(theirs["status"], f"another run did it: {_outcome(theirs)}")
-            state = "evaluate"
+            if theirs["key"] == task.trial.key:
+                lacks = any(results.lacking(theirs, p.id, p.metrics) for p in task.protocols)
+                if theirs["status"] != "ok" or not lacks:
+                    return Ended(theirs["status"], f"another run did it: {_outcome(theirs)}")
+                state = "evaluate"
+            elif theirs["status"] != "failed":
+                return Ended(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
+            else:  # planned as "evaluate", perhaps: there is nothing of this key to evaluate any more
+                state = "retry"
         with logged(job.folder / "log.txt", mine.tell, show) as told:
             job = replace(job, show=told)
             record: dict[str, Any] | None = None
