@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
+import os
 from pathlib import Path
 from unittest import mock
 
+import pytest
 import records
 from conftest import Bench
 
@@ -24,6 +27,38 @@ def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path)
     assert {p.name for p in copied.iterdir()} == {"record.json", "history.json"}
     assert (copied / "record.json").read_bytes() == path.read_bytes()
     assert list(merge([there], here)) == []
+
+
+def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_half_trial(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (path,) = records.put(bench.folder / "there", records.make())
+    path.with_name("history.json").write_text("{}")
+    path.with_name("artefacts.npz").write_bytes(b"images")
+    fsync, read = os.fsync, Path.read_bytes
+
+    def full(descriptor: int) -> None:
+        if "artefacts" in os.readlink(f"/proc/self/fd/{descriptor}"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        fsync(descriptor)
+
+    def forbidden(path: Path) -> bytes:
+        if path.name == "artefacts.npz":
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        return read(path)
+
+    trial, here = "lite/fashion/glf/seed-0", bench.folder / "results/lite/fashion/glf/seed-0"
+    for owner, name, fault, told in (
+        (os, "fsync", full, f"cannot write results/{trial}/artefacts.npz: No space left on device"),
+        (Path, "read_bytes", forbidden, f"cannot read there/{trial}/artefacts.npz: Permission denied"),
+    ):
+        with monkeypatch.context() as patch:
+            patch.setattr(owner, name, fault)
+            ended = bench("merge", "there")
+        assert (ended.code, ended.err) == (2, f"aegen-bench: {told}\n")
+        assert {p.name for p in here.iterdir()} == {"history.json"}
+    assert bench("merge", "there").code == 0
+    assert {p.name for p in here.iterdir()} == {"record.json", "history.json", "artefacts.npz"}
 
 
 def test_what_one_lacks_is_filled_in(tmp_path: Path) -> None:

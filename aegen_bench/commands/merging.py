@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -26,7 +25,7 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
 
     A record of a trial that is not here is copied with what lies beside it. Of two records of one key, the metrics that
     ours lacks are added; another key, or another number, is a conflict, and ours stays. Raises UserError for a folder
-    that is none.
+    that is none, and where a file cannot be read or written: no half of one is left, and merging again goes on.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -49,15 +48,22 @@ def _one(path: Path, theirs: dict[str, Any], root: Path) -> Iterator[tuple[bool,
         elif not here.is_file():
             for neighbour in NEIGHBOURS:  # the record last: only whole trials have one
                 if (beside := path.with_name(neighbour)).is_file():
-                    here.parent.mkdir(parents=True, exist_ok=True)
-                    shutil.copy2(beside, here.with_name(neighbour))
-            write_bytes(here, path.read_bytes())
+                    _copy(beside, here.with_name(neighbour))
+            _copy(path, here)
             yield False, f"new: {label}"
         else:
             try:
                 yield from _compared(here, results.read_record(here), theirs, label, path)
             except UserError as error:
                 yield True, f"conflict: {label}: {error}"
+
+
+def _copy(source: Path, target: Path) -> None:
+    try:
+        content = source.read_bytes()
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror or error}") from error
+    write_bytes(target, content)
 
 
 def _compared(
