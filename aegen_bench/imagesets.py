@@ -83,7 +83,8 @@ class Scorer:
             require_folder(path.parent)  # only now: images that are refused leave nothing
             with results.locked(path):
                 if results.standing(path, key, self._against) is None:
-                    results.keep_aside(path)
+                    if aside := results.keep_aside(path):
+                        self.show.note(f"{row}, seed {seed}: the record of other images is kept aside as {aside}")
                     where = (profile, self.dataset, row, seed)
                     write_json(path, record.blank(*where, key=key, config=config, environment=here))
                 results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))

@@ -206,11 +206,12 @@ def locked(path: Path) -> Iterator[None]:
         lock.release()
 
 
-def keep_aside(path: Path) -> None:
-    """Make room for a new record: an old one is never overwritten, it gets its key into its name. A failed one goes."""
-    if path.is_file() and (old := read_record(path))["status"] != "failed":
-        number = sum(1 for _ in path.parent.glob(f"record.{old['key']}.*.json")) + 1
-        path.rename(path.with_name(f"record.{old['key']}.{number}.json"))
+def keep_aside(path: Path) -> Path | None:
+    """Make room for a new record: an old one gets its key into its name, which is returned. A failed one goes."""
+    if not path.is_file() or (old := read_record(path))["status"] == "failed":
+        return None
+    number = sum(1 for _ in path.parent.glob(f"record.{old['key']}.*.json")) + 1
+    return path.rename(path.with_name(f"record.{old['key']}.{number}.json"))
 
 
 def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> set[str]:

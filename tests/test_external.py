@@ -103,10 +103,19 @@ def test_scored_again_nothing_is_computed_and_other_images_keep_the_old_record_a
     assert score(finished, folder).code == 0 and (place / "record.json").read_bytes() == before
     shutil.rmtree(folder)
     save(folder, real(finished, "test"))
-    assert score(finished, folder).code == 0
-    assert [path.read_bytes() for path in place.glob("record.*.1.json")] == [before]
+    ended = score(finished, folder)
+    (aside,) = place.glob("record.*.1.json")
+    assert ended.code == 0 and aside.read_bytes() == before
+    kept = aside.relative_to(finished.folder)
+    assert ended.err.endswith(f"mine, seed 0: the record of other images is kept aside as {kept}\n")
     assert score(finished, folder, "--name", "other", "--seed", "3").code == 0
     assert record(finished, "other", seed=3)["seed"] == 3
+
+
+def test_an_unnamed_folder_goes_by_its_whole_name(finished: Bench) -> None:
+    for name, split in (("s_beta0.5", "train"), ("s_beta0.7", "test")):
+        assert score(finished, save(finished.folder / name, real(finished, split))).code == 0
+    assert fd(record(finished, "s_beta0.5")) != fd(record(finished, "s_beta0.7"))
 
 
 def test_two_folders_against_each_other(finished: Bench) -> None:

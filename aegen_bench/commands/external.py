@@ -49,7 +49,8 @@ def evaluate_images(
     dataset = str(dataset) if against is None else f"vs_{against.resolve().name}"
     if against is None and dataset not in study.datasets:
         raise unknown("dataset", dataset, study.datasets)
-    name = name or path.resolve().stem
+    whole = path.resolve()
+    name = name or (whole.name if whole.is_dir() else whole.stem)  # a folder's dots are part of its name: beta0.5
     results.trial_folder(root, results.EXTERNAL, dataset, name, seed)  # a name that is none is said first
     chosen = _protocols(study, [protocol], dataset, count, place)
     with _watching() as show:
