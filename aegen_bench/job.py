@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aegen_bench import __version__, catalog, data, evaluation, sampling, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.evaluation import Protocol
+from aegen_bench.numerics import products
 from aegen_bench.progress import Progress
 from aegen_bench.study import Trial
 from aegen_bench.training.batches import placed
@@ -74,6 +75,8 @@ class Job:
             "data": self.fingerprint("train"),
             "device": self.place.device.type,
         }
+        if self.place.device.type == "cpu":
+            identity["library of products"] = products.library()
         return Checkpoints(self.folder, identity, self.pace, self.show.note)
 
     def images(self, split: data.Split) -> Images:

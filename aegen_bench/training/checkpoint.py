@@ -30,8 +30,8 @@ KEPT = 2
 class Checkpoints:
     """Where a training is saved, when, and as what; without a folder nothing is written.
 
-    `identity` is what must be the same for another process to go on: key, versions, data, kind of device. `note`
-    is told what a person should know.
+    `identity` is what must be the same for another process to go on: key, versions, data, kind of device and
+    what rounds as it does. `note` is told what a person should know.
     """
 
     folder: Path | None = None
