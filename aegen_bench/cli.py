@@ -64,7 +64,7 @@ def run(
     results: Results = Path("results"),
     weights: Weights = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done and what it costs, and stop.")
+        bool, typer.Option("--dry-run", help="Say what would be done, what it costs and what it lacks, and stop.")
     ] = False,
     forecast: Annotated[bool, typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost.")] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again where the kept weights are gone.")] = False,
@@ -80,6 +80,7 @@ def run(
 
     pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
     changes = [*(settings or []), *([f"precision={precision}"] if precision else []), *["compile=true"] * compile]
+    side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
@@ -87,9 +88,9 @@ def run(
     if dry_run:
         for line in asked.forecast(planned, device) if forecast else ():
             print(line, flush=True)
+        asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
         raise typer.Exit(asked.run(planned, device, pace, side))
     except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
         told = "stopped; finished trials are kept and so are checkpoints: the same command goes on from there"
@@ -106,10 +107,12 @@ def evaluate(
     protocol: Annotated[str | None, typer.Option(help="How to score. For a trial, default: its profile's.")] = None,
     count: Annotated[int | None, typer.Option(help="Compare this many images; makes a protocol id of its own.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
-    seed: Annotated[int, typer.Option(min=0, max=SEEDS, help="Of several sets of a generator, which this is.")] = 0,
+    seed: Annotated[
+        int | None, typer.Option(min=0, max=SEEDS, help="Of several sets of a generator, which this is. Default: 0.")
+    ] = None,
     device: Device = "auto",
     data: Data = None,
-    results: Results = Path("results"),
+    results: Annotated[Path | None, typer.Option(help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
     """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
@@ -118,15 +121,19 @@ def evaluate(
     if (images is None) == (trial is None):
         raise UserError("say what to evaluate: a folder or file of images, or --trial FOLDER")
     if trial is not None:
-        if any(option is not None for option in (dataset, against, count, name)):
-            raise UserError("--trial says what is scored and against what: of the other options only --protocol fits")
+        own = {"dataset": dataset, "against": against, "count": count, "name": name, "seed": seed, "results": results}
+        if given := [f"--{option}" for option, value in own.items() if value is not None]:
+            raise UserError(f"--trial says what is scored, against what and where: leave out {', '.join(given)}")
         names = protocol.split(",") if protocol else []
         lines = external.evaluate_trial(trial, protocols=names, device=device, data_folder=data, kept=weights)
     elif images is not None:
         if protocol is None:
             raise UserError("say how to score: --protocol NAME, for example lite or paper")
+        if weights is not None:
+            raise UserError("--weights is where those of a --trial are kept: images need none")
+        place = results or Path("results")
         lines = external.evaluate_images(
-            images, dataset, against, protocol, count, name, seed, device=device, folder=data, root=results
+            images, dataset, against, protocol, count, name, seed or 0, device=device, folder=data, root=place
         )
     for line in lines:
         print(line)

@@ -246,9 +246,10 @@ def test_paper_without_inception_stops_before_training_and_says_what_works_offli
     bench.data.mkdir()
     images = np.random.default_rng(0).integers(0, 256, (32, 28, 28), dtype=np.uint8)
     np.savez(bench.data / "mnist.npz", x_train=images, x_test=images)
-    ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1")
-    refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
-    assert "glf on mnist, seed 0" in ended.out, "paper is the default profile"
+    for options in ((), ("--dry-run", "--no-forecast")):
+        ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1", *options)
+        refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
+        assert "glf on mnist, seed 0" in ended.out, "paper is the default profile"
     assert not (bench.folder / "results").exists()
 
 

@@ -197,11 +197,16 @@ def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
         (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker does one trial at a time"),
         (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker does one trial at a time"),
         (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected what dask workers take, such as GPU=1"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker does one trial at a time"),
         (["--resources", "GPU=1"], "what workers of a --cluster offer"),
+        (["--jobs-per-device", "3"], "share one of --devices: name them too"),
+        (["--devices", "cpu", "--jobs", "2"], "--jobs 2: the devices have room for 1"),
     ],
 )
 def test_options_that_do_not_go_together(bench: Bench, options: list[str], told: str) -> None:
     assert told in refused(bench, *options)
+    if "GPU" not in options:  # what only a connection needs is read then
+        assert told in refused(bench, "--dry-run", "--no-forecast", *options)
 
 
 def test_resources_that_no_worker_has(bench: Bench, cluster: Dask) -> None:

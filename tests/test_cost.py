@@ -222,6 +222,13 @@ def test_a_dry_run_without_forecast_or_without_work_times_nothing(
     assert "forecast" not in dry(finished, "--seeds", "3", "--no-forecast").out
 
 
+def test_weights_that_are_not_here_end_a_dry_run_as_they_would_the_run_after_its_forecast(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(protocols=["paper"]))
+    ended = dry(bench)
+    assert ended.code == 2 and "in all, one trial after another: 512 images," in ended.out
+    assert ended.err.startswith("aegen-bench: protocol paper of profile tiny needs inception: ")
+
+
 def test_a_device_that_is_not_here_costs_a_dry_run_its_forecast_only(bench: Bench) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")

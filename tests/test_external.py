@@ -249,7 +249,10 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     assert score(finished, "mine", "--seed", "-1").code == 2
     own = ("evaluate", "mine", "--against", "mine", "--protocol", "lite_classifier")
     refused(finished(*own), "none for vs_mine: take another protocol")
-    refused(finished("evaluate", "--trial", "results/tiny/digits/glf/seed-0", "--count", "9"), "only --protocol fits")
+    trial = ("evaluate", "--trial", "results/tiny/digits/glf/seed-0")
+    refused(finished(*trial, "--count", "9"), "leave out --count")
+    refused(finished(*trial, "--seed", "0", "--results", "results"), "leave out --seed, --results")
+    refused(score(finished, "mine", "--weights", "weights"), "--weights is where those of a --trial are kept")
     assert not (finished.folder / "results/external").exists()
 
 

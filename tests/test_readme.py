@@ -78,6 +78,19 @@ def test_every_file_that_a_page_points_at_is_there(page: Path) -> None:
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
+def test_what_the_readme_runs_it_fetches_before() -> None:
+    fetched, runs = set[str](), 0
+    for command, *options in commands(README):
+        if command == "fetch":
+            fetched |= set(options)
+        elif command == "run" and "--profile" not in options:
+            runs += 1
+            assert "inception" in fetched, f"the profile paper: aegen-bench run {' '.join(options)}"
+        elif command == "run" and "fashion" in options:
+            assert "fashion" in fetched
+    assert runs > 1
+
+
 def test_commands_and_links_are_found() -> None:
     assert len(commands(README)) > 5 and len(commands(ADD_A_MODEL)) > 5
     assert "docs/add-a-model.md" in README.read_text()

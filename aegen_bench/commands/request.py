@@ -53,6 +53,10 @@ class Request:
         if len(self.skipped) == len(self.datasets):
             raise MissingError("; ".join(self.skipped.values()))
 
+    def require_weights(self, planned: Sequence[Planned]) -> None:
+        """MissingError where the plan needs weights, to score or to train, that are not there."""
+        runner.require_weights(self.study, planned, self.data)
+
     def announce(self, planned: Sequence[Planned], pace: Pace) -> Iterator[str]:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
@@ -103,7 +107,8 @@ class Request:
         return code
 
     def _work(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
-        broken = runner.require(self.study, planned, self.data)
+        self.require_weights(planned)
+        broken = runner.unimportable(self.study, planned)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
         from aegen_bench import environment

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from aegen_bench.job import Place
     from aegen_bench.runner.task import Ended, Task
 
-__all__ = ["Each", "Planned", "Summary", "anchors_lack", "plan", "require", "run", "running"]
+__all__ = ["Each", "Planned", "Summary", "anchors_lack", "plan", "require_weights", "run", "running", "unimportable"]
 
 Each: TypeAlias = "Callable[[Sequence[Task], Progress], Iterator[tuple[Task, Ended]]]"
 """What does tasks, here or elsewhere, and yields each with how it ended, in the order in which they end."""
@@ -123,12 +123,8 @@ def plan(
     return [seen(trial) for trial in trials]
 
 
-def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str, str]:
-    """Check, before anything trains, that the weights of extractors and perceptual losses are there and the asked
-    baselines import.
-
-    Returns the rows that do not, with the reason; raises MissingError for weights.
-    """
+def require_weights(study: Study, planned: Sequence[Planned], folder: Path) -> None:
+    """MissingError where the weights of an extractor or a perceptual loss that the plan needs are not there."""
     to_do = [p for p in planned if p.state in TO_DO]
     for dataset in dict.fromkeys(p.trial.dataset for p in to_do):
         for protocol in study.chosen_protocols(dataset):
@@ -143,8 +139,12 @@ def require(study: Study, planned: Sequence[Planned], folder: Path) -> dict[str,
         hint = weights.missing(trial.config["perceptual_net"], folder) if "perceptual_net" in trial.config else None
         if hint:
             raise MissingError(f"the reconstruction loss of row {trial.row} needs {hint}")
+
+
+def unimportable(study: Study, planned: Sequence[Planned]) -> dict[str, str]:
+    """Import the baselines that the plan needs and return the rows whose baseline does not, with the reason."""
     broken = {}
-    for row in dict.fromkeys(p.trial.row for p in to_do):
+    for row in dict.fromkeys(p.trial.row for p in planned if p.state in TO_DO):
         try:
             catalog.import_class(study.entry(row))
         except UserError as error:

@@ -14,7 +14,8 @@ __all__ = ["Side"]
 @dataclass(frozen=True)
 class Side:
     """How many trials run side by side, and where: `jobs` processes, or `per_device` on each of `devices`, or one on
-    each worker of the dask scheduler `cluster` that was started with `resources` (GPU=1).
+    each worker of the dask scheduler `cluster` that was started with `resources` (GPU=1). UserError for options that do
+    not go together.
     """
 
     jobs: int | None = None
@@ -23,6 +24,16 @@ class Side:
     cluster: str | None = None
     resources: str | None = None
 
+    def __post_init__(self) -> None:
+        if self.cluster is not None and (self.devices or self.jobs is not None or self.per_device != 1):
+            raise UserError("--cluster: a worker does one trial at a time; --jobs and --devices are for this machine")
+        if self.resources and self.cluster is None:
+            raise UserError("--resources is what workers of a --cluster offer: name it too")
+        if self.per_device != 1 and not self.devices:
+            raise UserError("--jobs-per-device is how many trials share one of --devices: name them too")
+        if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
+            raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
+
     def each(self, device: str) -> runner.Each:
         """Return what does the trials; `device` is where those run that `devices` does not place."""
         from aegen_bench import environment
@@ -30,10 +41,6 @@ class Side:
 
         if self.cluster is not None:
             return self._on_cluster(self.cluster, device)
-        if self.resources:
-            raise UserError("--resources is what workers of a --cluster offer: name it too")
-        if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
-            raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
         names = [str(environment.pick_device(name)) for name in self.devices or (device,)]
         if not self.devices and (self.jobs or 1) == 1:
             return workers.each
@@ -41,8 +48,6 @@ class Side:
         return partial(workers.each, where=slots)
 
     def _on_cluster(self, address: str, device: str) -> runner.Each:
-        if self.devices or self.jobs is not None:
-            raise UserError("--cluster: a worker does one trial at a time; --jobs and --devices are for this machine")
         try:
             from aegen_bench.runner.cluster import Cluster
         except ModuleNotFoundError as error:
