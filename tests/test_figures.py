@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,20 @@ def test_a_sweep_shows_where_a_run_ended_and_which_is_not_there(tmp_path: Path) 
     assert whole.get_ylim() == pytest.approx([2 * y for y in entropy.get_ylim()])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {r"$\beta$ = 10", r"$\beta$ = 50: diverged", r"$\beta$ = 100: no trial", "GLF"} <= set(legend)
+
+
+def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
+    lay(tmp_path, make(row="curve_flow_prior_beta10"), epochs=20)
+    path = tmp_path / "lite/fashion/curve_flow_prior_beta10/seed-0/history.json"
+    history = json.loads(path.read_text())
+    for number, row in enumerate(history["epochs"]):
+        row["terms"]["model"]["nll"] = 1e12 if number == 0 else 100.0 - number
+        row["logs"]["entropy_paper"] = float(number)
+    path.write_text(json.dumps(history))
+    [figure] = drawn(tmp_path, "3")
+    _, entropy, nll = figure.axes
+    assert nll.get_ylim() == pytest.approx((81 - 0.05 * 17, 98 + 0.05 * 17))
+    assert entropy.get_ylim()[0] < 0 < 19 < entropy.get_ylim()[1]
 
 
 def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 
@@ -95,6 +96,8 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
             axes.set(xlabel="training epoch", title=f"({letter}) {distance if quantity is FD else quantity.label}")
             if quantity.scale == "log" and axes.lines:
                 plain_log(axes, "y")
+            elif axes.lines:
+                _keep_readable(axes)
             if quantity is ENTROPY and axes.lines:  # the paper halves it; the other axis does not
                 whole = axes.secondary_yaxis("right", functions=(lambda half: 2 * half, lambda full: full / 2))
                 whole.set_ylabel(r"$-\Sigma\,\log\,\sigma$", fontsize=7)
@@ -134,6 +137,17 @@ def _draw(axes: Axes, evidence: Evidence, trial: Trial, quantity: Quantity, colo
     last = lines.get("batches") or lines.get("probe_train")
     if last and trial.state in ENDS:
         axes.plot(*last[-1], color=colour, marker=ENDS[trial.state], markersize=6, linestyle="")
+
+
+def _keep_readable(axes: Axes) -> None:
+    """Let the first tenth of the epochs leave the frame where it would flatten all that follows to a line."""
+    x, y = (
+        np.concatenate([np.asarray(part) for part in parts])
+        for parts in zip(*map(Line2D.get_data, axes.lines), strict=True)
+    )
+    later = y[x > 0.1 * x.max()]
+    if later.size and np.ptp(y) > 10 * np.ptp(later) > 0:
+        axes.set_ylim(later.min() - 0.05 * np.ptp(later), later.max() + 0.05 * np.ptp(later))
 
 
 def _points(rows: list[Row], quantity: Quantity) -> Iterator[tuple[int, float]]:
