@@ -171,7 +171,7 @@ def list_(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Show what there is: models with their arguments, datasets, profiles, groups, and the state of every trial."""
+    """Show what there is: models with their arguments, datasets, profiles, groups, and the trials of one profile."""
     from aegen_bench.commands import listing, request
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)

@@ -76,6 +76,29 @@ def test_list_shows_models_datasets_profiles_groups_and_the_state_of_every_trial
     refused(finished("list", "modles"), "did you mean 'models'?")
 
 
+def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -> None:
+    told = "also in results: {}, {} trials: `{}`"
+    set_apart = "tiny+train_images=128"
+    for row in ("vae", "glf"):
+        shutil.copytree(finished.trial(row), finished.trial(row, profile=set_apart))
+    others = [line.strip() for line in finished("list").out.splitlines() if "also in results" in line]
+    commands = ["list --profile tiny", "list --profile tiny --set train_images=128"]
+    assert others == [told.format("tiny", 3, commands[0]), told.format(set_apart, 2, commands[1])]
+    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()).out
+    assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()).out) and set_apart in listed
+    assert "also in" not in finished("list", "trials", "--results", "elsewhere").out
+
+
+def test_list_shows_the_arguments_that_a_row_sets(bench: Bench) -> None:
+    bench.declare(
+        rows={"wide": {"baseline": "glf", "with": {"beta": 7}}, "wrong": {"baseline": "glf", "with": {"b": 7}}}
+    )
+    listed = {line.split()[0]: line for line in bench("list", "models").out.splitlines()[1:]}
+    assert "[beta=7.0" in listed["wide"] and "[beta=1.0" in listed["glf"]
+    assert listed["wrong"].startswith("  wrong  BROKEN: unknown argument of glf 'b' (there are: beta, ")
+    assert "[beta=400.0" in listed["curve_flow_prior_beta400"]
+
+
 def test_the_version_is_printed(bench: Bench) -> None:
     assert bench("--version") == Ended(0, f"aegen-bench {aegen_bench.__version__}\n", "")
 

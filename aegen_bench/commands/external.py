@@ -8,7 +8,6 @@ from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import unquote
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +18,7 @@ from aegen_bench.evaluation import Protocol, extractors, metrics
 from aegen_bench.files import require_folder
 from aegen_bench.imagesets import Scorer
 from aegen_bench.progress import Progress, watch
-from aegen_bench.study import Study, Trial
+from aegen_bench.study import Study, Trial, asked_as
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -84,8 +83,8 @@ def evaluate_trial(
     if record["status"] != "ok":
         raise UserError(f"{folder} ended as {record['status']}: there is nothing to evaluate")
     place = data_folder or data.default_folder()
-    profile, *settings = record["profile"].split("+")
-    study = Study(profile, local=Path.cwd(), data=place, settings=[unquote(text) for text in settings])
+    profile, settings = asked_as(record["profile"])
+    study = Study(profile, local=Path.cwd(), data=place, settings=settings)
     names = protocols or [p.name for p in study.chosen_protocols(record["dataset"])]
     chosen = _protocols(study, names, record["dataset"], None, place)
     baseline = record["config"]["baseline"]

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from aegen_bench import results, runner
 from aegen_bench.commands.request import Request
 from aegen_bench.data import missing
-from aegen_bench.errors import unknown
+from aegen_bench.errors import UserError, unknown
 from aegen_bench.progress import facts
 from aegen_bench.runner.locks import describe
+from aegen_bench.study import asked_as
 
 __all__ = ["lines", "why"]
 
@@ -33,13 +37,16 @@ def lines(asked: Request, what: str) -> Iterator[str]:
 
 
 def _models(asked: Request) -> Iterator[str]:
-    study = asked.study
-    for row in study.rows:
-        entry = study.entry(row)
+    for row, settings in asked.study.rows.items():
+        entry = asked.study.entry(row)
+        try:
+            values = {} if entry.error else entry.check(settings.with_)
+        except UserError as error:
+            entry = replace(entry, error=str(error))
         if entry.error:
             yield f"{row}  BROKEN: {entry.error}"
             continue
-        arguments = ", ".join(f"{name}={a.default}" for name, a in entry.arguments.items())
+        arguments = ", ".join(f"{name}={value}" for name, value in values.items())
         same = "" if entry.name == row else f"  (baseline {entry.name})"
         yield f"{row}  {entry.doc}{same}  [{arguments}]"
 
@@ -74,6 +81,18 @@ def _trials(asked: Request) -> Iterator[str]:
     for (dataset, row), states in cells.items():
         told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
         yield f"{row} on {dataset}  {told}"
+    for name, count in _recorded(asked.results).items():
+        if name != asked.study.profile_name:
+            profile, settings = asked_as(name)
+            words = ["list", "--profile", profile, *(word for text in settings for word in ("--set", text))]
+            yield f"also in results: {name}, {count} trials: `{shlex.join(words)}`"
+
+
+def _recorded(root: Path) -> dict[str, int]:
+    """How many trials of each profile have a record, read or not."""
+    names = sorted(path.name for path in root.glob("*/") if path.name not in results.NO_TRIALS)
+    counts = {name: sum(1 for _ in (root / name).glob("*/*/seed-*/record.json")) for name in names}
+    return {name: count for name, count in counts.items() if count}
 
 
 def why(asked: Request, row: str) -> Iterator[str]:

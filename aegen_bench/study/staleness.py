@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote
 
 from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
-from aegen_bench.study import Study
+from aegen_bench.study import Study, asked_as
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,9 +35,8 @@ def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, st
 
 def _study(profile: str, folder: Path | None) -> Study | None:
     """The study under a profile as results name it, `lite+train_images=4000`; None where there is no such one."""
-    name, *quoted = profile.split("+")
+    name, settings = asked_as(profile)
     try:
-        settings = [unquote(text) for text in quoted]
         return Study(name, local=Path.cwd(), data=folder or default_folder(), settings=settings)
     except UserError:
         return None
