@@ -316,6 +316,14 @@ def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> N
         quality.quality(frame, frame.iloc[:0], tables.layout(frame, PAPER), 1, "table1")
 
 
+def test_rows_that_neither_plan_nor_paper_orders_come_by_the_alphabet_and_numbers_by_size(tmp_path: Path) -> None:
+    names = ["a_gamma0.5", "a_gamma2", "a_gamma10", "b", "glf"]
+    put(tmp_path, *(trial(row, 0, 1.0) for row in reversed(names)))
+    frame = results.load(tmp_path)
+    assert tables.layout(frame, PAPER).rows == ["glf", *names[:-1]]
+    assert tables.layout(frame, PAPER, planned=[("fashion", "b")]).rows[0] == "b"
+
+
 def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path) -> None:
     both = make(metrics={B: evaluation([{"fid": 20.0}], INCEPTION), A: evaluation([{"fd": 10.0}])})
     assert [table.name for table in built(tmp_path, both, tables_=["1"])] == [f"table1-{B}", f"table1-{A}"]

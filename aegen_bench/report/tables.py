@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -96,7 +97,9 @@ def _cut(frame: pd.DataFrame, column: str, keys: list[str]) -> Iterator[tuple[st
 def layout(
     frame: pd.DataFrame, published: Published, *, planned: Sequence[Entry] = (), no_data: Collection[str] = ()
 ) -> Layout:
-    """Order rows and datasets by the plan, then the paper, then the alphabet; UserError when there are two profiles."""
+    """Order rows and datasets by the plan, then the paper, then the alphabet, numbers by their size; UserError when
+    there are two profiles.
+    """
     profiles = sorted(set(frame["profile"].unique()))
     if len(profiles) != 1:
         found = " and ".join(profiles) or "none"
@@ -114,4 +117,10 @@ def layout(
 
 
 def _order(planned: Iterable[str], papers: list[str], found: set[str]) -> list[str]:
-    return list(dict.fromkeys([*planned, *(name for name in papers if name in found), *sorted(found)]))
+    known = [*planned, *(name for name in papers if name in found)]
+    return list(dict.fromkeys([*known, *sorted(found, key=_by_number)]))
+
+
+def _by_number(name: str) -> list[str | float]:
+    """A key of the alphabet in which beta50 comes before beta400: words and numbers take turns."""
+    return [float(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", name))]
