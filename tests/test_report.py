@@ -341,6 +341,12 @@ def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_pat
         built(tmp_path, make(profile="smoke"))
 
 
+def test_times_by_two_libraries_of_one_device_are_two_tables(tmp_path: Path) -> None:
+    faster = make(row="vae", environment={"device": "AMD EPYC, 2 threads", "products": "oneDNN"})
+    first, second = built(tmp_path, make(), faster, tables_=["6"])
+    assert "on AMD EPYC, 2 threads. " in first.title and "on AMD EPYC, 2 threads, oneDNN. " in second.title
+
+
 def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tmp_path: Path) -> None:
     failed = evaluation([{"fd": 1.0}]) | {"failed": {"prd": "too few images"}}
     _, three = built(
