@@ -3,9 +3,9 @@
 python perf/trial.py [--quick] [--model glf] [--dataset fashion]
 
 A trial of the profile `lite` as it is, in a process of its own; --quick: one of two epochs on digits, scored by fd
-alone. "All else" is building, artefacts, weights, records, the anchors of the dataset and the import of torch, which
-the same command does not need when it has nothing to do: that measures the rest of the start, and the tables. The first
-trial on a dataset also computes the features of its real images, which later ones find.
+alone. It is the second on its dataset: the first also computed, once for all, the features of the real images and the
+anchors. "All else" is building, artefacts, weights, records and the import of torch, which the same command does not
+need when it has nothing to do: that measures the rest of the start, and the tables.
 """
 
 from __future__ import annotations
@@ -26,9 +26,9 @@ def main() -> None:
         profile, dataset = ("perf", "digits") if args.quick else ("lite", args.dataset)
         if args.quick:
             study(folder, dataset, (args.model,), 2, 1297)
-        run = ("run", "--profile", profile, "--models", args.model, "--datasets", dataset, "--seeds", "1")
-        wall, start = (bench(folder, *run) for _ in range(2))
-        (record,) = records(folder, profile)
+        run = ("run", "--profile", profile, "--models", args.model, "--datasets", dataset, "--seeds")
+        first, wall, start = (bench(folder, *run, seeds) for seeds in ("1", "2", "2"))
+        (record,) = (record for record in records(folder, profile) if record["seed"] == 1)
     spent = record["seconds"]
     other = wall - start - sum(spent.values())
     print(f"{machine()}; {args.model} on {dataset}, profile {profile}\n")
@@ -36,6 +36,7 @@ def main() -> None:
     for part, took in {**spent, "all else": other}.items():
         print(f"| {part} | {took:.2f} | {took / (wall - start):.1%} |")
     print(f"| the trial | {wall - start:.2f} | |\n| start of the process, tables | {start:.2f} | |")
+    print(f"| the first trial, with the dataset's anchors | {first - start:.2f} | |")
 
 
 if __name__ == "__main__":
