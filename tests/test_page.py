@@ -52,6 +52,13 @@ def test_the_page_is_one_file_that_asks_for_nothing(written: Path) -> None:
     assert "5 trials: AMD EPYC, 2 threads, commit unknown" in text
 
 
+def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
+    [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["6"])
+    links = re.findall(r'<a href="#table6-device\d">Table 6 <small>(.*?)</small></a>', path.read_text())
+    assert links == ["AMD EPYC, 2 threads", "NVIDIA H200"]
+
+
 def test_names_from_plugins_are_text(written: Path) -> None:
     text = written.read_text()
     assert "<script>window" not in text and "<img src=x" not in text

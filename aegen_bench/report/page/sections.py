@@ -56,8 +56,8 @@ def shown(table: Table, evidence: Evidence) -> dict[str, Any]:
         cell["kind"] = f"{cell['kind']} words".lstrip()
     brief = table.title.partition(". ")[0]
     known = {"name": table.name, "title": table.title, "notes": table.notes, "heads": heads, "groups": groups}
-    protocol = table.about.get("protocol", "")
-    return known | {"brief": brief, "about": evidence.protocol_name(protocol)}
+    about = table.about.get("device", "") or evidence.protocol_name(table.about.get("protocol", ""))
+    return known | {"brief": brief, "about": about}
 
 
 def _cell(text: str, row: str, dataset: str, *, named: bool) -> dict[str, Any]:
