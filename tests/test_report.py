@@ -519,6 +519,9 @@ def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() 
         assert ("Of the last part." in part) == (number == 3)
     shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
     assert shown == list(range(30))
+    for length in (127, 128, 200):  # of a name; 128 and its margin fill a line
+        named = replace(wide, rows=[["x" * length, *numbers]], apart=True)
+        assert latex.render(named).count(r"\begin{table}") == 5
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")

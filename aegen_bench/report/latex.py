@@ -51,9 +51,11 @@ def render(*tables: Table) -> str:
 
 
 def _parts(table: Table) -> list[Table]:
+    if not table.apart:
+        return [table]
     widths = [max(map(len, texts)) + 2 for texts in zip(table.columns, *table.rows, strict=True)]
-    count = -(-sum(widths[1:]) // (WIDE - widths[0]))
-    if count < 2 or not table.apart:
+    count = -(-sum(widths[1:]) // max(WIDE - widths[0], WIDE // 2))  # a name may be longer than a line
+    if count < 2:
         return [table]
     middles = [end - width / 2 for end, width in zip(accumulate(widths[1:]), widths[1:], strict=True)]
     part_of = [int(middle * count / sum(widths[1:])) for middle in middles]
