@@ -46,7 +46,6 @@ def evaluate(
         generated=[to_uint8(array) if np.issubdtype(array.dtype, np.floating) else array],
         real=data.load(name, recipe, place, chosen.split),
         fingerprint=data.fingerprint(name, recipe, place, chosen.split),
-        reconstructions=None,
         seed=seed,
         device=str(environment.pick_device(device)),
         data_folder=place,

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from aegen_bench.environment import timed_on
 from aegen_bench.results import NOT_TRAINING
 
 __all__ = ["frame"]
@@ -42,7 +43,7 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
                 *(record[name] for name in TRIAL[:5]),
                 bool(record["collapsed"]),
                 record["key"],
-                _device(record["environment"]),
+                timed_on(record["environment"]),
                 _digest(record["config"]),
             )
         )
@@ -86,12 +87,6 @@ class _Fixed(dict[Any, Any]):
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Fixed:
         return self
-
-
-def _device(environment: dict[str, Any]) -> str:
-    """What times belong to: the device and, where linear layers took it, oneDNN, which is twice as fast there."""
-    device = str(environment.get("device", ""))
-    return f"{device}, oneDNN" if device and environment.get("products") == "oneDNN" else device
 
 
 def _maker(environment: dict[str, Any]) -> str:

@@ -73,7 +73,6 @@ class Scorer:
                 generated=[images(self.needs(protocol))],
                 real=real,
                 fingerprint=fingerprint,
-                reconstructions=None,
                 seed=seed,
                 device=str(self.device),
                 data_folder=self.data,

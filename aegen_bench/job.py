@@ -120,7 +120,7 @@ class Job:
         def measure(model: Baseline) -> dict[str, float]:
             n = small.images(len(real))
             generated = sampling.generate(model, n, seed=self.trial.seed, draw=0, device=self.place.device)
-            return self._evaluate(small, [generated], real, reconstructions=None).draws[0]
+            return self._evaluate(small, [generated], real).draws[0]
 
         return Probe(settings["every"], images[: settings["images"]].to(self.place.device), test, measure)
 
@@ -165,7 +165,7 @@ class Samples:
             self.generated(n),
             real,
             only=only,
-            reconstructions=self._pairs,
+            reconstructions=lambda: self._pairs,
             interpolations=lambda: self._halfway,
             codes=lambda: self.codes(n),
             training_images=lambda: self.job.training_set,

@@ -70,7 +70,6 @@ def score(n: int, names: tuple[str, ...]) -> None:
             generated=[made_up(n, 1)],
             real=made_up(n, 2),
             fingerprint="made up",
-            reconstructions=None,
             seed=0,
             device="cpu",
             data_folder=Path(folder),

@@ -45,7 +45,7 @@ def harness(row: str, made: Nets, images: Tensor, batch: int) -> float:
     return history.seconds["train"]
 
 
-def bare(row: str, made: Nets, images: Tensor, batch: int) -> float:
+def bare(row: str, made: Nets, images: Tensor, batch: int, epochs: int = 1) -> float:
     """The loop everybody writes: the same nets and losses, fused Adam, no logging, no harness."""
     model = build(row, made).train()
     groups = [{"params": [*model.encoder.parameters(), *model.decoder.parameters()]}]
@@ -61,7 +61,7 @@ def bare(row: str, made: Nets, images: Tensor, batch: int) -> float:
             loss.backward()
             adam.step()
 
-    return seconds(epoch)
+    return seconds(lambda: [epoch() for _ in range(epochs)])
 
 
 def vae(model: Any, x: Tensor) -> tuple[Tensor, Tensor]:

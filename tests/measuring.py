@@ -10,7 +10,6 @@ def measure(name, generated, real, seed=0):
     inputs = Inputs(
         real_features=lambda: real,
         generated_features=lambda: generated,
-        reconstruction_pairs=None,
         seed=seed,
         distance_key="fd",
     )

@@ -14,6 +14,7 @@ import records
 import torch
 from conftest import Bench, Ended
 
+from aegen_bench import environment
 from aegen_bench.catalog import read
 from aegen_bench.cost import calibration, counting
 from aegen_bench.cost.counting import Kind
@@ -202,16 +203,28 @@ def test_a_dry_run_ends_with_images_flops_and_time(bench: Bench) -> None:
     assert not (bench.folder / "results").exists()
 
 
+def done(row: str, seed: int, took: float, **environment: Any) -> dict[str, Any]:
+    """The record of a trial that took so many seconds besides its training."""
+    seconds = {"train": 290.0, "extract": 1.0, "fit": 2.0, "sample": 4.0, "features": 3.0, "metrics": took - 10}
+    return records.make(profile="tiny", dataset="digits", row=row, seed=seed, seconds=seconds, environment=environment)
+
+
 def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) -> None:
-    seconds = {"train": 290.0, "extract": 1.0, "fit": 2.0, "sample": 4.0, "features": 33.0}
-    others = [
-        records.make(profile="tiny", dataset="digits", row="vae", seed=s, seconds=seconds | {"metrics": m})
-        for s, m in ((7, 20.0), (8, 30.0), (9, 60.0))
-    ]
-    records.put(bench.folder / "results", *others)
+    records.put(
+        bench.folder / "results", *(done("vae", s, took, device="other") for s, took in ((7, 60), (8, 70), (9, 90)))
+    )
     ended = dry(bench)
     assert [found[5] for found in LINE.findall(ended.out)] == ["1:10", "1:10"]
-    assert "and 2:20 of all else" in ended.out
+    assert "and 2:20 of all else, as in the finished trials of this profile on other devices: " in ended.out
+
+
+def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) -> None:
+    here = environment.describe(CPU)
+    made = (done("vae", 7, 20, device="other"), done("vae", 8, 30, **here), done("rae_gmm", 9, 50, **here))
+    records.put(bench.folder / "results", *made)
+    ended = dry(bench)
+    assert [found[5] for found in LINE.findall(ended.out)] == ["0:40", "0:30"]
+    assert "and 1:10 of all else, as in the finished trials of this profile: " in ended.out
 
 
 def test_a_dry_run_without_forecast_or_without_work_times_nothing(

@@ -14,7 +14,7 @@ import pytest
 import torch
 
 from aegen_bench import weights
-from aegen_bench.errors import UserError
+from aegen_bench.errors import Diverged, UserError
 from aegen_bench.evaluation import Protocol, evaluate, extractors, fd, features, metrics, prd
 from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
@@ -33,7 +33,7 @@ def scores(protocol=RANDOM, *, folder, **changes):
         "generated": [images(seed=1), images(seed=2)],
         "real": images(),
         "fingerprint": "f",
-        "reconstructions": (images(), images(seed=3)),
+        "reconstructions": lambda: (images(), images(seed=3)),
         "seed": 0,
         "device": "cpu",
         "data_folder": folder,
@@ -524,6 +524,20 @@ def test_a_number_that_is_not_finite_is_a_failure(tmp_path, monkeypatch):
     assert "not finite" in result.failed["fd"] and "fd" not in result.draws[0]
 
 
+def test_an_image_that_is_not_finite_is_raised(tmp_path):
+    def diverged():
+        raise Diverged("a generated image is not finite")
+
+    with pytest.raises(Diverged):
+        scores(folder=tmp_path, reconstructions=diverged)
+
+
+def test_reconstructions_are_made_only_for_metrics_that_ask(tmp_path):
+    asked = []
+    result = scores(folder=tmp_path, only={"fd"}, reconstructions=lambda: asked.append(1))
+    assert asked == [] and "fd" in result.draws[0]
+
+
 def test_an_interrupt_stops_the_evaluation(tmp_path, monkeypatch):
     def interrupted(inputs):
         raise KeyboardInterrupt
@@ -534,7 +548,7 @@ def test_an_interrupt_stops_the_evaluation(tmp_path, monkeypatch):
 
 
 def test_a_model_without_encoder_has_no_reconstruction_and_no_failure(tmp_path):
-    result = scores(folder=tmp_path, reconstructions=None)
+    result = scores(folder=tmp_path, reconstructions=lambda: None)
     assert result.model == {} and result.failed == {}
     assert "no encoder" in result.settings["reconstruction"]["not_applicable"]
 

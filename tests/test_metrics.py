@@ -249,7 +249,7 @@ def test_a_metric_returns_the_values_it_declares_and_leaves_its_inputs_alone(nam
         generated_features=lambda: a,
         generated_images=images[:20],
         real_features=lambda: b,
-        reconstruction_pairs=(images, images[::-1]),
+        reconstruction_pairs=lambda: (images, images[::-1]),
         reconstruction_moments=lambda: moments(a),
         interpolation_moments=lambda: moments(a),
         code_sets=lambda: (a, b),

@@ -270,7 +270,6 @@ def test_memorisation_is_zero_for_copies_and_about_one_for_unseen_images():
     def ratio(generated):
         inputs = Inputs(
             real_features=lambda: normal(0, 5, 2),
-            reconstruction_pairs=None,
             seed=0,
             distance_key="fd",
             generated_images=generated,
@@ -294,7 +293,6 @@ def scores(folder, protocol=EVERY, n=40, **more):
     arguments = {
         "dataset": "digits",
         "fingerprint": "f",
-        "reconstructions": None,
         "seed": 0,
         "device": "cpu",
         "data_folder": folder,
@@ -306,7 +304,7 @@ def scores(folder, protocol=EVERY, n=40, **more):
 def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path):
     result = scores(
         tmp_path,
-        reconstructions=(noise(0, 60, 12), noise(3, 60, 12)),
+        reconstructions=lambda: (noise(0, 60, 12), noise(3, 60, 12)),
         interpolations=lambda: noise(4, 60, 12),
         codes=lambda: (normal(0, 30, 5), normal(1, 30, 5)),
         training_images=lambda: noise(5, 80, 12),

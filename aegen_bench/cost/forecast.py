@@ -7,11 +7,12 @@ import time
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
 
-from aegen_bench import data, results
+from aegen_bench import data, environment, results
 from aegen_bench.errors import UserError
 from aegen_bench.progress import clock
 from aegen_bench.runner import TO_DO, Planned
@@ -32,12 +33,12 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
     """Yield a table with a line a row and dataset, and the sums; nothing, at once, where nothing is to be trained.
 
     `folder` is the data folder, `root` the results. A trial that would go on from a checkpoint counts whole. What is
-    not training is the median of finished trials: of the same row and dataset, else of the profile.
+    not training is the median of finished trials, on this device where there are such: of the same row and dataset,
+    else of the profile.
     """
     trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
     if not trials:
         return
-    from aegen_bench import environment
     from aegen_bench.cost import calibration
 
     begin = time.perf_counter()
@@ -49,16 +50,19 @@ def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, de
         return
     with environment.exact(), environment.keeping_memory():
         found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
-    spent, rest = time.perf_counter() - begin, _rest(root, study.profile_name)
+    here = environment.describe(place)
+    spent, rest = time.perf_counter() - begin, _Rest.of(root, study.profile_name, environment.timed_on(here))
     counts = Counter((trial.row, trial.dataset) for trial in trials)
     table = [
-        _line(cell, n, found, kinds[cell].key, rest) for cell, n in counts.items() if kinds[cell].key in found.costs
+        _line(cell, n, found, kinds[cell].key, rest.of_trial(cell))
+        for cell, n in counts.items()
+        if kinds[cell].key in found.costs
     ]
-    yield f"forecast for {environment.describe(place)['device']}, from {spent:.0f} s of counting and timing:"
+    yield f"forecast for {here['device']}, from {spent:.0f} s of counting and timing:"
     yield f"| {' | '.join(HEAD)} |"
     yield "|---|---|" + "---:|" * (len(HEAD) - 2)
     yield from (line.text for line in table)
-    yield from _sums(table)
+    yield from _sums(table, rest.where)
     if any(trial.config.get("compile") for trial in trials):
         yield "with --compile: this is the time without; what compiling takes, and what it saves, is not in it"
     for (row, dataset), kind in kinds.items():
@@ -86,20 +90,21 @@ class _Line:
         return f"{names}| {self.flops / 1e12:,.1f} | {took} | {_clock(self.rest)} |"
 
 
-def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: Mapping[Cell | None, float]) -> _Line:
+def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float) -> _Line:
     stages, (seconds, timed) = found.costs[key], found.seconds(key)
     images, flops = sum(stage.images for stage in stages), math.fsum(stage.flops for stage in stages)
-    return _Line(*cell, trials, images, flops, seconds, timed, rest.get(cell, rest[None]))
+    return _Line(*cell, trials, images, flops, seconds, timed, rest)
 
 
-def _sums(table: Sequence[_Line]) -> Iterator[str]:
+def _sums(table: Sequence[_Line], where: str) -> Iterator[str]:
     images, flops = sum(line.trials * line.images for line in table), sum(line.trials * line.flops for line in table)
     training, rest = (math.fsum(line.trials * getattr(line, part) for line in table) for part in ("seconds", "rest"))
     told = f"{_clock(training)} of training"
     if math.isnan(rest):
         told += "; what comes besides is not known before a trial of this profile has finished here"
     else:
-        told += f" and {_clock(rest)} of all else, as in the finished trials of this profile: {_clock(training + rest)}"
+        told += f" and {_clock(rest)} of all else, as in the finished trials of this profile{where}: "
+        told += _clock(training + rest)
     yield f"in all, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
     if not all(line.timed for line in table):
         yield "~: too costly to be timed: its FLOPs at the speed of the costliest step that was"
@@ -120,15 +125,27 @@ def _kinds(study: Study, trials: Sequence[Trial], folder: Path) -> dict[Cell, Ki
     return made
 
 
-def _rest(root: Path, profile: str) -> dict[Cell | None, float]:
-    """Median seconds of a finished trial besides training (codes, `fit`, sampling, evaluation); under None of all."""
-    found = defaultdict[Cell | None, list[float]](list)
-    for _, record in results.records(root, profile=profile):
-        if record["status"] == "ok" and "sample" in record["seconds"]:
-            spent = math.fsum(seconds for part, seconds in record["seconds"].items() if part != "train")
-            found[record["row"], record["dataset"]].append(spent)
-            found[None].append(spent)
-    return {None: math.nan} | {cell: median(seconds) for cell, seconds in found.items()}
+@dataclass(frozen=True)
+class _Rest:
+    """Seconds of finished trials besides training (codes, `fit`, sampling, evaluation); `where` they ran."""
+
+    seconds: Mapping[Cell, Sequence[float]]
+    where: str
+
+    @staticmethod
+    def of(root: Path, profile: str, device: str) -> _Rest:
+        """From the trials of the profile on the device, or on any where none has ended on this one."""
+        found: dict[bool, dict[Cell, list[float]]] = {here: defaultdict(list) for here in (True, False)}
+        for _, record in results.records(root, profile=profile):
+            if record["status"] == "ok" and "sample" in record["seconds"]:
+                spent = math.fsum(seconds for part, seconds in record["seconds"].items() if part != "train")
+                here = environment.timed_on(record["environment"]) == device
+                found[here][record["row"], record["dataset"]].append(spent)
+        return _Rest(found[True], "") if found[True] else _Rest(found[False], " on other devices")
+
+    def of_trial(self, cell: Cell) -> float:
+        """Median of the row on the dataset, else of all."""
+        return median(self.seconds.get(cell) or [*chain(*self.seconds.values())] or [math.nan])
 
 
 def _clock(seconds: float) -> str:

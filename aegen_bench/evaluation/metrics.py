@@ -50,13 +50,13 @@ class Inputs:
     """
 
     real_features: Callable[[], Features]
-    reconstruction_pairs: tuple[Images, Images] | None
     seed: int
     distance_key: Literal["fid", "fd"]
     generated_features: Callable[[], Features] | None = None  # None for a metric of the model
     generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
     generated_images: Images | None = None  # likewise
     real_reference: Callable[[], Reference] | None = None
+    reconstruction_pairs: Callable[[], tuple[Images, Images] | None] | None = None
     reconstruction_moments: Callable[[], Moments | None] | None = None
     interpolation_moments: Callable[[], Moments | None] | None = None
     code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
@@ -93,9 +93,10 @@ class Inputs:
     @property
     def reconstructions(self) -> tuple[Images, Images]:
         """Originals and their reconstructions, uint8 [n, c, h, w]."""
-        if self.reconstruction_pairs is None:
+        pairs = self.reconstruction_pairs() if self.reconstruction_pairs is not None else None
+        if pairs is None:
             raise NotApplicable("no reconstructions: the model has no encoder")
-        return self.reconstruction_pairs
+        return pairs
 
     @property
     def reconstructed(self) -> Moments:

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
-from aegen_bench.errors import UserError
+from aegen_bench.errors import Diverged, UserError
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.frechet import Moments
 from aegen_bench.evaluation.metrics import Codes, Images, Inputs, Metric, NotApplicable
@@ -52,23 +52,24 @@ def evaluate(
     generated: Sequence[Images],
     real: Images,
     fingerprint: str,
-    reconstructions: tuple[Images, Images] | None,
     seed: int,
     device: str,
     data_folder: Path,
     only: set[str] | None = None,
     progress: Progress | None = None,
+    reconstructions: Callable[[], tuple[Images, Images] | None] | None = None,
     interpolations: Callable[[], Images | None] | None = None,
     codes: Callable[[], tuple[Codes, Codes] | None] | None = None,
     training_images: Callable[[], Images] | None = None,
     test_images: Callable[[], Images] | None = None,
 ) -> Scores:
-    """Score generated sets, uint8 [n, c, h, w] each, and the pair (originals, reconstructions) of one model.
+    """Score generated sets of one model, uint8 [n, c, h, w] each.
 
     n is `protocol.images(len(real))`; `real` are images of `dataset`, `fingerprint` stands for their content; `only`
-    restricts the protocol's metrics. The functions are called if a metric asks: images half-way between test images,
-    (codes of training images, as many sampled codes) [m, ...], and both splits; None where a model has them not. A
-    metric that raises is recorded as failed and stops no other; wrong images are a UserError.
+    restricts the protocol's metrics. The functions are called if a metric asks: (originals, reconstructions), images
+    half-way between test images, (codes of training images, as many sampled codes) [m, ...], and both splits; None
+    where a model has them not. A metric that raises is recorded as failed and stops no other, but for Diverged, which
+    an image that is not finite raises; wrong images are a UserError.
     """
     for name in (only or set()) - set(protocol.metrics):
         raise errors.unknown("metric of the protocol", name, protocol.metrics)
@@ -83,13 +84,17 @@ def evaluate(
     def moments(images: Images | None, what: str) -> Moments | None:
         return None if images is None else source.moments(subset(images, n), what)
 
+    def restored() -> Images | None:
+        pairs = reconstructions and reconstructions()
+        return pairs[1] if pairs else None
+
     inputs = Inputs(
         real_features=partial(source.real, real, fingerprint),
         real_reference=partial(source.reference, real, fingerprint),
         reconstruction_pairs=reconstructions,
         seed=seed,
         distance_key=protocol.distance_key,
-        reconstruction_moments=lambda: moments(reconstructions and reconstructions[1], "reconstructions"),
+        reconstruction_moments=lambda: moments(restored(), "reconstructions"),
         interpolation_moments=lambda: moments(interpolations and interpolations(), "interpolations"),
         code_sets=codes,
         training_set=training_images and cache(training_images),
@@ -133,6 +138,8 @@ def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], 
             raise ValueError(f"not finite: {numbers}")
     except NotApplicable as reason:
         scores.settings[name]["not_applicable"] = str(reason)
+    except Diverged:
+        raise
     except UserError as error:
         scores.failed[name] = str(error)
     except Exception as error:
