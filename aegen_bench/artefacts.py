@@ -5,6 +5,7 @@ PRD curve.
 from __future__ import annotations
 
 import io
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from aegen_bench.baseline import Baseline
+from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
 from aegen_bench.numerics.neighbours import nearest
 from aegen_bench.pictures import grid
@@ -57,12 +59,17 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 
 
 def add_curves(folder: Path, curves: dict[str, Any]) -> None:
-    """Add curves, such as that of PRD, to artefacts.npz; one that is there already stays."""
+    """Add curves, such as that of PRD, to artefacts.npz; one that is there stays. UserError if it is damaged."""
     path = folder / ARRAYS
     held: dict[str, Any] = {}
-    if path.is_file():
-        with np.load(path) as arrays:
-            held = dict(arrays)
+    if curves and path.is_file():
+        try:
+            with np.load(path) as arrays:
+                held = dict(arrays)
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(
+                f"{path} is damaged, so that the curves of this evaluation are not kept: {error}"
+            ) from error
     if new := {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items() if name not in held}:
         write_bytes(path, _packed(held | new))
 

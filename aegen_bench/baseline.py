@@ -116,7 +116,7 @@ class Baseline(nn.Module):
         differs.
 
         A trained parameter of shape () is a learned scalar: the harness gives it a group of its own, without weight
-        decay.
+        decay, and with a larger learning rate where a profile shortens the schedule (`training/optimizers.py`).
         """
         return {"model": [{"params": list(self.parameters())}]}
 

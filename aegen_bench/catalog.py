@@ -109,9 +109,9 @@ def import_class(entry: Entry) -> type[Any]:
     if entry.error:
         raise UserError(f"model '{entry.name}' is broken: {entry.error}")
     try:
-        if entry.module:
-            return getattr(importlib.import_module(entry.module), entry.class_name)  # type: ignore[no-any-return]
-        return getattr(_module(entry.name, str(entry.path), entry.code), entry.class_name)  # type: ignore[no-any-return]
+        return getattr(_module(entry.name, entry.path, entry.code, entry.module), entry.class_name)  # type: ignore[no-any-return]
+    except UserError:
+        raise
     except ModuleNotFoundError as error:
         raise UserError(f"model '{entry.name}' needs {error.name}: pip install {error.name}") from error
     except Exception as error:
@@ -119,7 +119,17 @@ def import_class(entry: Entry) -> type[Any]:
 
 
 @functools.cache
-def _module(name: str, path: str, code: str) -> ModuleType:
+def _module(name: str, path: Path, code: str, module: str) -> ModuleType:
+    """A baseline's module, imported once a process; UserError if its code is another by now, as where the file was
+    edited between the plan of a run and the first trial of a worker.
+    """
+    imported = importlib.import_module(module) if module else _from_file(name, path)
+    if read(name, path).code != code:
+        raise UserError(f"{path} has changed since this run was planned: run again")
+    return imported
+
+
+def _from_file(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"aegen_bench_baselines.{name}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")

@@ -69,8 +69,8 @@ def run(
         bool, typer.Option("--dry-run", help="Say what would be done, what it costs and what it lacks, and stop.")
     ] = False,
     forecast: Annotated[bool, typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost.")] = True,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train again where the kept weights are gone.")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Train again where the trial's key has changed.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Train again trials whose weights are gone.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Train again trials whose key has changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Minutes; 0 = at the end of each epoch.")] = 5.0,
     time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
@@ -95,7 +95,7 @@ def run(
     try:
         raise typer.Exit(asked.run(planned, device, pace, side))
     except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
-        told = "stopped; finished trials are kept and so are checkpoints: the same command goes on from there"
+        told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
         print(f"\naegen-bench: {told}", file=sys.stderr)
         raise typer.Exit(getattr(stop, "code", 130)) from None
 
@@ -106,11 +106,14 @@ def evaluate(
     dataset: Annotated[str | None, typer.Option(help="What to compare with: its real images.")] = None,
     against: Annotated[Path | None, typer.Option(help="Compare with these images instead of a dataset's.")] = None,
     trial: Annotated[Path | None, typer.Option(help="Instead of images: complete this trial's folder.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="How to score. For a trial, default: its profile's.")] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="How to score: a name. Of a trial several; default: its profile's.")
+    ] = None,
     count: Annotated[int | None, typer.Option(help="Compare this many images; makes a protocol id of its own.")] = None,
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
-        int | None, typer.Option(min=0, max=SEEDS, help="Of several sets of a generator, which this is. Default: 0.")
+        int | None,
+        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,

@@ -156,13 +156,13 @@ class Samples:
         self.job, self.model, self.seconds = job, model, 0.0
         self.generated, self.codes = cache(self._generate), cache(self._codes)
 
-    def score(self, protocol: Protocol, only: set[str] | None = None) -> evaluation.Scores:
-        """Evaluate under a protocol, all its metrics or `only` some."""
+    def score(self, protocol: Protocol, only: set[str], draws: int) -> evaluation.Scores:
+        """Evaluate `only` these metrics of a protocol, of so many sets of generated images."""
         real = self.job.images(protocol.split)
         n = protocol.images(len(real))
         return self.job._evaluate(
             protocol,
-            self.generated(n),
+            self.generated(n, draws),
             real,
             only=only,
             reconstructions=lambda: self._pairs,
@@ -172,9 +172,9 @@ class Samples:
             test_images=lambda: self._test,
         )
 
-    def _generate(self, n: int) -> list[Images]:
+    def _generate(self, n: int, draws: int) -> list[Images]:
         begin = time.perf_counter()
-        made = [sampling.generate(self.model, n, draw=draw, **self._at) for draw in range(self.job.draws)]
+        made = [sampling.generate(self.model, n, draw=draw, **self._at) for draw in range(draws)]
         self.seconds += time.perf_counter() - begin
         return made
 
@@ -199,7 +199,7 @@ class Samples:
     def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Codes of training images, and as many sampled ones."""
         encoded = sampling.encode(self.model, self.job.training_set[:n], **self._at)
-        if encoded is None:
+        if encoded is None or not encoded.is_floating_point():
             return None
         drawn = sampling.sample_codes(self.model, len(encoded), **self._at)
         return encoded.cpu().numpy(), drawn.cpu().numpy()

@@ -46,14 +46,16 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, kept: Path, data: 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], results.weights_path(kept, record["key"])
+    config, path = record["config"], results.weights_path(kept, record["key"], record.get("weights_sha256", ""))
     if not path.is_file():
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:
         raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
     expected = record.get("weights_sha256")
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise UserError(f"{path} holds the weights of another run of this trial: `aegen-bench run --retrain`")
+        raise UserError(
+            f"{path} holds the weights of another run of this trial: delete it, then `aegen-bench run --retrain`"
+        )
     model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"], data)
     try:
         model.load_state_dict(load_file(path))
@@ -62,13 +64,14 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, kept: Path, data: 
     return model.eval()
 
 
-def save(model: Baseline, path: Path) -> str:
-    """Write the state_dict and return the sha256 of the file."""
+def save(model: Baseline, folder: Path, key: str) -> str:
+    """Keep the state_dict of the trial with this key in a folder and return the sha256 of the file."""
     from safetensors.torch import save as pack
 
     packed = pack({name: v.detach().cpu().contiguous().clone() for name, v in model.state_dict().items()})
-    write_bytes(path, packed)
-    return hashlib.sha256(packed).hexdigest()
+    sha256 = hashlib.sha256(packed).hexdigest()
+    write_bytes(folder / f"{key}-{sha256[:8]}.safetensors", packed)
+    return sha256
 
 
 def anatomy(model: Baseline) -> tuple[dict[str, int], dict[str, str]]:

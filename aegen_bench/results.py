@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -62,9 +63,12 @@ def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: i
     return Path(root, profile, dataset, row, f"seed-{seed}")
 
 
-def weights_path(folder: Path, key: str) -> Path:
-    """Return where the weights of the trial with this key are kept."""
-    return folder / f"{key}.safetensors"
+def weights_path(folder: Path, key: str, sha256: str = "") -> Path:
+    """Return where the weights of this key and content are kept, so that those of another training of the same key (of
+    another profile, on another machine) are not in their place. Files kept before have the key alone.
+    """
+    named, old = folder / f"{key}-{sha256[:8]}.safetensors", folder / f"{key}.safetensors"
+    return named if sha256 and (named.is_file() or not old.is_file()) else old
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -207,11 +211,18 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def keep_aside(path: Path) -> Path | None:
-    """Make room for a new record: an old one gets its key into its name, which is returned. A failed one goes."""
-    if not path.is_file() or (old := read_record(path))["status"] == "failed":
+    """Make room for a new record: an old one gets its key into its name, which is returned. A failed one goes, and so
+    do the images that an old model made.
+    """
+    if not path.is_file():
         return None
-    number = sum(1 for _ in path.parent.glob(f"record.{old['key']}.*.json")) + 1
-    return path.rename(path.with_name(f"record.{old['key']}.{number}.json"))
+    old, aside = read_record(path), None
+    if old["status"] != "failed":
+        names = (path.with_name(f"record.{old['key']}.{number}.json") for number in count(1))
+        aside = path.rename(next(name for name in names if not name.exists()))
+    for name in ("artefacts.npz", "samples.png"):
+        path.with_name(name).unlink(missing_ok=True)
+    return aside
 
 
 def lacking(record: dict[str, Any], protocol: str, metrics: Iterable[str]) -> set[str]:

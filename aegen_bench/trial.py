@@ -24,9 +24,9 @@ __all__ = ["blank", "evaluate", "train"]
 def train(job: Job) -> dict[str, Any]:
     """Train a trial, write all that it leaves but its scores, and return its record.
 
-    It goes on from the trial's checkpoint where there is one. Whatever goes wrong inside becomes the record's status
+    It resumes from the trial's checkpoint where there is one. Whatever goes wrong inside becomes the record's status
     and reason; Ctrl-C and a disk that refuses the record do not. A trial that failed or ran out of time keeps its
-    checkpoints: when it is tried again it goes on.
+    checkpoints: when it is tried again it resumes.
     """
     environment.reset_peak_memory(job.place.device)
     history, record = History(), blank(job)
@@ -66,7 +66,7 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
         record["environment"] = environment.describe(place.device)
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
-        job.show.note(f"{trial.label}: goes on after {where} from its checkpoint, on {saved['threads']} threads")
+        job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
@@ -88,7 +88,7 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
         resume=saved,
     )
     record["collapsed"] = collapsed(history, images)
-    record["weights_sha256"] = models.save(model, results.weights_path(place.weights, trial.key))
+    record["weights_sha256"] = models.save(model, place.weights, trial.key)
     artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, place.device))
 
 
@@ -113,9 +113,15 @@ def evaluate(job: Job) -> dict[str, Any]:
         wanted = results.lacking(record, protocol.id, protocol.metrics)
         if not wanted:
             continue
+        before, real = record["metrics"].get(protocol.id, {}), job.fingerprint(protocol.split)
+        if before.get("settings", {}).get("protocol", {}).get("real_sha256", real) != real:
+            images = f"the {protocol.split} images of {job.trial.dataset}"
+            raise UserError(
+                f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
+            )
         try:
-            with model.using(None, fact):
-                scores = samples.score(protocol, wanted)
+            with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
+                scores = samples.score(protocol, wanted, len(before.get("draws", [])) or job.draws)
         except Diverged as error:
             if first:  # an image that is not finite: the trial itself diverged
                 write_json(job.record, record | {"status": "diverged", "reason": str(error)})
@@ -123,10 +129,10 @@ def evaluate(job: Job) -> dict[str, Any]:
             raise
         for kind, spent in scores.seconds.items():
             seconds[kind] = seconds.get(kind, 0.0) + spent
-        artefacts.add_curves(job.folder, scores.curves)
-        entry = records.evaluated(protocol, scores, job.fingerprint(protocol.split), here)
+        entry = records.evaluated(protocol, scores, real, here)
         once = {"facts": facts, "seconds": {"sample": samples.seconds, **seconds}} if first else {}
         results.add_evaluation(job.record, protocol.id, entry, **once)
+        artefacts.add_curves(job.folder, scores.curves)
     return results.read_record(job.record)
 
 

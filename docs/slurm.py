@@ -4,7 +4,7 @@ pip install 'aegen-bench[cluster]' dask-jobqueue
 python slurm.py --profile paper --datasets cifar10      # what follows goes to `aegen-bench run`
 
 Change what is in capitals. Start it where it may stay: on a login node in tmux, or in a small job of its own. A worker
-leaves ten minutes before its job's time is over: what it does is saved, and another worker goes on with it.
+leaves ten minutes before its job's time is over: what it does is saved, and another worker resumes it.
 """
 
 import subprocess

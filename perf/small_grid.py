@@ -32,7 +32,7 @@ STUDY = {
     },
 }
 TIMES = ("seconds", "peak_memory", "environment", "stages")
-RESUMED = re.compile(r"goes on after (.*) from its checkpoint")
+RESUMED = re.compile(r"resumes after (.*) from its checkpoint")
 
 # A new process begins with the imports done, in a server that has computed nothing: it starts in a moment.
 processes = multiprocessing.get_context("forkserver")

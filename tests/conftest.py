@@ -116,6 +116,10 @@ class Bench:
     def record(self, row: str, seed: int = 0, profile: str = "tiny", dataset: str = "digits") -> dict[str, Any]:
         return json.loads((self.trial(row, seed, profile, dataset) / "record.json").read_text())
 
+    def weights(self, row: str) -> Path:
+        record = self.record(row)
+        return self.data / "weights" / f"{record['key']}-{record['weights_sha256'][:8]}.safetensors"
+
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:

@@ -206,3 +206,15 @@ def test_list_shows_a_broken_file_with_its_error_and_the_arguments_of_one_it_doe
     assert "  loud  Says something when it is imported.  [beta=0.5, kind=b, sizes=[1, 2]]\n" in ended.out
     assert f"  odd  BROKEN: {path.relative_to(bench.folder)}" in ended.out or f"  odd  BROKEN: {path}" in ended.out
     assert "  glf  " in ended.out
+
+
+def test_a_file_that_changed_since_it_was_read_is_not_imported(tmp_path: Path) -> None:
+    entry = find(tmp_path, changing=PLAIN.format(doc="As planned."))["changing"]
+    file = tmp_path / "baselines" / "changing.py"
+    source = "from aegen_bench.baseline import Baseline\n" + PLAIN.format(doc="As planned.")
+    file.write_text(source + "    beta = 2\n")
+    with pytest.raises(UserError, match=f"^{file} has changed since this run was planned: run again$"):
+        catalog.import_class(entry)
+    file.write_text("# Only a comment.\n" + PLAIN.format(doc="Another docstring."))
+    with pytest.raises(UserError, match="is broken"):  # its own fault: it lacks the import
+        catalog.import_class(entry)

@@ -140,7 +140,7 @@ def test_the_p_value_is_that_of_welch_and_stands_with_our_numbers(tmp_path: Path
     p = stats.ttest_ind(a, b, equal_var=False, alternative="less").pvalue
     assert finding.test == f"Welch, one-sided: p = {p:.2g} (against VAE)" and p > 0.05
     assert finding.numbers == "GLF 101 ± 3 (3); VAE 106 ± 4 (2)"
-    assert (finding.verdict, finding.protocol) == (BAD, "lite")
+    assert (finding.verdict, finding.place) == (BAD, "lite")
 
 
 def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_claim_open(tmp_path: Path) -> None:
@@ -259,17 +259,34 @@ def test_rows_scored_by_the_network_that_trained_them_are_not_compared(tmp_path:
     assert found(tmp_path, LOWER).test == "trained on the network that scores it (†) (GLF)"
 
 
-def test_two_configurations_and_two_devices_are_not_compared(tmp_path: Path) -> None:
-    lay(tmp_path / "a", "glf", seeds(80, 2, 3))
-    lay(tmp_path / "a", "vae", FAR_APART)
+def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
     other = make(seed=3, metrics={A: evaluation([{"fd": 80.0}])})
     other["config"]["with"] = {"beta": 50.0}
-    put(tmp_path / "a", other)
-    assert found(tmp_path / "a", LOWER).test == "mixed configurations (GLF)"
-    lay(tmp_path / "b", "glf", [1.0, 2.0])
-    lay(tmp_path / "b", "vae", [1.0, 2.0], environment={"device": "NVIDIA H200"})
-    assert "do not compare" in found(tmp_path / "b", LOWER, "train_seconds").test
-    assert found(tmp_path / "b", LOWER).verdict == BAD  # images are as good from either
+    put(tmp_path, other)
+    assert found(tmp_path, LOWER).test == "mixed configurations (GLF)"
+
+
+def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:
+    for row, device, first, times in (
+        ("glf", "EPYC", 0, (90.0, 91.0)),
+        ("glf", "H200", 2, (3.0, 3.1)),
+        ("vae", "EPYC", 0, (80.0, 81.0)),
+        ("vae", "H200", 2, (6.0, 6.1)),
+        ("vae", "old", 4, (900.0,)),
+    ):
+        for seed, took in enumerate(times, first):
+            where = {"environment": {"device": device}, "seconds": {"train": took}}
+            put(tmp_path, make(row=row, seed=seed, metrics={A: evaluation([{"fd": took}])}, **where))
+    about = {"name": "it", "says": "So it is", "section": "1", "measure": "train_seconds", "datasets": ["fashion"]}
+    there = {f.place: (f.verdict, f.numbers) for f in claims.evaluate(evidence(tmp_path, about | LOWER))}
+    assert there == {
+        "EPYC": (BAD, "GLF 90.5 ± 0.7 (2); VAE 80.5 ± 0.7 (2)"),
+        "H200": (GOOD, "GLF 3.05 ± 0.07 (2); VAE 6.05 ± 0.07 (2)"),
+        "old": (NONE, "VAE 900 (1)"),
+    }
+    assert found(tmp_path, LOWER).numbers.startswith("GLF 46.8 ± 50.5 (4)"), "images are as good from either"
 
 
 def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Path) -> None:
@@ -279,7 +296,7 @@ def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Pa
         put(tmp_path, make(seed=seed, metrics=both))
     about = {"name": "it", "says": "So it is", "section": "1", "measure": "distance", "datasets": ["fashion"]}
     everywhere = list(claims.evaluate(evidence(tmp_path, about | LOWER)))
-    assert [(f.protocol, f.verdict, f.test) for f in everywhere[1:]] == [("paper", NONE, "not measured (VAE)")]
+    assert [(f.place, f.verdict, f.test) for f in everywhere[1:]] == [("paper", NONE, "not measured (VAE)")]
     assert [f.verdict for f in everywhere] == [GOOD, NONE]
     assert [f.verdict for f in claims.evaluate(evidence(tmp_path, about | LOWER), A)] == [GOOD]
     assert found(tmp_path, LOWER, protocol="paper").test == "not measured (VAE)"

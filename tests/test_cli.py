@@ -169,6 +169,16 @@ def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: t
     refused(finished("report", "--results", "elsewhere"), "no results at elsewhere")
 
 
+def test_a_report_names_tables_that_an_earlier_one_left(finished: Bench) -> None:
+    folder = finished.folder / "results/tables/tiny"
+    assert "not of this report" not in finished("report").out
+    for name in ("table6-device1.md", "table6-device1.tex", "mine.csv"):
+        (folder / name).touch()
+    told = "results/tables/tiny also has, not of this report: table6-device1.md, table6-device1.tex\n"
+    assert finished("report").out.endswith(told)
+    assert {path.name for path in folder.iterdir()} >= {"table6-device1.md", "table6-device1.tex", "mine.csv"}
+
+
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run", "--no-forecast")
     assert ended.code == 0
@@ -326,7 +336,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert process.returncode == 130, (lines, err)
     assert "Traceback" not in err and "Aborted" not in err
     (told,) = [line for line in err.splitlines() if line.startswith("aegen-bench: ")]
-    assert "finished trials are kept" in told
+    assert "finished trials and checkpoints are kept" in told
     assert bench.record("glf")["status"] == "ok"
     assert not (bench.trial("slow") / "record.json").exists()
     listed = bench("list", "trials", "--profile", "tiny").out

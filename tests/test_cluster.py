@@ -147,7 +147,7 @@ def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     half_done(slow)
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
-    assert process.returncode == 130 and "the same command goes on from there" in err
+    assert process.returncode == 130 and "the same command resumes from there" in err
     assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
     ended = slow.process(*RUN, "--cluster", cluster.address)
     assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out

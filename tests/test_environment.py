@@ -1,4 +1,4 @@
-"""Memory that is freed stays with the process while a trial runs, and goes back to the system afterwards."""
+"""What a trial does to its process: memory that is freed stays while it runs, and goes back afterwards."""
 
 from __future__ import annotations
 
@@ -63,3 +63,22 @@ def test_where_there_is_no_such_malloc_nothing_happens(monkeypatch: pytest.Monke
     monkeypatch.setattr(ctypes, "CDLL", absent)
     with environment.keeping_memory():
         fill()
+
+
+def test_peak_memory_of_a_device_with_an_index_is_reset_after_cuda_was_initialised(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(torch.cuda, "init", lambda: called.append("init"))
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: called.append(f"reset {device}"))
+    environment.reset_peak_memory(torch.device("cuda:1"))
+    assert called == ["init", "reset cuda:1"]
+
+
+def test_what_torch_keeps_of_a_gpu_goes_back_after_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+    called: list[str] = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("emptied"))
+    with pytest.raises(KeyboardInterrupt), environment.keeping_memory():
+        assert called == []
+        raise KeyboardInterrupt
+    assert called == ["emptied"]

@@ -29,6 +29,18 @@ def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path)
     assert list(merge([there], here)) == []
 
 
+def test_an_evaluation_that_ours_lacks_comes_with_its_seconds_and_not_with_those_of_their_training(
+    tmp_path: Path,
+) -> None:
+    theirs = records.make(seconds={"train": 9.0, "sample": 4.0}, facts={"fit": 1.0, "nll": 2.0})
+    records.put(tmp_path / "there", theirs)
+    (ours,) = records.put(tmp_path / "here", records.make(seconds={"train": 100.0}, facts={"fit": 1.0}, metrics={}))
+    ((conflict, told),) = merge([tmp_path / "there"], tmp_path / "here")
+    assert not conflict and "completed" in told
+    merged = read_record(ours)
+    assert merged["seconds"] == {"train": 100.0, "sample": 4.0} and merged["metrics"] == theirs["metrics"]
+
+
 def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_half_trial(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -186,6 +186,34 @@ def test_evaluation_never_changes_a_number_or_a_setting(tmp_path: Path, entry: d
     assert path.read_bytes() == before
 
 
+def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(tmp_path: Path) -> None:
+    def again() -> Path | None:
+        (path,) = put(tmp_path, make())
+        for name in ("artefacts.npz", "samples.png", "history.json"):
+            path.with_name(name).write_text("of the old model")
+        return results.keep_aside(path)
+
+    first, second = again(), again()
+    assert first is not None and second is not None
+    assert [first.name, second.name] == ["record.3f2a.1.json", "record.3f2a.2.json"]
+    assert {path.name for path in first.parent.iterdir()} == {first.name, second.name, "history.json"}
+    first.unlink()
+    kept = second.read_bytes()
+    assert again() == first and second.read_bytes() == kept
+    (failed,) = put(tmp_path, make(status="failed"))
+    assert results.keep_aside(failed) is None and results.keep_aside(tmp_path / "nothing.json") is None
+
+
+def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_path: Path) -> None:
+    sha256 = "0123456789abcdef" * 4
+    new, old = tmp_path / "k-01234567.safetensors", tmp_path / "k.safetensors"
+    assert results.weights_path(tmp_path, "k", sha256) == new and results.weights_path(tmp_path, "k") == old
+    old.touch()
+    assert results.weights_path(tmp_path, "k", sha256) == old
+    new.touch()
+    assert results.weights_path(tmp_path, "k", sha256) == new
+
+
 def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:
     put(tmp_path, make(metrics={ID: evaluation([{"fd": 10.0}, {"fd": 20.0}])}))
     frame = results.load(tmp_path)

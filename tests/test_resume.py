@@ -158,10 +158,10 @@ def test_a_signal_saves_and_stops(
         ended = one(*RUN[:5])
     assert ended.code == code and signal.getsignal(signal.SIGINT) is before
     (told,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
-    assert "the same command goes on" in told
+    assert "the same command resumes" in told
     again = one(*RUN[:5])
     assert ("resume: glf on digits, seed 0" in again.out) == (after is not None)
-    assert after is None or f"goes on after stage 1, {after} from its checkpoint" in again.err
+    assert after is None or f"resumes after stage 1, {after} from its checkpoint" in again.err
     assert outcome(one) == undisturbed
 
 
@@ -231,7 +231,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     newest.write_bytes(newest.read_bytes()[:-100])
     ended = one(*RUN[:5])
     assert f"{newest.name} cannot be read: not used" in ended.err
-    assert "goes on after stage 1, 0 epochs and 2 steps" in ended.err
+    assert "resumes after stage 1, 0 epochs and 2 steps" in ended.err
     assert outcome(one) == undisturbed
 
 
@@ -243,7 +243,7 @@ def test_a_checkpoint_of_another_torch_is_not_used(
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
     assert ended.err.count("was made with another torch: not used") == 1
-    assert "goes on after" not in ended.err and outcome(one) == undisturbed
+    assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
 def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_used(
@@ -254,7 +254,7 @@ def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_u
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
     assert ended.err.count("was made with another library of products: not used") == 1
-    assert "goes on after" not in ended.err and outcome(one) == undisturbed
+    assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
 def test_a_resumed_trial_takes_the_threads_of_its_checkpoint_and_adds_its_seconds_up(

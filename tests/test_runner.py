@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +14,7 @@ import pytest
 import torch
 from conftest import Bench, Ended
 from PIL import Image
-from torch import Tensor
+from torch import Tensor, nn
 
 import aegen_bench
 from aegen_bench import artefacts, sampling
@@ -20,6 +22,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
+from aegen_bench.job import Samples
 from aegen_bench.runner import workers
 
 RUN = ("run", "--profile", "tiny")
@@ -108,10 +111,22 @@ def test_history_has_terms_logs_images_and_training_seconds_by_epoch(shared_run:
     assert history["probes"] == []
 
 
-def test_weights_lie_in_the_data_folder_under_the_key(shared_run: tuple[Bench, Ended]) -> None:
+def test_weights_lie_in_the_data_folder_under_key_and_content(shared_run: tuple[Bench, Ended]) -> None:
     bench, _ = shared_run
-    keys = {bench.record(row)["key"] for row in ("vae", "rae_gmm", "glf")}
-    assert {path.name for path in (bench.data / "weights").iterdir()} == {f"{key}.safetensors" for key in keys}
+    kept = {bench.weights(row) for row in ("vae", "rae_gmm", "glf")}
+    assert {*(bench.data / "weights").iterdir()} == kept
+    for path in kept:
+        key, start = path.stem.split("-")
+        assert len(key) == 16 and hashlib.sha256(path.read_bytes()).hexdigest().startswith(start)
+
+
+def test_another_training_of_the_same_key_leaves_the_first_ones_weights(finished: Bench) -> None:
+    ours = finished.weights("glf")
+    before = ours.read_bytes()
+    record = finished.trial("glf") / "record.json"
+    theirs = ours.with_name(f"{finished.record('glf')['key']}-00000000.safetensors")
+    theirs.write_bytes(b"of another machine")
+    assert aegen_bench.load(record.parent, weights=ours.parent) is not None and ours.read_bytes() == before
 
 
 def test_artefacts_hold_uint8_images_by_name_and_the_prd_curve(shared_run: tuple[Bench, Ended]) -> None:
@@ -174,6 +189,55 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     assert "tiny: 3 trials: 3 done" in finished(*RUN).out
 
 
+def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(finished: Bench) -> None:
+    before = finished.record("glf")
+    tiny = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction", "kid"]}
+    finished.declare(protocols={"tiny": tiny}, profiles=finished.tiny(models=["glf"], draws=3))
+    assert finished(*RUN).code == 0
+    ((old,), (new,)) = (record["metrics"].values() for record in (before, finished.record("glf")))
+    (draw,) = new["draws"]
+    assert "kid" in draw and "kid" not in old["draws"][0] and draw | old["draws"][0] == draw
+
+
+def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
+    def put(seed: int) -> None:
+        made = np.random.default_rng(seed).integers(256, size=(300, 8, 8)).astype(np.uint8)
+        first = np.random.default_rng(0).integers(256, size=(300, 8, 8)).astype(np.uint8)
+        np.savez(bench.data / "mine.npz", x_train=first, x_test=made)
+
+    bench.data.mkdir()
+    put(1)
+    bench.declare(profiles=bench.tiny(models=["glf"], datasets=["mine"]))
+    assert bench(*RUN).code == 0
+    before = bench.record("glf", dataset="mine")
+    put(2)
+    tiny = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction", "kid"]}
+    bench.declare(protocols={"tiny": tiny}, profiles=bench.tiny(models=["glf"], datasets=["mine"]))
+    ended = bench(*RUN)
+    assert ended.code == 1 and bench.record("glf", dataset="mine") == before
+    assert (
+        "the test images of mine here are not those that glf on mine, seed 0 was compared with under tiny" in ended.err
+    )
+
+
+def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
+    damaged = finished.trial("glf") / "artefacts.npz"
+    damaged.write_bytes(damaged.read_bytes()[:100])
+    ended = finished(*RUN)
+    assert ended.code == 1 and "artefacts.npz is damaged" in ended.err
+    assert len(finished.record("glf")["metrics"]) == 2
+    assert "tiny: 1 trials: 1 done\n" in finished(*RUN).out
+
+
+def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "encode", lambda *args, **more: torch.zeros(5, 4, dtype=torch.long))
+    monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("nobody compares these"))
+    place = SimpleNamespace(device=torch.device("cpu"))
+    asked: Any = SimpleNamespace(training_set=np.zeros((5, 1, 8, 8)), trial=SimpleNamespace(seed=0), place=place)
+    assert Samples(asked, nn.Identity()).codes(5) is None  # type: ignore[arg-type]
+
+
 def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(protocols=["other"]))
     both = finished(*RUN).tables
@@ -212,7 +276,7 @@ def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_ret
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
     key = finished.record("glf")["key"]
-    (finished.data / "weights" / f"{key}.safetensors").unlink()
+    finished.weights("glf").unlink()
     before = contents(finished.trial("glf"))
     ended = finished(*RUN)
     assert "weights gone: glf on digits, seed 0" in ended.out and "`run --retrain`" in ended.out
@@ -221,12 +285,17 @@ def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_ret
     assert (finished.trial("glf") / f"record.{key}.1.json").read_bytes() == before["record.json"]
     again = finished.record("glf")
     assert again["key"] == key and list(again["metrics"]) != list(json.loads(before["record.json"])["metrics"])
-    assert (finished.data / "weights" / f"{key}.safetensors").is_file()
+    assert finished.weights("glf").is_file()
 
 
-def test_gone_weights_of_a_trial_that_lacks_nothing_are_no_reason_to_train(finished: Bench) -> None:
-    shutil.rmtree(finished.data / "weights")
+def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked_for(finished: Bench) -> None:
+    weights = finished.weights("glf")
+    before = weights.read_bytes()
     assert "tiny: 3 trials: 3 done\n" in finished(*RUN, "--retrain").out
+    weights.unlink()
+    assert "tiny: 3 trials: 3 done\n" in finished(*RUN).out and not weights.exists()
+    assert "tiny: 3 trials: 2 done, 1 retrain\n" in finished(*RUN, "--retrain").out
+    assert weights.read_bytes() == before
 
 
 def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Bench) -> None:
@@ -362,12 +431,13 @@ def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
 
 def test_a_probe_changes_no_weight(finished: Bench) -> None:
     plain = finished.record("glf")["key"]
-    before = (finished.data / "weights" / f"{plain}.safetensors").read_bytes()
     finished.declare(rows={"glf": {"probe": {"every": 1, "images": 40}}}, profiles=finished.tiny(models=["glf"]))
     assert finished(*RUN, "--results", "probed").code == 0
     folder = finished.folder / "probed/tiny/digits/glf/seed-0"
     assert json.loads((folder / "record.json").read_text())["key"] == plain
-    assert (finished.data / "weights" / f"{plain}.safetensors").read_bytes() == before
+    assert (
+        json.loads((folder / "record.json").read_text())["weights_sha256"] == finished.record("glf")["weights_sha256"]
+    )
     (probe,) = json.loads((folder / "history.json").read_text())["probes"]
     assert set(probe["metrics"]) == {"fd"}
     assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
@@ -527,7 +597,7 @@ def test_an_evaluation_that_cannot_be_done_stops_no_other(finished: Bench) -> No
     rows = [row for row in ("glf", "vae") if (finished.trial(row) / "record.json").is_file()]
     assert rows
     finished.declare(profiles=finished.tiny(models=rows, protocols=["other"]))
-    broken = finished.data / "weights" / f"{finished.record(rows[0])['key']}.safetensors"
+    broken = finished.weights(rows[0])
     broken.write_bytes(broken.read_bytes()[:100])
     ended = finished(*RUN)
     assert ended.code == 1

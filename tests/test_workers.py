@@ -10,11 +10,12 @@ import time
 from pathlib import Path
 
 import pytest
+import torch
 from conftest import Bench
 from rich.console import Console
 
 from aegen_bench.board import Board, left
-from aegen_bench.runner import locks, running
+from aegen_bench.runner import locks, running, workers
 
 RUN = ("run", "--profile", "tiny")
 HOLD = "import sys, time; from pathlib import Path; from aegen_bench.runner import locks\n"
@@ -144,3 +145,18 @@ def test_a_running_trial_is_seen_from_another_terminal_and_on_the_board(bench: B
     assert f"  running: {told}, process {os.getpid()} on {locks.HOST}\n" in listed and "models:" not in listed
     assert shown.splitlines()[0].startswith("2 of 4 trials done, 1 running, ") and f"  {told}" in shown
     assert "running:" not in bench("list", "--trials", "--profile", "tiny").out
+
+
+def test_a_device_that_fails_every_call_gets_no_further_trial(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "_usable", lambda device: False)
+    ended = bench(*RUN)
+    assert ended.code == 2 and "cpu fails every call since [1/3] vae on digits, seed 0" in ended.err
+    assert bench.record("vae")["status"] == "ok" and not bench.trial("rae_gmm").exists()
+
+
+def test_only_cuda_is_asked_whether_it_still_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(device: torch.device) -> None:
+        raise torch.AcceleratorError("an illegal memory access was encountered", 700)
+
+    monkeypatch.setattr(torch.cuda, "synchronize", broken)
+    assert workers._usable(torch.device("cpu")) and not workers._usable(torch.device("cuda:0"))

@@ -168,9 +168,11 @@ class Nets:
         return c * h * w
 
     def encoder(self, out: int | None = None) -> Encoder:
+        """Images -> [n, out]; `out` is d by default, 2 d for a Gaussian posterior."""
         return self.mixed(Encoder(self.shape[0], self.shape[1], self.d if out is None else out))
 
     def decoder(self, d_in: int | None = None) -> Decoder:
+        """Codes [n, d_in] -> images in (0, 1); `d_in` is d by default."""
         return self.mixed(Decoder(self.shape[0], self.shape[1], self.d if d_in is None else d_in))
 
     def grid_encoder(self, channels: int) -> nn.Sequential:
@@ -182,6 +184,7 @@ class Nets:
         return self.mixed(grid_decoder(self.shape[0], channels))
 
     def critic(self, d: int | None = None) -> Critic:
+        """Codes [n, d] -> logits [n, 1]."""
         return self.mixed(Critic(self.d if d is None else d))
 
     def flow(self, d: int | None = None, context: int = 0) -> CouplingFlow:

@@ -24,14 +24,14 @@ def abandoned(root: Path, kept_weights: Path) -> list[tuple[Path, int, str]]:
         raise UserError(f"no results at {root}: say where they are with --results")
     for names, note in locks.held(root):
         raise UserError(f"{'/'.join(names)} is being done by {locks.describe(note)}: clean when it has ended")
-    keys, found = set[str](), []
+    needed, found = set[Path](), []
     for path in [*root.rglob("record.json"), *root.rglob("record.*.json")]:  # also those kept aside
         record = results.read_record(path)
-        keys.add(record["key"])
+        needed.add(results.weights_path(kept_weights, record["key"], record.get("weights_sha256", "")))
         if path.name == "record.json" and record["status"] not in UNFINISHED:
             checkpoints = sorted(path.parent.glob("checkpoint-*.pt"))
             found += [(file, file.stat().st_size, f"its trial has ended: {record['status']}") for file in checkpoints]
     for file in sorted(kept_weights.glob("*.safetensors")):
-        if re.fullmatch(r"[0-9a-f]{16}", file.stem) and file.stem not in keys:
+        if re.fullmatch(r"[0-9a-f]{16}(-[0-9a-f]{8})?", file.stem) and file not in needed:
             found.append((file, file.stat().st_size, f"no record under {root} names it (others may)"))
     return found

@@ -149,12 +149,12 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
 @contextmanager
 def _watching() -> Iterator[Progress]:
-    """Show what goes on. Ctrl-C becomes one line: typer, which calls the commands, ends on it without a word."""
+    """Show progress. Ctrl-C becomes one line: typer, which calls the commands, ends on it without a word."""
     show = watch()
     try:
         yield show
     except KeyboardInterrupt:
-        told = "stopped; what is recorded is kept, the same command goes on with the rest"
+        told = "stopped; what is recorded is kept, the same command does the rest"
         raise Interrupted(told) from None
     finally:
         show.close()

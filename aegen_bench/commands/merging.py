@@ -82,7 +82,7 @@ def _compared(
         if before == entry:
             continue
         first = not ours["metrics"]
-        parts = {"facts": theirs["facts"], "seconds": theirs["seconds"]} if first else {}
+        parts = {part: _new(ours[part], theirs[part]) for part in ("facts", "seconds")} if first else {}
         results.add_evaluation(here, protocol, _lacking(before, entry), **parts)
         ours = results.read_record(here)
         if ours["metrics"][protocol] != before:
@@ -98,6 +98,10 @@ def _lacking(ours: Mapping[str, Any] | None, theirs: dict[str, Any]) -> dict[str
     settings = {k: v for k, v in theirs["settings"].items() if k not in ours["settings"] or k in ours["failed"]}
     failed = {k: why for k, why in theirs["failed"].items() if k not in ours["settings"]}
     return {**theirs, "settings": settings, "failed": failed}
+
+
+def _new(ours: Mapping[str, Any], theirs: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in theirs.items() if name not in ours}
 
 
 def _timeless(value: Any) -> Any:

@@ -28,12 +28,14 @@ def report(
         typer.Option(help="1 to 6, comparisons, overall, scores (every metric), verdicts and claims. Default: all."),
     ] = None,
     claims: Annotated[
-        bool, typer.Option("--claims", help="Say which of the paper's statements hold, and no other table unasked.")
+        bool, typer.Option("--claims", help="Check the paper's statements; other tables only if named with --tables.")
     ] = False,
-    figures: Annotated[str | None, typer.Option(help="2,5 or all: these as PNG and PDF, and no table unasked.")] = None,
+    figures: Annotated[
+        str | None, typer.Option(help="2,5 or all: as PNG and PDF; tables only if named with --tables.")
+    ] = None,
     models: Annotated[str | None, typer.Option(help="Only these rows and groups. Default: all with results.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Only these datasets. Default: all with results.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol id. Figures show each on its own.")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol, by its id (12 hexadecimal digits).")] = None,
     spread: Annotated[
         str, typer.Option(help="What stands behind ± in Tables 1, 3 and 4: seeds, interval (95%, half) or draws.")
     ] = "seeds",
@@ -41,7 +43,7 @@ def report(
     results: Results = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option(help="Where all goes. Default: tables/ in the results folder; a part is only printed."),
+        typer.Option(help="Output folder. Default: tables/ in the results; without it a part is only printed."),
     ] = None,
 ) -> None:
     """Write the tables of finished trials and print them, or draw figures.
@@ -84,3 +86,8 @@ def report(
     paths = made.write(place, wanted)
     print(made.text())
     print(f"{len(paths)} files in {place}")
+    kinds = {path.suffix for path in paths}
+    for folder in dict.fromkeys(path.parent for path in paths):
+        others = sorted(path.name for path in {*folder.iterdir()} - {*paths} if path.suffix in kinds)
+        if others and not part:
+            print(f"{folder} also has, not of this report: {', '.join(others)}")

@@ -66,7 +66,7 @@ class Alongside:
         if not self.comparable:
             said = (
                 f"paper's rank: the row's place among the {len(printed)} rows of {title}, 1 is best; "
-                "its numbers hold under its own protocol and budget only, so they do not stand here."
+                "its numbers apply only to its own protocol and budget, so they are not shown."
             )
         cited: dict[str, list[str]] = {}
         for row in rows:

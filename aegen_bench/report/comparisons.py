@@ -19,9 +19,9 @@ if TYPE_CHECKING:
 __all__ = ["BOLD", "NOT_BOLD", "Contest", "comparisons"]
 
 BOLD = (
-    "Bold: the leading group of a column's rows, which Welch's two-sided t-tests between all of them do not tell from "
-    "the best mean (Holm-corrected, 5%). Never tested nor bold: rows with one seed, which has no spread, and rows of "
-    "which a trial diverged or collapsed."
+    "Bold: the leading group of a column's rows, which Welch's two-sided t-tests between all of them do not "
+    "distinguish from the best mean (Holm-corrected, 5%). Never tested nor bold: rows with one seed, which has no "
+    "spread, and rows of which a trial diverged or collapsed."
 )
 NOT_BOLD = "Nothing is bold: a test needs two rows of a column with two seeds or more, none diverged or collapsed."
 

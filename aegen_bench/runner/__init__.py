@@ -81,8 +81,8 @@ def plan(
     stale: bool = False,
     retry: Sequence[str] = (),
 ) -> list[Planned]:
-    """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone or
-    key has changed, `retry` those that ended as it says: diverged, timeout.
+    """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone (also
+    where every number is there) or whose key has changed, `retry` those that ended as it says: diverged, timeout.
     """
     for status in set(retry) - set(ASKED_FOR):
         raise unknown("outcome to retry", status, ASKED_FOR)
@@ -93,8 +93,8 @@ def plan(
             return Planned(trial, "no data")
         path = trial.folder(root) / "record.json"
         if not path.is_file():
-            kept = checkpoint.paths(path.parent)
-            return Planned(trial, "resume", f"from {kept[-1].name}") if kept else Planned(trial, "run")
+            saved = checkpoint.paths(path.parent)
+            return Planned(trial, "resume", f"from {saved[-1].name}") if saved else Planned(trial, "run")
         try:
             record = results.read_record(path)
         except UserError as error:
@@ -109,11 +109,12 @@ def plan(
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
         wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}
+        kept = results.weights_path(kept_weights, trial.key, record.get("weights_sha256", "")).is_file()
+        if not kept and retrain:
+            return Planned(trial, "retrain", "its weights are gone")
         if not wanted:
             return Planned(trial, "done")
-        if results.weights_path(kept_weights, trial.key).is_file():
-            return Planned(trial, "evaluate", ", ".join(sorted(wanted)))
-        return Planned(trial, "retrain" if retrain else "weights gone", ", ".join(sorted(wanted)))
+        return Planned(trial, "evaluate" if kept else "weights gone", ", ".join(sorted(wanted)))
 
     def seen(trial: Trial) -> Planned:
         # The stamp first: what is written after it was taken is noticed when the trial's turn comes.

@@ -70,7 +70,7 @@ class Cluster:
             try:
                 yield from _through(client, run, tasks, {run: 1, **self.resources})
             except FuturesCancelledError as error:
-                told = "what ended is kept, and the same command goes on when it is back"
+                told = "what ended is kept, and the same command resumes when it is back"
                 raise UserError(f"the dask scheduler at {self.address} is gone; {told}") from error
 
     @contextlib.contextmanager
@@ -126,7 +126,7 @@ class Seat(WorkerPlugin):
         try:
             return lane.do(task)
         except BaseException as error:
-            if self._closed or isinstance(error, Stopped):  # it has been saved: another worker goes on with it
+            if self._closed or isinstance(error, Stopped):  # it has been saved: another worker resumes it
                 raise Reschedule from None
             raise
 

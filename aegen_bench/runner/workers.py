@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 import joblib
 import torch
 
+from aegen_bench.errors import UserError
 from aegen_bench.progress import Lines, Progress
 from aegen_bench.runner import locks
 from aegen_bench.runner.task import Ended, Task, do, killed
@@ -53,6 +54,10 @@ def each(tasks: Sequence[Task], show: Progress, *, where: Sequence[Slot] = ()) -
         for task in tasks:
             show.note(f"{task.label}: {task.state}")
             yield task, do(task, show)
+            if not _usable(task.place.device):
+                raise UserError(
+                    f"{task.place.device} fails every call since {task.label}: a new run takes a new process"
+                )
         return
     lanes = [Lane(slot) for slot in where]
     free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
@@ -146,8 +151,20 @@ def _in_worker(task: Task, slot: Slot) -> Ended:
     task = replace(task, place=replace(task.place, device=torch.device(slot.device)))
     show = Progress() if task.quiet else Lines(task.trial.label)
     with task.pace.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
-        if not slot.named:
-            return do(task, show)
         name = f"{slot.device.replace(':', '-')}-{slot.number}"
-        with locks.claim(locks.lock_path(task.place.results, ".devices", locks.HOST, name), patience=-1):
-            return do(task, show)
+        lock = locks.lock_path(task.place.results, ".devices", locks.HOST, name)
+        with locks.claim(lock, patience=-1) if slot.named else contextlib.nullcontext():
+            ended = do(task, show)
+    if not _usable(task.place.device):
+        os._exit(1)  # the trial's end is recorded, and the next one gets a new process
+    return ended
+
+
+def _usable(device: torch.device) -> bool:
+    """Whether the device still computes. After an illegal access CUDA fails every later call of the process."""
+    try:
+        if device.type == "cuda":
+            torch.cuda.synchronize(device)
+    except RuntimeError:
+        return False
+    return True

@@ -71,11 +71,13 @@ class Claim(Strict):
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim on one dataset; `protocol` is its name, empty where no protocol has to do with it."""
+    """What became of a claim on one dataset; `place` is the protocol's name, or the device of times, or empty where
+    neither has to do with it.
+    """
 
     claim: Claim
     dataset: str
-    protocol: str
+    place: str
     verdict: Verdict
     numbers: str
     test: str
@@ -97,14 +99,20 @@ def load(published: Published) -> list[Claim]:
 
 
 def evaluate(evidence: Evidence, protocol: str | None = None) -> Iterator[Finding]:
-    """Yield the findings of each claim by dataset and, where a network scores, by protocol (or under one id alone)."""
+    """Yield the findings of each claim by dataset and, where a network scores, by protocol (or under one id alone), or
+    by device where it speaks of times.
+    """
+    frame = evidence.frame
     parts = [part for part in evidence.parts() if protocol in (None, part.protocol)]
-    plain = Source(evidence, Part("", "", "", evidence.frame))
+    plain = [Source(evidence, Part("", "", "", frame))]
     scored = [Source(evidence, part) for part in parts]
+    devices = sorted(set(frame["device"].unique()) - {""})
+    timed = [Source(evidence, Part("", "", "", frame[frame["device"] == one]), one) for one in devices]
     for claim in load(evidence.layout.published):
-        sources = scored if MEASURES[claim.measure].scored else [plain]
+        about = MEASURES[claim.measure]
+        sources = scored if about.scored else timed if about.timed and timed else plain
         if claim.protocol:
-            sources = [source for source in sources if source.protocol == claim.protocol]
+            sources = [source for source in sources if source.place == claim.protocol]
         for dataset in claim.datasets:
             yield from (_finding(claim, source, dataset) for source in sources)
             if not sources:
@@ -114,7 +122,7 @@ def evaluate(evidence: Evidence, protocol: str | None = None) -> Iterator[Findin
 
 @dataclass(frozen=True)
 class _Here:
-    """One measure on one dataset under one protocol."""
+    """One measure on one dataset under one protocol or device."""
 
     source: Source
     dataset: str
@@ -131,7 +139,7 @@ class _Here:
 
 
 def _finding(claim: Claim, source: Source, dataset: str) -> Finding:
-    blank = Finding(claim, dataset, source.protocol, "not tested", "", "no results on this dataset")
+    blank = Finding(claim, dataset, source.place, "not tested", "", "no results on this dataset")
     if not source.has(dataset):
         return blank
     here, predicate = _Here(source, dataset, claim.measure), claim.predicate

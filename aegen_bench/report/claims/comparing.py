@@ -29,13 +29,8 @@ class Check(NamedTuple):
 
 def unfit(*samples: Sample | None) -> Check | None:
     """Why samples cannot be compared, None where they can."""
-    given = [sample for sample in samples if sample is not None]
-    for sample in given:
-        if sample.why:
-            return Check(None, why=sample.why, whom=sample.name)
-    if len(devices := frozenset().union(*(sample.devices for sample in given))) > 1:
-        return Check(None, why=f"times of {' and '.join(sorted(devices))} do not compare")
-    return None
+    why = ((sample.why, sample.name) for sample in samples if sample is not None and sample.why)
+    return next((Check(None, why=reason, whom=name) for reason, name in why), None)
 
 
 def against(sample: Sample, other: Sequence[float], name: str, direction: Direction, factor: float = 1.0) -> Check:

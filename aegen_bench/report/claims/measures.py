@@ -26,7 +26,7 @@ class Measure(NamedTuple):
     label: str
     metric: str = ""
     scored: bool = False  # features of a protocol's network: a number a protocol, and none of rows marked †
-    timed: bool = False  # belongs to a device
+    timed: bool = False  # a number a device
     exact: bool = False  # the same for every seed, so that one is enough
 
 
@@ -59,7 +59,6 @@ class Sample:
     name: str
     values: tuple[float, ...] = ()
     states: Counter[str] = field(default_factory=Counter)
-    devices: frozenset[str] = frozenset()
     exact: bool = False
     why: str = ""
 
@@ -73,20 +72,21 @@ class Sample:
     def apart(self, reference: Sample) -> Sample:
         """The distances of the numbers to another's mean, which counts as known."""
         gaps = tuple(abs(value - float(np.mean(reference.values))) for value in self.values)
-        return Sample(f"{self.name} from {reference.name}", gaps, self.states, self.devices | reference.devices)
+        return Sample(f"{self.name} from {reference.name}", gaps, self.states)
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where the numbers under one protocol are looked up; `part.protocol` is empty for those no protocol touches."""
+    """Where numbers are looked up: those under one protocol, or the times of one `device`, or what neither touches."""
 
     evidence: Evidence
     part: Part
+    device: str = ""
 
     @property
-    def protocol(self) -> str:
-        """What the protocol is called."""
-        return self.evidence.protocol_name(self.part.protocol)
+    def place(self) -> str:
+        """What the protocol is called, or the device; empty where it is neither."""
+        return self.evidence.protocol_name(self.part.protocol) or self.device
 
     @cached_property
     def _numbers(self) -> dict[tuple[str, str, str], dict[int, float]]:
@@ -101,14 +101,14 @@ class Source:
         return found
 
     @cached_property
-    def _made(self) -> dict[Entry, tuple[set[str], set[str]]]:
-        """Entry -> the configurations and the devices of its trials."""
-        found: dict[Entry, tuple[set[str], set[str]]] = {}
-        trials = self.part.frame[["dataset", "row", "config", "device"]].drop_duplicates()
-        for dataset, row, config, device in trials.itertuples(index=False, name=None):
-            configs, devices = found.setdefault((dataset, row), (set(), set()))
+    def _made(self) -> dict[Entry, tuple[set[str], set[int]]]:
+        """Entry -> the configurations and the seeds of its trials here."""
+        found: dict[Entry, tuple[set[str], set[int]]] = {}
+        trials = self.part.frame[["dataset", "row", "config", "seed"]].drop_duplicates()
+        for dataset, row, config, seed in trials.itertuples(index=False, name=None):
+            configs, seeds = found.setdefault((dataset, row), (set(), set()))
             configs.add(config)
-            devices.add(device)
+            seeds.add(seed)
         return found
 
     def _metric(self, name: str) -> str:
@@ -124,9 +124,9 @@ class Source:
         name = self.evidence.name(row) + (f" on {self.evidence.name(other)}" if other else "")
         dataset = other or dataset
         about = MEASURES[measure]
-        trials = self.evidence.trials(dataset, row)
+        configs, seeds = self._made.get((dataset, row), (set(), set()))
+        trials = [trial for trial in self.evidence.trials(dataset, row) if trial.seed in seeds]
         states = Counter(trial.state for trial in trials)
-        configs, devices = self._made.get((dataset, row), (set(), set()))
         values = self._values(dataset, row, measure, trials)
         why = ""
         if not trials:
@@ -138,7 +138,7 @@ class Source:
         elif not values and measure != "states":
             lacking = "not probed: `run --set rows.ROW.probe.every=1`" if measure in PROBED else "not measured"
             why = lacking if "ok" in states else "no trial ended well"
-        return Sample(name, values, states, frozenset(devices if about.timed else ()), about.exact, why)
+        return Sample(name, values, states, about.exact, why)
 
     def _values(self, dataset: str, row: str, measure: str, trials: Sequence[Trial]) -> tuple[float, ...]:
         if metric := self._metric(measure):

@@ -1,4 +1,4 @@
-"""Claims as tables: `claims`, a line a dataset and protocol with the evidence, and `verdicts`, a line a claim."""
+"""Claims as tables: `claims`, a line a dataset and protocol (or device) with the evidence, `verdicts`, one a claim."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
         "The paper says",
         "Section",
         "Dataset",
-        "Protocol",
+        "Protocol or device",
         "Verdict",
         "Our numbers",
         "Test, or why there is none",
@@ -46,8 +46,8 @@ def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
         for alike in _alike(list(findings)):
             one = alike[0]
             datasets = ", ".join(dict.fromkeys(evidence.name(f.dataset) for f in alike))
-            protocols = ", ".join(dict.fromkeys(f.protocol for f in alike)) or "—"
-            rows.append([*first, datasets, protocols, one.verdict, one.numbers, one.test + _paper(alike)])
+            places = ", ".join(dict.fromkeys(f.place for f in alike)) or "—"
+            rows.append([*first, datasets, places, one.verdict, one.numbers, one.test + _paper(alike)])
             first = ["", ""]
     return _table("claims", evidence, columns, rows, _notes(evidence))
 
@@ -83,10 +83,10 @@ def _summary(evidence: Evidence, findings: Sequence[Finding]) -> str:
     for dataset in dict.fromkeys(finding.dataset for finding in findings):
         here = [f for f in findings if f.dataset == dataset and f.verdict != "not tested"]
         said = {
-            verdict: [f.protocol for f in here if f.verdict == verdict]
+            verdict: [f.place for f in here if f.verdict == verdict]
             for verdict in dict.fromkeys(f.verdict for f in here)
         }
-        several = len({f.protocol for f in findings}) > 1
+        several = len({f.place for f in findings}) > 1
         texts = [f"{verdict} ({', '.join(names)})" if several else verdict for verdict, names in said.items()]
         parts += [f"{evidence.name(dataset)}: {', '.join(texts)}"] if texts else []
     return "; ".join(parts)
