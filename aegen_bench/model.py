@@ -11,6 +11,7 @@ from typing import Any
 from torch import Tensor
 
 from aegen_bench import catalog, results, seeding, weights
+from aegen_bench import record as records
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.nets import Nets, describe
@@ -46,7 +47,7 @@ def from_record(record: dict[str, Any], entry: catalog.Entry, kept: Path, data: 
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], results.weights_path(kept, record["key"], record.get("weights_sha256", ""))
+    config, path = record["config"], records.weights_path(record, kept)
     if not path.is_file():
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 from aegen_bench.evaluation import Protocol, Scores
 from aegen_bench.results import SCHEMA
 
-__all__ = ["blank", "evaluated"]
+__all__ = ["blank", "evaluated", "weights_path"]
 
 
 def blank(
@@ -56,3 +57,12 @@ def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment:
     by = {"device": environment["device"], "commit": commit, "aegen_bench": version}
     settings = {name: {**of_metric, "by": by} for name, of_metric in scores.settings.items()}
     return {**scores.entry(), "settings": {"protocol": about} | settings}
+
+
+def weights_path(record: Mapping[str, Any], folder: Path) -> Path:
+    """Return where a record's weights are kept: under its key and their content, so that those of another training of
+    the same key (of another profile, on another machine) are not in their place. Older files have the key alone.
+    """
+    key, sha256 = record["key"], record.get("weights_sha256", "")
+    named, old = folder / f"{key}-{sha256[:8]}.safetensors", folder / f"{key}.safetensors"
+    return named if sha256 and (named.is_file() or not old.is_file()) else old

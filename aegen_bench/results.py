@@ -33,7 +33,6 @@ __all__ = [
     "stamp",
     "standing",
     "trial_folder",
-    "weights_path",
 ]
 
 SCHEMA, NEWER = 1, "a newer version wrote it"
@@ -61,14 +60,6 @@ def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: i
         if name in ("", ".", "..") or re.search(r"[/\\\0]", name):
             raise UserError(f"'{name}' cannot be the name of a folder: use a name without slashes")
     return Path(root, profile, dataset, row, f"seed-{seed}")
-
-
-def weights_path(folder: Path, key: str, sha256: str = "") -> Path:
-    """Return where the weights of this key and content are kept, so that those of another training of the same key (of
-    another profile, on another machine) are not in their place. Files kept before have the key alone.
-    """
-    named, old = folder / f"{key}-{sha256[:8]}.safetensors", folder / f"{key}.safetensors"
-    return named if sha256 and (named.is_file() or not old.is_file()) else old
 
 
 def read_record(path: Path) -> dict[str, Any]:
@@ -211,9 +202,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def keep_aside(path: Path) -> Path | None:
-    """Make room for a new record: an old one gets its key into its name, which is returned. A failed one goes, and so
-    do the images that an old model made.
-    """
+    """Make room for a new record: an old one gets its key into its name, unless it failed; its images are removed."""
     if not path.is_file():
         return None
     old, aside = read_record(path), None

@@ -19,6 +19,7 @@ from records import evaluation, make, put
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_json
+from aegen_bench.record import weights_path
 
 ID = "a1b2c3d4e5f6"
 PUBLISHED = Path(__file__).parent.parent / "baselines" / "published.yaml"
@@ -207,11 +208,12 @@ def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(
 def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_path: Path) -> None:
     sha256 = "0123456789abcdef" * 4
     new, old = tmp_path / "k-01234567.safetensors", tmp_path / "k.safetensors"
-    assert results.weights_path(tmp_path, "k", sha256) == new and results.weights_path(tmp_path, "k") == old
+    record = make(key="k", weights_sha256=sha256)
+    assert weights_path(record, tmp_path) == new and weights_path(make(key="k"), tmp_path) == old
     old.touch()
-    assert results.weights_path(tmp_path, "k", sha256) == old
+    assert weights_path(record, tmp_path) == old
     new.touch()
-    assert results.weights_path(tmp_path, "k", sha256) == new
+    assert weights_path(record, tmp_path) == new
 
 
 def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from aegen_bench import record as records
 from aegen_bench import results
 from aegen_bench.errors import UserError
 from aegen_bench.runner import locks
@@ -27,7 +28,7 @@ def abandoned(root: Path, kept_weights: Path) -> list[tuple[Path, int, str]]:
     needed, found = set[Path](), []
     for path in [*root.rglob("record.json"), *root.rglob("record.*.json")]:  # also those kept aside
         record = results.read_record(path)
-        needed.add(results.weights_path(kept_weights, record["key"], record.get("weights_sha256", "")))
+        needed.add(records.weights_path(record, kept_weights))
         if path.name == "record.json" and record["status"] not in UNFINISHED:
             checkpoints = sorted(path.parent.glob("checkpoint-*.pt"))
             found += [(file, file.stat().st_size, f"its trial has ended: {record['status']}") for file in checkpoints]

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
 from aegen_bench import catalog, imagesets, results, weights
+from aegen_bench import record as records
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.progress import Lines, Progress
@@ -109,7 +110,7 @@ def plan(
         if record["status"] != "ok":
             return Planned(trial, record["status"], record["reason"])
         wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}
-        kept = results.weights_path(kept_weights, trial.key, record.get("weights_sha256", "")).is_file()
+        kept = records.weights_path(record, kept_weights).is_file()
         if not kept and retrain:
             return Planned(trial, "retrain", "its weights are gone")
         if not wanted:

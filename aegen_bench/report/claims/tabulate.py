@@ -46,7 +46,7 @@ def _claims(evidence: Evidence, every: Sequence[Finding]) -> Table:
         for alike in _alike(list(findings)):
             one = alike[0]
             datasets = ", ".join(dict.fromkeys(evidence.name(f.dataset) for f in alike))
-            places = ", ".join(dict.fromkeys(f.place for f in alike)) or "—"
+            places = "; ".join(dict.fromkeys(f.place for f in alike)) or "—"
             rows.append([*first, datasets, places, one.verdict, one.numbers, one.test + _paper(alike)])
             first = ["", ""]
     return _table("claims", evidence, columns, rows, _notes(evidence))
@@ -78,7 +78,7 @@ def _paper(alike: Sequence[Finding]) -> str:
 
 
 def _summary(evidence: Evidence, findings: Sequence[Finding]) -> str:
-    """`Fashion: reproduced (lite), not reproduced (lite_classifier)`; empty where nothing was tested."""
+    """`Fashion: reproduced (lite; dinov2), not reproduced (lite_classifier)`; empty where nothing was tested."""
     parts = []
     for dataset in dict.fromkeys(finding.dataset for finding in findings):
         here = [f for f in findings if f.dataset == dataset and f.verdict != "not tested"]
@@ -87,7 +87,7 @@ def _summary(evidence: Evidence, findings: Sequence[Finding]) -> str:
             for verdict in dict.fromkeys(f.verdict for f in here)
         }
         several = len({f.place for f in findings}) > 1
-        texts = [f"{verdict} ({', '.join(names)})" if several else verdict for verdict, names in said.items()]
+        texts = [f"{verdict} ({'; '.join(names)})" if several else verdict for verdict, names in said.items()]
         parts += [f"{evidence.name(dataset)}: {', '.join(texts)}"] if texts else []
     return "; ".join(parts)
 
