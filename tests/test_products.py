@@ -174,3 +174,12 @@ def test_a_deep_copy_multiplies_by_its_own_weights(onednn: None) -> None:
     x = torch.ones(2, 256)
     torch.testing.assert_close(twin(x), linear(x, twin.weight, twin.bias))
     assert torch.equal(net(x), net.bias.expand(2, -1))
+
+
+@needs_onednn
+def test_the_library_is_the_same_whatever_device_is_the_default_when_it_is_asked_for() -> None:
+    products.library.cache_clear()
+    with torch.device("meta"):  # as where FLOPs are counted
+        first = products.library()
+    products.library.cache_clear()
+    assert first == products.library()

@@ -35,7 +35,8 @@ def library(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 def _works() -> bool:
     """Whether the operator, which is none that torch documents, is there and does what is expected of it."""
-    x, weight, bias = torch.ones(2, 3), torch.eye(4, 3), torch.arange(4.0)
+    with torch.device("cpu"):  # the first to ask may be about to count FLOPs on the device `meta`
+        x, weight, bias = torch.ones(2, 3), torch.eye(4, 3), torch.arange(4.0)
     try:
         return torch.equal(_multiply(x, weight, bias), linear(x, weight, bias))
     except (AttributeError, RuntimeError):
