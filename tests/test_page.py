@@ -57,6 +57,12 @@ def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> 
     [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["6"])
     links = re.findall(r'<a href="#table6-device\d">Table 6 <small>(.*?)</small></a>', path.read_text())
     assert links == ["AMD EPYC, 2 threads", "NVIDIA H200"]
+    of_trials = re.findall(r'"device": ?"(.*?)"', path.read_text())
+    assert of_trials == ["NVIDIA H200", "AMD EPYC, 2 threads"], "of vae and glf"
+
+
+def test_a_page_of_one_device_names_it_once(written: Path) -> None:
+    assert not re.findall(r'"device": ?"', written.read_text())
 
 
 def test_names_from_plugins_are_text(written: Path) -> None:

@@ -87,11 +87,13 @@ function numbers(mine, protocol) {
   const kept = columns[protocol].map((name, i) => [name, i]).filter(([, i]) => known.some(trial => (trial.numbers[protocol] || [])[i] != null));
   if (!kept.length) return [];
   const table = make("table"), head = table.createTHead().insertRow(), body = table.createTBody();
-  for (const text of ["seed", ...kept.map(([name]) => name)]) head.append(make("th", text));
+  const placed = !protocol && known.some(trial => trial.device);
+  for (const text of ["seed", ...kept.map(([name]) => name), ...(placed ? ["device"] : [])]) head.append(make("th", text));
   for (const trial of known) {
     const line = body.insertRow();
     line.append(make("td", `${trial.seed}${trial.state === "ok" ? "" : " " + trial.state}`, { class: trial.state }));
     for (const [, i] of kept) line.append(make("td", (trial.numbers[protocol] || [])[i] == null ? "" : shown(trial.numbers[protocol][i])));
+    if (placed) line.append(make("td", trial.device || ""));
   }
   const wide = make("div", "", { class: "wide" });
   wide.append(table);

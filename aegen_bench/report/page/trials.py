@@ -53,6 +53,7 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
     tables = {protocol: _numbers(evidence, protocol, names) for protocol, names in columns(evidence).items()}
     every = product(evidence.layout.datasets, evidence.layout.rows)
     found = [entry for entry in every if evidence.trials(*entry)]
+    devices = _devices(evidence)
     drawn = max(1, DRAWN // max(1, len(found)))
     for dataset, row in found:
         trials, pictures = [], list[Picture]()
@@ -60,6 +61,8 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
             key = dataset, row, trial.seed
             data: dict[str, Any] = {"seed": trial.seed, "state": trial.state}
             data["numbers"] = {protocol: table[key] for protocol, table in tables.items() if key in table}
+            if len({*devices.values()}) > 1:  # so that a reader does not compare times of two
+                data["device"] = devices[key]
             if reason := reasons.get((evidence.layout.profile, *key)):
                 data["reason"] = reason
             if place < drawn:
@@ -78,6 +81,12 @@ def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
     means = mine[mine["metric"].isin(metrics)].groupby(["dataset", "row", "seed", "metric"])["value"].mean()
     wide = means.unstack("metric").reindex(columns=metrics)
     return {key: [_short(x) for x in line] for key, line in zip(wide.index, wide.to_numpy().tolist(), strict=True)}
+
+
+def _devices(evidence: Evidence) -> dict[tuple[str, str, int], str]:
+    """Where each trial ran, by dataset, row and seed."""
+    trials = evidence.frame[["dataset", "row", "seed", "device"]].drop_duplicates()
+    return {(d, r, seed): device for d, r, seed, device in trials.itertuples(index=False, name=None)}
 
 
 def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float | None]]]:
