@@ -114,7 +114,7 @@ def evaluate(job: Job) -> dict[str, Any]:
         if not wanted:
             continue
         before, real = record["metrics"].get(protocol.id, {}), job.fingerprint(protocol.split)
-        if before.get("settings", {}).get("protocol", {}).get("real_sha256", real) != real:
+        if results.standing(job.record, record["key"], {protocol.id: real}) is None:
             images = f"the {protocol.split} images of {job.trial.dataset}"
             raise UserError(
                 f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"

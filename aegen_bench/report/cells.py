@@ -17,7 +17,7 @@ from aegen_bench.report.table import Number, Value
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPREADS", "Cell", "Entry", "Layout", "overrides", "trial_counts"]
+__all__ = ["SPREADS", "Cell", "Entry", "Layout", "devices", "overrides", "trial_counts"]
 
 Entry = tuple[str, str]  # dataset, row
 _MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed", "mixed": "mixed"}
@@ -122,6 +122,11 @@ class Layout:
 
     def blank(self, entry: Entry) -> Cell:
         return Cell(state="no data" if entry[0] in self.no_data else "missing")
+
+
+def devices(frame: pd.DataFrame) -> list[str]:
+    """The devices that are known to have trained; times of two do not compare."""
+    return sorted(set(frame["device"].unique()) - {""})
 
 
 def trial_counts(frame: pd.DataFrame) -> str:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError
-from aegen_bench.report.cells import Cell, Entry, Layout, overrides, trial_counts
+from aegen_bench.report.cells import Cell, Entry, Layout, devices, overrides, trial_counts
 from aegen_bench.report.entries import Entries
 from aegen_bench.report.statistics import difference
 from aegen_bench.report.table import Table, Value
@@ -24,10 +24,10 @@ FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns 
 
 def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
     """Return Table 6, a line a training stage; UserError when the frame mixes devices, whose times do not compare."""
-    devices = sorted(set(frame["device"].unique()) - {""})
-    if len(devices) > 1:
+    known = devices(frame)
+    if len(known) > 1:
         raise UserError(
-            f"table 6 cannot mix times of {' and '.join(devices)}: keep the results of each device in a folder of "
+            f"table 6 cannot mix times of {' and '.join(known)}: keep the results of each device in a folder of "
             "their own and name it with --results"
         )
     costs = frame[(frame["kind"] == "cost") & (frame["value"].notna() | (frame["metric"] == "status"))]
@@ -66,7 +66,7 @@ def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
     ]
     if beside:
         notes.append("paper: Table 6, on hardware that the paper does not name; compare ratios of rows only.")
-    device = devices[0] if devices else "an unknown device"
+    device = known[0] if known else "an unknown device"
     title = f"Table 6. Training time on {device}. Profile {layout.profile}"
     about = {"profile": layout.profile, "device": device}
     return Table(name, title, columns, rows, notes + overrides(frame, layout), values, about, words=(0, 1, 2))

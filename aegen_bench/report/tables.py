@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.report.architecture import architecture
-from aegen_bench.report.cells import SPREADS, Cell, Entry, Layout
+from aegen_bench.report.cells import SPREADS, Cell, Entry, Layout, devices
 from aegen_bench.report.comparisons import comparisons
 from aegen_bench.report.costs import times
 from aegen_bench.report.epochs import epochs
@@ -80,8 +80,7 @@ def build(
         elif table == "5":
             built.append(epochs(frame, plan, "table5", near))
         elif table == "6":
-            devices = sorted(set(frame["device"].unique()) - {""})
-            built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices)]
+            built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices(frame))]
         else:
             raise unknown("table", table, [*EVERY, "verdicts", "claims"])
     return built

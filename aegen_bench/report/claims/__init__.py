@@ -12,6 +12,7 @@ from typing import Any, Literal
 from pydantic import model_validator
 
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.report.cells import devices
 from aegen_bench.report.claims.comparing import Check
 from aegen_bench.report.claims.measures import MEASURES, Sample, Source
 from aegen_bench.report.claims.predicates import (
@@ -106,8 +107,7 @@ def evaluate(evidence: Evidence, protocol: str | None = None) -> Iterator[Findin
     parts = [part for part in evidence.parts() if protocol in (None, part.protocol)]
     plain = [Source(evidence, Part("", "", "", frame))]
     scored = [Source(evidence, part) for part in parts]
-    devices = sorted(set(frame["device"].unique()) - {""})
-    timed = [Source(evidence, Part("", "", "", frame[frame["device"] == one]), one) for one in devices]
+    timed = [Source(evidence, Part("", "", "", frame[frame["device"] == one]), one) for one in devices(frame)]
     for claim in load(evidence.layout.published):
         about = MEASURES[claim.measure]
         sources = scored if about.scored else timed if about.timed and timed else plain

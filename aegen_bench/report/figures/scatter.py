@@ -10,7 +10,7 @@ from typing import Any
 from matplotlib.axes import Axes
 from scipy.stats import spearmanr
 
-from aegen_bench.report.cells import Cell, Entry
+from aegen_bench.report.cells import Cell, Entry, devices
 from aegen_bench.report.entries import collect
 from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.figures.kind import Drawn, Kind
@@ -70,9 +70,9 @@ def _foot(axes: Axes, lines: Sequence[str]) -> None:
 
 def cost(evidence: Evidence, metric: str, label: str) -> Drawn:
     """Distance against seconds: points with the spread over seeds, and the front that no row is better than."""
-    devices = sorted(set(evidence.frame["device"].unique()) - {""})
+    known = devices(evidence.frame)
     for part in evidence.parts():
-        for number, device in enumerate(devices, 1):
+        for number, device in enumerate(known, 1):
             frame = part.frame[part.frame["device"] == device]
             distances, times = collect(frame, [part.metric], family="fd"), collect(frame, [metric])
             for dataset in evidence.layout.datasets:
@@ -93,7 +93,7 @@ def cost(evidence: Evidence, metric: str, label: str) -> Drawn:
                 ended = [(row, distances.get((dataset, row))) for row in evidence.layout.rows]
                 lost = [f"{evidence.name(row)}: {cell.state}" for row, cell in ended if cell and not cell.n]
                 _foot(axes, ["; ".join(lost)] * bool(lost) + [_MARKED] * bool(marked))
-                mark = f"-device{number}" if len(devices) > 1 else ""
+                mark = f"-device{number}" if len(known) > 1 else ""
                 yield f"-{dataset}{part.mark}{mark}", figure
 
 
