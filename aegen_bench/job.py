@@ -189,12 +189,19 @@ class Samples:
     @cached_property
     def _pairs(self) -> tuple[Images, Images] | None:
         """Test images and their reconstructions."""
-        restored = sampling.reconstruct(self.model, self._test, **self._at)
-        return None if restored is None else (self._test, restored)
+        z = self._test_codes
+        return None if z is None else (self._test, sampling.decode(self.model, z))
 
     @cached_property
     def _halfway(self) -> Images | None:
-        return sampling.halfway(self.model, self._test, **self._at)
+        z = self._test_codes
+        if z is None or not z.is_floating_point():
+            return None
+        return sampling.halfway(self.model, z, seed=self.job.trial.seed)
+
+    @cached_property
+    def _test_codes(self) -> torch.Tensor | None:
+        return sampling.encode(self.model, self._test, **self._at)
 
     def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
         """Codes of training images, and as many sampled ones."""

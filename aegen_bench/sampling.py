@@ -20,6 +20,7 @@ from aegen_bench.numerics.pixels import as_float
 from aegen_bench.seeding import stream
 
 __all__ = [
+    "decode",
     "decode_noise",
     "encode",
     "fixed_noise",
@@ -68,19 +69,16 @@ def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Imag
 def reconstruct(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Images | None:
     """decode(encode(x)) of uint8 images [n, C, S, S]; None for a method without an encoder."""
     z = encode(model, images, seed=seed, device=device)
-    return None if z is None else _decode(model, z)
+    return None if z is None else decode(model, z)
 
 
-def halfway(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Images | None:
-    """Images decoded half-way between the codes of each image and of another one, which no image is to itself.
+def halfway(model: Baseline, z: Tensor, *, seed: int) -> Images:
+    """Images, uint8 [n, C, S, S], decoded half-way between each of these codes and another, which none is to itself.
 
-    uint8 [n, C, S, S]; None for a method without an encoder or with codes of integers.
+    z, one row a code, is of floats: integers have no half-way.
     """
-    z = encode(model, images, seed=seed, device=device)
-    if z is None or not z.is_floating_point():
-        return None
-    order = torch.randperm(len(z), generator=stream(seed, "pairs")).to(device)
-    return _decode(model, (z[order] + z[order.roll(1)]) / 2)
+    order = torch.randperm(len(z), generator=stream(seed, "pairs")).to(z.device)
+    return decode(model, (z[order] + z[order.roll(1)]) / 2)
 
 
 def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Tensor | None:
@@ -100,8 +98,10 @@ def sample_codes(model: Baseline, n: int, *, seed: int, device: torch.device) ->
         return torch.cat([model.prior(e) for e in torch.split(model.noise(n), _at_once(model))])
 
 
-def _decode(model: Baseline, z: Tensor) -> Images:
+def decode(model: Baseline, z: Tensor) -> Images:
+    """Codes, one row an image -> uint8 images [n, C, S, S]."""
     with torch.inference_mode():
+        model.eval()
         return np.concatenate([to_uint8(model.decode(part)) for part in torch.split(z, _at_once(model))])
 
 

@@ -71,6 +71,17 @@ def test_a_product_and_its_gradients_are_exact_to_the_rounding_of_float32(
 
 
 @needs_onednn
+def test_a_metric_multiplies_by_the_faster_library_what_is_large_enough(
+    monkeypatch: pytest.MonkeyPatch, onednn: None
+) -> None:
+    x, weight, bias = (value.detach() for value in (numbers(7, 300), numbers(260, 300), numbers(260)))
+    assert torch.equal(products.linear(x, weight, bias), products.product(x, weight, bias))
+    assert torch.equal(products.linear(x, weight[:9], bias[:9]), linear(x, weight[:9], bias[:9]))
+    monkeypatch.setattr(products, "library", lambda: "BLAS")
+    assert torch.equal(products.linear(x, weight, bias), linear(x, weight, bias))
+
+
+@needs_onednn
 def test_gradients_have_gradients() -> None:
     """As a penalty on the gradient of a network needs them."""
     found = []

@@ -25,7 +25,7 @@ from aegen_bench.evaluation import (
 )
 from aegen_bench.evaluation.code_gap import code_gap
 from aegen_bench.evaluation.fd_infinity import extrapolate, sizes
-from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments, without
 from aegen_bench.evaluation.kid import kid
 from aegen_bench.evaluation.metrics import Inputs
 from aegen_bench.numerics import balls, kmeans
@@ -88,6 +88,11 @@ def test_neighbours_and_balls_are_those_of_brute_force(monkeypatch, block, shift
         of_points, of_balls = balls.in_balls(y, x, to_others[:, 3], closed=closed)
         np.testing.assert_array_equal(of_points, inside.sum(axis=0))
         np.testing.assert_array_equal(of_balls, inside.sum(axis=1))
+        of_y = np.sort(exact(y, y) + np.diag(np.full(70, np.inf)), axis=1)[:, 2]
+        around_y = exact(x, y) <= of_y if closed else exact(x, y) < of_y
+        near_x, near_y = balls.in_each_others_balls(y, x, of_y, to_others[:, 3], closed=closed)
+        np.testing.assert_array_equal(near_x, inside.any(axis=0))
+        np.testing.assert_array_equal(near_y, around_y.any(axis=1))
 
 
 @pytest.mark.parametrize("shift", [0, 50])
@@ -223,6 +228,15 @@ def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
     assert finite - known > 2 * abs(distance - known)
     assert slope > 0 and r2 > 0.9
     assert extrapolate(generated, reference, seed=0)[0] == distance != extrapolate(generated, reference, seed=1)[0]
+
+
+@pytest.mark.parametrize("taken", [0, 1, 2500])
+def test_moments_without_some_features_are_those_of_the_rest(taken):
+    x = normal(0, 5000, 30, 2, 100)  # more than a block of rows
+    rest, expected = without(moments(x), x[:taken]), moments(x[taken:])
+    assert rest.n == expected.n
+    np.testing.assert_allclose(rest.mean, expected.mean, rtol=1e-12)
+    np.testing.assert_allclose(rest.cov, expected.cov, rtol=1e-10, atol=1e-10 * np.trace(expected.cov))
 
 
 def test_fd_infinity_starts_where_the_paper_does_and_at_half_of_fewer_images():

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.frechet import Reference, distance_to, few_images, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, few_images, moments, without
 from aegen_bench.evaluation.metrics import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "extrapolate", "measure", "sizes"]
@@ -49,9 +49,14 @@ def extrapolate(generated: NDArray[np.floating], reference: Reference, *, seed: 
     a set that equals the real one may fall below 0.
     """
     random = np.random.default_rng(seed)
-    ns = sizes(len(generated))
-    subsets = (generated[random.permutation(len(generated))[:n]] for n in ns)
-    distances = np.array([distance_to(reference, moments(subset)) for subset in subsets])
+    whole, ns = moments(generated), sizes(len(generated))
+
+    def of_subset(n: int) -> Moments:
+        order = random.permutation(len(generated))
+        taken, left = order[:n], order[n:]  # the fewer rows are looked at
+        return moments(generated[taken]) if len(taken) < len(left) else without(whole, generated[left])
+
+    distances = np.array([distance_to(reference, of_subset(n)) for n in ns])
     slope, intercept = np.polyfit(1 / ns, distances, 1)
     total = np.square(distances - distances.mean()).sum()
     residual = np.square(distances - intercept - slope / ns).sum()

@@ -17,10 +17,9 @@ SOURCE = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric for A
 
 def measure(inputs: Inputs) -> Measured:
     """Precision: generated images in a ball of a real one. Recall: real images in a ball of a generated one."""
-    from aegen_bench.numerics.balls import in_balls
+    from aegen_bench.numerics.balls import in_each_others_balls
 
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
     of_real, of_generated = real_radii(inputs, k), radii(generated, k)
-    balls_of_generated, _ = in_balls(generated, real, of_real, closed=True)
-    balls_of_real, _ = in_balls(real, generated, of_generated, closed=True)
-    return {"precision": float((balls_of_generated > 0).mean()), "recall": float((balls_of_real > 0).mean())}
+    near_real, near_generated = in_each_others_balls(generated, real, of_generated, of_real, closed=True)
+    return {"precision": float(near_real.mean()), "recall": float(near_generated.mean())}

@@ -6,32 +6,37 @@ answer is that of exact arithmetic, ties and identical points included.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-__all__ = ["in_balls", "neighbour_distances"]
+from aegen_bench.numerics.products import linear
 
-BLOCK = 2**25  # distances held at a time, 128 MiB
+__all__ = ["in_balls", "in_each_others_balls", "neighbour_distances"]
+
+BLOCK = 2**24  # distances held at a time, 64 MiB
+FEW = 2**18  # numbers of a block that a core's cache holds
 ROUNDING = 1e-5  # of the squared norms; the products of 2,048 terms measured err by less than a tenth of it
 
 Features = NDArray[np.float32]
 Array = NDArray[np.float64]
+Inside = NDArray[np.bool_]
 
 
 def neighbour_distances(points: Features, k: int) -> Array:
     """Return squared Euclidean distances [n, k] of points [n, d] to their k nearest others, ascending; k < n."""
-    x, norms = _centred(points, points.mean(axis=0, dtype=np.float64))
     candidates = min(2 * k + 4, len(points) - 1)
     found = np.empty((len(points), k))
-    for rows in _blocks(len(points), len(points)):
-        squared = torch.addmm(norms, x[rows], x.T, alpha=-2)  # |x|^2 of the row would not change its order
-        index = torch.arange(rows.start, rows.stop)
-        squared[index - rows.start, index] = torch.inf  # itself
-        where = squared.topk(candidates, largest=False, sorted=False).indices
-        exact = _exact(points, index.repeat_interleave(candidates).numpy(), points, where.flatten().numpy())
-        found[rows] = np.sort(exact.reshape(-1, candidates))[:, :k]
+    for pairs in _pairs(points, points):
+        index = torch.arange(len(pairs.squared))
+        pairs.squared[index, index + pairs.begin] = torch.inf  # itself
+        where = pairs.squared.topk(candidates, largest=False, sorted=False).indices.numpy()
+        exact = pairs.exact(np.repeat(index.numpy(), candidates), where.ravel())
+        found[pairs.rows] = np.sort(exact.reshape(-1, candidates))[:, :k]
     return found
 
 
@@ -42,40 +47,79 @@ def in_balls(
 
     `points` [m, d] and `centres` [n, d]; `radii` [n] are squared. A point on the surface is in a `closed` ball.
     """
-    mean = centres.mean(axis=0, dtype=np.float64)
-    (x, x_norms), (c, c_norms) = _centred(points, mean), _centred(centres, mean)
-    shifted = c_norms - torch.from_numpy(radii).float()
     balls, members = np.zeros(len(points), np.int64), np.zeros(len(centres), np.int64)
-    for rows in _blocks(len(points), len(centres)):
-        gap = torch.addmm(shifted, x[rows], c.T, alpha=-2).add_(x_norms[rows, None])  # |x - c|^2 - radius^2
-        doubt = ROUNDING * (x_norms[rows].max() + c_norms)
-        inside = gap < 0
-        point, ball = (where.numpy() for where in (gap.abs_() <= doubt).nonzero(as_tuple=True))
-        squared = _exact(points[rows], point, centres, ball)
-        verdict = squared <= radii[ball] if closed else squared < radii[ball]
-        inside.numpy()[point, ball] = verdict
-        balls[rows] = inside.sum(dim=1).numpy()
-        members += inside.sum(dim=0).numpy()
+    for pairs in _pairs(points, centres):
+        inside = pairs.within(radii, closed=closed)
+        balls[pairs.rows] = np.count_nonzero(inside, axis=1)
+        members += np.count_nonzero(inside, axis=0)
     return balls, members
+
+
+def in_each_others_balls(
+    a: Features, b: Features, radii_a: Array, radii_b: Array, *, closed: bool
+) -> tuple[Inside, Inside]:
+    """Return whether each point of a [m, d] is in a ball around one of b [n, d], and each of b in one around a.
+
+    `radii_a` [m] and `radii_b` [n] are squared.
+    """
+    a_is, b_is = np.zeros(len(a), np.bool_), np.zeros(len(b), np.bool_)
+    for pairs in _pairs(a, b):
+        a_is[pairs.rows] = pairs.within(radii_b, closed=closed).any(axis=1)
+        b_is |= pairs.within(radii_a[pairs.rows, None], closed=closed).any(axis=0)
+    return a_is, b_is
+
+
+class _Pairs(NamedTuple):
+    """Some rows of one set of points and all of another: their squared distances as far as float32 tells them."""
+
+    a: Features  # the rows
+    b: Features
+    begin: int  # of the rows in their set
+    squared: Tensor  # [rows, n]
+    doubt: Tensor  # [n], how far off they may be
+
+    @property
+    def rows(self) -> slice:
+        return slice(self.begin, self.begin + len(self.a))
+
+    def within(self, radii: Array, *, closed: bool) -> Inside:
+        """Whether each distance is within its radius; `radii` are squared, [n] or [rows, 1]."""
+        gap = self.squared - torch.from_numpy(radii).float()
+        inside: Inside = (gap < 0).numpy()
+        i, j = (where.numpy() for where in (gap.abs_() <= self.doubt).nonzero(as_tuple=True))
+        exact, radius = self.exact(i, j), np.broadcast_to(radii, inside.shape)[i, j]
+        inside[i, j] = exact <= radius if closed else exact < radius
+        return inside
+
+    def exact(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
+        """|a_i - b_j|^2 for pairs of indices, each pair by the same sum wherever it stands."""
+        squared = np.empty(len(i))
+        for pairs in _blocks(len(i), self.a.shape[1], FEW):
+            difference = self.a[i[pairs]].astype(np.float64) - self.b[j[pairs]]
+            squared[pairs] = np.square(difference, out=difference).sum(axis=1)
+        return squared
+
+
+def _pairs(a: Features, b: Features) -> Iterator[_Pairs]:
+    """The rows of a [m, d] block by block, with all of b [n, d]."""
+    mean = b.mean(axis=0, dtype=np.float64)
+    y, y_norms = _centred(b, mean)
+    x, x_norms = (y, y_norms) if a is b else _centred(a, mean)
+    for rows in _blocks(len(a), len(b), BLOCK):
+        squared = linear(x[rows] * -2, y, y_norms).add_(x_norms[rows, None])
+        yield _Pairs(a[rows], b, rows.start, squared, ROUNDING * (x_norms[rows].max() + y_norms))
 
 
 def _centred(points: Features, mean: Array) -> tuple[Tensor, Tensor]:
     """Points less the mean, float32, and their squared norms: the products cancel least around the mean."""
     x = np.empty_like(points, dtype=np.float32)
-    for rows in _blocks(len(points), points.shape[1]):
+    for rows in _blocks(len(points), points.shape[1], BLOCK):
         x[rows] = points[rows] - mean
     tensor = torch.from_numpy(x)
     return tensor, tensor.square().sum(1)
 
 
-def _blocks(n: int, width: int) -> list[slice]:
-    step = max(1, BLOCK // width)
+def _blocks(n: int, width: int, numbers: int) -> list[slice]:
+    """Slices of n rows of that width, so many numbers each."""
+    step = max(1, numbers // width)
     return [slice(begin, min(begin + step, n)) for begin in range(0, n, step)]
-
-
-def _exact(a: Features, i: NDArray[np.int64], b: Features, j: NDArray[np.int64]) -> Array:
-    """|a_i - b_j|^2 for pairs of indices, each pair by the same sum wherever it stands."""
-    squared = np.empty(len(i))
-    for pairs in _blocks(len(i), a.shape[1]):
-        squared[pairs] = np.square(a[i[pairs]].astype(np.float64) - b[j[pairs]]).sum(axis=1)
-    return squared

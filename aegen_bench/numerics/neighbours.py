@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from aegen_bench.numerics.chunks import rows
+from aegen_bench.numerics.products import linear
 
 __all__ = ["nearest"]
 
@@ -25,7 +26,7 @@ def nearest(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
     chunk = rows(CHUNK, q.shape[1])
     for begin in range(0, len(base), chunk):
         b = _rows(base[begin : begin + chunk])
-        distances = (q.square().sum(1, keepdim=True) - 2 * (q @ b.T) + b.square().sum(1)).clamp_min(0)
+        distances = (q.square().sum(1, keepdim=True) - 2 * linear(q, b) + b.square().sum(1)).clamp_min(0)
         positions = torch.arange(begin, begin + len(b), device=q.device).expand_as(distances)
         best, order = torch.cat([best, distances], 1).topk(k, largest=False, sorted=True)
         where = torch.cat([where, positions], 1).gather(1, order)

@@ -1,4 +1,4 @@
-"""Matrix products of linear layers by oneDNN, for processors where torch's own choice is the slower one.
+"""float32 matrix products by oneDNN, for processors where torch's own choice is the slower one.
 
 torch multiplies float32 matrices on a CPU by MKL, which on an AMD processor keeps to AVX2 where the processor has
 AVX-512: half of the rate. oneDNN, which does torch's convolutions, takes what the processor has. Each sums in an order
@@ -13,16 +13,16 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch.nn.functional import linear
+from torch.nn import functional
 
-__all__ = ["library", "pays", "product"]
+__all__ = ["library", "linear", "pays", "product"]
 
 WORTH = 2**16  # weights from which on a product gains more than its call costs
 
 
 @functools.cache
 def library(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Which of the two multiplies in linear layers on this machine's CPU: 'oneDNN' where it is an AMD processor with
+    """Which of the two multiplies float32 matrices on this machine's CPU: 'oneDNN' where it is an AMD processor with
     AVX-512, as Linux tells, and torch has the operator; else 'BLAS', that which torch was built with.
     """
     try:
@@ -38,7 +38,7 @@ def _works() -> bool:
     with torch.device("cpu"):  # the first to ask may be about to count FLOPs on the device `meta`
         x, weight, bias = torch.ones(2, 3), torch.eye(4, 3), torch.arange(4.0)
     try:
-        return torch.equal(_multiply(x, weight, bias), linear(x, weight, bias))
+        return torch.equal(_multiply(x, weight, bias), functional.linear(x, weight, bias))
     except (AttributeError, RuntimeError):
         return False
 
@@ -47,6 +47,12 @@ def pays(x: Tensor, weight: Tensor) -> bool:
     """Whether `product` is for these: float32 on a CPU, x [n, in] and enough weights [out, in]."""
     fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.ndim == 2 and len(x) > 0
     return fits and weight.numel() >= WORTH
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """torch's function of that name, by whichever of the two is the faster here."""
+    multiply = product if library() == "oneDNN" and pays(x, weight) else functional.linear
+    return multiply(x, weight, bias)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
