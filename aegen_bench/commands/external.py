@@ -62,7 +62,7 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
-        with environment.exact():
+        with environment.exact(), environment.keeping_memory():
             record = imagesets.score(scorer, files, name, seed)
             if against is None:
                 imagesets.anchors(scorer)
@@ -92,7 +92,7 @@ def evaluate_trial(
         raise unknown("model", baseline, study.entries)
     asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
-    with _watching() as show, environment.exact():
+    with _watching() as show, environment.exact(), environment.keeping_memory():
         record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
