@@ -20,6 +20,7 @@ import torch
 from contest import ROOT, machine, options, seconds
 from evaluation import features
 
+from aegen_bench import environment
 from aegen_bench.evaluation import extractors, metrics
 from aegen_bench.evaluation.frechet import Reference, moments
 from aegen_bench.evaluation.metrics import Features, Inputs
@@ -101,4 +102,5 @@ def line(metric: str, took: float, tool: str = "", work: Callable[[], Any] | Non
 
 
 if __name__ == "__main__":
-    main()
+    with environment.keeping_memory():  # as a trial does
+        main()

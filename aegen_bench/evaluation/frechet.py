@@ -53,7 +53,7 @@ class Accumulator:
         if self._n < 2:
             raise UserError(f"a covariance needs features of at least 2 images, there are {self._n}")
         drift = self._sum / self._n
-        products = self._products - np.outer(drift, self._sum)
+        products = _symmetric(self._products) - np.outer(drift, self._sum)
         return Moments(self._shift + drift, products / (self._n - 1), self._n)
 
     def _absorb(self, parts: list[NDArray[np.floating]]) -> None:
@@ -61,10 +61,10 @@ class Accumulator:
         if not self._n:
             # Sums around the first block's mean: around zero they would cancel.
             self._shift = x.mean(axis=0)
-            self._sum, self._products = np.zeros_like(self._shift), np.zeros((x.shape[1], x.shape[1]))
+            self._sum, self._products = np.zeros_like(self._shift), np.zeros((x.shape[1], x.shape[1]), order="F")
         x -= self._shift
         self._sum += x.sum(axis=0)
-        self._products += _squared(x)
+        self._products = _plus_products(self._products, x)
         self._n += len(x)
 
 
@@ -82,12 +82,13 @@ def without(whole: Moments, features: NDArray[np.floating]) -> Moments:
 
     Exact to float64 where no more are taken than remain: then the subtraction cancels little.
     """
-    n = whole.n - len(features)
-    sums, products = np.zeros_like(whole.mean), whole.cov * (whole.n - 1)
+    n, d = whole.n - len(features), len(whole.mean)
+    sums, taken = np.zeros(d), np.zeros((d, d), order="F")
     for begin in range(0, len(features), BLOCK):
         x = features[begin : begin + BLOCK] - whole.mean
         sums += x.sum(axis=0)
-        products -= _squared(x)
+        taken = _plus_products(taken, x)
+    products = whole.cov * (whole.n - 1) - _symmetric(taken)
     drift = -sums / n  # the remaining ones sum up to -sums around the whole's mean
     return Moments(whole.mean + drift, (products - n * np.outer(drift, drift)) / (n - 1), n)
 
@@ -141,13 +142,19 @@ def few_images(n: int, dim: int) -> dict[str, Any]:
     return {"note": f"{n:,} images for {dim:,} features: the covariance is singular"} if n <= dim else {}
 
 
-def _squared(x: Array) -> Array:
-    """x^T x [d, d] of rows [n, d]."""
+def _plus_products(upper: Array, x: Array) -> Array:
+    """Add the upper triangle of x^T x of rows x [n, d] to [d, d], in place where that is in Fortran's order."""
     from scipy.linalg.blas import dsyrk
 
-    upper = np.triu(dsyrk(1.0, x.T))
-    symmetric: Array = upper + np.triu(upper, 1).T
-    return symmetric
+    total: Array = dsyrk(1, x.T, beta=1, c=upper, overwrite_c=True)
+    return total
+
+
+def _symmetric(upper: Array) -> Array:
+    """The symmetric matrix of an upper triangle, the rest of which is 0."""
+    full = upper + upper.T
+    np.fill_diagonal(full, upper.diagonal())
+    return full
 
 
 def _check_finite(side: Moments) -> None:
