@@ -13,7 +13,10 @@ Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
 ]
 Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
-Seeds = Annotated[str | None, typer.Option(help="3 = the first three seeds; 2,5 = those two. Default: the profile's.")]
+Seeds = Annotated[
+    str | None,
+    typer.Option(help="3 = the first three seeds; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
+]
 ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
 Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]

@@ -217,20 +217,21 @@ def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
 
 
 def integers(option: str, text: str) -> list[int]:
-    """'1,3' -> [1, 3]."""
+    """'1,3' -> [1, 3]; '4,' -> [4]."""
     try:
-        return [int(part) for part in text.split(",")]
+        return [int(part) for part in text.removesuffix(",").split(",")]
     except ValueError as error:
         raise UserError(f"{option} {text}: expected whole numbers, comma separated") from error
 
 
 def _seeds(text: str | None, default: int) -> list[int]:
-    """'3' means the first three seeds, '2,5' means those two."""
+    """'3' means the first three seeds, '2,5' means those two, '4,' seed 4 alone."""
     if text is None:
         return list(range(default))
     numbers = integers("--seeds", text)
     if min(numbers) < 0 or (numbers == [0] and "," not in text):
         raise UserError(
-            f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds (2,5 = those two)"
+            f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds "
+            "(2,5 = those two; 4, = seed 4 alone)"
         )
     return list(range(numbers[0])) if "," not in text else list(dict.fromkeys(numbers))
