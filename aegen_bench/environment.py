@@ -175,9 +175,9 @@ def reset_peak_memory(device: Any) -> None:
         Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the process's high-water mark
 
 
-def peak_memory(device: Any) -> int:
+def peak_memory(device: Any) -> int | None:
     """Bytes: of the device's allocator on CUDA, of the whole process on a CPU (Linux: since the reset, elsewhere
-    since its start).
+    since its start); None where the system does not tell.
     """
     if device.type == "cuda":
         import torch
@@ -186,9 +186,12 @@ def peak_memory(device: Any) -> int:
     with contextlib.suppress(OSError, StopIteration):
         lines = Path("/proc/self/status").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) * 1024
-    import resource
     import sys
 
+    try:
+        import resource
+    except ImportError:  # Windows
+        return None
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

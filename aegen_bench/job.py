@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from aegen_bench import __version__, catalog, data, evaluation, sampling, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.evaluation import Protocol
+from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.numerics import products
 from aegen_bench.progress import Progress
 from aegen_bench.study import Trial
@@ -115,14 +116,15 @@ class Job:
             return None
         small = self.protocols[0].model_copy(update={"count": settings["images"], "metrics": ("fd",)})
         real = self.images(small.split)
-        test = torch.from_numpy(np.array(self.images("test")[: settings["images"]])).to(self.place.device)
+        test = torch.from_numpy(np.array(subset(self.images("test"), settings["images"]))).to(self.place.device)
+        train = images[torch.from_numpy(chosen(len(images), settings["images"])).to(images.device)]
 
         def measure(model: Baseline) -> dict[str, float]:
             n = small.images(len(real))
             generated = sampling.generate(model, n, seed=self.trial.seed, draw=0, device=self.place.device)
             return self._evaluate(small, [generated], real).draws[0]
 
-        return Probe(settings["every"], images[: settings["images"]].to(self.place.device), test, measure)
+        return Probe(settings["every"], train.to(self.place.device), test, measure)
 
     @property
     def _recipe(self) -> data.Recipe:
@@ -204,8 +206,8 @@ class Samples:
         return sampling.encode(self.model, self._test, **self._at)
 
     def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
-        """Codes of training images, and as many sampled ones."""
-        encoded = sampling.encode(self.model, self.job.training_set[:n], **self._at)
+        """Codes of training images, any n of them, and as many sampled ones."""
+        encoded = sampling.encode(self.model, subset(self.job.training_set, n), **self._at)
         if encoded is None or not encoded.is_floating_point():
             return None
         drawn = sampling.sample_codes(self.model, len(encoded), **self._at)

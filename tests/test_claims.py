@@ -62,7 +62,7 @@ def test_the_papers_own_numbers_say_what_the_paper_says(tmp_path: Path) -> None:
         for row in dict.fromkeys([*PAPER.rows(1), *PAPER.rows(3)]):
             fid, prd = PAPER.value(1, row, dataset), PAPER.value(3, row, dataset)
             pace = PAPER.value(6, row, dataset)
-            length = PAPER.value(5, {"glann_perceptual": "glann", "glf_perceptual": "glf"}.get(row, row), dataset)
+            length = PAPER.value(5, {"glf_perceptual": "glf"}.get(row, row), dataset)
             for seed, value in enumerate(seeds(fid["mean"], fid["std"])):
                 record = make(profile="paper", dataset=dataset, row=row, seed=seed)
                 record["metrics"] = {B: evaluation([{"fid": value, **prd}], INCEPTION)}
@@ -266,6 +266,15 @@ def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
     other["config"]["with"] = {"beta": 50.0}
     put(tmp_path, other)
     assert found(tmp_path, LOWER).test == "mixed configurations (GLF)"
+
+
+def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
+    failed = ended("failed", seed=3)
+    del failed["config"]["d"]
+    put(tmp_path, failed)
+    assert found(tmp_path, LOWER).verdict == GOOD
 
 
 def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:

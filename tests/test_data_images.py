@@ -37,6 +37,17 @@ def test_celeba_follows_the_partition_file_and_counts_its_progress(tmp_path: Pat
     assert calls == [(8, 8)]
 
 
+def test_training_images_that_hide_something_are_refused_as_scored_ones_are(tmp_path: Path) -> None:
+    for i in range(10):
+        alpha = np.full((8, 8, 1), 255 if i else 0, np.uint8)
+        (tmp_path / "sprites").mkdir(exist_ok=True)
+        Image.fromarray(np.concatenate([random_images(8, 8, 3), alpha], 2)).save(tmp_path / f"sprites/{i}.png")
+    with pytest.raises(UserError, match=r"0\.png: expected no transparency, found mode RGBA"):
+        data.load("sprites", Recipe(source="folder", size=8), tmp_path, "train")
+    (tmp_path / "sprites/0.png").unlink()
+    assert data.load("sprites", Recipe(source="folder", size=8), tmp_path, "train").shape == (8, 3, 8, 8)
+
+
 def test_celeba_by_tf1_bilinear_takes_the_aliased_pixels(tmp_path: Path) -> None:
     decoded = write_celeba(tmp_path)
     recipe = CELEBA.model_copy(update={"resize": "tf1_bilinear"})

@@ -90,6 +90,16 @@ def test_what_one_lacks_is_filled_in(tmp_path: Path) -> None:
     assert merged["metrics"] == theirs["metrics"] and merged["seconds"]["train"] == 290.0
 
 
+def test_a_trial_that_failed_on_one_side_is_taken_from_the_other(tmp_path: Path) -> None:
+    good, bad = records.make(), records.ended("failed")
+    (here,), _ = records.put(tmp_path / "here", bad), records.put(tmp_path / "there", good)
+    assert list(merge([tmp_path / "there"], tmp_path / "here")) == [(False, "new: lite/fashion/glf/seed-0")]
+    assert read_record(here)["status"] == "ok"
+    records.put(tmp_path / "there", bad)
+    assert list(merge([tmp_path / "there"], tmp_path / "here")) == []
+    assert read_record(here)["status"] == "ok"
+
+
 def test_conflicts_are_shown_and_ours_stays(tmp_path: Path) -> None:
     here = tmp_path / "here"
     (path,) = records.put(here, records.make())

@@ -23,7 +23,7 @@ from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.job import Samples
-from aegen_bench.runner import workers
+from aegen_bench.runner import locks, workers
 
 RUN = ("run", "--profile", "tiny")
 TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
@@ -313,6 +313,28 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     assert (finished.trial("glf") / f"record.{old['key']}.1.json").read_bytes() == before["record.json"]
     kept = aegen_bench.results.load(finished.folder / "results", profile="tiny")
     assert len(list(kept["key"].unique())) == 3, "the old one is aside"
+
+
+def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Bench) -> None:
+    def put(seed: int) -> None:
+        images = np.random.default_rng(seed).integers(0, 256, (80, 8, 8), dtype=np.uint8)
+        bench.data.mkdir(exist_ok=True)
+        np.savez(bench.data / "mine.npz", x_train=images, x_test=images[:64])
+
+    run = ("run", "--profile", "tiny", "--models", "glf", "--datasets", "mine", "--set", "train_images=64")
+    put(0)
+    assert bench(*run).code == 0 and "1 done" in bench(*run).out
+    put(1)
+    ended = bench(*run)
+    assert "stale: glf on mine, seed 0: its training images have changed (`run --stale` trains it again)" in ended.out
+    assert bench(*run, "--stale").code == 0 and "1 done" in bench(*run).out
+
+
+def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Bench) -> None:
+    """The only trial is left to another run, which is at it."""
+    with locks.claim(locks.lock_path(bench.folder / "results", "tiny", "digits", "glf", "seed-0")):
+        ended = bench(*RUN, "--models", "glf")
+    assert (ended.code, ended.err.count("Error")) == (0, 0) and "### " not in ended.out
 
 
 def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:

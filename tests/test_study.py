@@ -95,6 +95,18 @@ def test_a_star_sets_every_stage_and_a_name_in_the_same_layer_wins_over_it(make:
     assert (stage(study)["batch"], stage(study, "second")["batch"]) == (32, 8)
 
 
+def test_a_local_default_leaves_the_other_defaults_as_they_are(make: Make) -> None:
+    plain, changed = make(), make(defaults={"d": 5, "stages": {"*": {"lr": 1e-4}}})
+    assert stage(changed) == {**stage(plain), "lr": 1e-4}
+    assert changed.config("toy", "mnist")["d"] == 20 and changed.config("toy", "cifar10")["d"] == 5
+    assert changed.config("toy", "cifar10")["recon"] == plain.config("toy", "cifar10")["recon"]
+
+
+def test_a_budget_in_steps_takes_inherited_milestones_along_at_the_same_fraction(make: Make) -> None:
+    rows = {"toy": {"stages": {"*": {"steps": 20_000}}}}  # the defaults have 100 epochs, and a milestone at 50
+    assert stage(make(rows=rows))["lr_at"] == [[10_000, 0.5]] and "epochs" not in stage(make(rows=rows))
+
+
 def test_milestones_are_replaced_whole_and_optimizer_settings_are_merged(make: Make) -> None:
     rows = {
         "toy": {

@@ -243,8 +243,9 @@ def test_a_learned_scalar_has_no_weight_decay_while_its_group_has() -> None:
 )
 def test_a_learned_scalar_gets_the_way_back_that_a_shortened_schedule_takes_from_it(changed: Any, lr: float) -> None:
     model = Scalar()
-    fit(model, plan=StagePlan(**{"epochs": 2, "batch": 4, "lr": 1e-3, **changed}))
+    history = fit(model, plan=StagePlan(**{"epochs": 2, "batch": 4, "lr": 1e-3, **changed}))
     assert model.path == pytest.approx([lr] * 4, rel=1e-3)
+    assert history.facts == {"train_scalar_lr": pytest.approx(lr)}
 
 
 def test_a_subset_of_the_images_also_raises_a_learned_scalars_rate() -> None:

@@ -23,9 +23,10 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
     """Join result folders into `root` and yield, for each record that is not simply here already, whether it is a
     conflict, and a line that says what was done with it.
 
-    A record of a trial that is not here is copied with what lies beside it. Of two records of one key, the metrics that
-    ours lacks are added; another key, or another number, is a conflict, and ours stays. Raises UserError for a folder
-    that is none, and where a file cannot be read or written: no half of one is left, and merging again goes on.
+    A record of a trial that is not here, or failed here alone, is copied with what lies beside it. Of two records of
+    one key, the metrics that ours lacks are added; another key, or another number, is a conflict, and ours stays.
+    Raises UserError for a folder that is none, and where a file cannot be read or written: no half of one is left, and
+    merging again goes on.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -45,7 +46,7 @@ def _one(path: Path, theirs: dict[str, Any], root: Path) -> Iterator[tuple[bool,
     with locks.claim(locks.lock_path(root, *names)) as mine:
         if mine is None:
             yield True, f"conflict: {label}: a run is at it here; merge when it has ended"
-        elif not here.is_file():
+        elif not here.is_file() or _only_ours_failed(here, theirs):
             for neighbour in NEIGHBOURS:  # the record last: only whole trials have one
                 if (beside := path.with_name(neighbour)).is_file():
                     _copy(beside, here.with_name(neighbour))
@@ -56,6 +57,14 @@ def _one(path: Path, theirs: dict[str, Any], root: Path) -> Iterator[tuple[bool,
                 yield from _compared(here, results.read_record(here), theirs, label, path)
             except UserError as error:
                 yield True, f"conflict: {label}: {error}"
+
+
+def _only_ours_failed(here: Path, theirs: dict[str, Any]) -> bool:
+    """A trial that failed is tried again by any run: nothing is lost with its record."""
+    try:
+        return bool(theirs["status"] != "failed" == results.read_record(here)["status"])
+    except UserError:  # corrupt: said where they are compared
+        return False
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -69,6 +78,8 @@ def _copy(source: Path, target: Path) -> None:
 def _compared(
     here: Path, ours: dict[str, Any], theirs: dict[str, Any], label: str, path: Path
 ) -> Iterator[tuple[bool, str]]:
+    if theirs["status"] == "failed" != ours["status"]:
+        return
     if ours["key"] != theirs["key"]:
         yield True, f"conflict: {label}: key {ours['key']} here, {theirs['key']} in {path}"
         return

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from aegen_bench import catalog, data, runner
+from aegen_bench import catalog, data, results, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
@@ -42,6 +42,7 @@ class Request:
             trials,
             root=self.results,
             kept_weights=self.weights,
+            data_folder=self.data,
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
@@ -102,7 +103,7 @@ class Request:
             code = self._work(planned, device, pace, side) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
-        if self.results.is_dir():
+        if next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)
         return code
 

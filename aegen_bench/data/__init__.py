@@ -21,6 +21,7 @@ __all__ = [
     "fetch",
     "find",
     "fingerprint",
+    "known_fingerprint",
     "load",
     "missing",
     "shape",
@@ -43,6 +44,16 @@ def load(name: str, recipe: Recipe, folder: Path, split: Split, *, progress: Pro
 def fingerprint(name: str, recipe: Recipe, folder: Path, split: Split) -> str:
     """Return the sha256 of the pixels that `load` returns."""
     return _prepared(name, recipe, folder, split, None)[1]
+
+
+def known_fingerprint(name: str, recipe: Recipe, folder: Path, split: Split) -> str | None:
+    """Return the same of images that were prepared here before (they are prepared anew where their files have changed
+    since); None of others, and where that fails.
+    """
+    try:
+        return fingerprint(name, recipe, folder, split) if is_prepared(name, recipe, folder) else None
+    except UserError:
+        return None
 
 
 def missing(name: str, recipe: Recipe, folder: Path) -> str | None:

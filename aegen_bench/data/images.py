@@ -89,6 +89,7 @@ def pixels(path: Path, recipe: Recipe, *, channels: int, side: int) -> Images:
     from PIL import Image
 
     with _opened(path) as opened:
+        _require_opaque(path, opened)
         image = opened.convert("L" if channels == 1 else "RGB")
     if recipe.crop is not None:
         left, top = (image.width - recipe.crop) // 2, (image.height - recipe.crop) // 2
@@ -120,8 +121,7 @@ def as_saved(path: Path, shape: tuple[int, int, int]) -> Images:
     """
     channels, height, width = shape
     with _opened(path) as opened:
-        if opened.has_transparency_data and np.asarray(opened.convert("RGBA"))[..., 3].min() < 255:
-            raise UserError(f"{path}: expected no transparency, found mode {opened.mode}: save it without")
+        _require_opaque(path, opened)
         if opened.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):  # CMYK and others are another space
             raise UserError(f"{path}: expected a grey or RGB image, found mode {opened.mode}: save it as RGB")
         image = np.asarray(opened.convert("L" if opened.mode in ("1", "L", "LA") else "RGB"))
@@ -168,6 +168,12 @@ def header(path: Path) -> tuple[str, int, int]:
     """Return Pillow's mode, width and height; nothing is decoded."""
     with _opened(path) as image:
         return image.mode, image.width, image.height
+
+
+def _require_opaque(path: Path, image: Image) -> None:
+    """What lies under transparent pixels is nobody's picture."""
+    if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
+        raise UserError(f"{path}: expected no transparency, found mode {image.mode}: save it without")
 
 
 @contextmanager

@@ -27,6 +27,10 @@ SPREADS = {
     "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has none)",
 }
 """What stands behind ±, and the beginning of the note on it."""
+_SCALARS = (
+    "Deviation: where that shortens a schedule, a learned variance or beta has a learning rate larger by the same "
+    "ratio, up to 0.01: it would hardly move otherwise."
+)
 
 
 @dataclass(frozen=True)
@@ -139,11 +143,13 @@ def trial_counts(frame: pd.DataFrame) -> str:
 
 
 def overrides(frame: pd.DataFrame, layout: Layout) -> list[str]:
-    """Return one sentence on how the profile departs from the paper's settings; none when it does not."""
+    """Return how the profile departs from the paper's settings; nothing when it does not."""
     found = frame.attrs.get("overrides", {}).get(layout.profile, {})
     rows = set(frame["row"].unique())
     parts = [
         text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
         for text, where in found.items()
     ]
-    return [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}."] if parts else []
+    return (
+        [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _SCALARS] if parts else []
+    )

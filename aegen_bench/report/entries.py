@@ -38,8 +38,9 @@ class Entries:
 
     @cached_property
     def _mixed(self) -> set[Entry]:
-        """Entries of two configurations, over which a mean means nothing."""
-        kinds = self._frame[[*KEYS[:2], "config"]].drop_duplicates()
+        """Entries of two configurations, over which a mean means nothing. A trial that failed may lack part of its."""
+        made = self._frame[self._frame["status"] != "failed"]
+        kinds = made[[*KEYS[:2], "config"]].drop_duplicates()
         return set(kinds.loc[kinds.duplicated(KEYS[:2]), KEYS[:2]].itertuples(index=False, name=None))
 
     @cached_property

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import pandas as pd
 
 from aegen_bench.evaluation import metrics
@@ -12,9 +10,6 @@ from aegen_bench.report.entries import Entries
 from aegen_bench.report.guests import note
 from aegen_bench.report.measures import DAGGER, marked, single_protocol, stale_note
 from aegen_bench.report.table import Table, Value
-
-if TYPE_CHECKING:
-    from aegen_bench.evaluation.metrics import Value as Meaning
 
 __all__ = ["scores"]
 
@@ -26,7 +21,8 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
     protocol, known = single_protocol(frame, "scores")
     dagger = marked(frame, layout, str(known.get("extractor", "features unknown")))
     ours, others = frame[frame["dataset"] == dataset], guests[guests["dataset"] == dataset]
-    meanings, values = _meanings(), list[Value]()
+    metric_of, values = _metric_of(), list[Value]()
+    meanings = {number: metrics.load(metric).VALUES[number] for number, metric in metric_of.items()}
     measured = set(ours["metric"].unique()) | set(others["metric"].unique())
     present = [number for number in meanings if number in measured]
     below = list(others["row"].unique())
@@ -34,7 +30,8 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
     rows = [[layout.published.name(row) + " †" * (row in dagger)] for row in layout.rows] + [[row] for row in below]
     mine, theirs = Entries(ours), Entries(others)
     for number in present:
-        cells = mine.cells([number]) | theirs.cells([number])
+        family = metric_of[number]
+        cells = mine.cells([number], family=family) | theirs.cells([number], family=family)
         for line, row in zip(rows, [*layout.rows, *below], strict=True):
             entry, stale = (dataset, row), (dataset, row) in layout.stale
             cell = cells.get(entry)
@@ -61,7 +58,7 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
     return Table(name, title, columns, rows, notes, values, about, apart=True)
 
 
-def _meanings() -> dict[str, Meaning]:
-    """Every number that a metric can give, and how to read it; the distance first."""
+def _metric_of() -> dict[str, str]:
+    """Every number that a metric can give, and that metric; the distance first."""
     order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
-    return {number: value for name in order for number, value in metrics.load(name).VALUES.items()}
+    return {number: name for name in order for number in metrics.load(name).VALUES}

@@ -8,10 +8,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aegen_bench import catalog, imagesets, results, weights
+from aegen_bench import catalog, data, imagesets, results, weights
 from aegen_bench import record as records
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
@@ -77,17 +78,23 @@ def plan(
     *,
     root: Path,
     kept_weights: Path,
+    data_folder: Path,
     without_data: Sequence[str] = (),
     retrain: bool = False,
     stale: bool = False,
     retry: Sequence[str] = (),
 ) -> list[Planned]:
     """Return what is to be done with each trial. `retrain` and `stale` also rerun trials whose weights are gone (also
-    where every number is there) or whose key has changed, `retry` those that ended as it says: diverged, timeout.
+    where every number is there) or whose key or images have changed, `retry` those that ended as it says: diverged,
+    timeout.
     """
     for status in set(retry) - set(ASKED_FOR):
         raise unknown("outcome to retry", status, ASKED_FOR)
     protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
+
+    @cache
+    def images_of(dataset: str) -> str | None:
+        return data.known_fingerprint(dataset, study.datasets[dataset].recipe, data_folder, "train")
 
     def look(trial: Trial) -> Planned:
         if trial.dataset in without_data:
@@ -105,6 +112,9 @@ def plan(
             return another_try
         if record["key"] != trial.key:
             return Planned(trial, "retrain" if stale else "stale", "its key has changed")
+        trained_on, here = record["config"].get("data_sha256"), images_of(trial.dataset)
+        if trained_on and here and trained_on != here:
+            return Planned(trial, "retrain" if stale else "stale", "its training images have changed")
         if record["status"] in retry:
             return another_try
         if record["status"] != "ok":

@@ -130,7 +130,7 @@ class Study:
     def _check_names(self) -> None:
         """Every name that a section uses for something of another section must exist."""
         stages = {stage for entry in self.entries.values() for stage in entry.stages}
-        layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", self._defaults, stages)]
+        layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", layer, stages) for layer in self._defaults]
         layers += [(f"datasets.{name}", dataset, stages) for name, dataset in self.datasets.items()]
         for name, row in self.rows.items():
             _require(f"baseline of rows.{name}", [row.baseline or name], self.entries)
@@ -176,7 +176,7 @@ class Study:
     def config(self, row: str, dataset: str) -> dict[str, Any]:
         """The resolved settings of a row on a dataset under this profile."""
         entry, settings = self.entry(row), self.rows[row]
-        own = [self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
+        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
         profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
         resolved = resolve(
             [_plain(layer) for layer in own],

@@ -134,7 +134,7 @@ class Profile(Overlay):
 
 
 class File(Strict):
-    defaults: Layer = Layer()
+    defaults: list[Layer] = []  # the shipped ones and over them the local ones
     datasets: dict[str, Dataset] = {}
     protocols: dict[str, _Protocol] = {}
     rows: dict[str, Row] = {}
@@ -145,16 +145,19 @@ class File(Strict):
 def load(local: Path) -> tuple[File, list[str]]:
     """Return the study's file, local over shipped, and the names that the local one replaces."""
     base = shipped() / "benchmarks.yaml"
-    content, replaced = _read(base), []
+    content, replaced = _read(base), list[str]()
+    defaults = [content.pop("defaults", None) or {}]
     place = local / "benchmarks.yaml"
     if place.is_file() and place.resolve() != base.resolve():
-        for section, own in _read(place).items():
+        mine = _read(place)
+        defaults.append(mine.pop("defaults", None) or {})
+        for section, own in mine.items():
             below = content.setdefault(section, {}) or {}
             replaced += [f"{section}.{n}" for n in own or {} if n in below and below[n] != (own or {})[n]]
             content[section] = {**below, **(own or {})}
     else:
         place = base
-    return validated(File, content, str(place)), replaced
+    return validated(File, content | {"defaults": defaults}, str(place)), replaced
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -57,8 +57,14 @@ def _merge(layers: Sequence[Plain], stages: Sequence[str]) -> Plain:
 
 
 def _merge_stage(below: Plain, above: Plain) -> Plain:
-    """A budget in steps replaces one in epochs and the other way round; `lr_at` is replaced whole."""
-    kept = {k: v for k, v in below.items() if not ({k} <= {"epochs", "steps"} and {"epochs", "steps"} & above.keys())}
+    """A budget in steps replaces one in epochs and the other way round, and takes the milestones along at the same
+    fraction of the stage; `lr_at` is replaced whole.
+    """
+    units = {"epochs", "steps"}
+    kept = {k: v for k, v in below.items() if k not in units or not units & above.keys()}
+    if units & below.keys() and units & above.keys() and not units & below.keys() & above.keys():
+        ratio = _budget(above) / _budget(below)
+        kept["lr_at"] = {when * ratio: factor for when, factor in below.get("lr_at", {}).items()}
     optimizers = dict(below.get("optimizers", {}))
     for name, settings in above.get("optimizers", {}).items():
         optimizers[name] = {**optimizers.get(name, {}), **settings}

@@ -131,6 +131,8 @@ class _StageRun:
         else:
             restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
         self.optimizers = self._optimizers()
+        if (lr := self.optimizers.scalar_lr) is not None:
+            self.history.facts[f"{self.stage.name}_scalar_lr"] = lr
         if saved:
             self.optimizers.restore(saved["optimizers"])
             self.meter.restore(saved["meter"], self.device)

@@ -37,6 +37,12 @@ class Optimizers:
                     group["lr"] = base * factor
             self._passed += 1
 
+    @property
+    def scalar_lr(self) -> float | None:
+        """The learning rate of the learned scalars as it stands; None where there are none."""
+        groups = (group for adam in self._adam.values() for group in adam.param_groups)
+        return max((group["lr"] for group in groups if all(p.ndim == 0 for p in group["params"])), default=None)
+
     def update(self, name: str, loss: Tensor) -> None:
         if name not in self._adam:
             raise unknown("optimizer", name, self._adam)
@@ -92,7 +98,8 @@ def _scalar_lr(lr: float, ratio: float) -> float:
     """Adam moves a scalar by about lr a step, so a shortened schedule would freeze it near its start: give it the way
     back.
 
-    Deviation: under a profile that shortens the schedule a learned scalar's lr grows by the same ratio, up to 1e-2.
+    Deviation: under a profile that shortens the schedule a learned scalar's lr grows by the same ratio, up to 1e-2. The
+    record has it among its facts, and every table of such a profile says so.
     """
     return lr if ratio == 1.0 else min(lr * ratio, SCALAR_LR_LIMIT)
 

@@ -102,12 +102,14 @@ class Source:
 
     @cached_property
     def _made(self) -> dict[Entry, tuple[set[str], set[int]]]:
-        """Entry -> the configurations and the seeds of its trials here."""
+        """Entry -> the configurations (not of trials that failed, which may lack part of theirs) and the seeds of its
+        trials here.
+        """
         found: dict[Entry, tuple[set[str], set[int]]] = {}
-        trials = self.part.frame[["dataset", "row", "config", "seed"]].drop_duplicates()
-        for dataset, row, config, seed in trials.itertuples(index=False, name=None):
+        trials = self.part.frame[["dataset", "row", "config", "seed", "status"]].drop_duplicates()
+        for dataset, row, config, seed, status in trials.itertuples(index=False, name=None):
             configs, seeds = found.setdefault((dataset, row), (set(), set()))
-            configs.add(config)
+            configs |= {config} - ({config} if status == "failed" else set())
             seeds.add(seed)
         return found
 

@@ -33,12 +33,14 @@ def shown(table: Table, evidence: Evidence) -> dict[str, Any]:
     """A table for the template: its lines in groups that sort as one, each cell with what it sorts by and opens."""
     rows = {evidence.name(row) for row in evidence.layout.rows}
     datasets = {evidence.name(dataset) for dataset in evidence.layout.datasets}
-    titled = [name for name in evidence.layout.datasets if table.name.startswith(f"scores-{name}")]
+    titled = max(
+        (name for name in evidence.layout.datasets if table.name.startswith(f"scores-{name}")), key=len, default=""
+    )
     prose = [max(map(len, texts), default=0) > LONG for texts in zip(table.columns, *table.rows, strict=True)]
     groups: list[list[list[dict[str, Any]]]] = []
     for line in table.rows:
         row = next((name for text in line if (name := text.removesuffix(" †")) in rows), "")
-        fixed = evidence.name(titled[0]) if titled else next((text for text in line if text in datasets), "")
+        fixed = evidence.name(titled) if titled else next((text for text in line if text in datasets), "")
         cells = [
             {"text": text, "parts": [], "value": None, "kind": "prose", "opens": []}
             if long
