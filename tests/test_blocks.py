@@ -108,9 +108,10 @@ def test_the_layers_are_named_in_their_order() -> None:
     assert [describe(part) for part in parts] == [
         "4x4 Conv64, ReLU, 4x4 Conv128, BN, ReLU, FC1024, BN, ReLU, FC20",
         "FC1024, BN, ReLU, FC6272, BN, ReLU, 4x4 Deconv64, BN, ReLU, 4x4 Deconv1, Sigmoid",
-        "4 blocks of 2 affine couplings (FC 10-64-64-20) and a fixed permutation",
+        "4 blocks of 2 affine couplings (FC 10-64-64-20, log scale within ±5) and a fixed permutation",
         "FC512, ReLU, FC512, ReLU, FC512, ReLU, FC512, ReLU, FC1",
-        "4 blocks of 2 affine couplings (FC 10-64-64-20) and a fixed permutation, conditioned on 512 features",
+        "4 blocks of 2 affine couplings (FC 10-64-64-20, log scale within ±5) and a fixed permutation, "
+        "conditioned on 512 features",
         "8 gated layers of 32 channels (2x3 above, 1x2 left), 1x1 Conv128",
         "FC3, SiLU",
     ]

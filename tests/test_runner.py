@@ -17,7 +17,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 import aegen_bench
-from aegen_bench import artefacts, sampling
+from aegen_bench import artefacts, data, sampling
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
@@ -328,6 +328,19 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
     ended = bench(*run)
     assert "stale: glf on mine, seed 0: its training images have changed (`run --stale` trains it again)" in ended.out
     assert bench(*run, "--stale").code == 0 and "1 done" in bench(*run).out
+
+
+def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf"], stages={"*": {"epochs": 20, "batch": 64, "lr_at": {}}}))
+    assert finished(*RUN, "--results", "trained").code == 0
+    monkeypatch.setenv("AEGEN_BENCH_DATA", str(finished.data))
+    model: Any = aegen_bench.load(finished.folder / "trained/tiny/digits/glf/seed-0")
+    images = data.load("digits", data.Recipe(source="digits"), finished.data, "test")
+    with torch.no_grad():
+        z = model.encode(torch.from_numpy(np.array(images)).float() / 255)
+        e, _ = model.flow(z)
+        assert (e - z).abs().max() > 0.1, "the flow has learned something"
+        assert (model.flow.inverse(e) - z).abs().max() < 1e-3
 
 
 def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Bench) -> None:

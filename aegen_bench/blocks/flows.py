@@ -65,8 +65,9 @@ class CouplingFlow(nn.Module):
         self.order = nn.Buffer(order)
         self.undo = nn.Buffer(order.argsort(1))
         units = "-".join(map(str, [halves[0], *[width] * hidden_layers, 2 * halves[1]]))
+        inside = f"FC {units}, log scale within ±{clamp:g}"
         conditional = f", conditioned on {context} features" if context else ""
-        self.summary = f"{blocks} blocks of 2 affine couplings (FC {units}) and a fixed permutation{conditional}"
+        self.summary = f"{blocks} blocks of 2 affine couplings ({inside}) and a fixed permutation{conditional}"
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
         """Codes z [n, d] -> noise e [n, d] and log|det de/dz| [n]."""

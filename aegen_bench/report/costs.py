@@ -65,7 +65,10 @@ def times(frame: pd.DataFrame, layout: Layout, name: str) -> Table:
         *_flow_share(paces, layout, values),
     ]
     if beside:
-        notes.append("paper: Table 6, on hardware that the paper does not name; compare ratios of rows only.")
+        notes.append(
+            "paper: Table 6, on hardware that the paper does not name; compare ratios of rows only, and not those of "
+            "Two-Stage VAE, whose published code ran in another framework."
+        )
     device = known[0] if known else "an unknown device"
     title = f"Table 6. Training time on {device}. Profile {layout.profile}"
     about = {"profile": layout.profile, "device": device}
