@@ -52,6 +52,16 @@ def test_the_page_is_one_file_that_asks_for_nothing(written: Path) -> None:
     assert "5 trials: AMD EPYC, 2 threads, commit unknown" in text
 
 
+def test_a_cell_of_scores_opens_the_trials_of_its_own_dataset_where_one_name_begins_another(tmp_path: Path) -> None:
+    put(tmp_path, make(dataset="mnist"), make(dataset="mnist10k"))
+    [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["scores"])
+    opened = {
+        name: set(re.findall(r'data-dataset="(.*?)"', part)) - {""}
+        for name, part in re.findall(r'id="(scores-\w+)"(.*?)(?=id="scores-|<footer>)', path.read_text(), re.S)
+    }
+    assert opened == {"scores-mnist": {"MNIST"}, "scores-mnist10k": {"mnist10k"}}
+
+
 def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
     [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["6"])

@@ -611,6 +611,18 @@ def test_a_trial_that_failed_before_its_settings_were_whole_costs_its_own_number
     assert "674" in glf and "(2)" in glf and "1 failed" in glf and "mixed" not in glf
 
 
+def test_rows_that_were_scored_against_different_real_images_are_told_not_to_compare(tmp_path: Path) -> None:
+    rows = [make(row=row) for row in ("glf", "vae", "rae_gmm")]
+    for record, real in zip(rows, ("a" * 64, "b" * 64, ""), strict=True):
+        for entry in record["metrics"].values():
+            entry["settings"]["protocol"]["real_sha256"] = real
+    for table in built(tmp_path, *rows, tables_=["1", "scores"]):
+        assert any(note.startswith("Not comparable: on Fashion the trials were scored") for note in table.notes)
+    rows[1]["metrics"] = rows[0]["metrics"]
+    for table in built(tmp_path, *rows, tables_=["1", "scores"]):
+        assert not any(note.startswith("Not comparable") for note in table.notes)
+
+
 def test_in_the_table_of_scores_a_metric_that_failed_is_not_one_that_does_not_apply(tmp_path: Path) -> None:
     measured = evaluation([{"fd": 1.0}])
     measured["failed"]["prd"] = "PRD needs at least 20 images a set, there are 12"

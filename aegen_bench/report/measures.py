@@ -12,7 +12,7 @@ from aegen_bench.report.cells import Layout
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["DAGGER", "Measure", "marked", "single_protocol", "stale_note"]
+__all__ = ["DAGGER", "Measure", "marked", "other_images_note", "single_protocol", "stale_note"]
 
 DAGGER = "†: trained on the network that scores it here, so never bold, ranked or tested."
 
@@ -67,3 +67,11 @@ def stale_note(layout: Layout, rows: Sequence[str]) -> list[str]:
     """Return what ‡ means, where one of the rows has it."""
     said = "‡: stale, trained by code or settings that have changed since; `aegen-bench run --stale` trains it again."
     return [said] if any(row in rows for _, row in layout.stale) else []
+
+
+def other_images_note(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """Return a warning where trials on one dataset were compared with different real images."""
+    known = frame.loc[frame["real"] != "", ["dataset", "real"]].drop_duplicates()
+    torn = [layout.published.name(name) for name in known.loc[known.duplicated("dataset"), "dataset"].unique()]
+    said = f"Not comparable: on {', '.join(torn)} the trials were scored against different real images."
+    return [said + " `aegen-bench run --stale` trains anew what has changed."] if torn else []

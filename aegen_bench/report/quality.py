@@ -9,7 +9,7 @@ from aegen_bench.report.cells import SPREADS, Cell, Layout, overrides, trial_cou
 from aegen_bench.report.comparisons import BOLD, NOT_BOLD, Contest
 from aegen_bench.report.entries import collect
 from aegen_bench.report.guests import note
-from aegen_bench.report.measures import DAGGER, Measure, marked, single_protocol, stale_note
+from aegen_bench.report.measures import DAGGER, Measure, marked, other_images_note, single_protocol, stale_note
 from aegen_bench.report.table import Table, Value
 
 if TYPE_CHECKING:
@@ -61,6 +61,7 @@ def quality(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, table: in
         str(about.get("describe", f"Protocol {protocol}")) if protocol else "Nothing is evaluated yet.",
         f"{SPREADS[layout.spread]}, in brackets the number of trials; a trial's value is the mean over its draws.",
         trial_counts(frame),
+        *other_images_note(frame, layout),
         BOLD if bold else NOT_BOLD,
         *(theirs.notes(lines) if len(columns) > 1 + len(layout.datasets) else []),
         *([DAGGER] if dagger else []),

@@ -8,7 +8,7 @@ from aegen_bench.evaluation import metrics
 from aegen_bench.report.cells import Layout, overrides, trial_counts
 from aegen_bench.report.entries import Entries
 from aegen_bench.report.guests import note
-from aegen_bench.report.measures import DAGGER, marked, single_protocol, stale_note
+from aegen_bench.report.measures import DAGGER, marked, other_images_note, single_protocol, stale_note
 from aegen_bench.report.table import Table, Value
 
 __all__ = ["scores"]
@@ -48,6 +48,7 @@ def scores(frame: pd.DataFrame, guests: pd.DataFrame, layout: Layout, dataset: s
         "Mean ± sample standard deviation over seeds, in brackets the number of trials; ↓ lower is better, ↑ higher; "
         "an empty cell does not apply" + (f". Units: {units}." if units else "."),
         trial_counts(ours),
+        *other_images_note(ours, layout),
         *([DAGGER] if dagger else []),
         *stale_note(layout, layout.rows),
         *note(below),
