@@ -34,6 +34,10 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
     """Return precision [1001] and recall [1001] along the curve, from features [n, d] of equally many images.
 
     The curves of 10 clusterings of the union are averaged.
+
+    Deviation: features stay in float32, and five clusterings at a time see the same batches (`numerics/kmeans.py`); the
+    published code clusters each anew in float64. The mean is the same, the scatter from seed to seed wider
+    (docs/evaluation.md).
     """
     if generated.ndim != 2 or generated.shape != real.shape:
         raise UserError(f"PRD compares sets of equal size: generated {generated.shape}, real {real.shape}")
