@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from aegen_bench import catalog, data, results, runner
@@ -140,6 +139,8 @@ class Request:
         from aegen_bench.study import staleness
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
+        # Of other images too, which only the plan has looked at.
+        seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
         print()
         print(
             report.text(
@@ -148,7 +149,7 @@ class Request:
                 profile=self.study.profile_name,
                 planned=cells,
                 no_data=list(self.skipped),
-                stale=partial(staleness.stale, folder=self.data),
+                stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
             )
         )
 

@@ -65,8 +65,8 @@ def marked(frame: pd.DataFrame, layout: Layout, extractor: str) -> set[str]:
 
 def stale_note(layout: Layout, rows: Sequence[str]) -> list[str]:
     """Return what ‡ means, where one of the rows has it."""
-    said = "‡: stale, trained by code or settings that have changed since; `aegen-bench run --stale` trains it again."
-    return [said] if any(row in rows for _, row in layout.stale) else []
+    said = "‡: stale, trained by code, settings or images that have changed since;"
+    return [f"{said} `aegen-bench run --stale` trains it again."] if any(row in rows for _, row in layout.stale) else []
 
 
 def other_images_note(frame: pd.DataFrame, layout: Layout) -> list[str]:
