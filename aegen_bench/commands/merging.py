@@ -46,25 +46,25 @@ def _one(path: Path, theirs: dict[str, Any], root: Path) -> Iterator[tuple[bool,
     with locks.claim(locks.lock_path(root, *names)) as mine:
         if mine is None:
             yield True, f"conflict: {label}: a run is at it here; merge when it has ended"
-        elif not here.is_file() or _only_ours_failed(here, theirs):
+            return
+        try:
+            ours = results.read_record(here) if here.is_file() else None
+        except UserError as error:
+            yield True, f"conflict: {label}: {error}"
+            return
+        # A trial that failed is tried again by any run: nothing is lost with its record.
+        lost = ours is not None and ours["status"] == "failed", theirs["status"] == "failed"
+        if ours is None or lost == (True, False):
             for neighbour in NEIGHBOURS:  # the record last: only whole trials have one
                 if (beside := path.with_name(neighbour)).is_file():
                     _copy(beside, here.with_name(neighbour))
             _copy(path, here)
             yield False, f"new: {label}"
-        else:
+        elif lost != (False, True):
             try:
-                yield from _compared(here, results.read_record(here), theirs, label, path)
+                yield from _compared(here, ours, theirs, label, path)
             except UserError as error:
                 yield True, f"conflict: {label}: {error}"
-
-
-def _only_ours_failed(here: Path, theirs: dict[str, Any]) -> bool:
-    """A trial that failed is tried again by any run: nothing is lost with its record."""
-    try:
-        return bool(theirs["status"] != "failed" == results.read_record(here)["status"])
-    except UserError:  # corrupt: said where they are compared
-        return False
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -78,8 +78,6 @@ def _copy(source: Path, target: Path) -> None:
 def _compared(
     here: Path, ours: dict[str, Any], theirs: dict[str, Any], label: str, path: Path
 ) -> Iterator[tuple[bool, str]]:
-    if theirs["status"] == "failed" != ours["status"]:
-        return
     if ours["key"] != theirs["key"]:
         yield True, f"conflict: {label}: key {ours['key']} here, {theirs['key']} in {path}"
         return

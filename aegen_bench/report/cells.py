@@ -150,6 +150,5 @@ def overrides(frame: pd.DataFrame, layout: Layout) -> list[str]:
         text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
         for text, where in found.items()
     ]
-    return (
-        [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _SCALARS] if parts else []
-    )
+    told = [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _SCALARS]
+    return told if parts else []

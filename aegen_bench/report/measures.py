@@ -74,4 +74,4 @@ def other_images_note(frame: pd.DataFrame, layout: Layout) -> list[str]:
     known = frame.loc[frame["real"] != "", ["dataset", "real"]].drop_duplicates()
     torn = [layout.published.name(name) for name in known.loc[known.duplicated("dataset"), "dataset"].unique()]
     said = f"Not comparable: on {', '.join(torn)} the trials were scored against different real images."
-    return [said + " `aegen-bench run --stale` trains anew what has changed."] if torn else []
+    return [said + " Keep the results of each set of images in a folder of their own (`--results`)."] if torn else []

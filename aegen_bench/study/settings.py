@@ -61,8 +61,9 @@ def _merge_stage(below: Plain, above: Plain) -> Plain:
     fraction of the stage; `lr_at` is replaced whole.
     """
     units = {"epochs", "steps"}
-    kept = {k: v for k, v in below.items() if k not in units or not units & above.keys()}
-    if units & below.keys() and units & above.keys() and not units & below.keys() & above.keys():
+    old, new = units & below.keys(), units & above.keys()
+    kept = {k: v for k, v in below.items() if k not in units or not new}
+    if old and new and old != new:
         ratio = _budget(above) / _budget(below)
         kept["lr_at"] = {when * ratio: factor for when, factor in below.get("lr_at", {}).items()}
     optimizers = dict(below.get("optimizers", {}))

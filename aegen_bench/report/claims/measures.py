@@ -109,8 +109,9 @@ class Source:
         trials = self.part.frame[["dataset", "row", "config", "seed", "status"]].drop_duplicates()
         for dataset, row, config, seed, status in trials.itertuples(index=False, name=None):
             configs, seeds = found.setdefault((dataset, row), (set(), set()))
-            configs |= {config} - ({config} if status == "failed" else set())
             seeds.add(seed)
+            if status != "failed":
+                configs.add(config)
         return found
 
     def _metric(self, name: str) -> str:
