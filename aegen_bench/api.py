@@ -60,7 +60,7 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     in the data folder). Samples are `model.decode(model.prior(model.noise(n)))`. Raises MissingError when the weights
     are gone.
     """
-    from aegen_bench import model
+    from aegen_bench.trial import model
 
     place = data.default_folder()
     return model.restore(Path(folder), Path(weights) if weights else place / "weights", place)

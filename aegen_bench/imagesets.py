@@ -16,12 +16,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from aegen_bench import data, environment, evaluation, record, results
+from aegen_bench import data, environment, evaluation, results
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol
 from aegen_bench.files import require_folder, write_json
 from aegen_bench.progress import Progress
-from aegen_bench.results import ANCHORS, EXTERNAL
+from aegen_bench.results import ANCHORS, EXTERNAL, record
 
 __all__ = ["Scorer", "anchors", "anchors_lack", "real_images", "score"]
 

@@ -16,10 +16,11 @@ from typing import Any
 import torch
 import yaml
 
-from aegen_bench import catalog, environment, results, seeding
+from aegen_bench import environment, results, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.numerics import products
+from aegen_bench.study import catalog
 
 ROOT = Path(__file__).parent.parent
 SIZES = {8: (1, 8, 32), 28: (1, 20, 64), 32: (3, 64, 256), 64: (3, 64, 256)}  # side: channels, d, width of the flow

@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 
 import aegen_bench
-from aegen_bench import data, sampling, weights
+from aegen_bench import data, weights
 from aegen_bench.blocks.perceptual import NETWORKS, PerceptualLoss
 from aegen_bench.results import read_record
+from aegen_bench.trial import sampling
 
 IMAGES = 1000
 CPU = torch.device("cpu")

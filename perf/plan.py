@@ -12,8 +12,9 @@ import time
 from collections import Counter
 from pathlib import Path
 
-from aegen_bench import record, results
+from aegen_bench import results
 from aegen_bench.commands import request
+from aegen_bench.results import record
 
 FIELDS = ("profile", "dataset", "row", "seed")
 

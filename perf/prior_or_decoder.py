@@ -24,10 +24,11 @@ from sklearn.mixture import GaussianMixture
 from torch import Tensor
 
 import aegen_bench
-from aegen_bench import data, sampling, seeding
+from aegen_bench import data, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.results import read_record
 from aegen_bench.training.loop import extract
+from aegen_bench.trial import sampling
 
 CPU = torch.device("cpu")
 N = 10_000

@@ -10,8 +10,9 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aegen_bench import catalog, seeding
+from aegen_bench import seeding
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.study import catalog
 
 BASELINES = Path(__file__).parents[1] / "baselines"
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)

@@ -11,10 +11,10 @@ from methods import BASELINES, INDEX, NETS, Fixed, X, build, losses, noise_of_st
 from torch import Tensor, nn
 from torch.distributions import Independent, Normal
 
-from aegen_bench import catalog
 from aegen_bench.blocks.losses import gaussian_entropy, gaussian_nll, half_sse
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.subject import made_up
+from aegen_bench.study import catalog
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import as_float, train
 from aegen_bench.training.optimizers import make_optimizers

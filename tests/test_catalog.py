@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from conftest import Bench
 
-from aegen_bench import catalog
 from aegen_bench.errors import UserError
+from aegen_bench.study import catalog
 
 LOUD = '''
 print("imported")

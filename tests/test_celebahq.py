@@ -13,11 +13,10 @@ from conftest import Bench
 from fake_data import write_png
 from PIL import Image
 
-from aegen_bench import catalog
 from aegen_bench.blocks import nets
-from aegen_bench.job import Job, Place
 from aegen_bench.progress import Progress
-from aegen_bench.study import Study
+from aegen_bench.study import Study, catalog
+from aegen_bench.trial.job import Job, Place
 
 
 @pytest.fixture

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from aegen_bench import catalog
 from aegen_bench.conformance import check
+from aegen_bench.study import catalog
 
 HERE = Path(__file__).parent
 METHODS = [*sorted((HERE.parent / "baselines").glob("*.py")), *sorted((HERE / "toys").glob("*.py"))]

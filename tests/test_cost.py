@@ -15,10 +15,10 @@ import torch
 from conftest import Bench, Ended
 
 from aegen_bench import environment
-from aegen_bench.catalog import read
 from aegen_bench.cost import calibration, counting
 from aegen_bench.cost.counting import Kind
 from aegen_bench.study import Study
+from aegen_bench.study.catalog import read
 
 HERE = Path(__file__).parent
 CPU = torch.device("cpu")
@@ -130,11 +130,11 @@ def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path
 @pytest.fixture
 def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
     """`linear` with a clock that only its steps and its hook move."""
-    from aegen_bench import catalog
+    from aegen_bench.study import catalog
 
     made = catalog.import_class(linear.entry)
     clock = made.step.__globals__["CLOCK"]
-    monkeypatch.setattr("aegen_bench.catalog.import_class", lambda entry: made)
+    monkeypatch.setattr("aegen_bench.study.catalog.import_class", lambda entry: made)
     for module in ("training.loop", "cost.calibration"):
         monkeypatch.setattr(f"aegen_bench.{module}.time", SimpleNamespace(perf_counter=lambda: clock[0]))
     return linear

@@ -17,13 +17,13 @@ from methods import build
 from torch import Tensor, nn
 
 from aegen_bench import environment, seeding
-from aegen_bench import model as models
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import UserError
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import extract, train
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import model as models
 
 # Between them they use every kind of network: those of one dimension and of grids, adversary, flow (with and without a
 # context), features before the head, and networks of a method's own.

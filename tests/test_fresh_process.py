@@ -13,7 +13,7 @@ from methods import BASELINES, build
 from safetensors.torch import save_file
 
 from aegen_bench.conformance.subject import train_a_little
-from aegen_bench.sampling import generate
+from aegen_bench.trial.sampling import generate
 
 NAMES = sorted(path.stem for path in BASELINES.glob("*.py"))
 CHILD = """

@@ -12,8 +12,10 @@ from conftest import Bench
 from torch import Tensor, nn
 from torchvision.models import vgg16
 
-from aegen_bench import catalog, model, weights
+from aegen_bench import weights
 from aegen_bench.blocks.perceptual import PerceptualLoss
+from aegen_bench.study import catalog
+from aegen_bench.trial import model
 
 ROOT = Path(__file__).parent.parent
 

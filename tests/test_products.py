@@ -12,13 +12,13 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from aegen_bench import environment
-from aegen_bench import model as models
 from aegen_bench.blocks import execution
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.numerics import products
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import model as models
 
 AMD, INTEL = "vendor_id\t: AuthenticAMD\nflags\t\t: avx512f\n", "vendor_id\t: GenuineIntel\nflags\t\t: avx512f\n"
 NETS = Nets((1, 8, 8), d=4, flow_width=256, n_train=24)

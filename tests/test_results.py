@@ -19,7 +19,7 @@ from records import evaluation, make, put
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_json
-from aegen_bench.record import weights_path
+from aegen_bench.results.record import weights_path
 
 ID = "a1b2c3d4e5f6"
 PUBLISHED = Path(__file__).parent.parent / "baselines" / "published.yaml"

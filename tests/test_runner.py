@@ -17,13 +17,14 @@ from PIL import Image
 from torch import Tensor, nn
 
 import aegen_bench
-from aegen_bench import artefacts, data, sampling
+from aegen_bench import data
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
-from aegen_bench.job import Samples
 from aegen_bench.runner import locks, workers
+from aegen_bench.trial import artefacts, sampling
+from aegen_bench.trial.job import Samples
 
 RUN = ("run", "--profile", "tiny")
 TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids

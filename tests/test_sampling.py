@@ -7,10 +7,10 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from aegen_bench import sampling
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Diverged
+from aegen_bench.trial import sampling
 
 CPU = torch.device("cpu")
 NETS = Nets((1, 2, 2), d=4, flow_width=4, n_train=10)

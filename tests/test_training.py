@@ -13,11 +13,12 @@ import torch
 from methods import Waits
 from torch import Tensor, nn
 
-from aegen_bench import catalog, environment, seeding
+from aegen_bench import environment, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.numerics.pixels import as_float
+from aegen_bench.study import catalog
 from aegen_bench.study.settings import resolve
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.loop import train

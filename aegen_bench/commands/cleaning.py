@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from aegen_bench import record as records
 from aegen_bench import results
 from aegen_bench.errors import UserError
+from aegen_bench.results import record as records
 from aegen_bench.runner import locks
 
 __all__ = ["abandoned"]

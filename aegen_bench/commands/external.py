@@ -76,8 +76,9 @@ def evaluate_trial(
 
     Incomplete, at the end, where a metric failed.
     """
-    from aegen_bench import environment, trial
-    from aegen_bench.job import Job, Place
+    from aegen_bench import environment
+    from aegen_bench.trial import trial
+    from aegen_bench.trial.job import Job, Place
 
     record = _record_of_trial(folder)
     if record["status"] != "ok":
@@ -121,8 +122,9 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     """
     from PIL import Image
 
-    from aegen_bench import api, environment, sampling
+    from aegen_bench import api, environment
     from aegen_bench.files import new_folder, write_bytes
+    from aegen_bench.trial import sampling
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder, or another .npz")

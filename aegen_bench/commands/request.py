@@ -7,13 +7,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from aegen_bench import catalog, data, results, runner
+from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Planned
 from aegen_bench.runner.side import Side
-from aegen_bench.study import Study
+from aegen_bench.study import Study, catalog
 from aegen_bench.training.stopping import Pace
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
@@ -112,8 +112,8 @@ class Request:
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
         from aegen_bench import environment
-        from aegen_bench.job import Place
         from aegen_bench.progress import watch
+        from aegen_bench.trial.job import Place
 
         each = side.each(device)
         here = "auto" if side.cluster else (side.devices or (device,))[0]

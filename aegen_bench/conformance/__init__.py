@@ -9,14 +9,14 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-from aegen_bench import catalog, data
+from aegen_bench import data
 from aegen_bench.conformance.declarations import undeclared
 from aegen_bench.conformance.generating import encoding, other_images, reloading, sampling
 from aegen_bench.conformance.learning import initial_weights, training
 from aegen_bench.conformance.stepping import other_device, pace
 from aegen_bench.conformance.subject import Subject, located
 from aegen_bench.errors import Diverged, UserError, unknown
-from aegen_bench.study import Study
+from aegen_bench.study import Study, catalog
 
 __all__ = ["check", "check_row"]
 

@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from aegen_bench.catalog import Entry
+from aegen_bench.study.catalog import Entry
 
 __all__ = ["undeclared"]
 

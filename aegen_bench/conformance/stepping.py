@@ -12,11 +12,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from aegen_bench import catalog, seeding
+from aegen_bench import seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.subject import GREY, SAMPLES, Subject, located, made_up, owned
 from aegen_bench.numerics.pixels import as_float
+from aegen_bench.study import catalog
 
 __all__ = ["other_device", "pace"]
 

@@ -13,7 +13,7 @@ from torch import Tensor
 from aegen_bench import seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.catalog import Entry
+from aegen_bench.study.catalog import Entry
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan

@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
-from aegen_bench import catalog
-from aegen_bench import model as models
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.numerics.pixels import as_float
+from aegen_bench.study import catalog
 from aegen_bench.training.history import Meter
 from aegen_bench.training.loop import Updating, now, take_step
 from aegen_bench.training.optimizers import make_optimizers
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import model as models
 
 __all__ = ["META", "STEPS", "Kind", "StageCost", "count", "flops", "measure"]
 

@@ -12,20 +12,20 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aegen_bench import catalog, data, imagesets, results, weights
-from aegen_bench import record as records
+from aegen_bench import data, imagesets, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.progress import Lines, Progress
+from aegen_bench.results import record as records
 from aegen_bench.runner import locks
 from aegen_bench.runner.locks import ELSEWHERE
-from aegen_bench.study import Study, Trial
+from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
 from aegen_bench.training.stopping import Pace
 
 if TYPE_CHECKING:
-    from aegen_bench.job import Place
     from aegen_bench.runner.task import Ended, Task
+    from aegen_bench.trial.job import Place
 
 __all__ = ["Each", "Planned", "Summary", "anchors_lack", "plan", "require_weights", "run", "running", "unimportable"]
 

@@ -13,13 +13,14 @@ from typing import Any
 import torch
 
 import aegen_bench
-from aegen_bench import __version__, catalog, weights
+from aegen_bench import __version__, weights
 from aegen_bench.data import Recipe, Split, fingerprint
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.files import require_folder
 from aegen_bench.runner import locks
 from aegen_bench.runner.task import Task
+from aegen_bench.study import catalog
 
 __all__ = ["Sight"]
 

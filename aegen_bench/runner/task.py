@@ -7,16 +7,16 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from aegen_bench import catalog, environment, results
-from aegen_bench import trial as work
+from aegen_bench import environment, results
 from aegen_bench.evaluation import Protocol
 from aegen_bench.files import write_json
-from aegen_bench.job import Job, Place
 from aegen_bench.progress import Progress, logged
 from aegen_bench.runner import locks
 from aegen_bench.runner.locks import ELSEWHERE
-from aegen_bench.study import Trial
+from aegen_bench.study import Trial, catalog
 from aegen_bench.training.stopping import Pace
+from aegen_bench.trial import trial as work
+from aegen_bench.trial.job import Job, Place
 
 __all__ = ["Ended", "Task", "do", "killed"]
 

@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any, ClassVar
 from urllib.parse import quote, unquote
 
-from aegen_bench import catalog, results
+from aegen_bench import results
 from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.study import catalog
 from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
 from aegen_bench.study.settings import resolve
 

@@ -13,10 +13,10 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from aegen_bench.catalog import shipped
 from aegen_bench.data import Recipe
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.study.catalog import shipped
 
 __all__ = [
     "Dataset",

@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from aegen_bench.pictures import grid
+from aegen_bench.numerics.pictures import grid
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures.style import GREY, WARNING, WIDTH, canvas
 

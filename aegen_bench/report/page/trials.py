@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
-from aegen_bench.pictures import grid
+from aegen_bench.numerics.pictures import grid
 from aegen_bench.report.evidence import Evidence, Trial
 
 __all__ = ["DRAWN", "Picture", "columns", "entries"]

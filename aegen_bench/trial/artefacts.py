@@ -17,8 +17,8 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
 from aegen_bench.numerics.neighbours import nearest
-from aegen_bench.pictures import grid
-from aegen_bench.sampling import decode_noise, fixed_noise, interpolate, reconstruct
+from aegen_bench.numerics.pictures import grid
+from aegen_bench.trial.sampling import decode_noise, fixed_noise, interpolate, reconstruct
 
 __all__ = ["add_curves", "make", "write"]
 

@@ -62,7 +62,7 @@ class Entry:
 
 def shipped() -> Path:
     """Return the folder with the `benchmarks.yaml` and `baselines/` that belong to this version of the package."""
-    package = Path(__file__).parent
+    package = Path(__file__).parent.parent
     installed = package / "shipped"
     return installed if installed.is_dir() else package.parent
 

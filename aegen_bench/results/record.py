@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from aegen_bench.evaluation import Protocol, Scores
-from aegen_bench.results import SCHEMA
+from aegen_bench.results.store import SCHEMA
+
+if TYPE_CHECKING:
+    from aegen_bench.evaluation import Protocol, Scores
 
 __all__ = ["blank", "evaluated", "weights_path"]
 

@@ -238,7 +238,7 @@ def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.
     `attrs` holds what belongs to no single number: `protocols`, `overrides`, `dagger`, `corrupt`. UserError when
     the folder, or the profile in it, does not exist.
     """
-    from aegen_bench.frame import frame
+    from aegen_bench.results.frame import frame
 
     root = Path(path)
     if not root.is_dir():

@@ -7,16 +7,17 @@ from typing import Any
 
 import torch
 
-from aegen_bench import artefacts, environment, results
-from aegen_bench import model as models
-from aegen_bench import record as records
+from aegen_bench import environment, results
 from aegen_bench.errors import Diverged, TimedOut, UserError
 from aegen_bench.files import write_json
-from aegen_bench.job import Job
+from aegen_bench.results import record as records
 from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import artefacts
+from aegen_bench.trial import model as models
+from aegen_bench.trial.job import Job
 
 __all__ = ["blank", "evaluate", "train"]
 

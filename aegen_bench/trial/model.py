@@ -10,14 +10,15 @@ from typing import Any
 
 from torch import Tensor
 
-from aegen_bench import catalog, results, seeding, weights
-from aegen_bench import record as records
+from aegen_bench import results, seeding, weights
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.nets import Nets, describe
 from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import write_bytes
+from aegen_bench.results import record as records
+from aegen_bench.study import catalog
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 

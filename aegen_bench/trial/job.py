@@ -13,17 +13,18 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aegen_bench import __version__, catalog, data, evaluation, sampling, seeding
+from aegen_bench import __version__, data, evaluation, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.evaluation import Protocol
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.numerics import products
 from aegen_bench.progress import Progress
-from aegen_bench.study import Trial
+from aegen_bench.study import Trial, catalog
 from aegen_bench.training.batches import placed
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.probe import Probe
 from aegen_bench.training.stopping import Pace
+from aegen_bench.trial import sampling
 
 __all__ = ["Job", "Place", "Samples"]
 
