@@ -17,9 +17,9 @@ lint: .venv/installed
 
 # How fast it is, a script a question: `perf` runs the short forms (minutes), `perf-full` everything (hours).
 # For the comparison with pythae: .venv/bin/pip install -c constraints.txt -e '.[perf]'
-QUICK := whole_paper startup second_stage compiled utilisation training_loop beyond processes stacked_seeds forecast trial \
+QUICK := whole_paper startup second_stage compiled utilisation training_loop forecast trial \
          grid memory evaluation metrics
-FULL := $(QUICK) extraction mixture plan
+FULL := $(QUICK) extraction plan
 
 perf: .venv/installed
 	$(foreach name,$(QUICK),$(BIN)/python perf/$(name).py --quick &&) true

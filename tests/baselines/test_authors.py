@@ -1,0 +1,194 @@
+"""What an author of a further method has: `new`, `check`, and packages of their own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import Bench
+from test_cli import refused
+
+from aegen_bench.commands import template
+from aegen_bench.study import Study
+
+ROOT = Path(__file__).parents[2]
+OWN = """# my study
+datasets:
+  digits:   # smaller than shipped
+    recipe: {source: digits}
+    d: 4
+
+rows:
+    slow:   # four columns, a comment at the end
+
+        baseline: vae
+        stages:
+            train: {epochs: 3}   # three
+        # and nothing else
+
+# after the rows
+groups:
+  mine: [slow]
+"""
+
+
+@pytest.fixture
+def empty(tmp_path: Path) -> Bench:
+    made = Bench(tmp_path / "work", tmp_path / "data")
+    made.folder.mkdir()
+    return made
+
+
+def files(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+# ---- new ---------------------------------------------------------------------------------------------
+
+
+def test_new_writes_a_baseline_and_its_row_and_nothing_else(empty: Bench) -> None:
+    ended = empty("new", "my_model")
+    assert ended.code == 0 and "aegen-bench check my_model" in ended.out
+    assert files(empty.folder) == {"baselines/my_model.py", "benchmarks.yaml"}
+    assert "class MyModel(Baseline):" in (empty.folder / "baselines/my_model.py").read_text()
+    assert yaml.safe_load((empty.folder / "benchmarks.yaml").read_text()) == {
+        "rows": {"my_model": {"with": {"beta": 1.0}}}
+    }
+    assert "  my_model  An auto-encoder whose codes" in empty("list", "models").out
+
+
+def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> None:
+    assert bench("new", "my_model").code == 0
+    checked = bench("check", "my_model")
+    assert (checked.code, checked.out, checked.err) == (0, "my_model keeps the contract\n", "")
+    ended = bench("run", "--profile", "tiny", "--models", "my_model")
+    assert ended.code == 0 and bench.record("my_model")["status"] == "ok"
+
+
+def test_what_new_writes_is_a_row_of_smoke_and_all_that_it_suggests_is_legal(empty: Bench) -> None:
+    assert empty("new", "my_model").code == 0
+    planned = empty("run", "--profile", "smoke", "--models", "my_model", "--dry-run", "--no-forecast")
+    assert "smoke: 2 trials: 2 run\n" in planned.out
+    path = empty.folder / "benchmarks.yaml"
+    path.write_text(path.read_text().replace("    # ", "    "))
+    config = Study("paper", local=empty.folder, data=empty.data).config("my_model", "digits")
+    assert (config["with"], config["stages"]["train"]["epochs"]) == ({"beta": 4.0}, 200)
+
+
+@pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
+def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
+    """By the project's own settings; mypy keeps what it learns of torch in the checkout, as `make lint` does."""
+    pytest.importorskip(tool[0])
+    empty("new", "my_model")
+    path = empty.folder / "baselines" / "my_model.py"
+    settings = ["--config", str(ROOT / "pyproject.toml")] if tool[0] == "ruff" else []
+    done = subprocess.run(
+        [sys.executable, "-m", *tool, *settings, str(path)], cwd=ROOT, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("glf", "'glf' is taken: "),
+        ("slow", "'slow' is taken: it is a row of benchmarks.yaml"),
+        ("all", "'all' is taken: it is a group of benchmarks.yaml"),
+        ("my-model", "'my-model' cannot name a baseline: use letters, digits and underscores"),
+        ("2vae", "'2vae' cannot name"),
+        ("_mine", "'_mine' cannot name"),
+        ("class", "'class' cannot name"),
+        ("none", "'none' cannot name"),
+        ("naïve", "'naïve' cannot name"),
+        ("../glf", "'../glf' cannot name"),
+        ("", "'' cannot name"),
+        ("baseline", "its class Baseline would hide the one that it needs"),
+        ("odd", "odd.py is a baseline of this name"),
+    ],
+)
+def test_a_name_that_is_taken_or_cannot_be_one_is_refused_in_one_line(empty: Bench, name: str, said: str) -> None:
+    (empty.folder / "benchmarks.yaml").write_text(OWN)
+    empty.baseline("odd", "broken (")
+    refused(empty("new", name), said)
+    assert files(empty.folder) == {"baselines/odd.py", "benchmarks.yaml"}
+    assert (empty.folder / "benchmarks.yaml").read_text() == OWN
+
+
+ROWS = "".join(template.ROW.format(name=name) for name in ("first", "second"))
+YAMLS = {
+    "rows in the middle": OWN,
+    "no rows": "groups:\n  mine: [vae]   # one\n",
+    "rows without any": "rows:\n  # none yet\ngroups: {mine: [vae]}\n",
+    "rows at the end without a newline": "# top\nrows:\n  slow: {baseline: vae}",
+    "a list at the end": "rows:\n  slow:\n    baseline: vae\n    sweep:\n      beta:\n      - 1\n      - 2\n",
+    "a text at the end": "rows:\n  slow:\n    baseline: >-\n     vae\n",
+    "windows": OWN.replace("\n", "\r\n"),
+    "nothing but a comment": "# to be filled\n",
+    "nothing": "",
+    "what is shipped": (ROOT / "benchmarks.yaml").read_text(),
+}
+
+
+@pytest.mark.parametrize("text", YAMLS.values(), ids=YAMLS)
+def test_a_row_is_added_and_every_other_byte_stays(empty: Bench, text: str) -> None:
+    path = empty.folder / "benchmarks.yaml"
+    path.write_bytes(text.encode())
+    for name in ("first", "second"):
+        assert empty("new", name).code == 0
+    after = path.read_bytes().decode()
+    newline = "\r\n" if "\r\n" in text else "\n"
+    assert after.count("\n") == after.count(newline)
+    added = [line.strip() for line in ROWS.splitlines()]
+    lines, original = after.splitlines(), text.splitlines()
+    at = [line.strip() for line in lines].index(added[0])
+    rows = slice(at, at + len(added))
+    assert [line.strip() for line in lines[rows]] == added, "the second row stands behind the first and its comments"
+    del lines[rows]
+    assert lines in (original, [*original, "", "rows:"], [*original, "rows:"])
+    before, now = yaml.safe_load(text) or {}, yaml.safe_load(after)
+    assert now == {**before, "rows": {**(before.get("rows") or {}), **yaml.safe_load(ROWS)}}
+    assert {"first", "second"} <= set(Study("paper", local=empty.folder, data=empty.data).rows)
+
+
+def test_rows_in_braces_are_left_to_their_author(empty: Bench) -> None:
+    text = "rows: {slow: {baseline: vae}}\n"
+    (empty.folder / "benchmarks.yaml").write_text(text)
+    refused(empty("new", "mine"), "write the row yourself: mine: {with: {beta: 1.0}}")
+    assert files(empty.folder) == {"benchmarks.yaml"}
+    assert (empty.folder / "benchmarks.yaml").read_text() == text
+
+
+# ---- check -------------------------------------------------------------------------------------------
+
+
+def test_check_says_what_is_wrong_a_line_each_and_ends_with_1(bench: Bench) -> None:
+    bench("new", "mine")
+    path = bench.folder / "baselines" / "mine.py"
+    path.write_text(path.read_text().replace("return self.decoder(z)", "return 2 * self.decoder(z)"))
+    ended = bench("check", "mine")
+    assert ended.code == 1 and ended.err == ""
+    assert all("images lie in [0, 1]" in line for line in ended.out.splitlines()) and ended.out
+    path.write_text("class Mine(Baseline) oh\n")
+    assert bench("check", "mine").code == 1
+    assert "baselines/mine.py: invalid syntax" in bench("check", "mine").out
+
+
+def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument_is(bench: Bench) -> None:
+    rows = {
+        "mild": {"baseline": "vae", "with": {"beta": 2}},
+        "odd": {"baseline": "vae", "on": {"digits": {"with": {}}}},
+    }
+    bench.declare(rows=rows)
+    assert bench("check", "mild").out == "mild keeps the contract\n"
+    rows["odd"]["on"]["digits"]["with"] = {"betta": 2}  # type: ignore[index]
+    bench.declare(rows=rows)
+    ended = bench("check", "odd")
+    told = "row odd of benchmarks.yaml: unknown argument of vae 'betta': did you mean 'beta'? (there are: beta)\n"
+    assert (ended.code, ended.out) == (1, told)
+
+
+def test_an_unknown_name_is_refused_with_the_nearest_that_exists(bench: Bench) -> None:
+    refused(bench("check", "gfl"), "unknown model 'gfl': did you mean 'glf'?")

@@ -1,0 +1,430 @@
+"""The claims: on the paper's own numbers they come out as the paper says, each predicate both ways and untested."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+from records import INCEPTION, ended, evaluation, make, put, put_artefacts
+from scipy import stats
+
+from aegen_bench import report, results
+from aegen_bench.errors import UserError
+from aegen_bench.report import claims, published
+from aegen_bench.report.claims import tabulate
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.published import Published
+from aegen_bench.report.tables import layout
+
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+PAPER = published.load(PUBLISHED)
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+GOOD, BAD, NONE = "reproduced", "not reproduced", "not tested"
+
+
+def seeds(mean: float, std: float = 0.0, n: int = 10) -> list[float]:
+    """Numbers of exactly this mean and sample standard deviation."""
+    spread = np.linspace(-1, 1, n)
+    return list(mean + std * spread / spread.std(ddof=1))
+
+
+def lay(root: Path, row: str, values: Sequence[float], metric: str = "fd", **fields: Any) -> None:
+    """A trial a value; `protocol` is theirs."""
+    protocol = fields.pop("protocol", None) or evaluation([])["settings"]["protocol"]
+    for seed, value in enumerate(values):
+        put(root, make(row=row, seed=seed, metrics={A: evaluation([{metric: value}], protocol)}, **fields))
+
+
+def evidence(root: Path, *own: dict[str, Any]) -> Evidence:
+    frame = results.load(root)
+    numbers = Published(PAPER.path, {**PAPER.content, "claims": list(own)}) if own else PAPER
+    return Evidence(root, frame, layout(frame, numbers))
+
+
+def found(root: Path, predicate: dict[str, Any], measure: str = "distance", **fields: Any) -> claims.Finding:
+    """What becomes of one claim on Fashion."""
+    about = {"name": "it", "says": "So it is", "section": "1", "measure": measure, "datasets": ["fashion"]}
+    [finding] = claims.evaluate(evidence(root, about | fields | predicate))
+    return finding
+
+
+# ---- the paper's claims ------------------------------------------------------------------------------
+
+
+def test_the_papers_own_numbers_say_what_the_paper_says(tmp_path: Path) -> None:
+    """Tables 1, 3, 5 and 6 as ten trials of each row: every claim on them holds but where the yaml says otherwise."""
+    for dataset in PAPER.datasets:
+        for row in dict.fromkeys([*PAPER.rows(1), *PAPER.rows(3)]):
+            fid, prd = PAPER.value(1, row, dataset), PAPER.value(3, row, dataset)
+            pace = PAPER.value(6, row, dataset)
+            length = PAPER.value(5, {"glf_perceptual": "glf"}.get(row, row), dataset)
+            for seed, value in enumerate(seeds(fid["mean"], fid["std"])):
+                record = make(profile="paper", dataset=dataset, row=row, seed=seed)
+                record["metrics"] = {B: evaluation([{"fid": value, **prd}], INCEPTION)}
+                record["stages"] = {"train": {"seconds_per_epoch": pace.get("first")}}
+                epochs = {k: length.get(k, 0.0) for k in pace}
+                record["seconds"] = {"train": sum(epochs[k] * pace[k] for k in pace) if pace else None}
+                record["parameters"] = {}
+                put(tmp_path, record)
+    tested: dict[str, list[str]] = {}
+    for finding in claims.evaluate(evidence(tmp_path)):
+        if finding.verdict != NONE:
+            shown = finding.dataset not in finding.claim.paper_differs
+            assert finding.verdict == (GOOD if shown else BAD), finding
+            tested.setdefault(finding.claim.name, []).append(finding.dataset)
+    assert set(tested) == {
+        *("glf_lowest", "better_than_vae", "rae_gmm_closest", "flow_prior_no_gain", "flow_posterior_no_gain"),
+        *("glf_beats_flow_prior", "perceptual_better", "glf_below_glann", "recall_best", "precision_best"),
+        *("recall_perceptual", "precision_perceptual", "gans_glf", "gans_perceptual"),
+        *("perceptual_slower", "less_training_time"),
+    }
+    assert all(datasets == PAPER.datasets for datasets in tested.values())
+
+
+def test_every_claim_speaks_of_rows_datasets_and_protocols_that_there_are(tmp_path: Path) -> None:
+    from aegen_bench.study import Study
+
+    study = Study("paper", local=tmp_path, data=tmp_path)
+    known = claims.load(PAPER)
+    assert len(known) > 25
+    for claim in known:
+        rows = {row.partition("@")[0] for row in claim.predicate.named()}
+        assert rows <= set(study.rows), claim.name
+        assert {*claim.datasets, *claim.paper_differs} <= set(study.datasets), claim.name
+        assert claim.protocol in ("", *study.protocols), claim.name
+
+
+# ---- predicates: both ways, and untested -------------------------------------------------------------
+
+FAR_APART, CLOSE = seeds(100, 2, 3), seeds(101, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("predicate", "glf", "vae", "verdict"),
+    [
+        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, seeds(80, 2, 3), FAR_APART, GOOD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, CLOSE, FAR_APART, BAD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, [80.0], FAR_APART, NONE),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(85, 2, 3), FAR_APART, GOOD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(93, 1, 3), FAR_APART, BAD),
+        ({"higher": {"rows": ["glf"], "than": ["vae"]}}, seeds(120, 2, 3), FAR_APART, GOOD),
+        ({"higher": {"rows": ["glf"], "than": ["vae"]}}, seeds(80, 2, 3), FAR_APART, BAD),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, CLOSE, FAR_APART, GOOD),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(120, 1, 3), FAR_APART, BAD),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(80, 1, 3), FAR_APART, BAD),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(101, 20, 3), FAR_APART, BAD),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, [101.0], FAR_APART, NONE),
+        ({"between": {"rows": ["glf"], "low": 90, "high": 110}}, CLOSE, FAR_APART, GOOD),
+        ({"between": {"rows": ["glf"], "high": 90}}, CLOSE, FAR_APART, BAD),
+        ({"between": {"rows": ["glf"], "low": 90}}, [101.0], FAR_APART, NONE),
+    ],
+)
+def test_orders_and_bounds(
+    tmp_path: Path, predicate: dict[str, Any], glf: list[float], vae: list[float], verdict: str
+) -> None:
+    lay(tmp_path, "glf", glf)
+    lay(tmp_path, "vae", vae)
+    assert found(tmp_path, predicate).verdict == verdict
+
+
+def test_the_p_value_is_that_of_welch_and_stands_with_our_numbers(tmp_path: Path) -> None:
+    a, b = [100.0, 104.0, 99.0], [103.0, 109.0]
+    lay(tmp_path, "glf", a)
+    lay(tmp_path, "vae", b)
+    finding = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["vae"]}})
+    p = stats.ttest_ind(a, b, equal_var=False, alternative="less").pvalue
+    assert finding.test == f"Welch, one-sided: p = {p:.2g} (against VAE)" and p > 0.05
+    assert finding.numbers == "GLF 101 ± 3 (3); VAE 106 ± 4 (2)"
+    assert (finding.verdict, finding.place) == (BAD, "lite")
+
+
+def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_claim_open(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
+    lay(tmp_path, "wae_gan", [70.0])
+    claim = {"lower": {"rows": ["glf"], "than": ["vae", "wae_gan", "rae_gmm"]}}
+    open_ = found(tmp_path, claim)
+    assert open_.verdict == NONE
+    assert open_.test == "one trial, not as claimed so far (WAE-GAN); no trial (RAE+GMM)"
+    lay(tmp_path, "vae", seeds(79, 2, 3))
+    assert found(tmp_path, claim).verdict == BAD
+
+
+def test_the_closest_is_told_by_the_distance_from_a_row(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(100, 1, 3))
+    lay(tmp_path, "rae_gmm", seeds(95, 1, 3))
+    lay(tmp_path, "vae", seeds(80, 1, 3))  # the lowest, and yet not the closest
+    closest = {"lower": {"rows": ["rae_gmm"], "than": ["vae"], "to": "glf"}}
+    assert found(tmp_path, closest).verdict == GOOD
+    lay(tmp_path, "rae_gmm", seeds(125, 1, 3))
+    assert found(tmp_path, closest).verdict == BAD
+
+
+SWEEP = [f"curve_vae_beta{beta}" for beta in (1, 10, 50, 100)]
+
+
+@pytest.mark.parametrize(
+    ("values", "falls", "rises"),
+    [
+        ([[90], [70], [40], [20]], GOOD, BAD),
+        ([[20], [40], [70], [90]], BAD, GOOD),
+        ([[90], [70], [75], [20]], BAD, BAD),  # four trials show a trend only without an exception
+        ([[90, 91], [70, 95], [60, 62], [20, 25]], GOOD, BAD),
+        ([[90], [70], [40], []], NONE, NONE),
+    ],
+)
+def test_trends(tmp_path: Path, values: list[list[float]], falls: str, rises: str) -> None:
+    for row, numbers in zip(SWEEP, values, strict=True):
+        lay(tmp_path, row, numbers)
+    assert found(tmp_path, {"falls": {"rows": SWEEP}}).verdict == falls
+    assert found(tmp_path, {"rises": {"rows": SWEEP}}).verdict == rises
+
+
+def test_three_trials_are_too_few_for_a_trend(tmp_path: Path) -> None:
+    for row, value in zip(SWEEP, (90.0, 70.0, 40.0), strict=False):
+        lay(tmp_path, row, [value])
+    finding = found(tmp_path, {"falls": {"rows": SWEEP[:3]}})
+    assert (finding.verdict, finding.test) == (NONE, "too few trials for a trend, tau -1.00 over 3 trials")
+
+
+def test_a_gap_closes_where_the_distance_from_a_row_falls(tmp_path: Path) -> None:
+    for row, value in zip(SWEEP, (20.0, 70.0, 110.0, 99.0), strict=True):
+        lay(tmp_path, row, [value])
+    lay(tmp_path, "glf", [100.0])
+    assert found(tmp_path, {"falls": {"rows": SWEEP, "to": "glf"}}).verdict == GOOD
+    assert found(tmp_path, {"falls": {"rows": SWEEP}}).verdict == BAD
+
+
+@pytest.mark.parametrize(
+    ("ends", "states", "verdict"),
+    [
+        (["diverged", "diverged"], ["diverged", "collapsed"], GOOD),
+        (["diverged", "collapsed"], ["diverged", "collapsed"], GOOD),
+        (["diverged", "ok"], ["diverged"], BAD),
+        (["ok", "ok"], ["ok"], GOOD),
+        (["diverged"], ["diverged"], NONE),
+        (["failed", "diverged"], ["diverged"], NONE),  # a trial that failed says nothing about the method
+    ],
+)
+def test_how_trials_end(tmp_path: Path, ends: list[str], states: list[str], verdict: str) -> None:
+    for seed, state in enumerate(ends):
+        good = state in ("ok", "collapsed")
+        put(tmp_path, make(seed=seed, collapsed=state == "collapsed") if good else ended(state, seed=seed))
+    finding = found(tmp_path, {"ends": {"rows": ["glf"], "states": states}}, "states")
+    assert finding.verdict == verdict
+    assert all(state in finding.numbers for state in ends)
+
+
+def test_cited_numbers_compare_under_the_papers_profile_and_fid_only(tmp_path: Path) -> None:
+    below = {"lower_than_cited": {"rows": ["glf"], "table": 4, "cited": ["wgan", "began", "dragan"], "pick": "median"}}
+    for name, profile, protocol, metric in [
+        ("ours", "lite", None, "fd"),
+        ("paper", "paper", INCEPTION, "fid"),
+        ("other", "paper", None, "fd"),
+    ]:
+        lay(tmp_path / name, "glf", seeds(20, 1, 3), metric, profile=profile, protocol=protocol)
+    assert found(tmp_path / "paper", below).verdict == GOOD  # 21.5, 22.9 and 27.7 on Fashion
+    assert found(tmp_path / "paper", below).test.endswith("(below 22.9)")
+    for name in ("ours", "other"):
+        assert found(tmp_path / name, below).verdict == NONE
+    lay(tmp_path / "paper", "glf", seeds(23, 1, 3), "fid", profile="paper", protocol=INCEPTION)
+    assert found(tmp_path / "paper", below).verdict == BAD
+
+
+# ---- what is no evidence -----------------------------------------------------------------------------
+
+LOWER = {"lower": {"rows": ["glf"], "than": ["vae"]}}
+
+
+def test_collapsed_and_diverged_trials_are_no_evidence(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", [400.0, 410.0], collapsed=True)
+    put(tmp_path, ended("diverged", row="vae", seed=2))
+    finding = found(tmp_path, LOWER)
+    assert (finding.verdict, finding.test) == (NONE, "no trial ended well (VAE)")
+    assert "VAE: 2 collapsed, 1 diverged" in finding.numbers
+
+
+def test_rows_scored_by_the_network_that_trained_them_are_not_compared(tmp_path: Path) -> None:
+    for seed, value in enumerate(seeds(80, 2, 3)):
+        record = make(seed=seed, metrics={A: evaluation([{"fd": value}])})
+        record["config"]["dagger"] = ["efficientnet_lite0"]
+        put(tmp_path, record)
+    lay(tmp_path, "vae", FAR_APART)
+    assert found(tmp_path, LOWER).test == "trained on the network that scores it (†) (GLF)"
+
+
+def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
+    other = make(seed=3, metrics={A: evaluation([{"fd": 80.0}])})
+    other["config"]["with"] = {"beta": 50.0}
+    put(tmp_path, other)
+    assert found(tmp_path, LOWER).test == "mixed configurations (GLF)"
+
+
+def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
+    failed = ended("failed", seed=3)
+    del failed["config"]["d"]
+    put(tmp_path, failed)
+    assert found(tmp_path, LOWER).verdict == GOOD
+
+
+def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:
+    for row, device, first, times in (
+        ("glf", "EPYC", 0, (90.0, 91.0)),
+        ("glf", "H200", 2, (3.0, 3.1)),
+        ("vae", "EPYC", 0, (80.0, 81.0)),
+        ("vae", "H200", 2, (6.0, 6.1)),
+        ("vae", "old", 4, (900.0,)),
+    ):
+        for seed, took in enumerate(times, first):
+            where = {"environment": {"device": device}, "seconds": {"train": took}}
+            put(tmp_path, make(row=row, seed=seed, metrics={A: evaluation([{"fd": took}])}, **where))
+    about = {"name": "it", "says": "So it is", "section": "1", "measure": "train_seconds", "datasets": ["fashion"]}
+    there = {f.place: (f.verdict, f.numbers) for f in claims.evaluate(evidence(tmp_path, about | LOWER))}
+    assert there == {
+        "EPYC": (BAD, "GLF 90.5 ± 0.7 (2); VAE 80.5 ± 0.7 (2)"),
+        "H200": (GOOD, "GLF 3.05 ± 0.07 (2); VAE 6.05 ± 0.07 (2)"),
+        "old": (NONE, "VAE 900 (1)"),
+    }
+    assert found(tmp_path, LOWER).numbers.startswith("GLF 46.8 ± 50.5 (4)"), "images are as good from either"
+
+
+def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Path) -> None:
+    lay(tmp_path, "vae", FAR_APART)
+    for seed in range(3):
+        both = {A: evaluation([{"fd": 80.0 + seed}]), B: evaluation([{"fid": 5.0 + seed}], INCEPTION)}
+        put(tmp_path, make(seed=seed, metrics=both))
+    about = {"name": "it", "says": "So it is", "section": "1", "measure": "distance", "datasets": ["fashion"]}
+    everywhere = list(claims.evaluate(evidence(tmp_path, about | LOWER)))
+    assert [(f.place, f.verdict, f.test) for f in everywhere[1:]] == [("paper", NONE, "not measured (VAE)")]
+    assert [f.verdict for f in everywhere] == [GOOD, NONE]
+    assert [f.verdict for f in claims.evaluate(evidence(tmp_path, about | LOWER), A)] == [GOOD]
+    assert found(tmp_path, LOWER, protocol="paper").test == "not measured (VAE)"
+    assert found(tmp_path, LOWER, protocol="stretch").test == "nothing is scored under protocol stretch"
+
+
+# ---- numbers of a trial ------------------------------------------------------------------------------
+
+
+def history(root: Path, row: str, seed: int, distances: Sequence[float], nll: float, held_out: float) -> None:
+    def terms(value: float) -> dict[str, Any]:
+        return {"terms": {"model": {"nll": value}}, "logs": {"posterior_variance": 1e-4}}
+
+    epochs = [{"epoch": i, "seconds": 10.0 * i, **terms(nll)} for i in range(1, len(distances) + 1)]
+    probes = [
+        {**e, "metrics": {"fd": fd}, "probe_train": terms(nll), "probe_test": terms(held_out)}
+        for e, fd in zip(epochs, distances, strict=True)
+    ]
+    path = root / "lite" / "fashion" / row / f"seed-{seed}" / "history.json"
+    path.write_text(json.dumps({"epochs": epochs, "probes": probes}))
+
+
+def test_what_histories_tell(tmp_path: Path) -> None:
+    steady = [90, 80, 72, 65, 58, 52, 47, 46]
+    wild = [90, 60, 95, 50, 99, 45, 80, 47]
+    for row, curve, nll in (("glf", steady, 40.0), ("glf_regularized", wild, -30.0)):
+        lay(tmp_path, row, [1.0, 2.0, 3.0])
+        for seed in range(3):
+            history(
+                tmp_path, row, seed, [value + seed for value in curve], nll, nll + (1 if row == "glf" else 60) + seed
+            )
+    than = {"rows": ["glf_regularized"], "than": ["glf"]}
+    assert found(tmp_path, {"higher": than}, "fluctuation").verdict == GOOD
+    assert found(tmp_path, {"higher": than}, "nll_gap").verdict == GOOD
+    assert found(tmp_path, {"between": {"rows": ["glf_regularized"], "high": 0}}, "nll").verdict == GOOD
+    assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0}}, "nll").verdict == BAD
+    bounds = {"between": {"rows": ["glf"], "low": 3.3e-5, "high": 3e-4}}
+    assert found(tmp_path, bounds, "posterior_variance").verdict == GOOD
+    faster = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["glf_regularized"]}}, "convergence_seconds")
+    assert (faster.verdict, faster.numbers) == (GOOD, "GLF 70.0 ± 0.0 (3); GLF, regularized 80.0 ± 0.0 (3)")
+    for seed in range(3):
+        (tmp_path / f"lite/fashion/glf_regularized/seed-{seed}/history.json").unlink()
+    unseen = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["glf_regularized"]}}, "convergence_seconds")
+    assert unseen.test == "not probed: `run --set rows.ROW.probe.every=1` (GLF, regularized)"
+    (tmp_path / "lite/fashion/glf/seed-1/history.json").unlink()
+    assert "GLF 40.0 ± 0.0 (2)" in found(tmp_path, {"between": {"rows": ["glf"], "low": 0}}, "nll").numbers
+
+
+def test_sizes_need_one_trial_and_no_test(tmp_path: Path) -> None:
+    put(tmp_path, make())
+    small = found(tmp_path, {"between": {"rows": ["glf"], "high": 0.03}}, "flow_share")
+    assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "exact (below 0.03)")
+    assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0.003}}, "flow_share").verdict == BAD
+
+
+# ---- how they are written and shown ------------------------------------------------------------------
+
+CLAIM: dict[str, Any] = {"name": "it", "says": "x", "section": "1", "measure": "f8", "datasets": ["mnist"], **LOWER}
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        ({"lower": None, "lwoer": LOWER["lower"]}, "claim it: unknown key 'lwoer': did you mean 'lower'?"),
+        ({"lower": None}, "claim it: a claim has exactly one of lower, higher, within"),
+        ({"higher": LOWER["lower"]}, "exactly one of"),
+        ({"lower": {"rows": ["glf"]}}, "claim it: lower.than: Field required"),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "shar": 1}}, "lower: unknown key 'shar'"),
+        ({"section": None}, "claim it: section"),
+        ({"measure": "fdd"}, "unknown measure 'fdd'"),
+        ({"datasets": "mnist"}, "claim it: datasets"),
+    ],
+)
+def test_a_wrong_claim_is_one_clear_line(tmp_path: Path, change: dict[str, Any], fault: str) -> None:
+    path = tmp_path / "published.yaml"
+    own = {name: value for name, value in (CLAIM | change).items() if value is not None}
+    path.write_text(yaml.safe_dump({**PAPER.content, "claims": [own]}))
+    with pytest.raises(UserError) as error:
+        claims.load(published.load(path))
+    assert fault in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+def test_claims_that_are_no_list_or_stand_twice_are_named() -> None:
+    with pytest.raises(UserError, match="claims: expected a list, found dict"):
+        claims.load(Published(PAPER.path, {"claims": {}}))
+    with pytest.raises(UserError, match="claim it stands twice"):
+        claims.load(Published(PAPER.path, {"claims": [CLAIM, CLAIM]}))
+    with pytest.raises(UserError, match="claim 1: "):
+        claims.load(Published(PAPER.path, {"claims": ["glf is better"]}))
+
+
+def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(80, 2, 3))
+    lay(tmp_path, "vae", FAR_APART)
+    own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"], "paper_differs": ["fashion"]}
+    known = evidence(tmp_path, own)
+    short, long = tabulate.build(["verdicts", "claims"], known)
+    assert long.rows == [
+        ["x", "1", "Fashion", "lite", GOOD, "GLF 80.0 ± 2.0 (3); VAE 100 ± 2 (3)",
+         "Welch, one-sided: p = 0.00013 (against VAE); the paper's own numbers do not show it"],
+        ["", "", "MNIST, CelebA", "lite", NONE, "", "no results on this dataset"],
+    ]  # fmt: skip
+    assert short.rows == [["x", "1", "Fashion: reproduced"]]
+    assert not tabulate.build(["verdicts"], evidence(tmp_path, own | {"datasets": ["mnist"]}))[0].rows
+    assert short.notes[0].startswith("1 claim: 1 reproduced")
+    assert any("tested at 5%" in note for note in short.notes)
+
+
+def test_report_writes_claims_of_profiles_with_a_plus_and_none_of_images_from_elsewhere(tmp_path: Path) -> None:
+    profile = "lite+train_images=5000"
+    for row, value in zip([f"curve_flow_prior_beta{beta}" for beta in (10, 50, 100, 400)], (9, 8, 7, 6), strict=True):
+        lay(tmp_path, row, [float(value)], dataset="cifar10", profile=profile)
+        put_artefacts(tmp_path / profile / "cifar10" / row / "seed-0", probes=True)
+    lay(tmp_path, "mine", [1.0], profile="external")
+    text = report.text(tmp_path, PUBLISHED, ["verdicts"], profile=profile)
+    [line] = [line for line in text.splitlines() if "the FID falls as beta rises" in line]
+    assert "CIFAR-10: reproduced" in line
+    assert "Claims" not in report.text(tmp_path, PUBLISHED, ["claims"], profile="external")
+    names = {
+        path.name for path in report.write(tmp_path, PUBLISHED, tmp_path / "out", tables=["claims"], profile=profile)
+    }
+    assert names == {"claims.md", "tables.md", "tables.tex"}

@@ -1,0 +1,175 @@
+"""The figures: drawn from what trials left, the same bytes each time, and honest about what is not there."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import INCEPTION, ended, evaluation, make, put, put_artefacts
+
+from aegen_bench import report, results
+from aegen_bench.errors import UserError
+from aegen_bench.report import published
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.tables import layout
+
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+def lay(root: Path, *records: dict[str, Any], **options: Any) -> None:
+    for path in put(root, *records):
+        put_artefacts(path.parent, **options)
+
+
+def evidence(root: Path) -> Evidence:
+    frame = results.load(root)
+    return Evidence(root, frame, layout(frame, published.load(PUBLISHED)))
+
+
+def draw(root: Path, names: str, out: Path) -> list[str]:
+    return list(report.draw(root, PUBLISHED, out, names.split(",")))
+
+
+def drawn(root: Path, name: str) -> list[Any]:
+    """The figures themselves, with their texts still texts."""
+    from aegen_bench.report.figures import catalogue
+
+    return [figure for _, figure in catalogue()[name].draw(evidence(root))]
+
+
+def texts(figure: Any) -> str:
+    from matplotlib.text import Text
+
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
+
+
+def test_every_figure_is_found_by_name_and_the_papers_come_first() -> None:
+    from aegen_bench.report.figures import catalogue
+
+    assert list(catalogue())[:7] == ["2", "3", "4", "5", "6", "7", "8"]
+
+
+def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
+    lay(tmp_path / "results", make(), ended("diverged", row="vae"))
+    for out in ("one", "two"):
+        assert draw(tmp_path / "results", "5,seeds", tmp_path / out) == [
+            "figure 5, profile lite: 2 files",
+            "figure seeds, profile lite: 2 files",
+        ]
+    names = sorted(path.name for path in (tmp_path / "one/lite").iterdir())
+    assert names == ["figure-seeds-fashion.pdf", "figure-seeds-fashion.png", "figure5.pdf", "figure5.png"]
+    for name in names:
+        assert (tmp_path / "one/lite" / name).read_bytes() == (tmp_path / "two/lite" / name).read_bytes(), name
+
+
+def test_figures_of_some_rows_and_datasets(tmp_path: Path) -> None:
+    lay(tmp_path, make(), make(row="vae"), make(dataset="mnist"))
+    only = report.Only({"vae": ["vae"]}, ["fashion"])
+    five, losses = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "losses"], only=only)
+    assert "nothing to draw: no trial of glf" in five and losses == "figure losses, profile lite: 2 files"
+    assert sorted(path.name for path in (tmp_path / "out/lite").iterdir()) == [
+        "figure-losses-fashion.pdf",
+        "figure-losses-fashion.png",
+    ]
+
+
+def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
+    lay(tmp_path / "results", make(row="vae"))
+    lines = draw(tmp_path / "results", "2,3,7", tmp_path / "out")
+    assert len(lines) == 3 and all("nothing to draw: no trial of" in line for line in lines)
+    assert "`aegen-bench run --models figure3`" in lines[1] and not (tmp_path / "out").exists()
+    with pytest.raises(UserError, match="unknown figure '9'"):
+        draw(tmp_path / "results", "9", tmp_path / "out")
+
+
+def test_no_image_diverged_failed_and_collapsed_look_different(tmp_path: Path) -> None:
+    lay(tmp_path, make(), make(dataset="mnist", collapsed=True), make(row="vae", dataset="digits"))
+    put(tmp_path, ended("diverged", dataset="cifar10"), ended("failed", dataset="celeba"))
+    [figure] = drawn(tmp_path, "2")
+    said = texts(figure)
+    assert all(word in said for word in ("MNIST\ncollapsed", "diverged", "failed", "no trial"))
+    hatches = {axes.patch.get_hatch() for axes in figure.axes}
+    assert len(hatches) == 3  # none, diverged, failed
+
+
+def test_the_first_seed_that_ended_well_is_shown_and_the_others_are_said(tmp_path: Path) -> None:
+    put(tmp_path, ended("diverged", seed=0))
+    lay(tmp_path, make(seed=1), make(seed=2))
+    assert "seed 0 diverged; seed 1" in texts(drawn(tmp_path, "5")[0])
+
+
+def test_a_sweep_shows_where_a_run_ended_and_which_is_not_there(tmp_path: Path) -> None:
+    lay(tmp_path, make(row="curve_flow_prior_beta10"), make(row="curve_glf"), probes=True)
+    lay(tmp_path, ended("diverged", row="curve_flow_prior_beta50"), epochs=2, probes=True)
+    [figure] = drawn(tmp_path, "3")
+    fd, entropy, nll = figure.axes
+    crosses = [line for axes in (fd, entropy, nll) for line in axes.lines if line.get_marker() == "x"]
+    assert [line.get_xdata()[0] for line in crosses] == [2, 2, 2]
+    assert sum(line.get_linestyle() == "--" for line in nll.lines) == 3  # held-out, beside training
+    [whole] = entropy.child_axes  # the paper's half of the sum to the left, the sum to the right
+    figure.draw_without_rendering()
+    assert whole.get_ylim() == pytest.approx([2 * y for y in entropy.get_ylim()])
+    legend = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert {r"$\beta$ = 10", r"$\beta$ = 50: diverged", r"$\beta$ = 100: no trial", "GLF"} <= set(legend)
+
+
+def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
+    lay(tmp_path, make(row="curve_flow_prior_beta10"), epochs=20)
+    path = tmp_path / "lite/fashion/curve_flow_prior_beta10/seed-0/history.json"
+    history = json.loads(path.read_text())
+    for number, row in enumerate(history["epochs"]):
+        row["terms"]["model"]["nll"] = 1e12 if number == 0 else 100.0 - number
+        row["logs"]["entropy_paper"] = float(number)
+    path.write_text(json.dumps(history))
+    [figure] = drawn(tmp_path, "3")
+    _, entropy, nll = figure.axes
+    assert nll.get_ylim() == pytest.approx((81 - 0.05 * 17, 98 + 0.05 * 17))
+    assert entropy.get_ylim()[0] < 0 < 19 < entropy.get_ylim()[1]
+
+
+def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:
+    lay(tmp_path, make(), make(dataset="mnist"))
+    (tmp_path / "lite/mnist/glf/seed-0/artefacts.npz").write_bytes(b"PK no zip")
+    (tmp_path / "lite/mnist/glf/seed-0/history.json").write_text("{")
+    lines = draw(tmp_path, "2,losses", tmp_path / "out")
+    assert lines[:2] == ["figure 2, profile lite: 2 files", "figure losses, profile lite: 2 files"]
+    assert [line.partition(": ")[0] for line in lines[2:]] == ["skipped", "skipped"]
+
+
+def test_times_of_two_devices_are_never_in_one_figure(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
+    figures = drawn(tmp_path, "training_time")
+    assert ["VAE" in texts(figure) for figure in figures] == [False, True]
+    assert [figure.axes[0].get_xlabel().endswith("NVIDIA H200") for figure in figures] == [False, True]
+
+
+def test_extractors_are_compared_over_the_rows_neither_of_them_trained(tmp_path: Path) -> None:
+    for number, row in enumerate(("vae", "rae_gmm", "glf", "glf_perceptual")):
+        inception = evaluation([{"fid": 9.0 - number}], INCEPTION)
+        record = make(row=row, metrics={A: evaluation([{"fd": 1.0 + number}]), B: inception})
+        record["config"]["dagger"] = ["inception"] if row == "glf_perceptual" else []
+        put(tmp_path, record)
+    [figure] = drawn(tmp_path, "extractors")
+    assert "rank correlation -1.00 over 3 rows" in texts(figure)
+    assert "GLF+perceptual loss †" in texts(figure)
+
+
+def test_a_sweep_of_ends_has_a_point_a_seed_and_says_what_diverged(tmp_path: Path) -> None:
+    for seed, fd in enumerate((10.0, 14.0)):
+        put(tmp_path, make(row="curve_rae_gmm_gamma0.5", seed=seed, metrics={A: evaluation([{"fd": fd}])}))
+    put(tmp_path, make(row="curve_rae_gmm_gamma2", metrics={A: evaluation([{"fd": 20.0}])}))
+    put(tmp_path, ended("diverged", row="curve_rae_gmm_gamma1"))
+    [figure] = drawn(tmp_path, "rae_gamma")
+    mean, *points = figure.axes[0].lines
+    assert [tuple(p) for p in mean.get_xydata()] == [(0.5, 12.0), (2.0, 20.0)]
+    assert [list(line.get_ydata()) for line in points] == [[10.0, 14.0], [], [20.0]]
+    assert "diverged" in texts(figure)
+
+
+def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
+    put(tmp_path, make(profile="external"))
+    with pytest.raises(UserError, match="figures are drawn of trials"):
+        draw(tmp_path, "2", tmp_path / "out")

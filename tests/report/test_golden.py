@@ -1,0 +1,129 @@
+"""Every format of a fixed set of records, to the letter; numbers for machines to nine digits.
+
+`python tests/test_golden.py` writes tests/golden/ anew, to be looked at before it is committed.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import ended, evaluation, make, put
+
+from aegen_bench import report
+
+HERE = Path(__file__).parents[1]
+GOLDEN = HERE / "report" / "golden"
+PUBLISHED = HERE.parent / "baselines" / "published.yaml"
+PROTOCOL = {
+    "name": "lite",
+    "extractor": "efficientnet_lite0",
+    "describe": "Protocol aaaaaaaaaaaa: EfficientNet-Lite0 at 224 px.",
+    "real_sha256": "c867c93ff953" + "0" * 52,
+}
+FORMATS = {
+    "markdown": "tables.md",
+    "latex": "tables.tex",
+    "csv": "tables.csv",
+    "json": "tables.json",
+    "html": "report.html",
+}
+
+
+def trials(dataset: str, row: str, *distances: float, f8: float = 0.9, **fields: Any) -> Iterator[dict[str, Any]]:
+    """A trial a distance, of two draws one above and one below it."""
+    for seed, distance in enumerate(distances):
+        draws = [{"fd": distance + gap, "f8": f8 - 0.01 * seed, "f1_8": f8 - 0.1} for gap in (-1.0, 1.0)]
+        record = make(dataset=dataset, row=row, seed=seed, metrics={"aaaaaaaaaaaa": evaluation(draws, PROTOCOL)})
+        record["stages"]["train"]["seconds_per_epoch"] = 28.0 + seed
+        yield record | fields
+
+
+def records() -> list[dict[str, Any]]:
+    """Rows that lead, follow, diverged, failed, collapsed, are stale or marked, on two datasets with their floor."""
+    two = {
+        "stages": {
+            "first": {"epochs": 40, "seconds_per_epoch": 26.4},
+            "second": {"steps": 9, "seconds_per_epoch": 5.2},
+        },
+        "config": make()["config"] | {"stages": {"first": {"epochs": 40}, "second": {"steps": 9}}},
+        "layers": {"encoder": "Conv 1->64", "second_encoder": "FC1024, ReLU, FC1024, ReLU"},
+    }
+    marked = make()["config"] | {"dagger": ["efficientnet_lite0"]}
+    return [
+        *trials("fashion", "vae", 1300.0, 1352.2, 1387.0, f8=0.4),
+        *trials("fashion", "rae_gmm", 661.0, 675.0, 683.0, f8=0.82),
+        *trials("fashion", "glf", 690.0, 701.0, 738.0, f8=0.80),
+        *trials("fashion", "glf_perceptual", 569.0, 571.0, config=marked),
+        *trials("fashion", "two_stage_vae", 692.1, **two),
+        *trials("fashion", "my_row", 700.0, 1900.0, collapsed=True),
+        ended("diverged", row="my_row", seed=2),
+        ended("diverged", row="wae_gan"),
+        ended("failed", row="aae", environment={}),
+        *trials("mnist", "vae", 300.0, 310.0, f8=0.5),
+        *trials("mnist", "glf", 101.0, 99.0),
+        *trials("fashion", "floor", 32.7, profile="anchors"),
+        *trials("mnist", "floor", 10.0, profile="anchors"),
+        *trials("fashion", "ceiling", 3844.2, f8=0.1, profile="anchors"),
+    ]
+
+
+def written(folder: Path) -> Path:
+    """Make the report of the records and return the folder of its files."""
+    put(folder / "results", *records())
+    made = report.make(
+        folder / "results",
+        PUBLISHED,
+        [name for name in report.EVERY if name != "scores"],
+        profile="lite",
+        planned=[(dataset, row) for dataset in ("mnist", "fashion") for row in ("vae", "wae_gan", "rae_gmm", "glf")],
+        no_data=["celeba"],
+        stale=lambda _: {("lite", "fashion", "glf")},
+    )
+    made.write(folder / "out", list(FORMATS))
+    return folder / "out" / "lite"
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return written(tmp_path_factory.mktemp("golden"))
+
+
+@pytest.mark.parametrize("name", FORMATS.values())
+def test_a_report_of_fixed_records_is_the_golden_one(folder: Path, name: str) -> None:
+    ours, golden = ((where / name).read_text(encoding="utf-8") for where in (folder, GOLDEN))
+    assert _comparable(ours) == golden
+
+
+def _comparable(text: str) -> str:
+    """Long fractions to nine digits: another processor may sum the last ones differently. Of the page what it says, not
+    its style and script.
+    """
+    text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.S)
+    return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda number: f"{float(number[0]):.9g}", text)
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_the_golden_latex_compiles_as_it_is(tmp_path: Path) -> None:
+    head = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
+    (tmp_path / "a.tex").write_text(rf"{head}{(GOLDEN / 'tables.tex').read_text()}\end{{document}}")
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True
+    )
+    log = done.stdout.decode(errors="replace")
+    assert done.returncode == 0, log[-2000:]
+    assert "Overfull" not in log and "Underfull \\hbox" not in log
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as name:
+        made = written(Path(name))
+        for file in FORMATS.values():
+            said = _comparable((made / file).read_text(encoding="utf-8"))
+            (GOLDEN / file).write_text(said, encoding="utf-8")

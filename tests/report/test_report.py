@@ -1,0 +1,643 @@
+"""The tables: every one from a fixed set of records, nothing mixed, nothing invented."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+import re
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import INCEPTION, ended, evaluation, make, put
+
+from aegen_bench import report, results
+from aegen_bench.errors import UserError
+from aegen_bench.report import latex, markdown, published, quality, tables
+from aegen_bench.report.costs import times
+from aegen_bench.report.table import Number, Table
+from aegen_bench.study import Study
+
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+PAPER = published.load(PUBLISHED)
+A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
+
+
+def trial(row: str, seed: int, fd: float, f8: float = 0.9, f1_8: float = 0.8, **fields: Any) -> dict[str, Any]:
+    draws = [{"fd": fd - 1, "f8": f8, "f1_8": f1_8}, {"fd": fd + 1, "f8": f8, "f1_8": f1_8}]
+    return make(row=row, seed=seed, **({"metrics": {A: evaluation(draws)}} | fields))
+
+
+def built(root: Path, *records: dict[str, Any], tables_: Sequence[int] = tables.TABLES, **options: Any) -> list[Table]:
+    put(root, *records)
+    return tables.build(results.load(root), PAPER, tables_, **options)
+
+
+def grid(table: Table) -> str:
+    """The table alone, as Markdown, without heading and notes."""
+    return "\n".join(line for line in markdown.render(table).splitlines() if line.startswith("|"))
+
+
+@pytest.fixture
+def lite(tmp_path: Path) -> list[dict[str, Any]]:
+    return [
+        trial("glf", 0, 100.0, 0.90, 0.80),
+        trial("glf", 1, 104.0, 0.94, 0.82, collapsed=True),
+        trial("vae", 0, 300.0),
+        ended("diverged", row="vae", seed=1),
+        ended("diverged", row="wae_gan"),
+        ended("timeout", row="mine"),
+        trial("glf", 0, 250.0, dataset="digits"),
+    ]
+
+
+def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_path: Path, lite: list[Any]) -> None:
+    [table] = built(tmp_path, *lite, tables_=["1"], no_data={"celeba"})
+    assert (
+        grid(table)
+        == """\
+| Model   |  CelebA | paper's rank |                       Fashion | paper's rank |    digits |
+| ------- | ------: | -----------: | ----------------------------: | -----------: | --------: |
+| VAE     | no data |            9 |        300.0 (1) [1 diverged] |            9 |         — |
+| WAE-GAN | no data |            7 |                      diverged |            6 |         — |
+| GLF     | no data |            3 | 102.0 ± 2.8 (2) [1 collapsed] |            3 | 250.0 (1) |
+| mine    | no data |              |                        failed |              |         — |"""
+    )
+
+
+def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, lite: list[Any]) -> None:
+    lite[0]["config"]["overrides"].append("beta 2")
+    [table] = built(tmp_path, *lite, tables_=["1"])
+    assert table.title == "Table 1. FD (efficientnet_lite0), lower is better. Profile lite"
+    notes = "\n".join(table.notes)
+    assert notes.startswith(f"Protocol {A}: EfficientNet-Lite0 at 224 px.")
+    assert "sample standard deviation over seeds" in notes
+    assert "Trials: 7 (4 ok, 2 diverged, 1 timeout, 1 collapsed)." in notes
+    assert "departs from the paper's settings: epochs x 0.1; batch 64; beta 2 (GLF)." in notes
+
+
+def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite: list[Any]) -> None:
+    [table] = built(tmp_path, lite[0], lite[1], lite[6], tables_=["3"])
+    assert (
+        grid(table)
+        == """\
+| Model |                                        Fashion | paper's rank |           digits |
+| ----- | ---------------------------------------------: | -----------: | ---------------: |
+| GLF   | 0.920 ± 0.028, 0.810 ± 0.014 (2) [1 collapsed] |         4, 3 | 0.900, 0.800 (1) |"""
+    )
+
+
+def seeds(row: str, *distances: float, **fields: Any) -> list[dict[str, Any]]:
+    return [trial(row, seed, fd, **fields) for seed, fd in enumerate(distances)]
+
+
+def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
+    """One seed, a row scored by its teacher, and image sets of no trial can be as good as they like."""
+    fair = [*seeds("glf", 100.0, 102.0, 98.0, f8=0.5), *seeds("vae", 300.0, 301.0, 299.0, f8=0.9)]
+    near = seeds("rae_gmm", 101.0, 99.0, 103.0, f8=0.5)
+    marked = seeds("glf_perceptual", 9.0, 10.0, 11.0, f8=0.99)
+    for record in marked:
+        record["config"]["dagger"] = ["efficientnet_lite0"]
+    one, three = built(tmp_path, *fair, *near, *marked, trial("wae_gan", 0, 1.0, 0.99), tables_=["1", "3"])
+    bold = {row[0]: getattr(row[1], "bold", None) for row in one.rows}
+    assert bold == {"VAE": {*()}, "WAE-GAN": {*()}, "RAE+GMM": {0}, "GLF": {0}, "GLF+perceptual loss †": {*()}}
+    assert {row[0] for row in three.rows if 0 in getattr(row[1], "bold", ())} == {"VAE"}  # constant: told apart
+    assert "| **100.0 ± 2.0** (3) |" in markdown.render(one)
+    flawed = [*near[:2], ended("diverged", row="rae_gmm", seed=2)]
+    [again] = built(tmp_path / "flawed", *fair, *flawed, *seeds("aae", 90.0, 91.0, collapsed=True), tables_=["1"])
+    assert {value.row for value in again.values if value.leading} == {"glf"}
+    assert any(note.startswith("Bold: ") and "Welch" in note and "Holm" in note for note in one.notes)
+    leading = {value.row for value in one.values if value.leading}
+    assert leading == {"glf", "rae_gmm"}
+
+
+def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
+    [table] = built(tmp_path, *seeds("glf", 1.0, 2.0), trial("vae", 0, 9.0), tables_=["1"])
+    assert all(not getattr(text, "bold", ()) for row in table.rows for text in row)
+    assert any(note.startswith("Nothing is bold: ") for note in table.notes)
+
+
+def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
+    """By hand: seeds 100, 104 have s = 2.83 and a half interval of 12.706 s / sqrt 2 = 25.4; draws one from their mean
+    have s = 1.41.
+    """
+    texts, notes = {}, {}
+    for spread in ("seeds", "interval", "draws"):
+        [table] = built(tmp_path, *seeds("glf", 100.0, 104.0), tables_=["1"], spread=spread)
+        texts[spread], notes[spread] = table.rows[0][1], " ".join(table.notes)
+    assert texts == {"seeds": "102.0 ± 2.8 (2)", "interval": "102.0 ± 25.4 (2)", "draws": "102.0 ± 1.4 (2)"}
+    assert "95% interval" in notes["interval"] and "draws within a trial, pooled" in notes["draws"]
+    [single] = built(tmp_path / "one", make(), tables_=["1"], spread="draws")
+    assert single.rows[0][1] == "674.1 (1)"
+    with pytest.raises(UserError, match="unknown spread 'drwas': did you mean 'draws'"):
+        built(tmp_path, tables_=["1"], spread="drwas")
+
+
+def test_a_stale_entry_says_so(tmp_path: Path) -> None:
+    bad = ended("diverged", row="vae")
+    stale = [("fashion", "glf"), ("fashion", "vae")]
+    [table] = built(tmp_path, make(), make(row="aae"), bad, tables_=["1"], stale=stale)
+    assert {row[0]: row[1] for row in table.rows} == {"VAE": "diverged ‡", "GLF": "674.1 (1) ‡", "AAE": "674.1 (1)"}
+    assert any(note.startswith("‡: ") and "--stale" in note for note in table.notes)
+    assert {value.row for value in table.values if value.stale} == {"glf", "vae"}
+
+
+def test_table_4_has_the_papers_rows_with_the_gans_it_cites(tmp_path: Path) -> None:
+    [table] = built(tmp_path, make(), make(row="mine"), tables_=["4"])
+    assert [row[0] for row in table.rows] == [
+        *(f"{gan} (cited)" for gan in ("MM GAN", "NS GAN", "LSGAN", "WGAN", "WGAN GP", "DRAGAN", "BEGAN")),
+        "GLF",
+    ]
+    assert table.rows[0][1:] == ["", "11"] and table.rows[-1][1:] == ["674.1 (1)", "3"]
+    assert any("MM GAN, NS GAN" in note and "Lucic" in note for note in table.notes)
+
+
+def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path) -> None:
+    other = make(row="vae", layers={"encoder": "FC40", "decoder": "Linear 20->1024", "critic": "FC8, ReLU, FC8, ReLU"})
+    [table] = built(
+        tmp_path, make(), other, make(row="rae_gmm"), make(dataset="mnist"), ended("failed", row="aae"), tables_=["2"]
+    )
+    assert (
+        grid(table)
+        == """\
+| Network | Dataset | Layers          | parameters | Models       |
+| ------- | ------- | --------------- | ---------: | ------------ |
+| encoder | MNIST   | Conv 1->64      |  6,578,644 | GLF          |
+| encoder | Fashion | Conv 1->64      |  6,578,644 | RAE+GMM; GLF |
+| encoder | Fashion | FC40            |  6,578,644 | VAE          |
+| decoder | MNIST   | Linear 20->1024 |  6,597,185 | GLF          |
+| decoder | Fashion | Linear 20->1024 |  6,597,185 | all          |
+| flow    | MNIST   | 4 blocks        |     49,312 | GLF          |
+| flow    | Fashion | 4 blocks        |     49,312 | RAE+GMM; GLF |
+| critic  | Fashion | 2 x (FC8, ReLU) |            | VAE          |"""
+    )
+
+
+def looked_at(folder: Path, *distances: float) -> None:
+    """Lay a history of probes every two epochs."""
+    epochs = [{"stage": "train", "epoch": i + 1} for i in range(2 * len(distances))]
+    probes = [
+        {"stage": "train", "epoch": 2 * i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
+        for i, distance in enumerate(distances, 1)
+    ]
+    (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
+
+
+def test_table_5_says_when_a_probed_row_was_near_its_end(tmp_path: Path) -> None:
+    """Near is for good: 104 at epoch 4 is within 5% of 100, but 120 comes after it. A run that diverged has no end."""
+    config = make()["config"] | {"probe": {"every": 2, "images": 100}}
+    records = [make(row="curve_glf", seed=seed, config=config) for seed in (0, 1)]
+    bad = ended("diverged", row="curve_glf", seed=2, config=config)
+    folders = [path.parent for path in put(tmp_path / "results", *records, bad, make())]
+    for folder, distances in zip(folders, [(150, 104, 120, 105, 100), (90, 95, 100, 110, 100), (1, 1)], strict=False):
+        looked_at(folder, *distances)
+    page = report.text(tmp_path / "results", PUBLISHED, ["5"])
+    (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
+    assert "within 5%: epochs, s" in header and "stays within 5% of its last value" in page
+    assert " 9 ± 1, 45 ± 7 (2) |" in lines[1] and "curve" in lines[1]
+    assert lines[0].rstrip("| ").endswith("10")  # no probe, no number
+
+
+def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
+    two = make(row="two_stage_vae")
+    two["stages"] = {"first": {"epochs": 400, "steps": 9}, "second": {"epochs": 3.5, "steps": 70000}}
+    two["config"]["stages"] = {"first": {"epochs": 400}, "second": {"steps": 70000}}
+    late = make(seed=1)
+    late["stages"]["train"]["epochs"] = 9
+    bad = ended("diverged", row="vae")
+    [table] = built(tmp_path, make(), late, two, bad, tables_=["5"], planned=[("fashion", "vae"), ("mnist", "glf")])
+    assert (
+        grid(table)
+        == """\
+| Model         |                        Fashion |                            run | MNIST | run |
+| ------------- | -----------------------------: | -----------------------------: | ----: | --: |
+| VAE           |                             10 |                       diverged |     — |   — |
+| GLF           |                             10 |                        9 to 10 |     — |   — |
+| Two-Stage VAE | first 400, second 70,000 steps | first 400, second 70,000 steps |     — |   — |"""
+    )
+
+
+def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None:
+    two = make(row="two_stage_vae")
+    two["stages"] = {
+        "first": {"images": 100, "seconds": 8.0, "seconds_per_epoch": 5.0},
+        "second": {"images": 100, "seconds": 2.0, "seconds_per_epoch": None},
+    }
+    slow = make(seed=1)
+    slow["stages"]["train"]["seconds_per_epoch"] = 30.9
+    bad = ended("failed", row="vae", environment={})
+    [table] = built(tmp_path, make(), slow, two, bad, tables_=["6"], planned=[("fashion", "glf"), ("mnist", "glf")])
+    assert table.title == "Table 6. Training time on AMD EPYC, 2 threads. Profile lite"
+    assert grid(table).splitlines()[1] == (
+        "| ------- | ------------- | ------ | -------------: | ----------: | ----------: | --------------: "
+        "| ------------: | ---------: |"
+    )
+    assert ["|".join(row) for row in [table.columns, *table.rows]] == [
+        "Dataset|Model|Stage|s/epoch|images/s|training, s|sampling, s|memory, MiB|parameters",
+        "Fashion|GLF|train|29.9 ± 1.4 (2)|413 ± 0 (2)|290 ± 0 (2)|4.00 ± 0.00 (2)|1,177 ± 0 (2)|13,225,141",
+        "Fashion|VAE||failed|failed|failed|failed|failed|failed",
+        "Fashion|Two-Stage VAE|first|5.00 (1)|20.0 (1)|290 (1)|4.00 (1)|1,177 (1)|13,225,141",
+        "||second|—|||||",
+        "MNIST|GLF||—|—|—|—|—|—",
+    ]
+
+
+def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> None:
+    """By hand: (30 - 27) / 30 = 10%; both have s = 1.414, so the difference has the standard error 1.414 and, with 2
+    degrees of freedom, the 95% interval 3 +- 4.303 x 1.414.
+    """
+    records = []
+    for row, paces in (("glf", (29.0, 31.0)), ("rae_gmm", (26.0, 28.0))):
+        for seed, pace in enumerate(paces):
+            records.append(make(row=row, seed=seed))
+            records[-1]["stages"]["train"]["seconds_per_epoch"] = pace
+    [table] = built(tmp_path, *records, tables_=["6"])
+    assert any(
+        "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval -10.3% to 30.3%)" in n for n in table.notes
+    )
+    [alone] = built(tmp_path / "alone", make(), tables_=["6"])
+    assert not any("share" in note for note in alone.notes)
+
+
+def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
+    [table] = built(tmp_path, make(collapsed=True), tables_=["6"])
+    assert table.rows == [
+        [
+            "Fashion",
+            "GLF",
+            "train",
+            "28.9 (1) [1 collapsed]",
+            "413 (1)",
+            "290 (1)",
+            "4.00 (1)",
+            "1,177 (1)",
+            "13,225,141",
+        ]
+    ]
+
+
+def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:
+    ours = [evaluation([{"fid": value, "f8": 0.5, "f1_8": 0.5}], INCEPTION) for value in (21.0, 22.0)]
+    mine = [make(profile="paper", seed=i, metrics={A: entry}) for i, entry in enumerate(ours)]
+    cited = make(profile="paper", row="glann_perceptual", metrics={A: ours[0]})
+    one, three = built(tmp_path / "paper", *mine, cited, tables_=["1", "3"])
+    assert one.title == "Table 1. FID, lower is better. Profile paper"
+    assert one.columns == ["Model", "Fashion", "paper", "difference"]
+    assert one.rows[0] == ["GLF", "21.5 ± 0.7 (2)", "21.3 ± 0.2", "+0.2"]
+    assert one.rows[1][2] == "13.0 ± 0.1 (cited)"
+    assert any("Hoshen" in note for note in one.notes)
+    assert three.rows[0] == ["GLF", "0.500 ± 0.000, 0.500 ± 0.000 (2)", "0.932, 0.926", "-0.432, -0.426"]
+    [other] = built(tmp_path / "lite", make(metrics={A: ours[0]}), tables_=["1"])
+    assert other.columns == ["Model", "Fashion", "paper's rank"] and "21.3" not in markdown.render(other)
+    [other] = built(tmp_path / "lite0", make(profile="paper"), tables_=["1"])
+    assert other.columns == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
+
+
+def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
+    both = make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)})
+    only = make(row="vae", metrics={B: evaluation([{"fid": 30.0}], INCEPTION)})
+    first, second = built(tmp_path, both, only, tables_=["1"])
+    assert (first.name, second.name) == (f"table1-{A}", f"table1-{B}")
+    assert [row[1] for row in first.rows] == ["—", "10.0 (1)"]
+    assert [row[1] for row in second.rows] == ["30.0 (1)", "20.0 (1)"]
+    assert "FD (efficientnet_lite0)" in first.title and "FID" in second.title
+    frame = results.load(tmp_path)
+    [chosen] = tables.build(frame, PAPER, ["1"], protocol=B)
+    assert chosen.rows == second.rows and chosen.name == "table1"
+    with pytest.raises(UserError, match="protocol"):
+        tables.build(frame, PAPER, ["1"], protocol="cccc")
+    with pytest.raises(UserError, match=rf"{A} and {B}: choose one with --protocol"):
+        quality.quality(frame, frame.iloc[:0], tables.layout(frame, PAPER), 1, "table1")
+
+
+def test_rows_that_neither_plan_nor_paper_orders_come_by_the_alphabet_and_numbers_by_size(tmp_path: Path) -> None:
+    names = ["a_gamma0.5", "a_gamma2", "a_gamma10", "b", "glf"]
+    put(tmp_path, *(trial(row, 0, 1.0) for row in reversed(names)))
+    frame = results.load(tmp_path)
+    assert tables.layout(frame, PAPER).rows == ["glf", *names[:-1]]
+    assert tables.layout(frame, PAPER, planned=[("fashion", "b")]).rows[0] == "b"
+
+
+def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path) -> None:
+    both = make(metrics={B: evaluation([{"fid": 20.0}], INCEPTION), A: evaluation([{"fd": 10.0}])})
+    assert [table.name for table in built(tmp_path, both, tables_=["1"])] == [f"table1-{B}", f"table1-{A}"]
+
+
+def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_path: Path) -> None:
+    other = make(row="vae", environment={"device": "NVIDIA H200"})
+    first, second = built(tmp_path, make(), other, tables_=["6"])
+    assert "on AMD EPYC" in first.title and "on NVIDIA H200" in second.title
+    assert [len(first.rows), len(second.rows)] == [1, 1]
+    frame = results.load(tmp_path)
+    with pytest.raises(UserError, match="AMD EPYC, 2 threads and NVIDIA H200"):
+        times(frame, tables.layout(frame, PAPER), "table6")
+    with pytest.raises(UserError, match="one profile, here are lite and smoke"):
+        built(tmp_path, make(profile="smoke"))
+
+
+def test_times_by_two_libraries_of_one_device_are_two_tables(tmp_path: Path) -> None:
+    faster = make(row="vae", environment={"device": "AMD EPYC, 2 threads", "products": "oneDNN"})
+    first, second = built(tmp_path, make(), faster, tables_=["6"])
+    assert "on AMD EPYC, 2 threads. " in first.title and "on AMD EPYC, 2 threads, oneDNN. " in second.title
+
+
+def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tmp_path: Path) -> None:
+    failed = evaluation([{"fd": 1.0}]) | {"failed": {"prd": "too few images"}}
+    _, three = built(
+        tmp_path, make(metrics={A: failed}), make(row="vae", metrics={A: evaluation([])}), tables_=["1", "3"]
+    )
+    assert [row[1] for row in three.rows] == ["—", "failed"]
+
+
+def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -> None:
+    metrics = {A: evaluation([{"fd": 1.0}]), B: evaluation([{"fid": 1.0}], INCEPTION)}
+    record = make(row="glf_perceptual", metrics=metrics)
+    record["config"]["dagger"] = ["efficientnet_lite0"]
+    marked, other = built(tmp_path, record, make(metrics=metrics), tables_=["1"])
+    assert [row[0] for row in marked.rows] == ["GLF", "GLF+perceptual loss †"]
+    assert any(note.startswith("†") for note in marked.notes)
+    assert [row[0] for row in other.rows] == ["GLF", "GLF+perceptual loss"]
+    assert not any(note.startswith("†") for note in other.notes)
+    [every, _] = built(tmp_path, tables_=["scores"])
+    assert every.rows[1][0] == "GLF+perceptual loss †" and any(note.startswith("†") for note in every.notes)
+
+
+def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
+    """Records that say what the paper's table says of an entry: two seeds at mean ± std/√2 have exactly that mean and
+    sample standard deviation; costs are those of one trial.
+    """
+    cell, records = PAPER.value(number, row, dataset), []
+    for seed, sign in enumerate((-1, 1) if number in (1, 3, 4) else (0,)):
+        offset = sign * cell.get("std", 0.0) / math.sqrt(2)
+        draw = {name.replace("mean", "fid"): value + offset for name, value in cell.items() if name != "std"}
+        stages = {name: {"epochs": value, "seconds_per_epoch": value} for name, value in cell.items()}
+        metrics = {A: evaluation([draw], INCEPTION)} if number in (1, 3, 4) else {}
+        records.append(make(profile="paper", dataset=dataset, row=row, seed=seed, metrics=metrics))
+        if number in (5, 6):
+            records[-1]["stages"] = stages
+            records[-1]["config"]["stages"] = {name: {"epochs": value} for name, value in cell.items()}
+    return records
+
+
+def published_table(root: Path, number: int, cited: Sequence[str] = ()) -> Table:
+    rows = [row for row in PAPER.rows(number) if row not in cited]
+    put(root, *(record for row in rows for dataset in PAPER.datasets for record in as_published(number, row, dataset)))
+    [table] = tables.build(results.load(root), PAPER, [str(number)])
+    return table
+
+
+@pytest.mark.parametrize("number", [1, 3, 4])
+def test_tables_1_3_and_4_made_of_the_published_numbers_are_the_papers(tmp_path: Path, number: int) -> None:
+    """Digit by digit, our columns beside the paper's; nothing stands beside the GANs that the paper cites."""
+    gans = [row for row in PAPER.rows(number) if PAPER.source(number, row) == "cited_lucic"]
+    table = published_table(tmp_path, number, gans)
+    names = [f"{PAPER.name(row)} (cited)" if row in gans else PAPER.name(row) for row in PAPER.rows(number)]
+    assert [row[0] for row in table.rows] == names
+    for row in table.rows:
+        for ours, theirs, gap in zip(row[1::3], row[2::3], row[3::3], strict=True):
+            if row[0].endswith(" (cited)"):
+                assert ours == gap == "" and theirs.endswith(" (cited)")
+            else:
+                assert ours.replace(" ± 0.000", "").removesuffix(" (2)") == theirs.removesuffix(" (cited)")
+                assert set(gap) <= set("+-0., ")
+
+
+def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
+    table = published_table(tmp_path, 5)
+    assert sorted(row[0] for row in table.rows) == sorted(map(PAPER.name, PAPER.rows(5)))
+    for row in table.rows:
+        for configured, run, theirs in zip(row[1::3], row[2::3], row[3::3], strict=True):
+            assert configured == run and re.sub("[a-z]+ ", "", run).split(", ") == theirs.split(" + ")
+
+
+def test_table_6_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
+    """Two stages have two lines of ours, and one entry of the paper's in the first."""
+    table = published_table(tmp_path, 6)
+    assert [row[1] for row in table.rows if row[1]] == [PAPER.name(row) for row in PAPER.rows(6)] * 4
+    ours: list[list[float]] = []
+    for row in table.rows:
+        ours += [[]] if row[1] else []
+        ours[-1].append(float(row[3].removesuffix(" (1)")))
+    assert ours == [[float(pace) for pace in row[4].split(" + ")] for row in table.rows if row[1]]
+
+
+def test_the_published_numbers_are_those_of_the_paper() -> None:
+    printed = [PAPER.content[f"table{number}"] for number in (1, 3, 4, 5, 6)]
+    digest = hashlib.sha256(json.dumps(printed, sort_keys=True).encode()).hexdigest()
+    assert digest == "9ec2cbc774a2fb654860d8dd35250c84dff476ea0d140cb176d3865805502cb9"
+    assert PAPER.value(1, "glf", "cifar10") == {"mean": 88.3, "std": 0.4}
+    assert PAPER.value(3, "rae_gmm", "celeba") == {"f8": 0.333, "f1_8": 0.445}
+    assert PAPER.value(5, "two_stage_vae", "mnist") == {"first": 400, "second": 800}
+    assert PAPER.value(5, "glann_perceptual", "mnist") == {"first": 500, "second": 50}
+    assert PAPER.value(6, "glf", "fashion") == {"first": 10}
+    assert PAPER.value(1, "glf", "digits") == {} and PAPER.value(2, "glf", "mnist") == {}
+    assert set().union(*(table for table in printed)) <= set(PAPER.content["names"])
+
+
+def test_every_row_of_the_study_has_a_name_of_its_own_in_the_tables(tmp_path: Path) -> None:
+    names = PAPER.content["names"]
+    rows = list(Study("paper", local=tmp_path, data=tmp_path).rows)
+    assert [row for row in rows if row not in names] == []
+    assert len({names[row] for row in rows}) == len(rows)
+
+
+def test_ranks_count_from_the_best_and_ties_share_one() -> None:
+    rows = ("glf_perceptual", "glann_perceptual", "glf", "vae_flow_posterior")
+    assert [PAPER.rank(1, row, "cifar10") for row in rows] == [1, 2, 3, 9]
+    assert (PAPER.rank(3, "wae_gan", "mnist", "f8"), PAPER.rank(3, "wae_gan", "mnist", "f1_8")) == (5, 6)
+    assert PAPER.rank(3, "glf", "mnist", "f8") == PAPER.rank(3, "two_stage_vae", "mnist", "f8") == 3
+    assert PAPER.rank(1, "mine", "cifar10") is None
+    assert PAPER.source(1, "glann_perceptual") == "cited_glann"
+
+
+@pytest.mark.parametrize(("content", "fault"), [("a: [", "cannot read"), ("a: 1", "lacks one of")])
+def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault: str) -> None:
+    path = tmp_path / "published.yaml"
+    with pytest.raises(UserError, match="no published numbers"):
+        published.load(path)
+    path.write_text(content)
+    with pytest.raises(UserError, match=fault) as error:
+        published.load(path)
+    assert str(path) in str(error.value) and "\n" not in str(error.value)
+
+
+BODY = [["<script>|&\\", "-3.1", Number(["1,352.2 ± 34.6"], "(3)", [0])], ["rae_x", "[—]", "diverged"]]
+AWKWARD = Table("t", "Table 9. 50% of a_b", ["Model", "x", "FD"], BODY, ["# ^~{} `run --stale`"])
+
+
+def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
+    assert (
+        markdown.render(AWKWARD)
+        == r"""### Table 9. 50% of a_b
+
+| Model            |    x |                     FD |
+| ---------------- | ---: | ---------------------: |
+| &lt;script>\|&\\ | -3.1 | **1,352.2 ± 34.6** (3) |
+| rae_x            |  [—] |               diverged |
+
+- # ^~{} `run --stale`
+"""
+    )
+
+
+def test_latex_escapes_every_special_character_and_aligns_numbers() -> None:
+    assert (
+        latex.render(AWKWARD)
+        == r"""\begin{table}[htbp]
+\centering\footnotesize\setlength{\tabcolsep}{3pt}\sisetup{uncertainty-mode=separate,group-separator={,},group-minimum-digits=4,mode=text,reset-text-series=false}
+\caption{50\% of a\_b}
+\resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
+\begin{tabular}{lrS[table-format=4.1(3)]@{\;}l}
+\toprule
+Model & x & \multicolumn{2}{c}{FD} \\
+\midrule
+\textless{}script\textgreater{}\textbar{}\&\textbackslash{} & $-$3.1 & \bfseries 1352.2 \pm 34.6 & (3) \\
+rae\_x & {[}\textemdash{}{]} & \multicolumn{2}{c}{diverged} \\
+\bottomrule
+\end{tabular}}
+\par\smallskip\begin{minipage}{\linewidth}\scriptsize\raggedright
+\# \textasciicircum{}\textasciitilde{}\{\} \texttt{run -{}-stale}\par
+\end{minipage}
+\end{table}
+"""
+    )
+
+
+def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() -> None:
+    numbers = [Number([f"{i}.25"], "(1)") for i in range(30)]
+    wide = Table("t", "Scores", ["Model", *(f"m{i}" for i in range(30))], [["GLF", *numbers]], ["Of the last part."])
+    assert latex.render(wide).count(r"\begin{table}") == 1
+    parts = latex.render(replace(wide, apart=True)).split(r"\end{table}")[:-1]
+    assert len(parts) == 3
+    for number, part in enumerate(parts, 1):
+        assert rf"\caption{{Scores ({number} of 3)}}" in part and part.count("GLF & ") == 1
+        assert ("Of the last part." in part) == (number == 3)
+    shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
+    assert shown == list(range(30))
+    for length in (127, 128, 200):  # of a name; 128 and its margin fill a line
+        named = replace(wide, rows=[["x" * length, *numbers]], apart=True)
+        assert latex.render(named).count(r"\begin{table}") == 5
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
+def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
+    fragments = "\n".join(latex.render(table) for table in [AWKWARD, *built(tmp_path / "results", *lite)])
+    packages = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}"
+    document = rf"{packages}\begin{{document}}{fragments}\end{{document}}"
+    (tmp_path / "a.tex").write_text(document)
+    done = subprocess.run(
+        ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "a.tex"], cwd=tmp_path, capture_output=True
+    )
+    assert done.returncode == 0, done.stdout.decode()[-2000:]
+
+
+def test_csv_and_json_have_the_numbers_and_not_the_print(tmp_path: Path) -> None:
+    """At full precision, only what applies: no interval of one seed, no NaN. Claims are sentences, so in JSON only."""
+    root = tmp_path / "results"
+    put(root, trial("glf", 0, 0.25), trial("glf", 1, 0.75), trial("vae", 0, 5.0), ended("diverged", row="aae"))
+    paths = report.write(root, PUBLISHED, tmp_path, ["csv", "json"], ["1", "verdicts"])
+    assert [path.name for path in paths] == ["table1.csv", "tables.csv", "table1.json", "verdicts.json", "tables.json"]
+    lines = list(csv.DictReader((tmp_path / "lite/tables.csv").open()))
+    found = {line["row"]: line for line in lines if line["quantity"] == "fd"}
+    assert (float(found["glf"]["value"]), found["glf"]["n"], found["glf"]["protocol"]) == (0.5, "2", A)
+    assert float(found["glf"]["low"]) == pytest.approx(0.5 - 12.7062047 * 0.25)
+    assert found["vae"]["low"] == found["vae"]["std"] == "" and found["aae"]["value"] == ""
+    assert (found["aae"]["state"], found["aae"]["diverged"]) == ("diverged", "1")
+    one, claims = json.loads((tmp_path / "lite/tables.json").read_text())
+    assert (one["name"], one["profile"], one["protocol"]) == ("table1", "lite", A) and "rows" not in one
+    [vae] = [value for value in one["values"] if value["row"] == "vae" and value["quantity"] == "fd"]
+    assert vae["value"] == 5.0 and not {"std", "low", "text"} & set(vae)
+    assert claims["columns"][0] == "The paper says" and "values" not in claims
+
+
+def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path) -> None:
+    root, out = tmp_path / "results", tmp_path / "out"
+    _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
+    bad.write_text("{")
+    paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
+    stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
+    assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
+    assert all(path.is_file() for path in paths)
+    page = (out / "lite/tables.md").read_text()
+    assert page.count("### Table") == 2 and f"Skipped: {bad}" in page and "| VAE" not in page
+    assert page == report.text(root, PUBLISHED, ["1", "5"], profile="lite")
+    assert "Skipped" not in (out / "smoke/tables.md").read_text()
+    assert bad.read_text() == "{"
+
+
+def test_a_protocol_of_one_profile_makes_tables_of_that_profile_only(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
+    assert "Profile lite" not in report.text(tmp_path, PUBLISHED, ["1"], protocol=B)
+    with pytest.raises(UserError, match=f"there are: {B}"):
+        report.text(tmp_path, PUBLISHED, ["1"], protocol="bbbb", profile="smoke")
+
+
+def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="aegen-bench run"):
+        report.text(tmp_path, PUBLISHED)
+    put(tmp_path, make())
+    with pytest.raises(UserError, match="did you mean 'markdown'"):
+        report.write(tmp_path, PUBLISHED, tmp_path, formats=["markdwn"])
+    with pytest.raises(UserError, match="unknown table '7'"):
+        report.text(tmp_path, PUBLISHED, ["7"])
+
+
+def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
+    for seed, beta in ((0, 1.0), (1, 50.0)):
+        record = make(row="glf", seed=seed)
+        record["config"]["with"] = {"beta": beta}
+        put(tmp_path, record)
+    put(tmp_path, make(row="vae", seed=0))
+    text = report.text(tmp_path, PUBLISHED, ["1"])
+    (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
+    (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
+    assert "mixed" in glf and "mixed" not in vae
+
+
+def test_a_trial_that_failed_before_its_settings_were_whole_costs_its_own_number_only(tmp_path: Path) -> None:
+    for seed in range(2):
+        put(tmp_path, make(seed=seed))
+    failed = ended("failed", seed=2)
+    del failed["config"]["d"]
+    put(tmp_path, failed)
+    text = report.text(tmp_path, PUBLISHED, ["1"])
+    (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
+    assert "674" in glf and "(2)" in glf and "1 failed" in glf and "mixed" not in glf
+
+
+def test_rows_that_were_scored_against_different_real_images_are_told_not_to_compare(tmp_path: Path) -> None:
+    rows = [make(row=row) for row in ("glf", "vae", "rae_gmm")]
+    for record, real in zip(rows, ("a" * 64, "b" * 64, ""), strict=True):
+        for entry in record["metrics"].values():
+            entry["settings"]["protocol"]["real_sha256"] = real
+    for table in built(tmp_path, *rows, tables_=["1", "scores"]):
+        assert any(note.startswith("Not comparable: on Fashion the trials were scored") for note in table.notes)
+    rows[1]["metrics"] = rows[0]["metrics"]
+    for table in built(tmp_path, *rows, tables_=["1", "scores"]):
+        assert not any(note.startswith("Not comparable") for note in table.notes)
+
+
+def test_in_the_table_of_scores_a_metric_that_failed_is_not_one_that_does_not_apply(tmp_path: Path) -> None:
+    measured = evaluation([{"fd": 1.0}])
+    measured["failed"]["prd"] = "PRD needs at least 20 images a set, there are 12"
+    put(tmp_path, make(metrics={A: measured}), make(row="vae", metrics={A: evaluation([{"fd": 2.0, "f8": 0.5}])}))
+    [table] = built(tmp_path, tables_=["scores"])
+    shown = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    assert shown["GLF"]["f8 ↑"] == "failed" and shown["VAE"]["f8 ↑"] == "0.500 (1)"
+
+
+def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
+    some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
+    [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=some).chapters
+    assert [row[0] for row in chapter.tables[0].rows] == ["VAE"] and "MNIST" not in chapter.tables[0].columns
+    for none, said in ((report.Only({"gfl": ["gfl"]}), "model with results 'gfl': did you mean 'glf'"),
+                       (report.Only(datasets=["cifar"]), "dataset with results 'cifar'")):  # fmt: skip
+        with pytest.raises(UserError, match=said):
+            report.make(tmp_path, PUBLISHED, ["1"], only=none)

@@ -1,0 +1,283 @@
+"""What lies on disk: written whole or not at all, read with care, never changed."""
+
+from __future__ import annotations
+
+import errno
+import json
+import math
+import os
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import evaluation, make, put
+
+from aegen_bench import report, results
+from aegen_bench.errors import UserError
+from aegen_bench.files import write_json
+from aegen_bench.results.record import weights_path
+
+ID = "a1b2c3d4e5f6"
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+
+
+def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "history.json"
+    write_json(path, {"b": (1.5, math.nan), "a": {"x": -math.inf}})
+    assert path.read_text() == '{\n "b": [\n  1.5,\n  null\n ],\n "a": {\n  "x": null\n }\n}\n'
+    assert os.listdir(path.parent) == ["history.json"]
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
+def test_a_disk_that_refuses_leaves_the_old_file_whole_and_no_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    path = tmp_path / "record.json"
+    write_json(path, {"old": 1})
+
+    def refuse(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(UserError, match=f"cannot write {path}: {os.strerror(code)}") as error:
+        write_json(path, {"new": 2})
+    assert "\n" not in str(error.value)
+    assert json.loads(path.read_text()) == {"old": 1}
+    assert os.listdir(tmp_path) == ["record.json"]
+
+
+def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path: Path) -> None:
+    (tmp_path / "lite").write_text("a file where a folder should be")
+    with pytest.raises(UserError, match="cannot write"):
+        write_json(tmp_path / "lite" / "record.json", {})
+
+
+def test_a_trial_has_its_folder_and_no_name_leads_out_of_it() -> None:
+    folder = results.trial_folder("results", "lite+train_images=4000", "fashion", "glf", 2)
+    assert folder == Path("results/lite+train_images=4000/fashion/glf/seed-2")
+    for name in ("..", "a/b", ""):
+        with pytest.raises(UserError, match="cannot be the name of a folder"):
+            results.trial_folder("results", "lite", name, "glf", 0)
+
+
+def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(tmp_path: Path) -> None:
+    path = results.trial_folder(tmp_path, "lite", "fashion", "glf", 0) / "record.json"
+    path.parent.mkdir(parents=True)
+    shutil.copy(Path(__file__).parent / "record-schema-1.json", path)
+    before = path.read_bytes()
+    record = results.read_record(path)
+    assert "weights_sha256" not in record, "fields have been added since"
+    (protocol,) = record["metrics"]
+    assert results.lacking(record, protocol, ["fd", "prd", "reconstruction"]) == set()
+    table = results.load(tmp_path)
+    assert table.set_index("metric")["value"]["fd"] == 693.4210020598707 and table.attrs["corrupt"] == []
+    assert "693.4" in report.text(tmp_path, PUBLISHED, profile="lite")
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ('{"schema": 1, "key"', "not a record"),
+        ("[]", "not an object"),
+        (json.dumps(make(schema=0)), "its schema is 0; move it away"),
+        (json.dumps(make(schema=2)), "a newer version wrote it; update aegen-bench"),
+        (json.dumps({k: v for k, v in make().items() if k != "stages"}), "'stages' is missing"),
+        (json.dumps(make(seed="0")), "'seed' cannot be '0'"),
+        (json.dumps(make(status="fine")), "'status' cannot be 'fine'"),
+        (json.dumps(make(metrics={"id": {}})), "'metrics.id' has no list of draws"),
+        (json.dumps(make(seconds={"train": "long"})), "'seconds' holds something that is no number"),
+        (json.dumps(make(seed=5)), "is the record of lite/fashion/glf/seed-5"),
+    ],
+)
+def test_a_corrupt_record_is_named_skipped_and_left_untouched(tmp_path: Path, text: str, fault: str) -> None:
+    bad, _ = put(tmp_path, make(), make(seed=1))
+    bad.write_text(text)
+    seen: list[tuple[Path, str]] = []
+    kept = [
+        r["seed"] for _, r in results.records(tmp_path, on_corrupt=lambda path, error: seen.append((path, str(error))))
+    ]
+    assert kept == [1]
+    [(path, message)] = seen
+    assert path == bad and str(bad) in message and fault in message and "\n" not in message
+    frame = results.load(tmp_path)
+    assert frame.attrs["corrupt"] == seen and set(frame["seed"]) == {1}
+    assert bad.read_text() == text
+
+
+def test_records_come_in_the_order_of_seeds_and_other_folders_are_not_trials(tmp_path: Path) -> None:
+    put(tmp_path, make(seed=10), make(seed=9), make(profile="smoke"))
+    (tmp_path / "lite/fashion/glf/seed-9.old").mkdir()
+    (tmp_path / "lite/fashion/glf/seed-11").mkdir()  # begun, no record yet
+    found = [(r["profile"], r["seed"]) for _, r in results.records(tmp_path)]
+    assert found == [("lite", 9), ("lite", 10), ("smoke", 0)]
+
+
+def test_a_record_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="no record at"):
+        results.read_record(tmp_path / "record.json")
+
+
+def test_evaluation_adds_a_protocol_and_changes_nothing_else(tmp_path: Path) -> None:
+    [path] = put(tmp_path, make())
+    results.add_evaluation(path, "ffff", evaluation([{"fd": 1.0}]))
+    record = results.read_record(path)
+    assert record.pop("metrics") == make()["metrics"] | {"ffff": evaluation([{"fd": 1.0}])}
+    assert record == {k: v for k, v in make().items() if k != "metrics"}
+
+
+def test_what_two_processes_add_to_a_record_at_once_is_all_in_it(tmp_path: Path) -> None:
+    (path,) = put(tmp_path, make(metrics={}))
+    code = """
+import sys, time
+from pathlib import Path
+from aegen_bench import results
+me, path = sys.argv[1], Path(sys.argv[2])
+Path(f"{path}.{me}").touch()
+while len(list(path.parent.glob("record.json.?"))) < 2:
+    time.sleep(0.001)
+for number in range(25):
+    entry = {"draws": [{"fd": float(number)}], "model": {}, "settings": {"fd": {}}, "failed": {}}
+    results.add_evaluation(path, f"{me}{number}", entry)
+"""
+    running = [subprocess.Popen([sys.executable, "-c", code, me, str(path)]) for me in "ab"]
+    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert len(results.read_record(path)["metrics"]) == 50
+
+
+def test_a_record_stands_for_its_key_and_the_real_images_that_it_names(tmp_path: Path) -> None:
+    about = {"name": "lite", "real_sha256": "1234"}
+    (path,) = put(tmp_path, make(metrics={ID: evaluation([{"fd": 1.0}], about), "old": evaluation([{"fd": 1.0}])}))
+    assert results.standing(path, "3f2a", {ID: "1234", "old": "any", "new": "any"}) is not None
+    assert results.standing(path, "3f2a", {ID: "5678"}) is None
+    assert results.standing(path, "ffff", {ID: "1234"}) is None
+    assert results.standing(path.with_name("none.json"), "3f2a", {}) is None
+
+
+def test_evaluation_fills_in_what_is_missing_null_or_failed(tmp_path: Path) -> None:
+    before = evaluation([{"fd": None}, {"fd": 3.0}]) | {"failed": {"kid": "out of memory", "prd": "no memory"}}  # type: ignore[list-item]
+    [path] = put(tmp_path, make(metrics={ID: before}))
+    new = {"draws": [{"fd": 2.0, "kid": 0.1}, {"fd": 3.0, "kid": 0.2}], "model": {"mmd": 1.0}, "settings": {"kid": {}}}
+    new["settings"]["protocol"] = {"name": "renamed"}  # type: ignore[call-overload]
+    results.add_evaluation(path, ID, new | {"failed": {"recall": "too few"}})
+    entry = results.read_record(path)["metrics"][ID]
+    assert entry["settings"] == before["settings"] | {"kid": {}}
+    assert entry["draws"] == new["draws"]
+    assert entry["model"] == {"reconstruction_mse": 0.011, "mmd": 1.0}
+    assert entry["failed"] == {"prd": "no memory", "recall": "too few"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        evaluation([{"fd": 1.0}]),
+        evaluation([{"fd": 674.1}, {"fd": 674.1}]),
+        evaluation([{"fd": 674.1}]) | {"settings": {"prd": {"clusters": 5}}},
+    ],
+)
+def test_evaluation_never_changes_a_number_or_a_setting(tmp_path: Path, entry: dict[str, Any]) -> None:
+    [path] = put(tmp_path, make())
+    before = path.read_bytes()
+    with pytest.raises(UserError, match="a record is never changed"):
+        results.add_evaluation(path, ID, entry)
+    assert path.read_bytes() == before
+
+
+def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(tmp_path: Path) -> None:
+    def again() -> Path | None:
+        (path,) = put(tmp_path, make())
+        for name in ("artefacts.npz", "samples.png", "history.json"):
+            path.with_name(name).write_text("of the old model")
+        return results.keep_aside(path)
+
+    first, second = again(), again()
+    assert first is not None and second is not None
+    assert [first.name, second.name] == ["record.3f2a.1.json", "record.3f2a.2.json"]
+    assert {path.name for path in first.parent.iterdir()} == {first.name, second.name, "history.json"}
+    first.unlink()
+    kept = second.read_bytes()
+    assert again() == first and second.read_bytes() == kept
+    (failed,) = put(tmp_path, make(status="failed"))
+    assert results.keep_aside(failed) is None and results.keep_aside(tmp_path / "nothing.json") is None
+
+
+def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_path: Path) -> None:
+    sha256 = "0123456789abcdef" * 4
+    new, old = tmp_path / "k-01234567.safetensors", tmp_path / "k.safetensors"
+    record = make(key="k", weights_sha256=sha256)
+    assert weights_path(record, tmp_path) == new and weights_path(make(key="k"), tmp_path) == old
+    old.touch()
+    assert weights_path(record, tmp_path) == old
+    new.touch()
+    assert weights_path(record, tmp_path) == new
+
+
+def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:
+    put(tmp_path, make(metrics={ID: evaluation([{"fd": 10.0}, {"fd": 20.0}])}))
+    frame = results.load(tmp_path)
+    assert list(frame.columns) == [
+        *("profile", "dataset", "row", "seed", "status", "collapsed", "key", "device", "config"),
+        *("protocol", "real", "kind", "metric", "draw", "value"),
+    ]
+    values = frame.set_index(["kind", "metric", "draw"])["value"].to_dict()
+    assert values["draw", "fd", 0] == 10.0 and values["draw", "fd", 1] == 20.0
+    assert values["model", "reconstruction_mse", -1] == 0.011
+    costs = {metric: value for (kind, metric, _), value in values.items() if kind == "cost"}
+    assert costs == {
+        "configured_epochs.train": 10,
+        "epochs.train": 10,
+        "steps.train": 1870,
+        "seconds_per_epoch.train": 28.9,
+        "train_seconds": 290.0,
+        "sample_seconds": 4.0,
+        "images_per_second": 119680 / 290.0,
+        "parameters": 13225141,
+        "peak_memory": 1234567890,
+    }
+    assert set(frame.loc[frame["kind"] == "cost", "protocol"]) == {""}
+    assert frame.attrs["protocols"][ID]["extractor"] == "efficientnet_lite0"
+    assert frame.attrs["overrides"] == {"lite": {"epochs x 0.1": ["glf"], "batch 64": ["glf"]}}
+
+
+def test_a_failed_trial_and_a_failed_metric_have_rows_without_a_value(tmp_path: Path) -> None:
+    failed = evaluation([{"fd": 1.0}]) | {"failed": {"prd": "too few images"}}
+    put(tmp_path, make(status="timeout", metrics={}), make(seed=1, metrics={ID: failed}))
+    frame = results.load(tmp_path).set_index(["seed", "metric"])
+    assert math.isnan(frame.loc[(0, "status"), "value"])
+    assert math.isnan(frame.loc[(1, "prd"), "value"]) and frame.loc[(1, "prd"), "kind"] == "failed"
+
+
+def test_an_empty_folder_loads_as_an_empty_table_and_wrong_names_are_said(tmp_path: Path) -> None:
+    assert results.load(tmp_path).empty
+    put(tmp_path, make())
+    with pytest.raises(UserError, match="no results at"):
+        results.load(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="did you mean 'lite'"):
+        results.load(tmp_path, profile="lit")
+
+
+def test_five_thousand_records_are_read_within_seconds(tmp_path: Path) -> None:
+    draws = [{"fd": 674.1 + i, "f8": 0.91, "f1_8": 0.88} for i in range(10)]
+    for row in range(50):
+        put(tmp_path, *(make(row=f"row{row}", seed=seed, metrics={ID: evaluation(draws)}) for seed in range(100)))
+    start = time.perf_counter()
+    assert sum(1 for _ in results.records(tmp_path)) == 5000
+    middle = time.perf_counter()
+    assert len(results.load(tmp_path)) == 5000 * (30 + 1 + 9)
+    end = time.perf_counter()
+    print(f"records {middle - start:.2f} s, load {end - middle:.2f} s")
+    assert middle - start < 5 and end - middle < 10
+
+
+def test_importing_results_brings_neither_torch_nor_pandas() -> None:
+    code = "import sys, aegen_bench.results; print([m for m in ('torch', 'pandas') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
+
+
+def test_a_report_is_made_without_torch() -> None:
+    code = "import sys, aegen_bench.report; print('torch' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

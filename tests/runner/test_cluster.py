@@ -1,0 +1,292 @@
+"""Trials on the workers of a dask scheduler on loopback: shared, taken over from one that is gone, refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import runpy
+import signal
+import socket
+import subprocess
+import sys
+import types
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+from conftest import Bench
+from dask.utils import parse_timedelta
+from loopback import PATIENCE, Dask, scheduler, until
+
+from aegen_bench.errors import UserError
+from aegen_bench.runner import cluster as engine
+from aegen_bench.runner import locks, sight
+from aegen_bench.runner.task import Task
+
+SLOW = """
+import time
+from torch import nn
+from aegen_bench.baseline import Baseline
+
+class Slow(Baseline):
+    '''A linear auto-encoder that takes its time.'''
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.encoder, self.decoder = nets.encoder(), nets.decoder()
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+        time.sleep(0.1)
+        yield "model", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
+"""
+RUN = ("run", "--profile", "tiny", "--models", "slow", "--checkpoint-every", "0.00001")
+
+
+@pytest.fixture(scope="module")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
+    with scheduler(tmp_path_factory.mktemp("dask")) as started:
+        yield started
+
+
+@pytest.fixture
+def slow(bench: Bench) -> Bench:
+    """A grid of one trial: 8 steps of a tenth of a second."""
+    bench.baseline("slow", SLOW)
+    bench.declare(profiles=bench.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
+    return bench
+
+
+def half_done(bench: Bench) -> dict[str, Any]:
+    """Wait until the trial has a checkpoint, and return what its lock says of the process that does it."""
+    until(lambda: list(bench.trial("slow").glob("checkpoint-*.pt")))
+    return locks.whose(locks.lock_path(bench.folder / "results", "tiny", "digits", "slow", "seed-0"))
+
+
+def essence(bench: Bench) -> dict[str, Any]:
+    """What must be equal to a trial that nothing disturbed."""
+    record = bench.record("slow")
+    assert record["status"] == "ok" and list(bench.trial("slow").glob("checkpoint*")) == []
+    (entry,) = record["metrics"].values()
+    return {"weights": record["weights_sha256"], "draws": entry["draws"], "threads": record["environment"]["threads"]}
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    made = Bench(tmp_path_factory.mktemp("alone") / "work", tmp_path_factory.mktemp("data"))
+    made.folder.mkdir()
+    made.baseline("slow", SLOW)
+    made.declare(profiles=made.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
+    assert made.process(*RUN, OMP_NUM_THREADS="1").code == 0
+    return essence(made)
+
+
+def test_a_grid_is_shared_by_two_workers(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(2)
+    bench.declare(profiles=bench.tiny(models=["vae", "glf"], seeds=2))
+    process = bench.start("run", "--profile", "tiny", "--cluster", cluster.address, OMP_NUM_THREADS="1")
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "ended: 4 ok" in out and err.count(f": run on cpu of {socket.gethostname()}") == 4
+    for row in ("vae", "glf"):
+        assert {bench.record(row, seed)["environment"]["threads"] for seed in (0, 1)} == {1}
+    assert "train: epoch 1/1" in (bench.trial("glf", 1) / "log.txt").read_text()
+    assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no sign is left"
+
+
+@pytest.mark.parametrize("how", ["killed", "told to leave"])
+def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
+    slow: Bench, cluster: Dask, undisturbed: dict[str, Any], how: str
+) -> None:
+    cluster.workers(2)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    worker = psutil.Process(half_done(slow)["pid"]).parent()
+    assert worker is not None
+    if how == "killed":
+        worker.kill()
+    else:
+        nanny = worker.parent()
+        assert nanny is not None
+        nanny.terminate()
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "ended: 1 ok" in out, err
+    assert err.count("[1/1] slow on digits, seed 0: run on cpu") == 2
+    assert (slow.trial("slow") / "log.txt").read_text().count("from its checkpoint, on 1 threads") == 1
+    assert essence(slow) == undisturbed
+
+
+def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_does_it_alone(
+    slow: Bench, undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    with scheduler(tmp_path) as alone:
+        process = slow.start(*RUN, "--cluster", alone.address)
+        assert process.stderr is not None
+        assert process.stderr.readline().endswith("has no worker yet: waiting for the first\n")
+        alone.workers(1)
+        worker = psutil.Process(half_done(slow)["pid"]).parent()
+        assert worker is not None
+        worker.kill()
+        out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0 and "ended: 1 ok" in out, err
+    assert essence(slow) == undisturbed
+
+
+def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
+    slow: Bench, cluster: Dask, undisturbed: dict[str, Any]
+) -> None:
+    cluster.workers(1)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    half_done(slow)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130 and "the same command resumes from there" in err
+    assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
+    ended = slow.process(*RUN, "--cluster", cluster.address)
+    assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
+    assert essence(slow) == undisturbed
+
+
+def test_the_workers_of_the_slurm_script_leave_ten_minutes_before_their_jobs_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setitem(sys.modules, "dask_jobqueue", types.SimpleNamespace(SLURMCluster=None))
+    script = runpy.run_path(str(Path(__file__).parents[2] / "docs" / "slurm.py"))
+    hours, minutes, seconds = map(int, script["WALLTIME"].split(":"))
+    lifetime = parse_timedelta(script["LIFETIME"])  # as `dask worker --lifetime` reads it
+    assert (hours * 60 + minutes) * 60 + seconds - lifetime == 600
+
+
+# ---- what is refused, in one line, before anything starts -------------------------------------------------------
+
+
+def refused(bench: Bench, *args: str) -> str:
+    ended = bench("run", "--profile", "tiny", *args)
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
+    assert ended.code == 2 and "Traceback" not in ended.err and not bench.trial("vae").exists()
+    return line
+
+
+def test_an_address_where_no_scheduler_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "CONNECTING", 0.5)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = f"tcp://127.0.0.1:{free.getsockname()[1]}"
+        line = refused(bench, "--cluster", address)
+    assert line.startswith(f"aegen-bench: --cluster {address}: no dask scheduler answers there; start one with `dask ")
+    assert "no dask scheduler answers there" in refused(bench, "--cluster", "udp://nowhere")
+
+
+def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "distributed", None)
+    monkeypatch.delitem(sys.modules, "aegen_bench.runner.cluster")
+    line = refused(bench, "--cluster", "tcp://127.0.0.1:8786")
+    assert line.endswith("--cluster needs distributed: pip install 'aegen-bench[cluster]'")
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker does one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker does one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected what dask workers take, such as GPU=1"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker does one trial at a time"),
+        (["--resources", "GPU=1"], "what workers of a --cluster offer"),
+        (["--jobs-per-device", "3"], "share one of --devices: name them too"),
+        (["--devices", "cpu", "--jobs", "2"], "--jobs 2: the devices have room for 1"),
+    ],
+)
+def test_options_that_do_not_go_together(bench: Bench, options: list[str], told: str) -> None:
+    assert told in refused(bench, *options)
+    if "GPU" not in options:  # what only a connection needs is read then
+        assert told in refused(bench, "--dry-run", "--no-forecast", *options)
+
+
+def test_resources_that_no_worker_has(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    line = refused(bench, "--cluster", cluster.address, "--resources", "GPU=1")
+    assert line.endswith("has GPU=1: `dask worker --resources GPU=1 ...`")
+
+
+def test_a_worker_with_other_code(bench: Bench, cluster: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
+    cluster.workers(1)
+    monkeypatch.setattr(sight, "CODE", "0123456789ab")
+    line = refused(bench, "--cluster", cluster.address)
+    assert "is not used: aegen-bench: version 0.1.0 with code " in line
+    assert line.endswith("with code 0123456789ab where the run was started")
+
+
+def test_a_worker_without_aegen_bench(bench: Bench, tmp_path: Path) -> None:
+    without = (
+        "import sys; sys.modules['aegen_bench'] = None; import distributed.cli.dask_worker as worker; worker.main()"
+    )
+    with scheduler(tmp_path) as bare:
+        words = ["--scheduler-file", str(tmp_path / "scheduler.json"), "--no-nanny", "--no-dashboard"]
+        with (tmp_path / "log").open("ab") as log:
+            worker = subprocess.Popen([sys.executable, "-c", without, *words], cwd=tmp_path, stderr=log)
+        bare.processes.append(worker)
+        bare.wait_for(1)
+        line = refused(bench, "--cluster", bare.address)
+    assert (
+        line.startswith("aegen-bench: a dask worker cannot load aegen-bench: ") and "No module named 'aegen_b" in line
+    )
+    assert line.endswith("; install the same there")
+
+
+def test_a_device_that_a_worker_lacks(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    assert "is not used: --device cuda:7: " in refused(bench, "--cluster", cluster.address, "--device", "cuda:7")
+
+
+@pytest.fixture
+def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
+    """The tasks of the grid `tiny`, as the runner hands them to an engine."""
+    given: list[Task] = []
+
+    def each(self: engine.Cluster, tasks: list[Task], show: Any) -> Iterator[Any]:
+        given.extend(tasks)
+        return iter(())
+
+    monkeypatch.setattr(engine.Cluster, "each", each)
+    bench("run", "--profile", "tiny", "--cluster", "tcp://127.0.0.1:8786")
+    return [dataclasses.replace(task, place=dataclasses.replace(task.place, results=bench.folder)) for task in given]
+
+
+def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, tasks: list[Task]) -> None:
+    assert len(tasks) == 3
+    with sight.Sight.of("this-run", tasks) as mine:
+        assert mine.check() == []
+        elsewhere = dataclasses.replace(mine, run="on-another-disk")
+        with pytest.raises(UserError, match=rf"the folder {bench.folder}: not there on .*, there where the run was"):
+            elsewhere.check()
+        for name in ("aegen-bench", "torch", "Python", f"digits (test) in {bench.data}"):
+            other = dataclasses.replace(mine, seen={**mine.seen, name: "other"})
+            with pytest.raises(UserError, match=r", other where the run was started$") as told:
+                other.check()
+            assert str(told.value).startswith(f"{name}: ")
+        models = [name for name in mine.seen if name.startswith("the model ")]
+        assert len(models) == 3 and all(mine.seen[name] for name in models)
+    assert not any((bench.folder / ".locks").glob("this-run*"))
+
+
+def test_a_worker_that_sees_no_locks_of_others_is_told_of(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
+    with sight.Sight.of("this-run", tasks) as mine:
+        monkeypatch.setattr(locks, "taken", lambda path: False)
+        assert all("do not reach" in warning for warning in mine.check()) and len(mine.check()) == 2
+
+
+def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, cluster: Dask) -> None:
+    cluster.workers(1)
+    process = slow.start(*RUN, "--cluster", cluster.address)
+    half_done(slow)
+    cluster.processes[0].kill()
+    _, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 2 and "Traceback" not in err
+    assert f"aegen-bench: the dask scheduler at {cluster.address} is gone; what ended is kept, and the same" in err
+    until(lambda: list(locks.held(slow.folder / "results")) == [])
+    assert list(slow.trial("slow").glob("checkpoint-*.pt")) and not (slow.trial("slow") / "record.json").exists()

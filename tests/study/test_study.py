@@ -1,0 +1,696 @@
+"""benchmarks.yaml -> resolved settings, names and keys; and what is said of a mistake in it."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from aegen_bench.errors import UserError
+from aegen_bench.study import Study, Trial
+from aegen_bench.training.schedule import StagePlan
+
+TOY = '''
+from aegen_bench.baseline import Baseline, Stage
+
+class Toy(Baseline):
+    """A method of two stages."""
+
+    likelihood = True
+
+    def __init__(self, nets, *, beta: float = 1.0, kind: str = "plain", layers: int = 3):
+        super().__init__(nets)
+
+    def stages(self):
+        return [Stage("first", self.step), Stage(name="second", step=self.step, data="codes")]
+'''
+PROFILE = {"models": ["toy"], "datasets": ["digits"], "seeds": 1, "protocols": ["smoke"]}
+
+Make = Callable[..., Study]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Make:
+    """A study of the shipped yaml, the baseline `toy`, and what the test says; its profile is `p`."""
+
+    def made(text: str = "", *settings: str, profile: str = "p", source: str = TOY, **sections: Any) -> Study:
+        (tmp_path / "baselines").mkdir(exist_ok=True)
+        (tmp_path / "baselines" / "toy.py").write_text(source)
+        content = sections if text == "" else {}
+        if text == "":
+            content = {"profiles": {"p": PROFILE}, **sections}
+        (tmp_path / "benchmarks.yaml").write_text(text or yaml.safe_dump(content))
+        return Study(profile, local=tmp_path, data=tmp_path / "data", settings=settings)
+
+    return made
+
+
+def fails(make: Callable[[], object]) -> str:
+    """The text of the UserError, which is one line."""
+    with pytest.raises(UserError) as error:
+        make()
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def stage(study: Study, name: str = "first", row: str = "toy", dataset: str = "digits") -> dict[str, Any]:
+    return study.config(row, dataset)["stages"][name]
+
+
+# ---- layers ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("last", range(1, 8))
+def test_of_all_layers_that_set_a_value_the_last_wins(make: Make, last: int) -> None:
+    def upto(number: int) -> dict[str, int]:
+        return {"d": number} if number <= last else {}
+
+    study = make(
+        "",
+        *(["d=7"] if last == 7 else []),
+        defaults={"recon": "sse", "precision": "fp32", "flow_width": 8, **upto(1)},
+        datasets={"digits": {"recipe": {"source": "digits"}, **upto(2)}},
+        rows={"toy": {**upto(3), "on": {"digits": upto(4)}}},
+        profiles={
+            "p": {**PROFILE, **upto(5), "stages": {"*": {"epochs": 1, "batch": 8, "lr": 1}}, "rows": {"toy": upto(6)}}
+        },
+    )
+    assert study.config("toy", "digits")["d"] == last
+
+
+def test_a_setting_of_the_command_line_wins_over_a_stage_that_the_profile_names(make: Make) -> None:
+    named = {**PROFILE, "stages": {"first": {"epochs": 3}}, "rows": {"toy": {"stages": {"first": {"batch": 16}}}}}
+    study = make("", "stages.*.epochs=5", "stages.*.batch=32", profiles={"p": named})
+    assert (stage(study)["epochs"], stage(study)["batch"]) == (5, 32)
+
+
+def test_a_star_sets_every_stage_and_a_name_in_the_same_layer_wins_over_it(make: Make) -> None:
+    study = make(rows={"toy": {"stages": {"second": {"batch": 8}, "*": {"batch": 32}}}})
+    assert (stage(study)["batch"], stage(study, "second")["batch"]) == (32, 8)
+
+
+def test_a_local_default_leaves_the_other_defaults_as_they_are(make: Make) -> None:
+    plain, changed = make(), make(defaults={"d": 5, "stages": {"*": {"lr": 1e-4}}})
+    assert stage(changed) == {**stage(plain), "lr": 1e-4}
+    assert changed.config("toy", "mnist")["d"] == 20 and changed.config("toy", "cifar10")["d"] == 5
+    assert changed.config("toy", "cifar10")["recon"] == plain.config("toy", "cifar10")["recon"]
+
+
+def test_a_budget_in_steps_takes_inherited_milestones_along_at_the_same_fraction(make: Make) -> None:
+    rows = {"toy": {"stages": {"*": {"steps": 20_000}}}}  # the defaults have 100 epochs, and a milestone at 50
+    assert stage(make(rows=rows))["lr_at"] == [[10_000, 0.5]] and "epochs" not in stage(make(rows=rows))
+
+
+def test_milestones_are_replaced_whole_and_optimizer_settings_are_merged(make: Make) -> None:
+    rows = {
+        "toy": {
+            "stages": {
+                "*": {"lr_at": {30: 0.5, 50: 0.1}, "optimizers": {"critic": {"lr": 0.1, "weight_decay": 0.2}}},
+                "second": {"lr_at": {20: 0.3}, "optimizers": {"critic": {"lr": 0.4}}},
+            }
+        }
+    }
+    first, second = (stage(make(rows=rows), name) for name in ("first", "second"))
+    assert first["lr_at"] == [[30, 0.5], [50, 0.1]]
+    assert second["lr_at"] == [[20, 0.3]]
+    assert second["optimizers"] == {"critic": {"lr": 0.4, "weight_decay": 0.2}}
+
+
+def test_a_budget_in_steps_replaces_one_in_epochs_and_back(make: Make) -> None:
+    rows = {
+        "toy": {"stages": {"*": {"steps": 700, "lr_at": {}}}, "on": {"digits": {"stages": {"second": {"epochs": 4}}}}}
+    }
+    study = make(rows=rows)
+    assert stage(study)["steps"] == 700 and "epochs" not in stage(study)
+    assert stage(study, "second")["epochs"] == 4 and "steps" not in stage(study, "second")
+
+
+def test_a_stage_with_two_budgets_in_one_place_is_an_error(make: Make) -> None:
+    message = fails(lambda: make(rows={"toy": {"stages": {"*": {"steps": 700, "epochs": 4}}}}).config("toy", "digits"))
+    assert "steps" in message and "epochs" in message
+
+
+def test_arguments_are_merged_over_the_defaults_of_the_signature(make: Make) -> None:
+    rows = {"toy": {"with": {"beta": 2}, "on": {"digits": {"with": {"layers": 5}}}}}
+    study = make(rows=rows)
+    assert study.config("toy", "digits")["with"] == {"beta": 2.0, "kind": "plain", "layers": 5}
+    assert study.config("toy", "mnist")["with"] == {"beta": 2.0, "kind": "plain", "layers": 3}
+
+
+# ---- budgets --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("epochs", "scaled"), [(100, 10), (26, 3), (24, 2), (3, 1), (1, 1)])
+def test_a_profile_scales_epochs_to_the_nearest_whole_number_and_at_least_one(
+    make: Make, epochs: int, scaled: int
+) -> None:
+    rows = {"toy": {"stages": {"*": {"epochs": epochs, "lr_at": {epochs / 2: 0.5}}}}}
+    plan = stage(make(rows=rows, profiles={"p": {**PROFILE, "scale_epochs": 0.1}}))
+    assert plan["epochs"] == scaled
+    assert plan["lr_at"] == [[pytest.approx(scaled / 2), 0.5]], "a milestone stays at the same fraction"
+
+
+def test_epochs_that_a_profile_writes_down_are_taken_as_they_are(make: Make) -> None:
+    changed = {**PROFILE, "scale_epochs": 0.1, "stages": {"first": {"epochs": 7}}}
+    study = make(profiles={"p": changed})
+    assert stage(study)["epochs"] == 7
+    assert stage(study)["lr_at"] == [[pytest.approx(3.5), 0.5]]
+    assert stage(study, "second")["epochs"] == 10
+
+
+def test_a_budget_in_steps_is_not_scaled(make: Make) -> None:
+    rows = {"toy": {"stages": {"*": {"steps": 900, "lr_at": {300: 0.5}}}}}
+    plan = stage(make(rows=rows, profiles={"p": {**PROFILE, "scale_epochs": 0.1}}))
+    assert plan["steps"] == 900 and plan["lr_at"] == [[300, 0.5]] and "unscaled" not in plan
+
+
+def test_a_profile_that_counts_in_steps_keeps_milestones_at_the_same_fraction(make: Make) -> None:
+    plan = stage(make(profiles={"p": {**PROFILE, "stages": {"*": {"steps": 1000}}}}))
+    assert plan["lr_at"] == [[pytest.approx(500), 0.5]] and "epochs" not in plan
+
+
+def test_the_unscaled_plan_is_kept_only_where_the_profile_changed_it(make: Make) -> None:
+    study = make(profiles={"p": {**PROFILE, "stages": {"first": {"batch": 16}}}})
+    assert stage(study)["unscaled"] == {k: v for k, v in stage(study, "second").items()}
+    assert "unscaled" not in stage(study, "second")
+
+
+def test_what_a_profile_changes_is_said_in_words_and_the_paper_changes_nothing(make: Make) -> None:
+    changed = {**PROFILE, "scale_epochs": 0.1, "train_images": 12_000, "stages": {"*": {"batch": 64}}}
+    told = make(profiles={"p": changed}).config("toy", "digits")["overrides"]
+    assert told == ["train_images 12,000", "epochs x 0.1", "batch 64"]
+    assert make(profile="paper").config("glf", "mnist")["overrides"] == []
+
+
+EPOCHS = {  # Appendix B: epochs of a stage, and from which epoch on the learning rate is which fraction of the first
+    "autoencoder": {
+        "mnist": (100, {50: 0.5}),
+        "cifar10": (200, {50: 0.5, 100: 0.25, 150: 0.125}),
+        "celeba": (40, {}),
+    },
+    "vae": {
+        "mnist": (200, {100: 0.5}),
+        "cifar10": (400, {100: 0.5, 200: 0.25, 300: 0.125}),
+        "celeba": (80, {40: 0.5}),
+    },
+    "wae": {
+        "mnist": (100, {30: 0.5, 50: 0.1}),
+        "cifar10": (200, {60: 0.5, 120: 0.1}),
+        "celeba": (55, {30: 0.5, 50: 0.1}),
+    },
+    "two_stage_first": {
+        "mnist": (400, {150: 0.5, 300: 0.25}),
+        "cifar10": (1000, {300: 0.5, 600: 0.25, 900: 0.125}),
+        "celeba": (120, {48: 0.5, 96: 0.25}),
+    },
+    "two_stage_second": {
+        "mnist": (800, {300: 0.5, 600: 0.25}),
+        "cifar10": (2000, {600: 0.5, 1200: 0.25, 1800: 0.125}),
+        "celeba": (300, {120: 0.5, 240: 0.25}),
+    },
+}
+STEPS = {  # optimiser steps of the whole stage, at the batch that stands first
+    "autoencoder": (256, {"mnist": 23_400, "cifar10": 39_000, "celeba": 25_400}),
+    "vae": (256, {"mnist": 46_800, "cifar10": 78_000, "celeba": 50_800}),
+    "wae": (100, {"mnist": 60_000, "cifar10": 100_000, "celeba": 89_485}),
+    "two_stage_first": (64, {"mnist": 374_800, "cifar10": 781_000, "celeba": 305_160}),
+    "two_stage_second": (64, {"mnist": 749_600, "cifar10": 1_562_000, "celeba": 762_900}),
+}
+ROWS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {  # the schedule of each stage, and the arguments
+    "vae": ({"train": "vae"}, {"beta": 1.0}),
+    "wae_gan": (
+        {"train": "wae"},
+        {
+            "lam": 10.0,
+            "sigma2": 1.0,
+            "recon_scale": 0.05,
+            "critic_lr": 5e-4,
+            "pretrain": True,
+            "input_noise": 0.01,
+            "prior_in_adversary": False,
+        },
+    ),
+    "two_stage_vae": ({"first": "two_stage_first", "second": "two_stage_second"}, {}),
+    "rae_gmm": ({"train": "autoencoder"}, {"gamma": 0.5, "components": 10}),
+    "vae_flow_prior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "learn_beta": False}),
+    "vae_flow_posterior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "conditional": True}),
+    "glf": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_regularized": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
+    "glf_two_step": ({"autoencoder": "autoencoder", "flow": "autoencoder"}, {"flow_decay": 2e-5}),
+    "wae_mmd": (
+        {"train": "wae"},
+        {"lam": 10.0, "sigma2": 1.0, "recon_scale": 0.05, "pretrain": True, "input_noise": 0.01},
+    ),
+    "aae": ({"train": "wae"}, {"adversarial_lr": 5e-4}),
+    "vampprior": ({"train": "vae"}, {"beta": 1.0, "pseudo_inputs": 500, "warmup": 0.1}),
+}
+ON_CELEBA = {
+    "wae_gan": {"lam": 1.0, "sigma2": 2.0, "recon_scale": 0.2, "critic_lr": 1e-3},
+    "wae_mmd": {"lam": 100.0, "sigma2": 2.0, "recon_scale": 0.2},
+}
+LR = {"two_stage_vae": 1e-4, ("wae_gan", "celeba"): 3e-4}
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion", "cifar10", "celeba"])
+@pytest.mark.parametrize("row", ROWS)
+def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> None:
+    images = {"mnist": 60_000, "fashion": 60_000, "cifar10": 50_000, "celeba": 162_770}[dataset]
+    like = "mnist" if dataset == "fashion" else dataset
+    schedules, arguments = ROWS[row]
+    config = make(profile="paper").config(row, dataset)
+    for name, schedule in schedules.items():
+        (epochs, lr_at), (batch, steps) = EPOCHS[schedule][like], STEPS[schedule]
+        plan = {"epochs": epochs, "batch": batch, "lr": LR.get((row, dataset), LR.get(row, 1e-3)), "optimizers": {}}
+        assert config["stages"][name] == {**plan, "lr_at": [[when, factor] for when, factor in lr_at.items()]}
+        assert StagePlan(**config["stages"][name]).total_steps(images) == steps[like]
+    assert config["stages"].keys() - schedules == ({"pretrain"} if row.startswith("wae") else set())
+    assert config["with"] == {**arguments, **(ON_CELEBA.get(row, {}) if dataset == "celeba" else {})}
+    assert (config["d"], config["flow_width"]) == ((20, 64) if like == "mnist" else (64, 256))
+    assert (config["recon"], config["precision"], config.get("train_images")) == ("sse", "fp32", None)
+
+
+@pytest.mark.parametrize(("dataset", "batch", "lr"), [("mnist", 1000, 1e-3), ("celeba", 256, 3e-4)])
+def test_the_encoder_of_wae_is_pretrained_for_200_steps_at_one_rate(
+    make: Make, dataset: str, batch: int, lr: float
+) -> None:
+    plan = make(profile="paper").config("wae_gan", dataset)["stages"]["pretrain"]
+    assert plan == {"steps": 200, "batch": batch, "lr": lr, "lr_at": [], "optimizers": {}}
+
+
+@pytest.mark.parametrize("dataset", ["mnist", "fashion", "cifar10", "celeba"])
+def test_glo_and_glann_have_the_schedule_of_their_repository(make: Make, dataset: str) -> None:
+    """Halved every tenth of the epochs; the code's own number of epochs, which the paper's Table 5 gives otherwise."""
+    study, long = make(profile="paper"), dataset in ("cifar10", "celeba")
+    epochs, every = (500, 50) if long else (200, 20)
+    for row in ("glo", "glann", "glann_perceptual"):
+        config = study.config(row, dataset)
+        glo = config["stages"]["glo"]
+        assert (glo["epochs"], glo["batch"], config["d"]) == (epochs, 128, 64)
+        assert glo["lr_at"] == [[every * i, 0.5**i] for i in range(1, 10)]
+        assert config["with"]["batch_norm"] == (dataset != "cifar10")
+        assert config["recon"] == ("perceptual" if row == "glann_perceptual" else "sse")
+        if row != "glo":
+            imle = config["stages"]["imle"]
+            assert (imle["epochs"], imle["batch"], imle["lr_at"]) == (50, 128, [])
+
+
+def test_what_two_cores_could_not_bear_is_smaller_under_lite_and_said_under_its_tables(make: Make) -> None:
+    config = make(profile="lite").config("vampprior", "fashion")
+    assert config["with"]["pseudo_inputs"] == 100
+    assert "pseudo_inputs 100" in config["overrides"]
+
+
+def test_table_1_has_its_rows_in_the_papers_order(make: Make) -> None:
+    printed = list(yaml.safe_load((Path(__file__).parents[2] / "baselines" / "published.yaml").read_text())["table1"])
+    group = make(profile="paper").models(["table1"])
+    assert group == [row for row in printed if row in group]
+
+
+def test_celeba_hq_is_a_folder_of_256_px_images_on_the_schedule_of_appendix_b(make: Make) -> None:
+    config = make(profile="paper").config("glf", "celebahq")
+    assert config["stages"]["train"] == {
+        "epochs": 60,
+        "batch": 64,
+        "lr": 1e-3,
+        "lr_at": [[40.0, 0.5]],
+        "optimizers": {},
+    }
+    assert (config["d"], config["flow_width"], config["recipe"]) == (128, 256, {"source": "folder", "size": 256})
+
+
+def test_the_profiles_are_those_of_the_design(make: Make) -> None:
+    paper, lite, smoke = (make(profile=name).profile for name in ("paper", "lite", "smoke"))
+    assert (paper.seeds, paper.draws, paper.datasets) == (10, 10, ["mnist", "fashion", "cifar10", "celeba"])
+    assert (lite.seeds, lite.draws, lite.datasets) == (3, 1, ["mnist", "fashion", "cifar10"])
+    assert (smoke.seeds, smoke.draws, smoke.datasets) == (2, 1, ["digits"])
+    plan = make(profile="lite").config("glf", "fashion")
+    assert plan["train_images"] == 12_000
+    assert (plan["stages"]["train"]["epochs"], plan["stages"]["train"]["batch"]) == (10, 64)
+    assert make(profile="paper").config("glf", "celeba")["recipe"] == {"source": "celeba", "crop": 160, "size": 64}
+
+
+def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: Make) -> None:
+    rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
+
+    def trial(row: str, *settings: str, profile: str = "paper") -> Trial:
+        return make("", *settings, profile=profile, rows=rows).trials([row], ["mnist"], [0])[0]
+
+    lite = "perceptual_net=efficientnet_lite0"
+    assert trial("glf", lite).key == trial("glf").key and "perceptual_net" not in trial("glf", lite).config
+    assert trial("glf", lite).config["overrides"] == [] and trial("glf", lite).config["dagger"] == []
+    assert trial("felt", lite).key != trial("felt").key
+    assert trial("felt", lite).config["overrides"] == ["perceptual_net efficientnet_lite0"]
+    for profile, network in (("paper", "vgg16"), ("lite", "efficientnet_lite0"), ("smoke", "efficientnet_lite0")):
+        config = trial("felt", profile=profile).config
+        assert (config["perceptual_net"], config["dagger"]) == (network, [network])
+    assert trial("glf_perceptual").key == trial("felt").key
+
+
+# ---- names ----------------------------------------------------------------------------------------
+
+
+def test_a_sweep_is_a_row_a_combination_and_a_group_of_its_own_name(make: Make) -> None:
+    study = make(
+        rows={"grid": {"baseline": "toy", "sweep": {"beta": [10, 0.5], "layers": [1, 2]}, "with": {"kind": "x"}}}
+    )
+    names = ["grid_beta10_layers1", "grid_beta10_layers2", "grid_beta0.5_layers1", "grid_beta0.5_layers2"]
+    assert study.models(["grid"]) == names
+    assert study.config("grid_beta0.5_layers2", "digits")["with"] == {"beta": 0.5, "kind": "x", "layers": 2}
+    assert study.config("grid_beta10_layers1", "digits")["baseline"] == "toy"
+    assert not set(names) & set(study.groups["all"])
+
+
+def test_all_is_every_row_that_is_in_no_sweep_and_not_by_name(make: Make) -> None:
+    rows = {"hidden": {"baseline": "toy", "by_name": True}, "shown": {"baseline": "toy"}}
+    study = make(rows={**rows, "swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}})
+    assert sorted(study.models(["all"])) == sorted([*make().models(["all"]), "shown"])
+    assert study.models(["hidden"]) == ["hidden"]
+
+
+def test_a_group_may_name_sweeps(make: Make) -> None:
+    study = make(rows={"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}, groups={"mine": ["glf", "swept"]})
+    assert study.models(["mine"]) == ["glf", "swept_beta1", "swept_beta2"]
+
+
+def test_a_profile_may_set_a_whole_group_and_one_row_of_it_otherwise(make: Make) -> None:
+    rows = {"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}
+    changes = {"swept_beta2": {"d": 5}, "mine": {"d": 4, "probe": {"every": 3}}}
+    study = make(rows=rows, groups={"mine": ["swept"]}, profiles={"p": {**PROFILE, "rows": changes}})
+    one, two, other = (study.config(row, "digits") for row in ("swept_beta1", "swept_beta2", "toy"))
+    assert (one["d"], two["d"], other["d"]) == (4, 5, 8)
+    assert (one["probe"]["every"], two["probe"]["every"]) == (3, 3) and "probe" not in other
+    assert one["overrides"] == ["d 4", "probe every 3"]
+
+
+BETAS = [1, 10, 50, 100, 400]
+SWEEPS = {
+    "figure3": [*(f"curve_flow_prior_beta{b}" for b in BETAS), "curve_flow_prior_learnable", "curve_glf"],
+    "figure4": [*(f"curve_glf_regularized_beta{b}" for b in BETAS), "curve_glf"],
+    "vae_beta": [f"curve_vae_beta{b}" for b in BETAS],
+    "rae_gamma": [f"curve_rae_gmm_gamma{g}" for g in (0.1, 0.5, 1, 2)],
+}
+
+
+@pytest.mark.parametrize("group", SWEEPS)
+def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_out_of_all(make: Make, group: str) -> None:
+    study = make(profile="paper")
+    assert study.models([group]) == SWEEPS[group]
+    assert not set(SWEEPS[group]) & set(study.models(["all", "table1"]))
+    for row in SWEEPS[group]:
+        config = study.config(row, "cifar10")
+        assert config["probe"] == {"every": 10, "images": 10_000}
+        assert StagePlan(**config["stages"]["train"]).total_steps(50_000) == (
+            39_000 if group == "rae_gamma" else 97_500
+        )
+        if group != "rae_gamma":
+            assert config["stages"]["train"]["lr_at"] == [[150, 0.5], [300, 0.25], [450, 0.125]]
+        argument, value = re.fullmatch(r".*_([a-z]+)([0-9.]*)", row).groups()
+        if value:
+            assert config["with"][argument] == float(value)
+    assert study.config("curve_flow_prior_learnable", "cifar10")["with"]["learn_beta"]
+
+
+def test_a_group_stands_for_its_rows_each_once_in_the_order_asked(make: Make) -> None:
+    study = make(groups={"mine": ["glf", "toy"]})
+    assert study.models(["vae", "mine", "toy", "vae"]) == ["vae", "glf", "toy"]
+
+
+@pytest.mark.parametrize(
+    ("sections", "nearest"),
+    [
+        ({"groups": {"mine": ["gfl"]}}, "'glf'"),
+        ({"profiles": {"p": {**PROFILE, "models": ["tyo"]}}}, "'toy'"),
+        ({"profiles": {"p": {**PROFILE, "rows": {"tyo": {}}}}}, "'toy'"),
+        ({"rows": {"mine": {"baseline": "tyo"}}}, "'toy'"),
+    ],
+)
+def test_a_model_that_does_not_exist_is_an_error_wherever_it_stands(
+    make: Make, sections: dict[str, Any], nearest: str
+) -> None:
+    def ask() -> None:
+        study = make(**sections)
+        for row in study.models([*sections.get("groups", {}), *study.profile.models, *sections.get("rows", {})]):
+            study.config(row, "digits")
+
+    assert f"did you mean {nearest}?" in fails(ask)
+
+
+def test_datasets_protocols_and_profiles_that_do_not_exist_are_errors(make: Make) -> None:
+    assert "'smok': did you mean 'smoke'?" in fails(lambda: make(profiles={"p": {**PROFILE, "protocols": ["smok"]}}))
+    assert "'digit': did you mean 'digits'?" in fails(lambda: make(profiles={"p": {**PROFILE, "datasets": ["digit"]}}))
+    assert "unknown dataset 'fashon': did you mean 'fashion'?" in fails(lambda: make().dataset_names(["fashon"]))
+    assert "unknown profile 'papr': did you mean 'paper'?" in fails(lambda: make(profile="papr"))
+
+
+def test_a_dataset_that_does_not_exist_under_on_is_an_error(make: Make) -> None:
+    assert "did you mean 'celeba'?" in fails(lambda: make(rows={"toy": {"on": {"celbea": {"d": 3}}}}))
+
+
+def test_the_local_file_is_laid_over_the_shipped_one_name_by_name_and_says_so(make: Make) -> None:
+    same = make(profile="paper").models(["table1"])
+    study = make(rows={"vae": {"d": 3}, "mine": {"baseline": "glf"}}, groups={"table1": same})
+    assert study.shadowed == ["rows.vae"]
+    assert study.config("vae", "mnist")["stages"]["train"]["epochs"] == 100, "the shipped row is replaced, not merged"
+    assert study.profiles["smoke"].seeds == 2, "what is not named stays"
+
+
+def test_undeclared_npz_files_are_datasets_of_64_dimensions(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data" / "cats.npz").write_bytes(b"")
+    config = make().config("toy", "cats")
+    assert (config["d"], config["flow_width"], config["recipe"]) == (64, 256, {"source": "npz"})
+
+
+# ---- --set ----------------------------------------------------------------------------------------
+
+
+def test_settings_name_the_profile_whatever_their_order(make: Make) -> None:
+    one, other = make("", "d=3", "seeds=2"), make("", "seeds=2", "d=3")
+    assert one.profile_name == other.profile_name == "p+d=3+seeds=2"
+    assert one.profile.seeds == 2 and one.config("toy", "digits") == other.config("toy", "digits")
+
+
+def test_a_setting_given_twice_does_not_make_two_configurations_of_one_name(make: Make) -> None:
+    def outcome(*settings: str) -> object:
+        try:
+            study = make("", *settings)
+        except UserError:
+            return "refused"
+        return study.profile_name, study.config("toy", "digits")["d"]
+
+    one, other = outcome("d=3", "d=4"), outcome("d=4", "d=3")
+    assert one == other or (isinstance(one, tuple) and isinstance(other, tuple) and one[0] != other[0])
+
+
+def test_the_folder_of_an_ad_hoc_profile_is_one_folder(make: Make) -> None:
+    study = make("", "rows.toy.with.kind=../../etc/x y", "rows.toy.with.layers=4")
+    trial = study.trials(["toy"], ["digits"], [0])[0]
+    assert trial.config["with"]["kind"] == "../../etc/x y"
+    folder = trial.folder(Path("results"))
+    assert len(folder.parts) == 5 and ".." not in folder.parts
+    assert folder.parts[-3:] == ("digits", "toy", "seed-0")
+
+
+def test_a_value_of_a_setting_is_read_as_yaml(make: Make) -> None:
+    study = make("", "stages.*.lr=1e-3", "rows.toy.with.kind=on", "stages.second.lr_at={5: 0.5}")
+    assert stage(study)["lr"] == 0.001
+    assert study.config("toy", "digits")["with"]["kind"] == "on"
+    assert stage(study, "second")["lr_at"] == [[5, 0.5]]
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train_imags=5", "did you mean 'train_images'?"),
+        ("stages.*.bach=5", "did you mean 'batch'?"),
+        ("rows.tyo.d=5", "did you mean 'toy'?"),
+        ("rows.toy.with.betta=5", "did you mean 'beta'?"),
+        ("train_images", "expected dotted.path=value"),
+        ("=5", "expected dotted.path=value"),
+        ("seeds.x=5", "seeds"),
+        ("seeds=many", "seeds"),
+        ("d=[1", "--set d=[1"),
+    ],
+)
+def test_a_setting_that_is_wrong_is_one_line_that_says_what_is_right(make: Make, setting: str, said: str) -> None:
+    assert said in fails(lambda: make("", setting).config("toy", "digits"))
+
+
+# ---- how the file is read ---------------------------------------------------------------------------
+
+HEAD = "profiles: {p: {models: [toy], datasets: [digits], seeds: 1, protocols: [smoke]}}\n"
+
+
+def test_on_is_a_word_and_1e_3_a_number(make: Make) -> None:
+    study = make(HEAD + "rows: {toy: {with: {kind: yes}, on: {digits: {stages: {'*': {lr: 1e-3}}, with: {beta: .5}}}}}")
+    config = study.config("toy", "digits")
+    assert config["stages"]["first"]["lr"] == 0.001
+    assert (config["with"]["kind"], config["with"]["beta"]) == ("yes", 0.5)
+
+
+def test_a_key_that_stands_twice_is_an_error(make: Make, tmp_path: Path) -> None:
+    message = fails(lambda: make(HEAD + "rows:\n  toy: {d: 1}\n  toy: {d: 2}\n"))
+    assert "'toy' stands twice" in message and str(tmp_path / "benchmarks.yaml") in message and "line 3" in message
+
+
+@pytest.mark.parametrize(
+    "text", ["rows: [toy]\n", "- rows\n", "rows: {toy: 3}\n", "rows: {toy: {d: {}}}\n", "rows: {a\n"]
+)
+def test_a_file_of_another_shape_is_one_line_with_its_path(make: Make, tmp_path: Path, text: str) -> None:
+    assert str(tmp_path / "benchmarks.yaml") in fails(lambda: make(text, profile="paper"))
+
+
+@pytest.mark.parametrize("part", ["rows", "groups", "datasets"])
+def test_an_empty_section_is_no_section(make: Make, part: str) -> None:
+    assert make(HEAD + f"{part}:\n").config("glf", "mnist")["d"] == 20
+
+
+@pytest.mark.parametrize(
+    ("sections", "right"),
+    [
+        ({"rowz": {}}, "rows"),
+        ({"defaults": {"recn": "sse"}}, "recon"),
+        ({"datasets": {"digits": {"recipee": {}}}}, "recipe"),
+        ({"datasets": {"digits": {"recipe": {"source": "digits", "sze": 8}}}}, "size"),
+        ({"protocols": {"mine": {"extractr": "random_conv"}}}, "extractor"),
+        ({"rows": {"toy": {"baselin": "vae"}}}, "baseline"),
+        ({"rows": {"toy": {"on": {"digits": {"wiht": {}}}}}}, "with"),
+        ({"rows": {"toy": {"stages": {"*": {"epoch": 3}}}}}, "epochs"),
+        ({"rows": {"toy": {"stages": {"*": {"optimizers": {"model": {"beta": [0, 1]}}}}}}}, "betas"),
+        ({"rows": {"toy": {"probe": {"evry": 3}}}}, "every"),
+        ({"profiles": {"p": {**PROFILE, "seed": 3}}}, "seeds"),
+        ({"profiles": {"p": {**PROFILE, "rows": {"toy": {"stges": {}}}}}}, "stages"),
+    ],
+)
+def test_an_unknown_key_is_an_error_with_the_path_of_the_file_and_the_nearest_legal_key(
+    make: Make, tmp_path: Path, sections: dict[str, Any], right: str
+) -> None:
+    message = fails(lambda: make(**sections))
+    assert f"did you mean '{right}'?" in message
+    assert message.startswith(f"{tmp_path / 'benchmarks.yaml'}: ")
+    assert ": :" not in message
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({"with": {"betta": 1}}, "unknown argument of toy 'betta': did you mean 'beta'?"),
+        ({"with": {"beta": "banana"}}, "beta = 'banana' is not float"),
+        ({"with": {"layers": 2.5}}, "layers = 2.5 is not int"),
+        ({"sweep": {"betta": [1]}}, "unknown argument of toy 'betta': did you mean 'beta'?"),
+        ({"stages": {"frist": {"epochs": 3}}}, "did you mean 'first'?"),
+        ({"on": {"digits": {"stages": {"secnd": {"epochs": 3}}}}}, "did you mean 'second'?"),
+    ],
+)
+def test_a_setting_that_does_not_fit_the_baseline_is_an_error(make: Make, settings: dict[str, Any], said: str) -> None:
+    def ask() -> None:
+        study = make(rows={"mine": {"baseline": "toy", **settings}})
+        for row in study.models(["mine"]):
+            study.config(row, "digits")
+
+    assert said in fails(ask)
+
+
+def test_a_stage_that_the_baseline_lacks_is_an_error_in_the_profile_s_row_too(make: Make) -> None:
+    wrong = {**PROFILE, "rows": {"toy": {"stages": {"frist": {"epochs": 3}}}}}
+    assert "did you mean 'first'?" in fails(lambda: make(profiles={"p": wrong}).config("toy", "digits"))
+
+
+def test_a_method_that_needs_a_likelihood_takes_no_other_reconstruction_loss(make: Make) -> None:
+    study = make()
+    study.rows["toy"] = study.rows["toy"].model_copy(update={"recon": "perceptual"})
+    assert "toy needs a likelihood, so its recon is 'sse'" in fails(lambda: study.config("toy", "digits"))
+
+
+@pytest.mark.parametrize(("name", "value", "right"), [("precision", "fp23", "'fp32'"), ("recon", "see", "'sse'")])
+def test_a_precision_or_loss_that_does_not_exist_is_known_before_anything_trains(
+    make: Make, name: str, value: str, right: str
+) -> None:
+    message = fails(lambda: make("", f"{name}={value}").config("glf", "digits"))
+    assert name in message and right in message
+
+
+# ---- keys -------------------------------------------------------------------------------------------
+
+
+def key(study: Study, row: str = "toy", seed: int = 0) -> str:
+    return study.trials([row], ["digits"], [seed])[0].key
+
+
+def test_the_key_is_the_same_in_another_process(make: Make, tmp_path: Path) -> None:
+    here = key(make())
+    code = f"""
+from pathlib import Path
+from aegen_bench.study import Study
+print(Study('p', local=Path({str(tmp_path)!r}), data=Path('elsewhere')).trials(['toy'], ['digits'], [0])[0].key)"""
+    there = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert there.stdout.strip() == here and len(here) == 16
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": TOY.replace("super().__init__(nets)", "super().__init__(nets); self.x = 1")},
+        {"rows": {"toy": {"with": {"beta": 2}}}},
+        {"rows": {"toy": {"d": 9}}},
+        {"rows": {"toy": {"precision": "bf16"}}},
+        {"rows": {"toy": {"compile": True}}},
+        {"rows": {"toy": {"train_images": 100}}},
+        {"rows": {"toy": {"stages": {"second": {"lr": 0.5}}}}},
+        {"datasets": {"digits": {"recipe": {"source": "npz"}, "d": 8, "flow_width": 32}}},
+    ],
+    ids=["code", "argument", "d", "precision", "compile", "train_images", "schedule", "recipe"],
+)
+def test_what_changes_the_training_changes_the_key(make: Make, changes: Mapping[str, Any]) -> None:
+    before = key(make())
+    assert key(make(**changes)) != before
+
+
+def test_another_seed_or_dataset_has_another_key(make: Make) -> None:
+    trials = make().trials(["toy"], ["digits", "mnist", "fashion"], [0, 1])
+    assert len({trial.key for trial in trials}) == 6
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": "# a comment\n" + TOY.replace("A method of two stages.", "Said otherwise.")},
+        {
+            "source": TOY.replace(
+                'beta: float = 1.0, kind: str = "plain"', "beta: float=1.0,\n        kind: str = 'plain'"
+            )
+        },
+        {"profiles": {"p": {**PROFILE, "protocols": ["paper"], "draws": 5}}},
+        {"rows": {"toy": {"probe": {"every": 3}}}},
+        {"rows": {"toy": {"compile": False}}},
+        {"rows": {"toy": {"with": {"beta": 1}}}},
+        {"profiles": {"p": {**PROFILE, "seeds": 7, "models": ["glf"]}}},
+    ],
+    ids=["comment and docstring", "layout", "protocol and draws", "probe", "not compiled", "default", "what is asked"],
+)
+def test_what_does_not_change_the_training_leaves_the_key(make: Make, changes: Mapping[str, Any]) -> None:
+    before = key(make())
+    assert key(make(**changes)) == before
+
+
+def test_two_rows_of_equal_settings_share_a_key_and_so_their_weights(make: Make) -> None:
+    study = make(rows={"mine": {"baseline": "toy"}})
+    mine, toy = study.trials(["mine", "toy"], ["digits"], [0])
+    assert mine.key == toy.key and mine.folder(Path("r")) != toy.folder(Path("r"))
+
+
+def test_trials_come_by_dataset_seed_and_model(make: Make) -> None:
+    trials: list[Trial] = make().trials(["vae", "toy"], ["mnist", "digits"], [3, 1])
+    assert [(t.dataset, t.seed, t.row) for t in trials[:4]] == [
+        ("mnist", 3, "vae"),
+        ("mnist", 3, "toy"),
+        ("mnist", 1, "vae"),
+        ("mnist", 1, "toy"),
+    ]
+    assert len(trials) == 8

@@ -1,0 +1,80 @@
+"""The shipped methods at a size for tests, and small things to look at their losses with."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from aegen_bench import seeding
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.study import catalog
+
+BASELINES = Path(__file__).parents[2] / "baselines"
+NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
+X = torch.rand(8, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+INDEX = torch.arange(8)
+
+
+class Fixed(nn.Module):
+    """A network that answers with the same tensor whatever it is asked."""
+
+    def __init__(self, answer: Tensor) -> None:
+        super().__init__()
+        self.answer = answer
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.answer
+
+
+class Largest(TorchDispatchMode):
+    """Counts the numbers of the largest tensor that anything within returns."""
+
+    numbers = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        self.numbers = max([self.numbers, *(t.numel() for t in tree_leaves(out) if isinstance(t, Tensor))])
+        return out
+
+
+class Waits(TorchDispatchMode):
+    """Counts what waits for a GPU: `.item()`, `float()` and `if` on a tensor, and shapes that depend on values
+    (`nonzero`, `unique`, an index of booleans).
+    """
+
+    count = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        waits = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
+        if func is torch.ops.aten.index.Tensor:  # of numbers it has the shape of the index
+            waits = any(index is not None and index.dtype == torch.bool for index in args[1])
+        self.count += bool(waits)
+        return func(*args, **(kwargs or {}))
+
+
+def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
+    with seeding.initialising(seed):
+        return catalog.import_class(catalog.read(name, BASELINES / f"{name}.py"))(nets, **arguments)
+
+
+def updates(model: Any, step: Any = None, data: Tensor = X) -> list[dict[str, Tensor]]:
+    """The terms of each update that `step` yields, by default the model's own."""
+    with model.using(seeding.stream(0, "train")):
+        return [dict(terms) for _, terms in (step or model.step)(data, torch.arange(len(data)))]
+
+
+def losses(model: Any, step: Any = None, data: Tensor = X) -> dict[str, Tensor]:
+    """The terms of a step with one update."""
+    (terms,) = updates(model, step, data)
+    return terms
+
+
+def noise_of_step(model: Any, *shape: int) -> Tensor:
+    """What the first `randn` of `updates` gives."""
+    with model.using(seeding.stream(0, "train")):
+        return model.randn(*shape)
