@@ -22,10 +22,10 @@ MB = 1 << 20
 # ---- names and places -------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name",
-    ["..", ".", "", "a/b", "../victim", "/etc/passwd", "a\0b", "a\nb", "\x1b[31m", "\udcff", "a\\b", "x" * 256, "ü" * 128],
-)
+NO_NAMES = ("..", ".", "", "a/b", "../victim", "/etc/passwd", "a\0b", "a\nb", "\x1b[31m", "\udcff", "a\\b", "ü" * 128)
+
+
+@pytest.mark.parametrize("name", NO_NAMES)
 def test_a_name_that_is_no_name_of_a_file_leads_nowhere(tmp_path: Path, name: str) -> None:
     assert not files.is_name(name)
     with pytest.raises(UserError, match="cannot be the name of a file"):
