@@ -23,7 +23,9 @@ from aegen_bench.study import catalog
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
 
-def build(config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path) -> Baseline:
+def build(
+    config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path
+) -> Baseline:
     """Make an untrained baseline on the CPU; equal seeds give equal weights. `data` is the data folder."""
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
     if config["recon"] == "perceptual":
