@@ -123,7 +123,7 @@ def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench
     assert ended.code == 0 and bench.record("ae")["status"] == "ok"
 
 
-@pytest.mark.parametrize(("tables", "protocol"), [("1", "4c0d87f3ea01"), ("verdicts", None)])
+@pytest.mark.parametrize(("tables", "protocol"), [("1", "lite"), ("verdicts", None)])
 def test_the_tables_of_the_readme_are_those_of_the_committed_results(tables: str, protocol: str | None) -> None:
     from aegen_bench import report
 
