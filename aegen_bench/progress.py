@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aegen_bench.files import require_folder
+from aegen_bench.files import append_line, require_folder
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -149,10 +149,8 @@ class _Log(Lines):
         self._path = path
 
     def note(self, text: str) -> None:
-        # Through no symbolic link: a results folder may come from a stranger.
-        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
-        with contextlib.suppress(OSError), open(os.open(self._path, flags, 0o666), "a", encoding="utf-8") as file:
-            file.write(_dated(text) + "\n")
+        with contextlib.suppress(OSError):
+            append_line(self._path, _dated(text))
 
 
 def _dated(text: str) -> str:

@@ -69,7 +69,7 @@ class Job:
     """
 
     trial: Trial
-    entry: catalog.Entry
+    entry: catalog.Method
     protocols: Sequence[Protocol]
     draws: int
     place: Place
