@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from aegen_bench import imagesets, results
+from aegen_bench import results
+from aegen_bench.evaluation import imagesets
 from aegen_bench.progress import Progress
 from aegen_bench.runner import locks
 from aegen_bench.runner.planning import TO_DO, scorers

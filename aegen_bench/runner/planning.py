@@ -10,9 +10,9 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
-from aegen_bench import data, imagesets, results, weights
+from aegen_bench import data, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
-from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation import extractors, imagesets
 from aegen_bench.progress import Progress
 from aegen_bench.results import record as records
 from aegen_bench.study import Study, Trial, catalog
