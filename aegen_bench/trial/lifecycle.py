@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from aegen_bench import environment, results
-from aegen_bench.errors import Diverged, TimedOut, UserError
+from aegen_bench.errors import Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
 from aegen_bench.results import record as records
 from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.schedule import StagePlan
-from aegen_bench.trial import artefacts
+from aegen_bench.trial import artefacts, scoring
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
@@ -29,10 +30,11 @@ def train(job: Job) -> dict[str, Any]:
     and reason; Ctrl-C and a disk that refuses the record do not. A trial that failed or ran out of time keeps its
     checkpoints: when it is tried again it resumes.
     """
-    environment.reset_peak_memory(job.place.device)
+    environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
     try:
-        _train(job, history, record)
+        with contained():
+            _train(job, history, record)
     except Diverged as error:
         record |= {"status": "diverged", "reason": str(error)}
     except TimedOut as error:
@@ -40,15 +42,16 @@ def train(job: Job) -> dict[str, Any]:
     except torch.OutOfMemoryError:
         batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
         hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+        if job.device.type == "cuda":
+            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
         record |= {"status": "failed", "reason": hint}
     except UserError as error:
         record |= {"status": "failed", "reason": str(error)}
     except Exception as error:
-        lines = "".join(traceback.format_exception(error, limit=-4))
-        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
+        record |= {"status": "failed", "reason": _described(error, job)}
     if job.trial.config.get("compile"):
         torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
-    record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.place.device)}
+    record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.device)}
     record |= {"seconds": history.seconds, "facts": history.facts}
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
     write_json(job.record, record)
@@ -65,15 +68,15 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     saved = checkpoints.read()
     if saved:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
-        record["environment"] = environment.describe(place.device)
+        record["environment"] = environment.describe(job.device)
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
-    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
+    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
     if not batches.resident(images, next(model.parameters()).device):
         record["environment"]["streamed"] = True
-        job.show.note(f"{trial.label}: {place.device} has no room for its images: they are streamed from the host")
+        job.show.note(f"{trial.label}: {job.device} has no room for its images: they are streamed from the host")
 
     loop.train(
         model,
@@ -82,15 +85,16 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
         seed=trial.seed,
         history=history,
         full_size=full_size,
-        probe=job.probe(images),
+        probe=scoring.probe(job, images),
         progress=job.show,
         fact=history.fact,
         checkpoints=checkpoints,
         resume=saved,
     )
+    job.show.phase("drawing artefacts")
     record["collapsed"] = collapsed(history, images)
     record["weights_sha256"] = models.save(model, place.weights, trial.key)
-    artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, place.device))
+    artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, job.device))
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -99,12 +103,17 @@ def evaluate(job: Job) -> dict[str, Any]:
     A metric that fails is a word in the record and stops no other. Whatever else goes wrong is raised, and leaves a
     trained trial that a later call completes.
     """
+    with contained():
+        return _evaluate(job)
+
+
+def _evaluate(job: Job) -> dict[str, Any]:
     record = results.read_record(job.record)
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record["config"].get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)
-    samples, here, first = job.samples(model), environment.describe(job.place.device), not record["metrics"]
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
+    samples, here, first = scoring.Samples(job, model), environment.describe(job.device), not record["metrics"]
     facts, seconds = dict[str, float](), dict[str, float]()
 
     def fact(name: str, value: torch.Tensor) -> None:
@@ -120,6 +129,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             raise UserError(
                 f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
             )
+        job.show.phase(f"scoring with protocol {protocol.name}")
         try:
             with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
                 scores = samples.score(protocol, wanted, len(before.get("draws", [])) or job.draws)
@@ -137,6 +147,16 @@ def evaluate(job: Job) -> dict[str, Any]:
     return results.read_record(job.record)
 
 
+def _described(error: Exception, job: Job) -> str:
+    """The error and where it came from in one line, then the end of its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((f for f in reversed(frames) if f.filename == str(job.entry.path)), frames[-1])
+    where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+    what = " ".join(str(error).split())[:500]
+    lines = "".join(traceback.format_exception(error, limit=-4))
+    return f"{type(error).__name__}: {what} ({where})\n{lines}"[:4000]
+
+
 def blank(job: Job) -> dict[str, Any]:
     """Return the record of the trial as it stands before anything was done."""
     trial = job.trial
@@ -147,5 +167,5 @@ def blank(job: Job) -> dict[str, Any]:
         trial.seed,
         key=trial.key,
         config=dict(trial.config),
-        environment=environment.describe(job.place.device),
+        environment=environment.describe(job.device),
     )
