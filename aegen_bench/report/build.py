@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, cast, get_args
 
 import pandas as pd
 
@@ -130,7 +130,7 @@ def make(
     planned: Sequence[Entry] = (),
     no_data: Collection[str] = (),
     stale: Stale | None = None,
-    spread: Spread = "seeds",
+    spread: str = "seeds",
     only: Only | None = None,
 ) -> Report:
     """Return the report of the results under `root`, or `only` of some of them.
@@ -143,6 +143,7 @@ def make(
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
         raise unknown("spread", spread, known)
+    behind = cast("Spread", spread)
     frame = _frame(root, profile, only)
     old = set(stale(frame)) if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
@@ -157,7 +158,7 @@ def make(
             raise unknown("protocol with results", protocol, _protocols(frame, part))
         shown = [table for table in tables if name != results.EXTERNAL or table not in ("2", "5", "6", *CLAIMS)]
         marked = [(dataset, row) for where, dataset, row in old if where == name]
-        layout = plan(part, numbers, planned=planned, no_data=no_data, stale=marked, spread=spread)
+        layout = plan(part, numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
         evidence = Evidence(root, part, layout, joint, chosen)
         built = build(evidence, [table for table in shown if table not in CLAIMS])
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
