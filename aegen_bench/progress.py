@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from aegen_bench.files import require_folder
+from aegen_bench.files import append_line, require_folder
 
 __all__ = ["Lines", "Progress", "clock", "facts", "logged", "watch"]
 
@@ -99,8 +99,8 @@ class _Log(Lines):
         self._path = path
 
     def note(self, text: str) -> None:
-        with contextlib.suppress(OSError), self._path.open("a") as file:
-            print(_dated(text), file=file)
+        with contextlib.suppress(OSError):
+            append_line(self._path, _dated(text))
 
 
 def _dated(text: str) -> str:
