@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -229,6 +228,16 @@ def opened(path: Path) -> Iterator[Image]:
     except Exception as error:  # what Pillow raises for damaged files has no common kind
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{shown(path)}: expected a whole image, found one that does not decode: {reason}") from error
+
+
+@cache
+def _pillow() -> Any:
+    """Pillow's module Image, told to refuse images that unpack to far more than they take, and else not to warn."""
+    from PIL import Image
+
+    warnings.filterwarnings("ignore", module="PIL")  # of oddities in what an image says about itself
+    warnings.simplefilter("error", Image.DecompressionBombWarning)
+    return Image
 
 
 def _check(image: Image, path: Path) -> None:
