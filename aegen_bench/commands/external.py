@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aegen_bench import data, imagesets, results, weights
+from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
-from aegen_bench.evaluation import Protocol, extractors, metrics
+from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
+from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import require_folder
-from aegen_bench.imagesets import Scorer
 from aegen_bench.progress import Progress, watch
 from aegen_bench.study import Study, Trial, asked_as
 

@@ -12,9 +12,9 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
-from aegen_bench import data, imagesets, results, weights
+from aegen_bench import data, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
-from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation import extractors, imagesets
 from aegen_bench.progress import Lines, Progress
 from aegen_bench.results import record as records
 from aegen_bench.runner import locks

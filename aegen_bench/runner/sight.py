@@ -47,7 +47,7 @@ class Sight:
     run: str
     folders: tuple[Path, ...]
     data: Path
-    entries: tuple[catalog.Entry, ...]
+    entries: tuple[catalog.Method, ...]
     recipes: Mapping[str, Mapping[str, Any]]
     weights: tuple[str, ...]
     seen: Mapping[str, str] = field(default_factory=dict)

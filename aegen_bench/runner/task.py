@@ -34,7 +34,7 @@ class Task:
     trial: Trial
     state: str
     seen: int | None
-    entry: catalog.Entry
+    entry: catalog.Method
     protocols: Sequence[Protocol]
     draws: int
     place: Place

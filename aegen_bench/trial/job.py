@@ -52,7 +52,7 @@ class Job:
     """A trial, the source of its baseline, how it is scored, and where."""
 
     trial: Trial
-    entry: catalog.Entry
+    entry: catalog.Method
     protocols: Sequence[Protocol]
     draws: int
     place: Place
