@@ -17,8 +17,9 @@ import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
 
@@ -193,7 +194,7 @@ def _npy() -> Any:
 
 
 @contextmanager
-def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BinaryIO]:
+def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BufferedReader]:
     """Within: a regular file of at most `limit` bytes, open for reading; OSError for anything else.
 
     A FIFO is not waited for.
