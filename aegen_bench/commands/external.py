@@ -77,7 +77,7 @@ def evaluate_trial(
     Incomplete, at the end, where a metric failed.
     """
     from aegen_bench import environment
-    from aegen_bench.trial import trial
+    from aegen_bench.trial import lifecycle
     from aegen_bench.trial.job import Job, Place
 
     record = _record_of_trial(folder)
@@ -92,9 +92,10 @@ def evaluate_trial(
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
     asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
-    where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
+    where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
     with _watching() as show, environment.exact(), environment.keeping_memory():
-        record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
+        job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
+        record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
         yield from _lines(record["metrics"][protocol.id])
