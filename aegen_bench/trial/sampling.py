@@ -117,8 +117,9 @@ def _at_once(model: Baseline) -> int:
 
 
 def fault(name: str, images: Any, shape: tuple[int, ...]) -> str:
-    """What is wrong with what should be float images of this shape [n, C, S, S] in [0, 1]; empty if nothing, and where a
-    value is not finite, which `to_uint8` says.
+    """What is wrong with what should be float images of this shape [n, C, S, S] in [0, 1]; empty if nothing.
+
+    A value that is not finite is left to `to_uint8`.
 
     A value may leave [0, 1] by half a grey level, which changes no image, since it is rounded to 0 or 255 anyway; or by
     the rounding of its own type where that is coarser, as in bfloat16.
