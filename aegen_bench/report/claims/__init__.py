@@ -28,7 +28,7 @@ from aegen_bench.report.claims.predicates import (
 )
 from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.published import Published
-from aegen_bench.study.grammar import Strict, validated
+from aegen_bench.study.reading import Strict, validated
 
 __all__ = ["Claim", "Finding", "evaluate", "load"]
 
