@@ -20,7 +20,19 @@ from filelock import FileLock, Timeout
 
 from aegen_bench.errors import UserError
 
-__all__ = ["ELSEWHERE", "HOST", "Claim", "abandoned", "claim", "describe", "held", "lock_path", "taken", "whose"]
+__all__ = [
+    "ELSEWHERE",
+    "HOST",
+    "Claim",
+    "abandoned",
+    "claim",
+    "deaths",
+    "describe",
+    "held",
+    "lock_path",
+    "taken",
+    "whose",
+]
 
 ELSEWHERE = "left to another run"
 FOLDER = ".locks"
@@ -67,7 +79,7 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
         raise UserError(f"cannot lock {path}: {error.strerror or error}") from error
     with lock:
         mine = Claim(_note(path))
-        mine.tell(**facts)
+        mine.tell(deaths=deaths(path), **facts)
         try:
             yield mine
         finally:
@@ -86,6 +98,14 @@ def whose(path: Path) -> dict[str, Any]:
 def abandoned(path: Path) -> bool:
     """Whether the process that held this lock is dead."""
     return _note(path).is_file() and not taken(path)
+
+
+def deaths(path: Path) -> int:
+    """How many processes in a row have died while they held this lock, which nobody holds now."""
+    if not (note := whose(path)):
+        return 0
+    before = note.get("deaths", 0)
+    return 1 + (before if isinstance(before, int) else 0)
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

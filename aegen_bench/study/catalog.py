@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Annotated, Any, Literal, Union
 
-from aegen_bench.errors import UserError, unknown
+from aegen_bench.errors import UserError, contained, unknown
 from aegen_bench.study import source
 from aegen_bench.study.reading import storable
 
@@ -123,13 +123,13 @@ def import_class(method: Method) -> type[Any]:
     if method.error:
         raise UserError(f"model '{method.name}' is broken: {method.error}")
     try:
-        with _said_when_slow(method.path):
+        with _said_when_slow(method.path), contained():
             return getattr(_module(method.name, method.path, method.code, method.module), method.class_name)  # type: ignore[no-any-return]
-    except (UserError, KeyboardInterrupt):
+    except UserError:
         raise
     except ModuleNotFoundError as error:
         raise UserError(f"model '{method.name}' needs {_where_to_get(error.name or str(error), method)}") from error
-    except BaseException as error:  # also one that ends the process, as `sys.exit()` at the end of a script does
+    except Exception as error:
         raise UserError(f"model '{method.name}' is broken: {method.path}: {_one_line(error)}") from error
 
 
@@ -212,7 +212,7 @@ def _from_entry_point(point: Any) -> Method:
     return replace(read(point.name, path), module=module)
 
 
-def _one_line(error: BaseException) -> str:
+def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from aegen_bench import environment, results
-from aegen_bench.errors import Diverged, TimedOut, UserError
+from aegen_bench.errors import Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
 from aegen_bench.results import record as records
 from aegen_bench.training import batches, loop
@@ -32,7 +33,8 @@ def train(job: Job) -> dict[str, Any]:
     environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
     try:
-        _train(job, history, record)
+        with contained():
+            _train(job, history, record)
     except Diverged as error:
         record |= {"status": "diverged", "reason": str(error)}
     except TimedOut as error:
@@ -40,12 +42,13 @@ def train(job: Job) -> dict[str, Any]:
     except torch.OutOfMemoryError:
         batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
         hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+        if job.device.type == "cuda":
+            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
         record |= {"status": "failed", "reason": hint}
     except UserError as error:
         record |= {"status": "failed", "reason": str(error)}
     except Exception as error:
-        lines = "".join(traceback.format_exception(error, limit=-4))
-        record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
+        record |= {"status": "failed", "reason": _described(error, job)}
     if job.trial.config.get("compile"):
         torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
     record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.device)}
@@ -100,6 +103,11 @@ def evaluate(job: Job) -> dict[str, Any]:
     A metric that fails is a word in the record and stops no other. Whatever else goes wrong is raised, and leaves a
     trained trial that a later call completes.
     """
+    with contained():
+        return _evaluate(job)
+
+
+def _evaluate(job: Job) -> dict[str, Any]:
     record = results.read_record(job.record)
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record["config"].get("data_sha256") != job.fingerprint("train"):
@@ -137,6 +145,16 @@ def evaluate(job: Job) -> dict[str, Any]:
         results.add_evaluation(job.record, protocol.id, entry, **once)
         artefacts.add_curves(job.folder, scores.curves)
     return results.read_record(job.record)
+
+
+def _described(error: Exception, job: Job) -> str:
+    """The error and where it came from in one line, then the end of its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((f for f in reversed(frames) if f.filename == str(job.entry.path)), frames[-1])
+    where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+    what = " ".join(str(error).split())[:500]
+    lines = "".join(traceback.format_exception(error, limit=-4))
+    return f"{type(error).__name__}: {what} ({where})\n{lines}"[:4000]
 
 
 def blank(job: Job) -> dict[str, Any]:
