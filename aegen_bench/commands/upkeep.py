@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench.commands.options import Data, Results, Weights
+from aegen_bench.commands.options import PATH, Data, Results, Weights
 
 __all__ = ["clean", "merge"]
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines.")],
+    folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
     """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""
