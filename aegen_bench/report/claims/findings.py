@@ -32,7 +32,7 @@ from aegen_bench.report.claims.predicates import (
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
-from aegen_bench.study.grammar import Strict, validated
+from aegen_bench.study.reading import Strict, validated
 
 __all__ = ["Claim", "Finding", "alike", "claims", "evaluate", "load", "verdicts"]
 

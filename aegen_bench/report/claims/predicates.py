@@ -16,7 +16,7 @@ from scipy import stats
 
 from aegen_bench.report.claims.measures import Sample
 from aegen_bench.report.statistics import ALPHA
-from aegen_bench.study.grammar import Strict
+from aegen_bench.study.reading import Strict
 
 __all__ = [
     "Between",
