@@ -16,9 +16,8 @@ from aegen_bench import data, imagesets, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.results import record as records
-from aegen_bench.runner import locks
-from aegen_bench.runner.locks import ELSEWHERE
+from aegen_bench.results import locks
+from aegen_bench.results.locks import ELSEWHERE
 from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
 from aegen_bench.training.stopping import Pace
@@ -107,20 +106,20 @@ def plan(
             record = results.read_record(path)
         except UserError as error:
             return Planned(trial, "corrupt", str(error))
-        another_try = Planned(trial, "retry", record["reason"].partition("\n")[0])
-        if record["status"] == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
+        another_try = Planned(trial, "retry", record.reason.partition("\n")[0])
+        if record.status == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
             return another_try
-        if record["key"] != trial.key:
+        if record.key != trial.key:
             return Planned(trial, "retrain" if stale else "stale", "its key has changed")
-        trained_on, here = record["config"].get("data_sha256"), images_of(trial.dataset)
+        trained_on, here = record.config.get("data_sha256"), images_of(trial.dataset)
         if trained_on and here and trained_on != here:
             return Planned(trial, "retrain" if stale else "stale", "its training images have changed")
-        if record["status"] in retry:
+        if record.status in retry:
             return another_try
-        if record["status"] != "ok":
-            return Planned(trial, record["status"], record["reason"])
-        wanted = {m for p in protocols[trial.dataset] for m in results.lacking(record, p.id, p.metrics)}
-        kept = records.weights_path(record, kept_weights).is_file()
+        if record.status != "ok":
+            return Planned(trial, record.status, record.reason)
+        wanted = {m for p in protocols[trial.dataset] for m in record.lacking(p.id, p.metrics)}
+        kept = record.weights_path(kept_weights).is_file()
         if not kept and retrain:
             return Planned(trial, "retrain", "its weights are gone")
         if not wanted:

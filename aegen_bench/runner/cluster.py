@@ -22,7 +22,7 @@ from distributed.core import Status
 from aegen_bench import environment
 from aegen_bench.errors import Stopped, UserError
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.sight import Sight
 from aegen_bench.runner.task import Ended, Task, killed
 from aegen_bench.runner.workers import Lane, Slot

@@ -5,14 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from aegen_bench import environment, results
 from aegen_bench.evaluation import Protocol
-from aegen_bench.files import write_json
 from aegen_bench.progress import Progress, logged
-from aegen_bench.runner import locks
-from aegen_bench.runner.locks import ELSEWHERE
+from aegen_bench.results import locks
+from aegen_bench.results.locks import ELSEWHERE
 from aegen_bench.study import Trial, catalog
 from aegen_bench.training.stopping import Pace
 from aegen_bench.trial import trial as work
@@ -77,28 +75,28 @@ def do(task: Task, show: Progress) -> Ended:
         job, state = task.job, task.state
         if results.stamp(job.record) != task.seen and job.record.is_file():  # another run was faster
             theirs = results.read_record(job.record)
-            if theirs["key"] == task.trial.key:
-                lacks = any(results.lacking(theirs, p.id, p.metrics) for p in task.protocols)
-                if theirs["status"] != "ok" or not lacks:
-                    return Ended(theirs["status"], f"another run did it: {_outcome(theirs)}")
+            if theirs.key == task.trial.key:
+                lacks = any(theirs.lacking(p.id, p.metrics) for p in task.protocols)
+                if theirs.status != "ok" or not lacks:
+                    return Ended(theirs.status, f"another run did it: {_outcome(theirs)}")
                 state = "evaluate"
-            elif theirs["status"] != "failed":
+            elif theirs.status != "failed":
                 return Ended(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
             else:  # planned as "evaluate", perhaps: there is nothing of this key to evaluate any more
                 state = "retry"
         with logged(job.folder / "log.txt", mine.tell, show) as told:
             job = replace(job, show=told)
-            record: dict[str, Any] | None = None
+            record: results.Record | None = None
             if state != "evaluate":
                 results.keep_aside(job.record)
                 record = work.train(job)
-            if record is None or record["status"] == "ok":
+            if record is None or record.status == "ok":
                 try:
                     record = work.evaluate(job)
                 except Exception as error:  # what was trained stays, and the next run evaluates it
                     why = " ".join(str(error).split()) or type(error).__name__
                     return Ended("evaluation failed", f"evaluation failed: {why}")
-        return Ended(record["status"], _outcome(record))
+        return Ended(record.status, _outcome(record))
 
 
 def killed(task: Task) -> Ended:
@@ -110,15 +108,17 @@ def killed(task: Task) -> Ended:
         if results.stamp(job.record) not in (None, task.seen) or task.state == "evaluate":
             return Ended("evaluation failed", f"evaluation failed: {KILLED}")
         results.keep_aside(job.record)
-        record = work.blank(job) | {"status": "failed", "reason": KILLED}
-        write_json(job.record, record)
+        record = work.blank(job)
+        record.status, record.reason = "failed", KILLED
+        results.write_record(job.record, record)
         return Ended("failed", f"failed: {KILLED}")
 
 
-def _outcome(record: dict[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason'].partition(chr(10))[0]}"
-    numbers = [f"{k} {v:.4g}" for entry in record["metrics"].values() for k, v in (entry["draws"] or [{}])[0].items()]
-    failed = [f"{name} failed" for entry in record["metrics"].values() for name in entry["failed"]]
-    spent = sum(record["seconds"].values())
-    return ", ".join(["collapsed"] * record["collapsed"] + numbers + failed + [f"{spent:,.0f} s"])
+def _outcome(record: results.Record) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason.partition(chr(10))[0]}"
+    first = [(entry.draws or [{}])[0] for entry in record.metrics.values()]
+    numbers = [f"{name} {value:.4g}" for draw in first for name, value in draw.items() if value is not None]
+    failed = [f"{name} failed" for entry in record.metrics.values() for name in entry.failed]
+    spent = sum(seconds or 0 for seconds in record.seconds.values())
+    return ", ".join(["collapsed"] * bool(record.collapsed) + numbers + failed + [f"{spent:,.0f} s"])

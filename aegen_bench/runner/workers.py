@@ -19,7 +19,7 @@ import torch
 
 from aegen_bench.errors import UserError
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.task import Ended, Task, do, killed
 
 __all__ = ["Lane", "Slot", "each", "slots"]

@@ -7,7 +7,7 @@ holder (host, pid, start) and says how far it is; a note beside a free lock was 
 from __future__ import annotations
 
 import contextlib
-import json
+import math
 import os
 import socket
 import time
@@ -17,14 +17,17 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 
 from aegen_bench.errors import UserError
+from aegen_bench.files import read_json, write_json
 
 __all__ = ["ELSEWHERE", "HOST", "Claim", "abandoned", "claim", "describe", "held", "lock_path", "taken", "whose"]
 
 ELSEWHERE = "left to another run"
 FOLDER = ".locks"
 HOST = socket.gethostname()
+LARGEST_NOTE = 1 << 16  # bytes
 PATIENCE = 1.0  # seconds: as short as it can be, and longer than `held` holds a lock to try it
 
 
@@ -43,13 +46,8 @@ class Claim:
     def tell(self, **facts: Any) -> None:
         """Add to the note how far the work is. Costs a small file; a disk that refuses it stops nothing."""
         self.facts |= facts
-        unfinished = self.note.with_suffix(f".{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
-            try:
-                unfinished.write_text(json.dumps(self.facts))
-                os.replace(unfinished, self.note)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(UserError):
+            write_json(self.note, self.facts, durable=False)
 
 
 @contextlib.contextmanager
@@ -74,13 +72,31 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
             mine.note.unlink(missing_ok=True)
 
 
+class _Note(BaseModel):
+    """What a note may say: who holds the lock, and the figures of `progress.facts`."""
+
+    model_config = ConfigDict(strict=True)
+
+    host: str
+    pid: int
+    start: float
+    run: str = ""
+    stage: str = "begins"
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    rate: float = 0.0
+    left: float = 0.0
+    share: float = 0.0
+
+
 def whose(path: Path) -> dict[str, Any]:
-    """Return the note beside a lock; empty where there is none."""
+    """Return the note beside a lock; empty where there is none that can be read."""
     try:
-        note: dict[str, Any] = json.loads(_note(path).read_bytes())
+        note = _Note.model_validate(read_json(_note(path), LARGEST_NOTE)).model_dump(exclude_unset=True)
     except (OSError, ValueError):
         return {}
-    return note
+    return note | ({"loss": math.nan} if note.get("loss", 0.0) is None else {})
 
 
 def abandoned(path: Path) -> bool:
@@ -89,12 +105,13 @@ def abandoned(path: Path) -> bool:
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Yield the names and the note of every lock that a living process holds."""
+    """Yield the names and the note of every lock that a living process holds. The locks are asked, not the notes: on a
+    full disk there is none, and one may be damaged.
+    """
     root = results / FOLDER
-    for note in sorted(root.rglob("*.json")):
-        path = note.with_suffix(".lock")
-        if (said := whose(path)) and taken(path):
-            yield note.relative_to(root).with_suffix("").parts, said
+    for path in sorted(root.rglob("*.lock")):
+        if taken(path):
+            yield path.relative_to(root).with_suffix("").parts, whose(path)
 
 
 def describe(note: dict[str, Any]) -> str:
