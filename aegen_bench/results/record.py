@@ -66,13 +66,13 @@ Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
 Status = Literal["ok", "diverged", "failed", "timeout"]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     """No text is taken for a number; fields that another version added are kept as they are."""
 
     model_config = ConfigDict(strict=True, extra="allow", populate_by_name=True)
 
 
-class _Scored(_Strict):
+class _Scored(Strict):
     """What an evaluation says of its protocol, for captions."""
 
     name: str = ""
@@ -81,7 +81,7 @@ class _Scored(_Strict):
     real_sha256: str = ""
 
 
-class _Config(_Strict):
+class _Config(Strict):
     """The settings that the harness reads back. Those of a method are between it and its arguments."""
 
     baseline: str = ""
@@ -106,12 +106,12 @@ class _Config(_Strict):
     dagger: list[str] = []
 
 
-class _Git(_Strict):
+class _Git(Strict):
     commit: str = ""
     dirty: bool | None = None
 
 
-class _Environment(_Strict):
+class _Environment(Strict):
     device: str = ""
     products: str = ""
     python: str = ""
@@ -120,7 +120,7 @@ class _Environment(_Strict):
     git: _Git = _Git()
 
 
-def _as(model: type[_Strict]) -> AfterValidator:
+def accepted_by(model: type[Strict]) -> AfterValidator:
     """A dictionary that stays as it was written, and that the model accepts."""
 
     def check(value: dict[str, Any]) -> dict[str, Any]:
@@ -138,7 +138,7 @@ def _metric_settings(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
 # ---- the record -------------------------------------------------------------------------------
 
 
-class Evaluation(_Strict):
+class Evaluation(Strict):
     """What was measured under one protocol id: numbers by draw and by model, how, and why some could not be."""
 
     draws: Annotated[list[Numbers], Field(max_length=10_000)]
@@ -157,7 +157,7 @@ class Evaluation(_Strict):
         return self.settings.get("protocol", {})
 
 
-class Record(_Strict):
+class Record(Strict):
     """One trial, or one set of images that no trial made. In memory numbers may be NaN; in a file they are null."""
 
     version: Annotated[Literal[1], Field(alias="schema")] = 1
@@ -175,8 +175,8 @@ class Record(_Strict):
     parameters: Numbers = {}
     layers: dict[Label, str] = {}
     facts: Numbers = {}
-    config: Annotated[dict[str, Any], _as(_Config)] = {}
-    environment: Annotated[dict[str, Any], _as(_Environment)] = {}
+    config: Annotated[dict[str, Any], accepted_by(_Config)] = {}
+    environment: Annotated[dict[str, Any], accepted_by(_Environment)] = {}
     collapsed: bool | None = False
     weights_sha256: Sha256 | None = None  # absent where no weights were kept, or by a version that did not say
 
@@ -193,7 +193,7 @@ class Record(_Strict):
         try:
             return cls.model_validate(content)
         except ValidationError as error:
-            raise ValueError(_in_words(error)) from None
+            raise ValueError(in_words(error)) from None
 
     def content(self) -> dict[str, Any]:
         """Return what stands in its file; ValueError where that could not be read again."""
@@ -241,7 +241,7 @@ class NewerSchema(ValueError):
 _REQUIRED = [field.alias or name for name, field in Record.model_fields.items() if name != "weights_sha256"]
 
 
-def _in_words(error: ValidationError) -> str:
+def in_words(error: ValidationError) -> str:
     """The first fault: where it lies, what stands there, and what should."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part)[:60] for part in first["loc"] if part not in ("int", "float"))
