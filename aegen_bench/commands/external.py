@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import data, results, weights
-from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
+from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import require_folder
@@ -135,7 +135,8 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")
-        images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
+        with contained():
+            images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
         if out.suffix == ".npz":
             import io

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aegen_bench.commands.options import Data, Results, Weights
+from aegen_bench.commands.options import PATH, Data, Results, Weights
 
 if TYPE_CHECKING:
     from aegen_bench.results.clean import Abandoned
@@ -18,7 +18,7 @@ __all__ = ["clean", "merge"]
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines.")],
+    folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
     """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""

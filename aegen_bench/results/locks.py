@@ -22,7 +22,19 @@ from pydantic import BaseModel, ConfigDict
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_json, write_json
 
-__all__ = ["ELSEWHERE", "HOST", "Claim", "abandoned", "claim", "describe", "held", "lock_path", "taken", "whose"]
+__all__ = [
+    "ELSEWHERE",
+    "HOST",
+    "Claim",
+    "abandoned",
+    "claim",
+    "deaths",
+    "describe",
+    "held",
+    "lock_path",
+    "taken",
+    "whose",
+]
 
 ELSEWHERE = "left to another run"
 FOLDER = ".locks"
@@ -65,7 +77,7 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
         raise UserError(f"cannot lock {path}: {error.strerror or error}") from error
     with lock:
         mine = Claim(_note(path))
-        mine.tell(**facts)
+        mine.tell(deaths=deaths(path), **facts)
         try:
             yield mine
         finally:
@@ -102,6 +114,14 @@ def whose(path: Path) -> dict[str, Any]:
 def abandoned(path: Path) -> bool:
     """Whether the process that held this lock is dead."""
     return _note(path).is_file() and not taken(path)
+
+
+def deaths(path: Path) -> int:
+    """How many processes in a row have died while they held this lock, which nobody holds now."""
+    if not (note := whose(path)):
+        return 0
+    before = note.get("deaths", 0)
+    return 1 + (before if isinstance(before, int) else 0)
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:

@@ -19,7 +19,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
 
-from aegen_bench.errors import UserError, unknown
+from aegen_bench.errors import UserError, contained, unknown
 
 __all__ = ["Argument", "Method", "find", "import_class", "read", "shipped"]
 
@@ -109,7 +109,8 @@ def import_class(entry: Method) -> type[Any]:
     if entry.error:
         raise UserError(f"model '{entry.name}' is broken: {entry.error}")
     try:
-        return getattr(_module(entry.name, entry.path, entry.code, entry.module), entry.class_name)  # type: ignore[no-any-return]
+        with contained():
+            return getattr(_module(entry.name, entry.path, entry.code, entry.module), entry.class_name)  # type: ignore[no-any-return]
     except UserError:
         raise
     except ModuleNotFoundError as error:
@@ -146,7 +147,8 @@ def _from_entry_point(point: Any) -> Method:
     path = next((p for p in paths if p.is_file()), None)
     if path is None:  # an editable install: ask the import system, which imports parent packages but not the module
         try:
-            spec = importlib.util.find_spec(module)
+            with contained():
+                spec = importlib.util.find_spec(module)
         except Exception as error:  # a parent package that is gone, or that fails on import
             return Method(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
         path = Path(spec.origin) if spec and spec.origin else paths[0]

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import traceback
+from pathlib import Path
 
 import torch
 
 from aegen_bench import environment, results
-from aegen_bench.errors import Diverged, TimedOut, UserError
+from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
 from aegen_bench.results import Evaluation, Record
 from aegen_bench.training import batches, loop
@@ -31,7 +32,8 @@ def train(job: Job) -> Record:
     environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
     try:
-        _train(job, history, record)
+        with contained():
+            _train(job, history, record)
     except Diverged as error:
         record.status, record.reason = "diverged", str(error)
     except TimedOut as error:
@@ -39,12 +41,13 @@ def train(job: Job) -> Record:
     except torch.OutOfMemoryError:
         batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
         hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+        if job.device.type == "cuda":
+            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
         record.status, record.reason = "failed", hint
-    except UserError as error:
+    except (BrokenContract, UserError) as error:
         record.status, record.reason = "failed", str(error)
     except Exception as error:
-        lines = "".join(traceback.format_exception(error, limit=-4))
-        record.status, record.reason = "failed", f"{type(error).__name__}: {error}\n{lines}"[:4000]
+        record.status, record.reason = "failed", _described(error, job)
     if job.trial.config.get("compile"):
         torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
     record.stages, record.peak_memory = history.stages, environment.peak_memory(job.device)
@@ -100,6 +103,11 @@ def evaluate(job: Job) -> Record:
     A metric that fails is a word in the record and stops no other. Whatever else goes wrong is raised, and leaves a
     trained trial that a later call completes.
     """
+    with contained():
+        return _evaluate(job)
+
+
+def _evaluate(job: Job) -> Record:
     record = results.read_record(job.record)
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record.config.get("data_sha256") != job.fingerprint("train"):
@@ -125,9 +133,10 @@ def evaluate(job: Job) -> Record:
         try:
             with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
                 scores = samples.score(protocol, wanted, len(before.draws) or job.draws)
-        except Diverged as error:
-            if first:  # an image that is not finite: the trial itself diverged
-                record.status, record.reason = "diverged", str(error)
+        except (Diverged, BrokenContract) as error:
+            if first:  # an image that is none, or not finite: that is a fault of the trial, not of a metric
+                record.status = "diverged" if isinstance(error, Diverged) else "failed"
+                record.reason = str(error)
                 results.write_record(job.record, record)
                 return results.read_record(job.record)
             raise
@@ -138,6 +147,16 @@ def evaluate(job: Job) -> Record:
         results.add_evaluation(job.record, protocol.id, entry, **once)
         artefacts.add_curves(job.folder, scores.curves)
     return results.read_record(job.record)
+
+
+def _described(error: Exception, job: Job) -> str:
+    """The error and where it came from in one line, then the end of its traceback."""
+    frames = traceback.extract_tb(error.__traceback__)
+    last = next((f for f in reversed(frames) if f.filename == str(job.entry.path)), frames[-1])
+    where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
+    what = " ".join(str(error).split())[:500]
+    lines = "".join(traceback.format_exception(error, limit=-4))
+    return f"{type(error).__name__}: {what} ({where})\n{lines}"[:4000]
 
 
 def blank(job: Job) -> Record:
