@@ -7,7 +7,6 @@ holder (host, pid, start) and says how far it is; a note beside a free lock was 
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import socket
 import time
@@ -93,22 +92,23 @@ class _Note(BaseModel):
     pid: int
     start: float
     run: str = ""
+    deaths: int = 0
     stage: str = "begins"
     epoch: int = 0
     epochs: int = 0
     loss: float | None = None
     rate: float = 0.0
-    left: float = 0.0
+    left: float | None = None
+    of: str = ""
     share: float = 0.0
 
 
 def whose(path: Path) -> dict[str, Any]:
     """Return the note beside a lock; empty where there is none that can be read."""
     try:
-        note = _Note.model_validate(read_json(_note(path), LARGEST_NOTE)).model_dump(exclude_unset=True)
+        return _Note.model_validate(read_json(_note(path), LARGEST_NOTE)).model_dump()
     except (OSError, ValueError):
         return {}
-    return note | ({"loss": math.nan} if note.get("loss", 0.0) is None else {})
 
 
 def abandoned(path: Path) -> bool:
@@ -120,8 +120,7 @@ def deaths(path: Path) -> int:
     """How many processes in a row have died while they held this lock, which nobody holds now."""
     if not (note := whose(path)):
         return 0
-    before = note.get("deaths", 0)
-    return 1 + (before if isinstance(before, int) else 0)
+    return 1 + int(note["deaths"])
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
