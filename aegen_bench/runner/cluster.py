@@ -22,7 +22,7 @@ from distributed.core import Status
 from aegen_bench import environment
 from aegen_bench.errors import Stopped, UserError
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.single_trial import Outcome, record_death
 from aegen_bench.runner.worker_check import WorkerCheck
 from aegen_bench.runner.workers import Slot, WorkerProcess
@@ -83,6 +83,9 @@ class Cluster:
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler` (docs/cluster.md)"
             raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
+        except Exception as error:  # such as a tls:// address without certificates
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"--cluster {self.address}: cannot connect: {reason}") from error
         with client:
             yield client
 

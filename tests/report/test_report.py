@@ -187,9 +187,12 @@ def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path)
 
 def looked_at(folder: Path, *distances: float) -> None:
     """Lay a history of probes every two epochs."""
-    epochs = [{"stage": "train", "epoch": i + 1} for i in range(2 * len(distances))]
+    epochs = [
+        {"stage": "train", "epoch": i + 1, "images": i, "seconds": 5.0 * i, "terms": {}, "logs": {}}
+        for i in range(2 * len(distances))
+    ]
     probes = [
-        {"stage": "train", "epoch": 2 * i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
+        {"stage": "train", "epoch": 2 * i, "images": i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
         for i, distance in enumerate(distances, 1)
     ]
     (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
