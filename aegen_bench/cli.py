@@ -17,7 +17,19 @@ import typer
 
 from aegen_bench import __version__
 from aegen_bench.commands import reporting, upkeep
-from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
+from aegen_bench.commands.options import (
+    LARGEST_SEED,
+    PATH,
+    Data,
+    Datasets,
+    Device,
+    Models,
+    ProfileName,
+    Results,
+    Seeds,
+    Set,
+    Weights,
+)
 from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
@@ -31,8 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
 for command in (reporting.report, upkeep.merge, upkeep.clean):
     app.command()(command)
@@ -115,7 +125,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,

@@ -9,7 +9,22 @@ import typer
 
 from aegen_bench.files import place
 
-__all__ = ["PATH", "Data", "Datasets", "Device", "Models", "ProfileName", "Results", "Seeds", "Set", "Weights"]
+__all__ = [
+    "LARGEST_SEED",
+    "PATH",
+    "Data",
+    "Datasets",
+    "Device",
+    "Models",
+    "ProfileName",
+    "Results",
+    "Seeds",
+    "Set",
+    "Weights",
+]
+
+LARGEST_SEED = 2**31 - 1
+"""numpy takes no larger one, and a metric counts on from it."""
 
 PATH: dict[str, Any] = {"parser": place, "metavar": "PATH"}
 """What every option or argument that is a path has: `~` is the home folder, also in `--results=~/r`."""
