@@ -9,6 +9,7 @@ from difflib import get_close_matches
 from typing import ClassVar, NoReturn
 
 __all__ = [
+    "BrokenContract",
     "Diverged",
     "EndsProcess",
     "Incomplete",
@@ -59,6 +60,10 @@ def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
 
 class Diverged(Exception):
     """A loss, a parameter or an image is not finite: the trial ends with status `diverged`."""
+
+
+class BrokenContract(Exception):
+    """A method gave something that is no image or no code: the trial ends with status `failed` and this reason."""
 
 
 class TimedOut(Exception):

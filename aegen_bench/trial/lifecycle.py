@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from aegen_bench import environment, results
-from aegen_bench.errors import Diverged, TimedOut, UserError, contained
+from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
 from aegen_bench.results import record as records
 from aegen_bench.training import batches, loop
@@ -45,7 +45,7 @@ def train(job: Job) -> dict[str, Any]:
         if job.device.type == "cuda":
             hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
         record |= {"status": "failed", "reason": hint}
-    except UserError as error:
+    except (BrokenContract, UserError) as error:
         record |= {"status": "failed", "reason": str(error)}
     except Exception as error:
         record |= {"status": "failed", "reason": _described(error, job)}
@@ -133,9 +133,10 @@ def _evaluate(job: Job) -> dict[str, Any]:
         try:
             with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
                 scores = samples.score(protocol, wanted, len(before.get("draws", [])) or job.draws)
-        except Diverged as error:
-            if first:  # an image that is not finite: the trial itself diverged
-                write_json(job.record, record | {"status": "diverged", "reason": str(error)})
+        except (Diverged, BrokenContract) as error:
+            if first:  # an image that is none, or not finite: that is a fault of the trial, not of a metric
+                status = "diverged" if isinstance(error, Diverged) else "failed"
+                write_json(job.record, record | {"status": status, "reason": str(error)})
                 return results.read_record(job.record)
             raise
         for kind, spent in scores.seconds.items():

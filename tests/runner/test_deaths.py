@@ -131,3 +131,14 @@ def test_a_second_death_of_the_same_trial_is_recorded_too(two: Bench) -> None:
         assert two.process(*RUN).code == -signal.SIGKILL and locks.deaths(lock) == number
     assert two.process(*RUN).code == 1
     assert two.record("ends")["reason"] == "killed (out of memory?)" and two.record("vae")["status"] == "ok"
+
+
+@pytest.mark.parametrize("when", ["True", "len(z) == 64"])
+def test_images_outside_their_range_fail_the_trial_also_where_only_scoring_meets_them(two: Bench, when: str) -> None:
+    """64 images are what the protocol takes; the artefacts are made of fewer at once."""
+    source = method("pass", "step").replace("return self.decoder(z)", f"return self.decoder(z) + 5 * ({when})")
+    two.baseline("ends", source)
+    ended = two(*RUN)
+    record = two.record("ends")
+    assert ended.code == 1 and record["status"] == "failed" and "has values from 5" in record["reason"]
+    assert record["metrics"] == {} and two.record("vae")["status"] == "ok"
