@@ -18,7 +18,7 @@ from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import require_folder
 from aegen_bench.progress import Progress, watch
-from aegen_bench.study import Study, Trial, asked_as
+from aegen_bench.study import Study, Trial, asked_as, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -110,7 +110,8 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
-        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `aegen-bench run` makes one")
+        makes = command("run", "lite", models=[row], datasets=[dataset], seeds=[seed], results=root)
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` makes one")
     if len(found) > 1:
         raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
     return next(iter(found.values()))
