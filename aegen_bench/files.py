@@ -38,6 +38,7 @@ __all__ = [
     "read_json",
     "regular",
     "require_folder",
+    "require_plain_json",
     "shown",
     "write_bytes",
     "write_json",
@@ -46,6 +47,7 @@ __all__ = [
 MB = 1 << 20
 LONGEST_NAME = 255  # bytes, on every common file system
 INT64 = 2**63
+DEEPEST = 100  # nesting of JSON
 MOST_DEFLATED = 1032  # bytes that one byte of a deflated stream can stand for
 
 
@@ -60,7 +62,7 @@ def is_name(text: str) -> bool:
         length = len(text.encode())
     except UnicodeEncodeError:  # a lone surrogate
         return False
-    return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", text)
+    return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f-\x9f]", text)
 
 
 def shown(path: Path | str) -> str:
@@ -116,12 +118,12 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
 def read_json(path: Path, limit: int) -> Any:
     """Return what a JSON file of at most `limit` bytes holds: every number finite and within 64 bits, every string
-    encodable, nested 200 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
+    encodable, nested 100 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
     """
     from pydantic_core import from_json
 
     content = from_json(read_bytes(path, limit), allow_inf_nan=False)
-    _require_finite(content)
+    require_plain_json(content)
     return content
 
 
@@ -213,34 +215,44 @@ def _too_large(path: Path, limit: int) -> OSError:
     return OSError(errno.EFBIG, f"larger than the {limit / MB:,.0f} MB that such a file may have", str(path))
 
 
-def _require_finite(value: Any) -> None:
-    if isinstance(value, float):
+def require_plain_json(value: Any, depth: int = 0) -> None:
+    """ValueError for what `read_json` would not read again: a number that is not finite or beyond 64 bits, text that
+    cannot be encoded, nesting deeper than 100.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a number is too large for a float")
     elif isinstance(value, int):
         if not -INT64 <= value < INT64:
             raise ValueError("a number is too large for 64 bits")
-    elif isinstance(value, dict):
-        for part in value.values():
-            _require_finite(part)
-    elif isinstance(value, list):
-        for part in value:
-            _require_finite(part)
+    elif isinstance(value, (dict, list)):
+        if depth == DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST}")
+        for key in value if isinstance(value, dict) else ():
+            require_plain_json(key)
+        for part in value.values() if isinstance(value, dict) else value:
+            require_plain_json(part, depth + 1)
 
 
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, making its folders; UserError when the disk refuses."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all, making its folders; UserError when the disk refuses. What need not survive a
+    power failure is not waited for.
+    """
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(path)
         try:
             with open(os.open(temporary, _NEW, 0o666), "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -298,13 +310,13 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
-def write_json(path: Path, obj: object) -> None:
+def write_json(path: Path, obj: object, *, durable: bool = True) -> None:
     """Write JSON atomically, one value a line. NaN and infinities, which JSON lacks, become null."""
     try:
         text = json.dumps(obj, indent=1, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(obj), indent=1, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, text.encode() + b"\n", durable=durable)
 
 
 def _finite(obj: Any) -> Any:

@@ -4,9 +4,7 @@ asked for.
 
 from __future__ import annotations
 
-import json
 import math
-import zipfile
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -20,6 +18,8 @@ from numpy.typing import NDArray
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import Cells, Layout, Summary, devices, invited
 from aegen_bench.results import trial_folder
+from aegen_bench.results.artefacts import read_artefact
+from aegen_bench.results.history import read_history
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -150,27 +150,23 @@ class Evidence:
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None where it left none."""
-        path = trial.folder / "artefacts.npz"
         try:
-            with np.load(path) as arrays:
-                found: NDArray[Any] | None = arrays.get(name)
-                return found
+            return read_artefact(trial.folder, name)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            self._skip(path, error)
+        except (OSError, ValueError) as error:
+            self._skip(trial.folder / "artefacts.npz", error)
             return None
 
     def history(self, trial: Trial) -> History:
         """Return the trial's epochs and probes, oldest first; none where it left none."""
-        path = trial.folder / "history.json"
         try:
-            content = json.loads(path.read_bytes())
-            return {"epochs": content["epochs"], "probes": content["probes"]}
+            found = read_history(trial.folder)
+            return {"epochs": found.epochs, "probes": found.probes}
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self._skip(path, error)
+        except (OSError, ValueError) as error:
+            self._skip(trial.folder / "history.json", error)
         return {"epochs": [], "probes": []}
 
     def _skip(self, path: Path, error: Exception) -> None:

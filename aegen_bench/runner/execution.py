@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aegen_bench import results
 from aegen_bench.evaluation import imagesets
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.planning import TO_DO, scorers
 from aegen_bench.study import Study
 from aegen_bench.training.stopping import Interrupts

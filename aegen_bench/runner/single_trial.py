@@ -11,14 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from aegen_bench import environment, results
 from aegen_bench.errors import UserError
-from aegen_bench.files import append_line, read_bytes, write_json
+from aegen_bench.files import append_line, read_bytes
 from aegen_bench.progress import Progress, logged
-from aegen_bench.runner import locks
-from aegen_bench.runner.locks import ELSEWHERE
+from aegen_bench.results import locks
+from aegen_bench.results.locks import ELSEWHERE
 from aegen_bench.trial import lifecycle
 from aegen_bench.trial.job import Job
 
@@ -64,23 +63,23 @@ def do(job: Job, show: Progress) -> Outcome:
             return Outcome(ELSEWHERE, f"{ELSEWHERE}, {holder}")
         if results.stamp(job.record) != job.stamp and job.record.is_file():  # another run was faster
             theirs = results.read_record(job.record)
-            if theirs["key"] == job.trial.key:
-                lacks = any(results.lacking(theirs, p.id, p.metrics) for p in job.protocols)
-                if theirs["status"] != "ok" or not lacks:
-                    return Outcome(theirs["status"], f"another run did it: {_told(theirs)}")
+            if theirs.key == job.trial.key:
+                lacks = any(theirs.lacking(p.id, p.metrics) for p in job.protocols)
+                if theirs.status != "ok" or not lacks:
+                    return Outcome(theirs.status, f"another run did it: {_told(theirs)}")
                 state = "evaluate"
-            elif theirs["status"] != "failed":
+            elif theirs.status != "failed":
                 return Outcome(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
             else:  # planned as "evaluate", perhaps: nothing of this key is left to evaluate
                 state = "retry"
         with logged(job.folder / "log.txt", mine.tell, show) as told, _crash_noted(lock):
             job = replace(job, show=told)
             told.expect(_seconds_after(job))
-            record: dict[str, Any] | None = None
+            record: results.Record | None = None
             if state != "evaluate":
                 results.keep_aside(job.record)
                 record = lifecycle.train(job)
-            if record is None or record["status"] == "ok":
+            if record is None or record.status == "ok":
                 try:
                     record = lifecycle.evaluate(job)
                 except Exception as error:  # what was trained stays, and the next run evaluates it
@@ -90,10 +89,10 @@ def do(job: Job, show: Progress) -> Outcome:
                         why += _where_to_look(job)
                     return Outcome("evaluation failed", f"evaluation failed: {why}")
         ended = _told(record)
-        if record["status"] == "failed" and "\n" in record["reason"]:  # an exception, with its traceback
-            _log(job, record["reason"])
+        if record.status == "failed" and "\n" in record.reason:  # an exception, with its traceback
+            _log(job, record.reason)
             ended += _where_to_look(job)
-        return Outcome(record["status"], ended)
+        return Outcome(record.status, ended)
 
 
 def record_death(job: Job) -> Outcome:
@@ -107,8 +106,9 @@ def record_death(job: Job) -> Outcome:
         if results.stamp(job.record) not in (None, job.stamp) or job.state == "evaluate":
             return Outcome("evaluation failed", f"evaluation failed: {reason}{_where_to_look(job)}")
         results.keep_aside(job.record)
-        record = lifecycle.blank(job) | {"status": "failed", "reason": reason}
-        write_json(job.record, record)
+        record = lifecycle.blank(job)
+        record.status, record.reason = "failed", reason
+        results.write_record(job.record, record)
         return Outcome("failed", f"failed: {reason}{_where_to_look(job)}")
 
 
@@ -178,11 +178,11 @@ def _seconds_after(job: Job) -> dict[str, float]:
             record = results.read_record(path)
         except UserError:
             continue
-        spent = record["seconds"]
-        if record["status"] == "ok" and "sample" in spent and environment.timed_on(record["environment"]) == here:
-            rest.append(sum(seconds for part, seconds in spent.items() if part != "train"))
-            for name, told in record["stages"].items() if record["row"] == job.trial.row else ():
-                stages[name].append(told["seconds"])
+        spent = record.seconds
+        if record.status == "ok" and "sample" in spent and environment.timed_on(record.environment) == here:
+            rest.append(sum(seconds or 0.0 for part, seconds in spent.items() if part != "train"))
+            for name, told in record.stages.items() if record.row == job.trial.row else ():
+                stages[name].append(told.get("seconds") or 0.0)
     after, known = dict[str, float](), median(rest) if rest else None
     for name in reversed(job.entry.stages):
         if known is None:
@@ -192,10 +192,11 @@ def _seconds_after(job: Job) -> dict[str, float]:
     return after
 
 
-def _told(record: dict[str, Any]) -> str:
-    if record["status"] != "ok":
-        return f"{record['status']}: {record['reason'].partition(chr(10))[0]}"
-    numbers = [f"{k} {v:.4g}" for entry in record["metrics"].values() for k, v in (entry["draws"] or [{}])[0].items()]
-    failed = [f"{name} failed" for entry in record["metrics"].values() for name in entry["failed"]]
-    spent = sum(record["seconds"].values())
-    return ", ".join(["collapsed"] * record["collapsed"] + numbers + failed + [f"{spent:,.0f} s"])
+def _told(record: results.Record) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason.partition(chr(10))[0]}"
+    first = [(entry.draws or [{}])[0] for entry in record.metrics.values()]
+    numbers = [f"{name} {value:.4g}" for draw in first for name, value in draw.items() if value is not None]
+    failed = [f"{name} failed" for entry in record.metrics.values() for name in entry.failed]
+    spent = sum(seconds or 0 for seconds in record.seconds.values())
+    return ", ".join(["collapsed"] * bool(record.collapsed) + numbers + failed + [f"{spent:,.0f} s"])

@@ -18,7 +18,7 @@ import joblib
 import torch
 
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.single_trial import Outcome, died_before, do, lock_of, record_death
 from aegen_bench.trial.job import Job
 

@@ -8,7 +8,7 @@ import pytest
 from conftest import Bench
 
 from aegen_bench.errors import EndsProcess, contained
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 
 RUN = ("run", "--profile", "tiny")
 METHOD = """

@@ -22,7 +22,8 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
-from aegen_bench.runner import locks, workers
+from aegen_bench.results import locks
+from aegen_bench.runner import workers
 from aegen_bench.trial import artefacts, sampling
 from aegen_bench.trial.scoring import Samples
 

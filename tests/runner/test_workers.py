@@ -15,10 +15,11 @@ from conftest import Bench
 from rich.console import Console
 
 from aegen_bench.progress import Board, left
-from aegen_bench.runner import locks, running, workers
+from aegen_bench.results import locks
+from aegen_bench.runner import running, workers
 
 RUN = ("run", "--profile", "tiny")
-HOLD = "import sys, time; from pathlib import Path; from aegen_bench.runner import locks\n"
+HOLD = "import sys, time; from pathlib import Path; from aegen_bench.results import locks\n"
 HOLD += "with locks.claim(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
 DIES = """
 import os, signal

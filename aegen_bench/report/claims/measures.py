@@ -130,7 +130,7 @@ class Source:
         if measure in HISTORY:
             return HISTORY[measure](self.evidence.history(trial))
         try:
-            sizes = read_record(trial.folder / "record.json")["parameters"]
+            sizes = read_record(trial.folder / "record.json").parameters
         except UserError:
             return math.nan
         flow, total = sizes.get("flow"), sizes.get("total")

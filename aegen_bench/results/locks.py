@@ -7,7 +7,6 @@ holder (host, pid, start) and says how far it is; a note beside a free lock was 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import socket
 import time
@@ -17,8 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict
 
 from aegen_bench.errors import UserError
+from aegen_bench.files import read_json, write_json
 
 __all__ = [
     "ELSEWHERE",
@@ -37,6 +38,7 @@ __all__ = [
 ELSEWHERE = "left to another run"
 FOLDER = ".locks"
 HOST = socket.gethostname()
+LARGEST_NOTE = 1 << 16  # bytes
 PATIENCE = 1.0  # seconds: as short as it can be, and longer than `held` holds a lock to try it
 
 
@@ -55,13 +57,8 @@ class Claim:
     def tell(self, **facts: Any) -> None:
         """Add to the note how far the work is. Costs a small file; a disk that refuses it stops nothing."""
         self.facts |= facts
-        unfinished = self.note.with_suffix(f".{os.getpid()}.tmp")
-        with contextlib.suppress(OSError):
-            try:
-                unfinished.write_text(json.dumps(self.facts))
-                os.replace(unfinished, self.note)
-            finally:
-                unfinished.unlink(missing_ok=True)
+        with contextlib.suppress(UserError):
+            write_json(self.note, self.facts, durable=False)
 
 
 @contextlib.contextmanager
@@ -86,13 +83,32 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
             mine.note.unlink(missing_ok=True)
 
 
+class _Note(BaseModel):
+    """What a note may say: who holds the lock, and the figures of `progress.facts`."""
+
+    model_config = ConfigDict(strict=True)
+
+    host: str
+    pid: int
+    start: float
+    run: str = ""
+    deaths: int = 0
+    stage: str = "begins"
+    epoch: int = 0
+    epochs: int = 0
+    loss: float | None = None
+    rate: float = 0.0
+    left: float | None = None
+    of: str = ""
+    share: float = 0.0
+
+
 def whose(path: Path) -> dict[str, Any]:
-    """Return the note beside a lock; empty where there is none."""
+    """Return the note beside a lock; empty where there is none that can be read."""
     try:
-        note: dict[str, Any] = json.loads(_note(path).read_bytes())
+        return _Note.model_validate(read_json(_note(path), LARGEST_NOTE)).model_dump()
     except (OSError, ValueError):
         return {}
-    return note
 
 
 def abandoned(path: Path) -> bool:
@@ -104,17 +120,17 @@ def deaths(path: Path) -> int:
     """How many processes in a row have died while they held this lock, which nobody holds now."""
     if not (note := whose(path)):
         return 0
-    before = note.get("deaths", 0)
-    return 1 + (before if isinstance(before, int) else 0)
+    return 1 + int(note["deaths"])
 
 
 def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Yield the names and the note of every lock that a living process holds."""
+    """Yield the names and the note of every lock that a living process holds. The locks are asked, not the notes: on a
+    full disk there is none, and one may be damaged.
+    """
     root = results / FOLDER
-    for note in sorted(root.rglob("*.json")):
-        path = note.with_suffix(".lock")
-        if (said := whose(path)) and taken(path):
-            yield note.relative_to(root).with_suffix("").parts, said
+    for path in sorted(root.rglob("*.lock")):
+        if taken(path):
+            yield path.relative_to(root).with_suffix("").parts, whose(path)
 
 
 def describe(note: dict[str, Any]) -> str:
