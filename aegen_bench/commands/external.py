@@ -62,7 +62,7 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
-        with environment.exact(), environment.keeping_memory():
+        with _on_machine(show):
             record = imagesets.score(scorer, files, name, seed)
             if against is None:
                 imagesets.anchors(scorer)
@@ -93,7 +93,7 @@ def evaluate_trial(
         raise unknown("model", baseline, study.entries)
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
-    with _watching() as show, environment.exact(), environment.keeping_memory():
+    with _watching() as show, _on_machine(show):
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
         record = lifecycle.evaluate(job)
     for protocol in chosen:
@@ -163,6 +163,15 @@ def _watching() -> Iterator[Progress]:
         raise Interrupted(told) from None
     finally:
         show.close()
+
+
+@contextmanager
+def _on_machine(show: Progress) -> Iterator[None]:
+    """Within, torch works as it does in trials."""
+    from aegen_bench import environment
+
+    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+        yield
 
 
 def _record_of_trial(folder: Path) -> Record:

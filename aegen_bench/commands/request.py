@@ -128,7 +128,6 @@ class Request:
         from aegen_bench import environment
         from aegen_bench.progress import watch
 
-        execute = parallelism.executor(device)
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
@@ -139,11 +138,13 @@ class Request:
             environment.require_compiler(place)
         for folder in (self.results, self.weights):
             require_folder(folder)
-        show = watch(lambda: runner.running(self.results))
-        try:
-            summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
-        finally:
-            show.close()
+        with environment.on_free_processors(lambda text: print(f"note: {text}")) as threads:
+            execute = parallelism.executor(device, threads)
+            show = watch(lambda: runner.running(self.results))
+            try:
+                summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
+            finally:
+                show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
         return 0 if summary.good else 1
 
