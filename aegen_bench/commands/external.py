@@ -19,7 +19,7 @@ from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
-from aegen_bench.study import Study, Trial, asked_as
+from aegen_bench.study import Study, Trial, asked_as, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -63,7 +63,7 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
-        with environment.exact(), environment.keeping_memory():
+        with _on_machine(show):
             record = imagesets.score(scorer, files, row, seed, replace=name is not None)
             if against is None:
                 imagesets.anchors(scorer)
@@ -112,7 +112,7 @@ def evaluate_trial(
         raise unknown("model", baseline, study.entries)
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
-    with _watching() as show, environment.exact(), environment.keeping_memory():
+    with _watching() as show, _on_machine(show):
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
         record = lifecycle.evaluate(job)
     for protocol in chosen:
@@ -129,7 +129,8 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
-        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `aegen-bench run` makes one")
+        makes = command("run", "lite", models=[row], datasets=[dataset], seeds=[seed], results=root)
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` makes one")
     if len(found) > 1:
         raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
     return next(iter(found.values()))
@@ -181,6 +182,15 @@ def _watching() -> Iterator[Progress]:
         raise Interrupted(told) from None
     finally:
         show.close()
+
+
+@contextmanager
+def _on_machine(show: Progress) -> Iterator[None]:
+    """Within, torch works as it does in trials."""
+    from aegen_bench import environment
+
+    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+        yield
 
 
 def _record_of_trial(folder: Path) -> Record:
