@@ -122,7 +122,7 @@ def test_the_python_of_the_readme_runs_as_it_stands(
     assert os.getcwd() == str(bench.folder) and "fd" in capsys.readouterr().out
     glf = re.search(r"^\| GLF +\|(.*?)\|", README.read_text(), re.M)
     value, std, n = namespace["table"].loc[("fashion", "glf", "fd"), ["value", "std", "n"]]
-    assert glf and glf[1].strip().replace("**", "") == f"{value:,.1f} ± {std:,.1f} ({n})", "the cell of its Table 1"
+    assert glf and glf[1].strip().replace("**", "") == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the cell of its Table 1"
 
 
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:
