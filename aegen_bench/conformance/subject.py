@@ -13,10 +13,11 @@ from torch import Tensor
 from aegen_bench import seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.study.catalog import Entry
+from aegen_bench.study.catalog import Method
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import sampling
 
 __all__ = ["GREY", "SAMPLES", "Subject", "images_of", "located", "made_up", "owned", "train_a_little"]
 
@@ -29,7 +30,7 @@ SAMPLES = 6
 class Subject:
     """A baseline as a row has it: its source, its class and its arguments."""
 
-    entry: Entry
+    entry: Method
     cls: type[Baseline]
     values: Mapping[str, Any]
 
@@ -39,7 +40,7 @@ class Subject:
             return self.cls(nets, **self.values)
 
 
-def located(error: Exception, entry: Entry) -> str:
+def located(error: Exception, entry: Method) -> str:
     """The error in one line, with the place in the baseline's source that it came through last."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(entry.path)]
     where = f"line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
@@ -65,12 +66,7 @@ def owned(model: Baseline) -> dict[str, list[Tensor]]:
 
 def images_of(name: str, images: Tensor, nets: Nets) -> Iterator[str]:
     """What is wrong with what should be `SAMPLES` images."""
-    wanted = (SAMPLES, *nets.shape)
-    if images.shape != wanted:
-        yield f"{name} gives shape {tuple(images.shape)}, the images are {wanted}"
-    elif not images.is_floating_point():
-        yield f"{name} gives {images.dtype}, images are floats in [0, 1]"
-    elif not torch.isfinite(images).all():
+    if isinstance(images, Tensor) and not torch.isfinite(images).all():
         yield f"{name} gives NaN or infinity, images lie in [0, 1]"
-    elif images.min() < 0 or images.max() > 1:
-        yield f"{name} has values from {float(images.min()):.3g} to {float(images.max()):.3g}, images lie in [0, 1]"
+    elif found := sampling.fault(name, images, (SAMPLES, *nets.shape)):
+        yield found

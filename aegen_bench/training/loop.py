@@ -67,7 +67,7 @@ def train(
     require_resident(model.stages(), images, device)
     if resume:
         vars(history).update(resume["history"])
-    keep.pace.start(math.fsum(history.seconds.values()) + (resume["elapsed"] if resume else 0.0))
+    keep.interrupts.start(math.fsum(history.seconds.values()) + (resume["elapsed"] if resume else 0.0))
     with model.using(None, fact):
         for number, stage in enumerate(model.stages()):
             if resume and number < resume["stage"]:
@@ -81,7 +81,7 @@ def train(
             else:
                 data = saved["codes"].to(device) if saved else _extracted(model, images, seed, number, history)
             plan, full = plans[stage.name], full_size or len(images)
-            with keep.pace.at_steps():
+            with keep.interrupts.at_steps():
                 run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep)
                 run.run(probe, saved)
         if model.has("fit"):
@@ -155,7 +155,7 @@ class _StageRun:
                 seen = {key: row[key] for key in ("stage", "epoch", "images", "seconds")}
                 random = partial(stream, self.seed, "probe", self.number, epoch, self.device)
                 self.history.probes.append(seen | probe.take(self.model, self.stage, random))
-            if self.keep.pace.due(epoch_over=True):
+            if self.keep.interrupts.due(epoch_over=True):
                 self._save(epoch + 1, 0, None)
 
     def _optimizers(self) -> Optimizers:
@@ -169,7 +169,7 @@ class _StageRun:
         random = stream(self.seed, "train", self.number, epoch, self.device, state=here["random"] if here else None)
         if not here:
             self._hook(stage.before_epoch, "before", epoch)
-        step, due = here["step"] if here else 0, self.keep.pace.due
+        step, due = here["step"] if here else 0, self.keep.interrupts.due
         with model.using(random, self.meter.add):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
                 if model.nets.compile:  # what CUDA graphs return is good until the next step

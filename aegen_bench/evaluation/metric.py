@@ -1,0 +1,155 @@
+"""What a metric is, and which there are: one file of `metrics/` each, found by its name.
+
+A metric's file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated
+set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the numbers)
+and `SOURCE`; and `READS = "moments"` where mean and covariance are all it wants of the generated features. An array
+among the returned values is a curve, kept of the first draw; a dictionary called "settings" joins `SETTINGS`, for
+what depends on the inputs. A new metric is one file and one word in a protocol. Reports import these files too:
+torch, scipy and sklearn inside functions.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from importlib import import_module
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench import errors
+from aegen_bench.evaluation.frechet import Moments, Reference, moments
+
+__all__ = ["Codes", "Features", "Images", "Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
+
+FOLDER = Path(__file__).parent / "metrics"
+
+Features = NDArray[np.float32]
+Images = NDArray[np.uint8]
+Codes = NDArray[np.floating]
+Measured = dict[str, Any]
+T = TypeVar("T")
+
+
+class NotApplicable(Exception):
+    """The model has not what the metric measures; no failure, and not tried again."""
+
+
+class Value(NamedTuple):
+    """How to read one number of a metric."""
+
+    better: Literal["lower", "higher"]
+    unit: str
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What a metric may ask for. Features, float32 [n, dim], and images are made when first asked for.
+
+    What a model or a caller has not is None; the property then raises NotApplicable.
+    """
+
+    real_features: Callable[[], Features]
+    seed: int
+    distance_key: Literal["fid", "fd"]
+    generated_features: Callable[[], Features] | None = None  # None for a metric of the model
+    generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
+    generated_images: Images | None = None  # likewise
+    real_reference: Callable[[], Reference] | None = None
+    reconstruction_pairs: Callable[[], tuple[Images, Images] | None] | None = None
+    reconstruction_moments: Callable[[], Moments | None] | None = None
+    interpolation_moments: Callable[[], Moments | None] | None = None
+    code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
+    training_set: Callable[[], Images] | None = None
+    test_set: Callable[[], Images] | None = None
+    memory: dict[str, Any] = field(default_factory=dict)  # shared by the draws of one model
+
+    def once(self, key: str, compute: Callable[[], T]) -> T:
+        """Return `compute()`, which does not depend on the draw, made once for all draws and metrics."""
+        if key not in self.memory:
+            self.memory[key] = compute()
+        return cast(T, self.memory[key])
+
+    @property
+    def generated(self) -> Features:
+        if self.generated_features is None:
+            raise TypeError('a metric with PER = "model" sees no generated set')
+        return self.generated_features()
+
+    @property
+    def moments(self) -> Moments:
+        """Mean and covariance of the generated features, which are not kept where nobody else asks for them."""
+        return self.generated_moments() if self.generated_moments is not None else moments(self.generated)
+
+    @property
+    def real(self) -> Features:
+        return self.real_features()
+
+    @property
+    def reference(self) -> Reference:
+        """The real features as one side of a Fréchet distance."""
+        return self.once("reference", self.real_reference or (lambda: Reference.of(moments(self.real))))
+
+    @property
+    def reconstructions(self) -> tuple[Images, Images]:
+        """Originals and their reconstructions, uint8 [n, c, h, w]."""
+        pairs = self.reconstruction_pairs() if self.reconstruction_pairs is not None else None
+        if pairs is None:
+            raise NotApplicable("no reconstructions: the model has no encoder")
+        return pairs
+
+    @property
+    def reconstructed(self) -> Moments:
+        """Of the features of the reconstructions."""
+        found = self.reconstruction_moments() if self.reconstruction_moments is not None else None
+        if found is None:
+            raise NotApplicable("no reconstructions: the model has no encoder")
+        return found
+
+    @property
+    def interpolated(self) -> Moments:
+        """Of the features of images decoded half-way between the codes of two test images."""
+        found = self.interpolation_moments() if self.interpolation_moments is not None else None
+        if found is None:
+            raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
+        return found
+
+    @property
+    def codes(self) -> tuple[Codes, Codes]:
+        """Codes of training images and sampled codes, one row a code."""
+        sets = self.code_sets() if self.code_sets is not None else None
+        if sets is None:
+            raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
+        return sets
+
+    @property
+    def images(self) -> tuple[Images, Images, Images]:
+        """Generated, training and test images, uint8 [n, c, h, w]."""
+        if self.generated_images is None:
+            raise TypeError('a metric with PER = "model" sees no generated set')
+        if self.training_set is None or self.test_set is None:
+            raise NotApplicable("no training images: the generator was not trained here")
+        return self.generated_images, self.training_set(), self.test_set()
+
+
+class Metric(Protocol):
+    PER: Literal["draw", "model"]
+    VALUES: dict[str, Value]
+    SETTINGS: dict[str, Any]
+    SOURCE: str
+
+    def measure(self, inputs: Inputs) -> Measured: ...
+
+
+def names() -> list[str]:
+    """Return the metrics there are, without importing them."""
+    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
+
+
+def load(name: str) -> Metric:
+    """Return the metric `name`."""
+    if name not in names():
+        raise errors.unknown("metric", name, names())
+    return cast(Metric, import_module(f"{__package__}.metrics.{name}"))

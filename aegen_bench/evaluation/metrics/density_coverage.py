@@ -1,0 +1,29 @@
+"""Density and coverage: in how many real balls a generated image lies, and how many real balls hold one."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation.manifold import real_radii
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
+
+PER = "draw"
+# Density has no upper bound: it exceeds 1 where generated images crowd between real ones.
+VALUES = {"density": Value(better="higher", unit="1"), "coverage": Value(better="higher", unit="fraction")}
+SETTINGS: dict[str, Any] = {"k": 5, "balls": "open", "distance": "Euclidean"}
+SOURCE = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, eq. 2 and 3"
+
+
+def measure(inputs: Inputs) -> Measured:
+    from aegen_bench.numerics.balls import in_balls
+
+    generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
+    if not np.isfinite(generated).all():
+        raise UserError("density and coverage need finite features; there are NaN or infinite ones")
+    balls, members = in_balls(generated, real, real_radii(inputs, k), closed=False)
+    return {"density": float(balls.mean() / k), "coverage": float((members > 0).mean())}

@@ -1,0 +1,24 @@
+"""Fréchet distance between images decoded half-way between two encoded test images, and the real images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegen_bench.evaluation.frechet import distance_to, few_images
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
+
+PER = "model"
+VALUES = {"interpolation_fd": Value(better="lower", unit="1")}
+SETTINGS: dict[str, Any] = {"dtype": "float64", "ddof": 1}
+SOURCE = (
+    "the distance of Heusel et al. 2017 on interpolations; "
+    "Ghosh et al. 2020, From Variational to Deterministic Autoencoders, Table 1"
+)
+
+
+def measure(inputs: Inputs) -> Measured:
+    side = inputs.interpolated
+    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    return {"interpolation_fd": distance_to(inputs.reference, side), "settings": used}

@@ -1,0 +1,25 @@
+"""Improved precision and recall: how many images of one set lie in the balls around the other's."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegen_bench.evaluation.manifold import radii, real_radii
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
+
+PER = "draw"
+VALUES = {"precision": Value(better="higher", unit="fraction"), "recall": Value(better="higher", unit="fraction")}
+SETTINGS: dict[str, Any] = {"k": 3, "balls": "closed", "distance": "Euclidean"}
+SOURCE = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric for Assessing Generative Models, eq. 1 to 3"
+
+
+def measure(inputs: Inputs) -> Measured:
+    """Precision: generated images in a ball of a real one. Recall: real images in a ball of a generated one."""
+    from aegen_bench.numerics.balls import in_each_others_balls
+
+    generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
+    of_real, of_generated = real_radii(inputs, k), radii(generated, k)
+    near_real, near_generated = in_each_others_balls(generated, real, of_generated, of_real, closed=True)
+    return {"precision": float(near_real.mean()), "recall": float(near_generated.mean())}

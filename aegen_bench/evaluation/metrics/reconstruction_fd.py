@@ -1,0 +1,28 @@
+"""Fréchet distance between reconstructions of test images and the real images.
+
+For a deterministic encoder it is about the least that a prior can reach. A VAE reconstructs from its posterior mean:
+its samples, whose codes have the posterior's noise too, may come closer.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from aegen_bench.evaluation.frechet import distance_to, few_images
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
+
+PER = "model"
+VALUES = {"reconstruction_fd": Value(better="lower", unit="1")}
+SETTINGS: dict[str, Any] = {"dtype": "float64", "ddof": 1}
+SOURCE = (
+    "rFID: the distance of Heusel et al. 2017 on reconstructions; "
+    "Ghosh et al. 2020, From Variational to Deterministic Autoencoders, Table 1"
+)
+
+
+def measure(inputs: Inputs) -> Measured:
+    side = inputs.reconstructed
+    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    return {"reconstruction_fd": distance_to(inputs.reference, side), "settings": used}
