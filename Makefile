@@ -2,13 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test lint perf perf-full clean
+.PHONY: bench test quicktest lint docs perf perf-full clean
 
 bench: .venv/installed
 	$(BIN)/aegen-bench run --profile smoke
 
 test: .venv/installed lint
 	$(BIN)/python -m pytest
+
+quicktest: .venv/installed
+	$(BIN)/python -m pytest -m "not slow and not cluster"
 
 lint: .venv/installed
 	$(BIN)/ruff check .
@@ -26,6 +29,12 @@ perf: .venv/installed
 
 perf-full: .venv/installed
 	$(foreach name,$(FULL),$(BIN)/python perf/$(name).py &&) $(BIN)/python perf/report.py results/lite/fashion/glf/seed-0
+
+# The documentation as a site in build/site; docs/cli.md is made from the commands' own help.
+docs: .venv/installed
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
+	$(BIN)/python -m typer aegen_bench.cli utils docs --name aegen-bench --title Commands --output docs/cli.md
+	$(BIN)/mkdocs build --strict
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv

@@ -77,23 +77,25 @@ def run(
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench.commands import request
-    from aegen_bench.runner.side import Side
+    from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
 
-    pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
+    interrupts = stopping.Interrupts(
+        checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None
+    )
     changes = [*(settings or []), *([f"precision={precision}"] if precision else []), *["compile=true"] * compile]
-    side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
+    parallelism = Parallelism(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
-    print(*asked.announce(planned, pace), sep="\n", flush=True)
+    print(*asked.announce(planned, interrupts), sep="\n", flush=True)
     if dry_run:
         for line in asked.forecast(planned, device) if forecast else ():
             print(line, flush=True)
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
     try:
-        raise typer.Exit(asked.run(planned, device, pace, side))
+        raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
     except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
         told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
         print(f"\naegen-bench: {told}", file=sys.stderr)

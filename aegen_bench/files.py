@@ -1,28 +1,194 @@
-"""Writing files whole or not at all."""
+"""Reading files that may come from a stranger, and writing files whole or not at all.
+
+Readers take regular files only (a FIFO would wait for ever) and look at sizes before they ask for memory. Writers
+create their temporary files anew, under names that nobody can guess, so that no link is followed.
+"""
 
 from __future__ import annotations
 
+import errno
 import json
 import math
 import os
+import re
+import secrets
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
+import stat
+import zipfile
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from aegen_bench.errors import UserError
 
-__all__ = ["new_folder", "require_folder", "write_bytes", "write_json"]
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+__all__ = [
+    "append_line",
+    "inside",
+    "is_name",
+    "new_folder",
+    "read_arrays",
+    "read_bytes",
+    "read_json",
+    "require_folder",
+    "write_bytes",
+    "write_json",
+]
+
+MB = 1 << 20
+LONGEST_NAME = 255  # bytes, on every common file system
+INT64 = 2**63
+
+
+# ---- names ------------------------------------------------------------------------------------
+
+
+def is_name(text: str) -> bool:
+    """Whether this can be the name of one file or folder: no separator, no `.` or `..`, no control character, at most
+    255 bytes of UTF-8.
+    """
+    try:
+        length = len(text.encode())
+    except UnicodeEncodeError:  # a lone surrogate
+        return False
+    return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", text)
+
+
+def inside(folder: Path, *names: str) -> Path:
+    """Return `folder/NAME/...` after showing that it lies inside `folder`: each name is one file's or folder's name,
+    and no link on the way leads out. UserError otherwise. Every path that is made of words from a file is made here.
+    """
+    path = folder.joinpath(*(_checked(name) for name in names))
+    try:
+        leads_out = not path.parent.resolve().is_relative_to(folder.resolve())
+    except (OSError, RuntimeError) as error:  # a loop of links
+        raise UserError(f"cannot follow {path}: {error}") from error
+    if leads_out:
+        raise UserError(f"{path} leads out of {folder} through a link: nothing is written there")
+    return path
+
+
+def _checked(name: str) -> str:
+    if not is_name(name):
+        raise UserError(f"{name[:80]!r} cannot be the name of a file or folder")
+    return name
+
+
+# ---- reading ----------------------------------------------------------------------------------
+
+
+def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
+    """Return the content of a regular file of at most `limit` bytes.
+
+    OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
+    """
+    with _regular(path, limit, follow=follow) as file:
+        content = file.read(limit + 1)
+    if len(content) > limit:  # it grew, or it is a file of /proc, whose size is 0
+        raise _too_large(path, limit)
+    return content
+
+
+def read_json(path: Path, limit: int) -> Any:
+    """Return what a JSON file of at most `limit` bytes holds: every number finite and within 64 bits, every string
+    encodable, nested 200 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
+    """
+    from pydantic_core import from_json
+
+    content = from_json(read_bytes(path, limit), allow_inf_nan=False)
+    _require_finite(content)
+    return content
+
+
+def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
+    """Return the arrays of an npz by name, or those of `names` that it has. Nothing is unpickled.
+
+    `limit` bounds the bytes of all arrays together, as declared, before any memory is asked for. OSError where the file
+    cannot be read, ValueError where it is not an npz of plain arrays.
+    """
+    wanted = None if names is None else set(names)
+    with _regular(path, limit) as file:
+        try:
+            with zipfile.ZipFile(file) as archive:
+                members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
+                chosen = {name: m for name, m in members.items() if wanted is None or name in wanted}
+                for member in chosen.values():
+                    if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+                        raise ValueError(f"{member.filename} is encrypted or packed by a method that numpy never uses")
+                if (declared := sum(member.file_size for member in chosen.values())) > limit:
+                    raise ValueError(f"it declares {declared:,} bytes, more than the {limit:,} that are read")
+                return {name: _array(archive, member) for name, member in chosen.items()}
+        except (OSError, ValueError):
+            raise
+        except Exception as error:  # zipfile, zlib and numpy's parser of headers raise a dozen kinds
+            raise ValueError(f"not an npz of plain arrays: {type(error).__name__}: {error}") from error
+
+
+def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
+    """Read one array, after its header was compared with the size that the archive gives."""
+    from numpy.lib import format as npy
+
+    with archive.open(member) as stream:
+        version = npy.read_magic(stream)
+        if version not in ((1, 0), (2, 0)):
+            raise ValueError(f"{member.filename} has version {version} of numpy's format")
+        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+        shape, _, dtype = read_header(stream)
+        if dtype.hasobject:
+            raise ValueError(f"{member.filename} holds Python objects, which are never unpickled")
+        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
+            raise ValueError(f"{member.filename} declares the shape {shape}, which its content does not have")
+    with archive.open(member) as stream:
+        array: NDArray[np.generic] = npy.read_array(stream, allow_pickle=False)
+    return array
+
+
+@contextmanager
+def _regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BinaryIO]:
+    """Open a regular file of at most `limit` bytes. A FIFO is not waited for."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
+    with open(descriptor, "rb") as file:
+        about = os.fstat(descriptor)
+        if not stat.S_ISREG(about.st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        if about.st_size > limit:
+            raise _too_large(path, limit)
+        yield file
+
+
+def _too_large(path: Path, limit: int) -> OSError:
+    return OSError(errno.EFBIG, f"larger than the {limit / MB:,.0f} MB that such a file may have", str(path))
+
+
+def _require_finite(value: Any) -> None:
+    if isinstance(value, float):
+        if not math.isfinite(value):
+            raise ValueError("a number is too large for a float")
+    elif isinstance(value, int):
+        if not -INT64 <= value < INT64:
+            raise ValueError("a number is too large for 64 bits")
+    elif isinstance(value, dict):
+        for part in value.values():
+            _require_finite(part)
+    elif isinstance(value, list):
+        for part in value:
+            _require_finite(part)
+
+
+# ---- writing ----------------------------------------------------------------------------------
 
 
 def write_bytes(path: Path, data: bytes) -> None:
     """Write a file whole or not at all, making its folders; UserError when the disk refuses."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = _temporary(path)
         try:
-            with open(temporary, "wb") as file:
+            with open(os.open(temporary, _NEW, 0o666), "wb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
@@ -31,6 +197,18 @@ def write_bytes(path: Path, data: bytes) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+_NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def append_line(path: Path, line: str) -> None:
+    """Add a line to the end of a regular file, which is made where there is none; OSError for a link or a FIFO."""
+    flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    with open(os.open(path, flags, 0o666), "ab") as file:
+        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+            raise OSError(errno.EINVAL, "not a regular file", str(path))
+        file.write(line.encode(errors="backslashreplace") + b"\n")
 
 
 def require_folder(path: Path) -> None:
@@ -48,15 +226,27 @@ def new_folder(path: Path) -> Iterator[Path]:
     """Within: a folder to fill, which becomes `path` when all went well and leaves nothing when not; UserError when
     the disk refuses.
     """
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    unfinished = _temporary(path)
+    made = False
     try:
-        unfinished.mkdir(parents=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        unfinished.mkdir()  # fails where something, also a link, has this name
+        made = True
         yield unfinished
         os.replace(unfinished, path)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
     finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
+        if made:
+            shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _temporary(path: Path) -> Path:
+    """A hidden name beside `path` that nobody can guess."""
+    with suppress(UnicodeError):  # cut to leave room, without cutting a character in two
+        start = os.fsencode(path.name)[:200].decode(errors="ignore")
+        return path.with_name(f".{start}.{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def write_json(path: Path, obj: object) -> None:

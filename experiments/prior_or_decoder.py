@@ -1,5 +1,8 @@
 """Where does a trial lose: in its prior or in its decoder? One auto-encoder, several priors on its codes.
 
+Asked 2026-11-23. Verdict: GLF loses in its flow, which has too few steps under `lite`; WAE-MMD in its N(0, I)
+(docs/findings.md).
+
 python experiments/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite] [--further 1,4,16]
 
 Prints the protocol's numbers for codes of training images, for a Gaussian mixture fitted to these codes (the RAE+GMM

@@ -17,7 +17,7 @@ import torch
 
 from aegen_bench import environment
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
-from aegen_bench.evaluation.prd import KMEANS, SETTINGS, max_f_beta, prd_curve
+from aegen_bench.evaluation.metrics.prd import KMEANS, SETTINGS, max_f_beta, prd_curve
 
 
 def features(seed: int, n: int, d: int) -> np.ndarray:

@@ -23,7 +23,7 @@ from evaluation import features
 from aegen_bench import environment
 from aegen_bench.evaluation import extractors, metrics
 from aegen_bench.evaluation.frechet import Reference, moments
-from aegen_bench.evaluation.metrics import Features, Inputs
+from aegen_bench.evaluation.metric import Features, Inputs
 from aegen_bench.study import Study
 
 TRAINING = 12_000  # images, as under `lite`

@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aegen_bench import data, imagesets, results, weights
+from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
-from aegen_bench.evaluation import Protocol, extractors, metrics
+from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
+from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import require_folder
-from aegen_bench.imagesets import Scorer
 from aegen_bench.progress import Progress, watch
 from aegen_bench.study import Study, Trial, asked_as
 
@@ -77,7 +77,7 @@ def evaluate_trial(
     Incomplete, at the end, where a metric failed.
     """
     from aegen_bench import environment
-    from aegen_bench.trial import trial
+    from aegen_bench.trial import lifecycle
     from aegen_bench.trial.job import Job, Place
 
     record = _record_of_trial(folder)
@@ -92,9 +92,10 @@ def evaluate_trial(
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
     asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
-    where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
+    where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
     with _watching() as show, environment.exact(), environment.keeping_memory():
-        record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
+        job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
+        record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
         yield from _lines(record["metrics"][protocol.id])

@@ -11,10 +11,11 @@ from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
-from aegen_bench.runner import Planned
-from aegen_bench.runner.side import Side
+from aegen_bench.runner import Job
+from aegen_bench.runner.parallelism import Parallelism
 from aegen_bench.study import Study, catalog
-from aegen_bench.training.stopping import Pace
+from aegen_bench.training.stopping import Interrupts
+from aegen_bench.trial.job import Place
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
@@ -34,14 +35,12 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Planned]:
+    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Job]:
         trials = self.study.trials(self.models, self.datasets, self.seeds)
         return runner.plan(
             self.study,
             trials,
-            root=self.results,
-            kept_weights=self.weights,
-            data_folder=self.data,
+            Place(self.data, self.results, self.weights),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
@@ -53,16 +52,16 @@ class Request:
         if len(self.skipped) == len(self.datasets):
             raise MissingError("; ".join(self.skipped.values()))
 
-    def require_weights(self, planned: Sequence[Planned]) -> None:
+    def require_weights(self, planned: Sequence[Job]) -> None:
         """MissingError where the plan needs weights, to score or to train, that are not there."""
-        runner.require_weights(self.study, planned, self.data)
+        runner.require_weights(self.study, planned)
 
-    def announce(self, planned: Sequence[Planned], pace: Pace) -> Iterator[str]:
+    def announce(self, planned: Sequence[Job], interrupts: Interrupts) -> Iterator[str]:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
-        if pace.limit is not None:
-            yield f"time limit: {pace.limit:,.0f} s of training a trial, over all its pieces"
+        if interrupts.limit is not None:
+            yield f"time limit: {interrupts.limit:,.0f} s of training a trial, over all its pieces"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
         for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
             without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
@@ -82,59 +81,56 @@ class Request:
             if item.state in ("stale", "weights gone"):
                 flag = "--stale" if item.state == "stale" else "--retrain"
                 yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again)"
-            elif item.state in runner.ASKED_FOR:
+            elif item.state in runner.ON_REQUEST:
                 yield f"{item.state}: {item.trial.label}: {item.detail} (`run --retry {item.state}` tries it again)"
             elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
-    def forecast(self, planned: Sequence[Planned], device: str) -> Iterator[str]:
+    def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
         """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
         from aegen_bench.cost import forecast
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
-    def run(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
+    def run(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0
-        if any(p.state in runner.TO_DO for p in planned) or runner.anchors_lack(
-            self.study, planned, self.data, self.results
-        ):
-            code = self._work(planned, device, pace, side) or code
+        if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
+            code = self._work(planned, device, interrupts, parallelism) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
         if next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)
         return code
 
-    def _work(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
+    def _work(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
         self.require_weights(planned)
-        broken = runner.unimportable(self.study, planned)
+        broken = runner.unimportable(planned)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
         from aegen_bench import environment
         from aegen_bench.progress import watch
-        from aegen_bench.trial.job import Place
 
-        each = side.each(device)
-        here = "auto" if side.cluster else (side.devices or (device,))[0]
-        place = Place(self.data, self.results, self.weights, environment.pick_device(here))
+        execute = parallelism.executor(device)
+        here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
+        place = environment.pick_device(here)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
-        if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
+        if in_bf16 and place.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
-        if not side.cluster and any(trial.config.get("compile") for trial in to_train):
-            environment.require_compiler(place.device)
+        if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
+            environment.require_compiler(place)
         for folder in (self.results, self.weights):
             require_folder(folder)
         show = watch(lambda: runner.running(self.results))
         try:
-            summary = runner.run(self.study, planned, place, show, broken, pace, each)
+            summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
         finally:
             show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
         return 0 if summary.good else 1
 
-    def _print_tables(self, planned: Sequence[Planned]) -> None:
+    def _print_tables(self, planned: Sequence[Job]) -> None:
         from aegen_bench import report
         from aegen_bench.study import staleness
 

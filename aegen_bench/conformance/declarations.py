@@ -6,7 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
-from aegen_bench.study.catalog import Entry
+from aegen_bench.study.catalog import Method
 
 __all__ = ["undeclared"]
 
@@ -14,7 +14,7 @@ THE_CONTRACTS = ("likelihood", "progress")
 CURE = "make it an argument of __init__, after `nets, *`"
 
 
-def undeclared(entry: Entry) -> Iterator[str]:
+def undeclared(entry: Method) -> Iterator[str]:
     """Say which numbers of a baseline no yaml can set."""
     tree = ast.parse(entry.path.read_text(encoding="utf-8"))
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == entry.class_name)

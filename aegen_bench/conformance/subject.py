@@ -13,7 +13,7 @@ from torch import Tensor
 from aegen_bench import seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.study.catalog import Entry
+from aegen_bench.study.catalog import Method
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
@@ -29,7 +29,7 @@ SAMPLES = 6
 class Subject:
     """A baseline as a row has it: its source, its class and its arguments."""
 
-    entry: Entry
+    entry: Method
     cls: type[Baseline]
     values: Mapping[str, Any]
 
@@ -39,7 +39,7 @@ class Subject:
             return self.cls(nets, **self.values)
 
 
-def located(error: Exception, entry: Entry) -> str:
+def located(error: Exception, entry: Method) -> str:
     """The error in one line, with the place in the baseline's source that it came through last."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(entry.path)]
     where = f"line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""

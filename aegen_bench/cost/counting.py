@@ -43,7 +43,7 @@ class Kind:
     """
 
     config: Mapping[str, Any]
-    entry: catalog.Entry
+    entry: catalog.Method
     shape: tuple[int, int, int]
     n: int
     data: Path

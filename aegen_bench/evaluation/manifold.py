@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metrics import Inputs
+from aegen_bench.evaluation.metric import Inputs
 
 __all__ = ["radii", "real_radii"]
 

@@ -16,7 +16,7 @@ from aegen_bench import errors
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.frechet import Moments
-from aegen_bench.evaluation.metrics import Codes, Images, Inputs, Metric, NotApplicable
+from aegen_bench.evaluation.metric import Codes, Images, Inputs, Metric, NotApplicable
 from aegen_bench.evaluation.protocol import Protocol
 
 __all__ = ["Scores", "evaluate"]

@@ -1,4 +1,4 @@
-"""Doing planned trials: one after the other in this process, or side by side, a process to each device slot."""
+"""Doing jobs: one after the other in this process, or several at the same time, a process for each device slot."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ import torch
 from aegen_bench.errors import UserError
 from aegen_bench.progress import Lines, Progress
 from aegen_bench.runner import locks
-from aegen_bench.runner.task import Ended, Task, do, killed
+from aegen_bench.runner.single_trial import Outcome, do, lock_of, record_death
+from aegen_bench.trial.job import Job
 
-__all__ = ["Lane", "Slot", "each", "slots"]
+__all__ = ["Slot", "WorkerProcess", "in_process", "in_workers", "slots"]
 
 
 @dataclass(frozen=True)
@@ -48,43 +49,44 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
     return [Slot(name, share, i, bool(devices)) for name, i in room]
 
 
-def each(tasks: Sequence[Task], show: Progress, *, where: Sequence[Slot] = ()) -> Iterator[tuple[Task, Ended]]:
-    """Do every task and yield how it ended, in the order in which they end. Without slots: in this process."""
-    if not where:
-        for task in tasks:
-            show.note(f"{task.label}: {task.state}")
-            yield task, do(task, show)
-            if not _usable(task.place.device):
-                raise UserError(
-                    f"{task.place.device} fails every call since {task.label}: a new run takes a new process"
-                )
-        return
-    lanes = [Lane(slot) for slot in where]
-    free: queue.SimpleQueue[Lane] = queue.SimpleQueue()
-    for lane in lanes:
-        free.put(lane)
+def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
+    """Do every job in this process, and yield each with its outcome."""
+    for job in jobs:
+        show.note(f"{job.label}: {job.state}")
+        yield job, do(job, show)
+        if not _usable(job.device):
+            raise UserError(f"{job.device} fails every call since {job.label}: a new run takes a new process")
 
-    def in_a_lane(task: Task) -> tuple[Task, Ended]:
-        lane = free.get()
+
+def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) -> Iterator[tuple[Job, Outcome]]:
+    """Do every job in a worker process, one for each slot, and yield each with its outcome as they end."""
+    workers = [WorkerProcess(slot) for slot in slots]
+    free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
+    for worker in workers:
+        free.put(worker)
+    lines = isinstance(show, Lines)
+
+    def in_a_worker(job: Job) -> tuple[Job, Outcome]:
+        worker = free.get()
         try:
-            show.note(f"{task.label}: {task.state} on {lane.slot.device}")
-            return task, lane.do(task)
+            show.note(f"{job.label}: {job.state} on {worker.slot.device}")
+            return job, worker.do(replace(job, show=Lines(job.trial.label) if lines else Progress()))
         finally:
-            free.put(lane)
+            free.put(worker)
 
     # Threads that wait for a process each, and not joblib's pool of processes: that one kills all of its workers
     # when one of them dies, and with them the trials that are well.
     parallel = joblib.Parallel(
-        len(lanes), backend="threading", batch_size=1, pre_dispatch=len(lanes), return_as="generator_unordered"
+        len(workers), backend="threading", batch_size=1, pre_dispatch=len(workers), return_as="generator_unordered"
     )
     try:
-        yield from parallel(joblib.delayed(in_a_lane)(task) for task in tasks)
+        yield from parallel(joblib.delayed(in_a_worker)(job) for job in jobs)
     finally:
-        for lane in lanes:
-            lane.close()
+        for worker in workers:
+            worker.close()
 
 
-class Lane:
+class WorkerProcess:
     """One process on one slot, and a new one when it was killed."""
 
     def __init__(self, slot: Slot) -> None:
@@ -96,19 +98,19 @@ class Lane:
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(self.slot.threads,))
         self._pid: int | None = None
 
-    def do(self, task: Task) -> Ended:
+    def do(self, job: Job) -> Outcome:
         while True:
             try:
                 self._pid = self._pid or self._pool.submit(os.getpid).result()
-                return self._pool.submit(_in_worker, task, self.slot).result()
+                return self._pool.submit(_in_worker, job, self.slot).result()
             except BrokenProcessPool:
                 started = self._pid is not None
                 self._pool.shutdown(wait=True)
                 self._start()
                 if not started:
-                    return Ended("failed", "a worker process could not be started")
-                if locks.abandoned(task.lock):
-                    return killed(task)
+                    return Outcome("failed", "a worker process could not be started")
+                if locks.abandoned(lock_of(job)):
+                    return record_death(job)
                 # it died between two trials: this one has not begun
 
     def close(self) -> None:
@@ -147,17 +149,16 @@ def _begin(threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _in_worker(task: Task, slot: Slot) -> Ended:
-    task = replace(task, place=replace(task.place, device=torch.device(slot.device)))
-    show = Progress() if task.quiet else Lines(task.trial.label)
-    with task.pace.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
+def _in_worker(job: Job, slot: Slot) -> Outcome:
+    job = replace(job, place=replace(job.place, device=slot.device))
+    with job.interrupts.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
         name = f"{slot.device.replace(':', '-')}-{slot.number}"
-        lock = locks.lock_path(task.place.results, ".devices", locks.HOST, name)
+        lock = locks.lock_path(job.place.results, ".devices", locks.HOST, name)
         with locks.claim(lock, patience=-1) if slot.named else contextlib.nullcontext():
-            ended = do(task, show)
-    if not _usable(task.place.device):
+            outcome = do(job, job.show)
+    if not _usable(job.device):
         os._exit(1)  # the trial's end is recorded, and the next one gets a new process
-    return ended
+    return outcome
 
 
 def _usable(device: torch.device) -> bool:

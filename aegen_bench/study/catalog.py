@@ -21,7 +21,7 @@ from typing import Any, Literal
 
 from aegen_bench.errors import UserError, unknown
 
-__all__ = ["Argument", "Entry", "find", "import_class", "read", "shipped"]
+__all__ = ["Argument", "Method", "find", "import_class", "read", "shipped"]
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class Argument:
 
 
 @dataclass(frozen=True)
-class Entry:
+class Method:
     """What a baseline's source says of it. `error` is set, and the rest may be empty, when the source cannot be
     read. `module` is where an installed package has it, and empty for a file in a folder `baselines`.
     """
@@ -67,7 +67,7 @@ def shipped() -> Path:
     return installed if installed.is_dir() else package.parent
 
 
-def find(local: Path) -> dict[str, Entry]:
+def find(local: Path) -> dict[str, Method]:
     """Return every baseline by name, for a command that runs in the folder `local`."""
     entries = {e.name: e for e in map(_from_entry_point, entry_points(group="aegen_bench.baselines"))}
     for folder in (shipped() / "baselines", local / "baselines"):
@@ -81,7 +81,7 @@ def find(local: Path) -> dict[str, Entry]:
     return entries
 
 
-def read(name: str, path: Path) -> Entry:
+def read(name: str, path: Path) -> Method:
     """Read one baseline's source."""
     try:
         tree = ast.parse(path.read_text(encoding="utf-8"))
@@ -90,9 +90,9 @@ def read(name: str, path: Path) -> Entry:
             raise UserError(f"needs one class that derives from Baseline, has {len(found)}")
         arguments, stages = _arguments(found[0]), _stages(found[0])
     except (OSError, SyntaxError, UnicodeDecodeError, UserError, ValueError) as error:
-        return Entry(name, path, error=f"{path}: {error}")
+        return Method(name, path, error=f"{path}: {error}")
     cls = found[0]
-    return Entry(
+    return Method(
         name=name,
         path=path,
         doc=(ast.get_docstring(cls) or "").partition("\n")[0],
@@ -104,7 +104,7 @@ def read(name: str, path: Path) -> Entry:
     )
 
 
-def import_class(entry: Entry) -> type[Any]:
+def import_class(entry: Method) -> type[Any]:
     """Import a baseline's file and return its class. Whatever is wrong in it is one UserError line."""
     if entry.error:
         raise UserError(f"model '{entry.name}' is broken: {entry.error}")
@@ -139,7 +139,7 @@ def _from_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _from_entry_point(point: Any) -> Entry:
+def _from_entry_point(point: Any) -> Method:
     module = point.value.partition(":")[0]
     file = module.replace(".", "/")
     paths = [Path(str(point.dist.locate_file(f"{file}{end}"))) for end in (".py", "/__init__.py")]
@@ -148,7 +148,7 @@ def _from_entry_point(point: Any) -> Entry:
         try:
             spec = importlib.util.find_spec(module)
         except Exception as error:  # a parent package that is gone, or that fails on import
-            return Entry(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
+            return Method(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
         path = Path(spec.origin) if spec and spec.origin else paths[0]
     return replace(read(point.name, path), module=module)
 
@@ -211,7 +211,7 @@ def _digest(tree: ast.Module) -> str:
 _PLAIN_TYPES = {t.__name__: t for t in (bool, int, float, str, list, tuple, dict)} | {"Literal": Literal}
 
 
-def _typed(entry: Entry, name: str, value: Any) -> Any:
+def _typed(entry: Method, name: str, value: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
     annotation = entry.arguments[name].annotation

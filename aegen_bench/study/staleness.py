@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
-from aegen_bench.study import Study, asked_as
+from aegen_bench.study.study import Study, asked_as
 
 if TYPE_CHECKING:
     import pandas as pd

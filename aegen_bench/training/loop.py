@@ -69,7 +69,7 @@ def train(
     require_resident(model.stages(), images, device)
     if resume:
         vars(history).update(resume["history"])
-    keep.pace.start(math.fsum(history.seconds.values()) + (resume["elapsed"] if resume else 0.0))
+    keep.interrupts.start(math.fsum(history.seconds.values()) + (resume["elapsed"] if resume else 0.0))
     with model.using(None, fact):
         for number, stage in enumerate(model.stages()):
             if resume and number < resume["stage"]:
@@ -83,7 +83,7 @@ def train(
             else:
                 data = saved["codes"].to(device) if saved else _extracted(model, images, seed, number, history)
             plan, full = plans[stage.name], full_size or len(images)
-            with keep.pace.at_steps():
+            with keep.interrupts.at_steps():
                 run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep, graphs)
                 run.run(probe, saved)
         if model.has("fit"):
@@ -160,7 +160,7 @@ class _StageRun:
                 seen = {key: row[key] for key in ("stage", "epoch", "images", "seconds")}
                 random = partial(stream, self.seed, "probe", self.number, epoch, self.device)
                 self.history.probes.append(seen | probe.take(self.model, self.stage, random))
-            if self.keep.pace.due(epoch_over=True):
+            if self.keep.interrupts.due(epoch_over=True):
                 self._save(epoch + 1, 0)
 
     def _graph(self) -> StepGraph | None:
@@ -190,7 +190,7 @@ class _StageRun:
         if self.graph:
             self.graph.begin_epoch()
         take = self.graph or self._take_step
-        step, due = here["step"] if here else 0, self.keep.pace.due
+        step, due = here["step"] if here else 0, self.keep.interrupts.due
         with model.using(self.random, self.meter.add):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
                 if model.nets.compile:  # what CUDA graphs return is good until the next step

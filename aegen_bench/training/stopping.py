@@ -14,13 +14,13 @@ from typing import Any
 
 from aegen_bench.errors import Stopped, TimedOut, UserError
 
-__all__ = ["Pace", "seconds"]
+__all__ = ["Interrupts", "seconds"]
 
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass
-class Pace:
+class Interrupts:
     """How often a training is saved, and what ends it early; one object for all trials of a run. Unit: seconds.
 
     `every` 0 saves at the end of each epoch. `limit` counts the training seconds of a trial, over all of its pieces.

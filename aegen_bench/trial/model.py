@@ -23,7 +23,9 @@ from aegen_bench.study import catalog
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
 
-def build(config: Mapping[str, Any], entry: catalog.Entry, shape: Any, n_train: int, seed: int, data: Path) -> Baseline:
+def build(
+    config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path
+) -> Baseline:
     """Make an untrained baseline on the CPU; equal seeds give equal weights. `data` is the data folder."""
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
     if config["recon"] == "perceptual":
@@ -44,7 +46,7 @@ def restore(folder: Path, kept: Path, data: Path) -> Baseline:
     return from_record(record, entries[name], kept, data)
 
 
-def from_record(record: dict[str, Any], entry: catalog.Entry, kept: Path, data: Path) -> Baseline:
+def from_record(record: dict[str, Any], entry: catalog.Method, kept: Path, data: Path) -> Baseline:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 

@@ -310,7 +310,7 @@ def test_other_real_images_under_an_old_name_are_not_taken_for_the_old_ones(fini
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    from aegen_bench.evaluation import prd
+    from aegen_bench.evaluation.metrics import prd
 
     def interrupted(inputs: Any) -> None:
         raise KeyboardInterrupt

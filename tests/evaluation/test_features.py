@@ -15,10 +15,11 @@ import torch
 
 from aegen_bench import weights
 from aegen_bench.errors import Diverged, UserError
-from aegen_bench.evaluation import Protocol, evaluate, extractors, fd, features, metrics, prd
+from aegen_bench.evaluation import Protocol, evaluate, extractor, extractors, features, metric, metrics
 from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
+from aegen_bench.evaluation.metrics import fd, prd
 
 RANDOM = Protocol(extractor="random_conv", count=40, batch=16)
 
@@ -85,7 +86,8 @@ def own_networks(monkeypatch, tmp_path):
         sha256 = hashlib.sha256(name.encode()).hexdigest()
         monkeypatch.setitem(weights.FILES, name, weights.File(name, f"file:///{name}", sha256, name))
     declared = extractors.recipe("random_conv")._replace(weights=names)
-    monkeypatch.setattr(extractors, "recipe", lambda name: declared)
+    for module in (extractor, extractors):
+        monkeypatch.setattr(module, "recipe", lambda name: declared)
     return declared
 
 
@@ -578,12 +580,12 @@ def test_generated_images_of_another_number_or_size_are_refused(tmp_path, wrong,
 def test_a_new_metric_is_one_file(tmp_path, monkeypatch):
     brightness = type(metrics)("brightness")
     brightness.PER, brightness.SETTINGS, brightness.SOURCE = "draw", {}, "a test"
-    brightness.VALUES = {"brightness": metrics.Value("higher", "1")}
+    brightness.VALUES = {"brightness": metric.Value("higher", "1")}
     brightness.measure = lambda inputs: {"brightness": float(inputs.generated.mean())}
-    folder = tmp_path / "evaluation"
+    folder = tmp_path / "metrics"
     folder.mkdir()
     (folder / "brightness.py").write_text('"""A metric."""\n\n\ndef measure(inputs):\n    ...\n')
-    monkeypatch.setattr(metrics, "__file__", str(folder / "metrics.py"))
-    monkeypatch.setitem(__import__("sys").modules, "aegen_bench.evaluation.brightness", brightness)
+    monkeypatch.setattr(metric, "FOLDER", folder)
+    monkeypatch.setitem(__import__("sys").modules, "aegen_bench.evaluation.metrics.brightness", brightness)
     result = scores(Protocol(extractor="random_conv", count=40, metrics=("brightness",)), folder=tmp_path)
     assert [set(draw) for draw in result.draws] == [{"brightness"}] * 2

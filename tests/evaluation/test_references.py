@@ -18,16 +18,14 @@ from aegen_bench.evaluation import (
     evaluate,
     extractors,
     features,
-    memorisation,
     metrics,
-    prd,
-    precision_recall,
 )
-from aegen_bench.evaluation.code_gap import code_gap
-from aegen_bench.evaluation.fd_infinity import extrapolate, sizes
 from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments, without
-from aegen_bench.evaluation.kid import kid
-from aegen_bench.evaluation.metrics import Inputs
+from aegen_bench.evaluation.metric import Inputs
+from aegen_bench.evaluation.metrics import memorisation, prd, precision_recall
+from aegen_bench.evaluation.metrics.code_gap import code_gap
+from aegen_bench.evaluation.metrics.fd_infinity import extrapolate, sizes
+from aegen_bench.evaluation.metrics.kid import kid
 from aegen_bench.numerics import balls, kmeans
 from aegen_bench.numerics.sliced import sliced_wasserstein
 
@@ -42,7 +40,7 @@ def normal(seed, n, d, scale=1.0, shift=0.0):
 @pytest.mark.parametrize(("n_generated", "n_real"), [(80, 120), (60, 60)])
 def test_kid_is_torch_fidelitys_on_the_same_subsets(monkeypatch, n_generated, n_real):
     reference = pytest.importorskip("torch_fidelity.metric_kid")
-    monkeypatch.setitem(__import__("aegen_bench.evaluation.kid", fromlist=["kid"]).SETTINGS, "subset_size", 50)
+    monkeypatch.setitem(__import__("aegen_bench.evaluation.metrics.kid", fromlist=["kid"]).SETTINGS, "subset_size", 50)
     generated, real = normal(0, n_generated, 40, 1.2, 0.3), normal(1, n_real, 40)
     sides = torch.from_numpy(generated), torch.from_numpy(real)
     theirs = reference.kid_features_to_metric(

@@ -24,7 +24,7 @@ from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.runner import locks, workers
 from aegen_bench.trial import artefacts, sampling
-from aegen_bench.trial.job import Samples
+from aegen_bench.trial.scoring import Samples
 
 RUN = ("run", "--profile", "tiny")
 TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
@@ -234,8 +234,8 @@ def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> Non
 def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "encode", lambda *args, **more: torch.zeros(5, 4, dtype=torch.long))
     monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("nobody compares these"))
-    place = SimpleNamespace(device=torch.device("cpu"))
-    asked: Any = SimpleNamespace(training_set=np.zeros((5, 1, 8, 8)), trial=SimpleNamespace(seed=0), place=place)
+    images, cpu = np.zeros((5, 1, 8, 8)), torch.device("cpu")
+    asked: Any = SimpleNamespace(training_set=images, trial=SimpleNamespace(seed=0), device=cpu)
     assert Samples(asked, nn.Identity()).codes(5) is None  # type: ignore[arg-type]
 
 
@@ -383,14 +383,14 @@ def test_a_record_of_another_key_that_came_since_the_plan_is_left_alone_unless_i
     finished: Bench, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
-    each, written = workers.each, list[bytes]()
+    in_process, written = workers.in_process, list[bytes]()
 
     def meanwhile(*given: Any) -> Any:
         """A run with other settings writes the record that this run is about to write."""
         written.append(alter(finished, "glf", key="f" * 16, status=status))
-        return each(*given)
+        return in_process(*given)
 
-    monkeypatch.setattr(workers, "each", meanwhile)
+    monkeypatch.setattr(workers, "in_process", meanwhile)
     ended = finished(*RUN, "--stale")
     left = "left to another run: its record has another key (other settings)\n" in ended.err
     untouched = [(finished.trial("glf") / "record.json").read_bytes()] == written

@@ -14,7 +14,7 @@ import torch
 from conftest import Bench
 from rich.console import Console
 
-from aegen_bench.board import Board, left
+from aegen_bench.progress import Board, left
 from aegen_bench.runner import locks, running, workers
 
 RUN = ("run", "--profile", "tiny")

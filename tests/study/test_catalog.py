@@ -35,7 +35,7 @@ class Plain(Baseline):
 '''
 
 
-def find(folder: Path, **sources: str) -> dict[str, catalog.Entry]:
+def find(folder: Path, **sources: str) -> dict[str, catalog.Method]:
     (folder / "baselines").mkdir(exist_ok=True)
     for name, source in sources.items():
         (folder / "baselines" / f"{name}.py").write_text(source)

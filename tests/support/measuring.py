@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aegen_bench.evaluation import metrics
-from aegen_bench.evaluation.metrics import Inputs
+from aegen_bench.evaluation.metric import Inputs
 
 
 def measure(name, generated, real, seed=0):

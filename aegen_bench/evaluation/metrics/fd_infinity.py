@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, few_images, moments, without
-from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "extrapolate", "measure", "sizes"]
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "distances", "measure"]
 

@@ -1,4 +1,4 @@
-"""What a metric is, and which there are: one file of this folder each, found by file name.
+"""What a metric is, and which there are: one file of `metrics/` each, found by its name.
 
 A metric's file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated
 set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the numbers)
@@ -23,6 +23,8 @@ from aegen_bench import errors
 from aegen_bench.evaluation.frechet import Moments, Reference, moments
 
 __all__ = ["Codes", "Features", "Images", "Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
+
+FOLDER = Path(__file__).parent / "metrics"
 
 Features = NDArray[np.float32]
 Images = NDArray[np.uint8]
@@ -142,13 +144,12 @@ class Metric(Protocol):
 
 
 def names() -> list[str]:
-    """Return the metrics there are. The files are read and not imported."""
-    files = Path(__file__).parent.glob("*.py")
-    return sorted(file.stem for file in files if "\ndef measure(" in file.read_text(encoding="utf-8"))
+    """Return the metrics there are, without importing them."""
+    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 def load(name: str) -> Metric:
     """Return the metric `name`."""
     if name not in names():
         raise errors.unknown("metric", name, names())
-    return cast(Metric, import_module(f"{__package__}.{name}"))
+    return cast(Metric, import_module(f"{__package__}.metrics.{name}"))

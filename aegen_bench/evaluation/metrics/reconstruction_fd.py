@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any
 
 from aegen_bench.evaluation.frechet import distance_to, few_images
-from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
 

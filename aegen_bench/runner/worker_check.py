@@ -19,10 +19,10 @@ from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.files import require_folder
 from aegen_bench.runner import locks
-from aegen_bench.runner.task import Task
 from aegen_bench.study import catalog
+from aegen_bench.trial.job import Job
 
-__all__ = ["Sight"]
+__all__ = ["WorkerCheck"]
 
 ABSENT, THERE = "not there", "there"
 SPLITS: tuple[Split, ...] = ("train", "test")
@@ -41,35 +41,35 @@ CODE = _code()
 
 
 @dataclass(frozen=True)
-class Sight:
+class WorkerCheck:
     """What the trials of a run need on the machine that does them; `seen` is how the one that asks sees each thing."""
 
     run: str
     folders: tuple[Path, ...]
     data: Path
-    entries: tuple[catalog.Entry, ...]
+    entries: tuple[catalog.Method, ...]
     recipes: Mapping[str, Mapping[str, Any]]
     weights: tuple[str, ...]
     seen: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     @contextlib.contextmanager
-    def of(cls, run: str, tasks: Sequence[Task]) -> Iterator[Sight]:
-        """Within: what these tasks need, and in the folders they write to a sign that others can look for."""
-        place = tasks[0].place
-        sight = cls(
+    def of(cls, run: str, jobs: Sequence[Job]) -> Iterator[WorkerCheck]:
+        """Within: what these jobs need, and in the folders they write to a sign that others can look for."""
+        place = jobs[0].place
+        check = cls(
             run=run,
             folders=(place.results, place.weights),
             data=place.data,
-            entries=tuple({task.entry.name: task.entry for task in tasks}.values()),
-            recipes={task.trial.dataset: task.trial.config["recipe"] for task in tasks},
-            weights=tuple(sorted(set().union(*map(_weights, tasks)))),
+            entries=tuple({job.entry.name: job.entry for job in jobs}.values()),
+            recipes={job.trial.dataset: job.trial.config["recipe"] for job in jobs},
+            weights=tuple(sorted(set().union(*map(_weights, jobs)))),
         )
         with contextlib.ExitStack() as signs:
-            for path in map(sight._sign, sight.folders):
+            for path in map(check._sign, check.folders):
                 signs.callback(path.unlink, missing_ok=True)
                 signs.enter_context(locks.claim(path, run=run))
-            yield replace(sight, seen=sight.look())
+            yield replace(check, seen=check.look())
 
     def check(self) -> list[str]:
         """Called on another machine: UserError for what it sees otherwise, warnings for what else is to be known."""
@@ -110,8 +110,8 @@ class Sight:
         return locks.lock_path(folder, self.run)
 
 
-def _weights(task: Task) -> set[str]:
-    """The files of weights that a task's training and evaluation load."""
-    scored_by = {extractors.recipe(protocol.extractor).file(task.trial.dataset) for protocol in task.protocols}
-    trained_on = task.trial.config.get("perceptual_net")
+def _weights(job: Job) -> set[str]:
+    """The files of weights that a job's training and evaluation load."""
+    scored_by = {extractors.recipe(protocol.extractor).file(job.trial.dataset) for protocol in job.protocols}
+    trained_on = job.trial.config.get("perceptual_net")
     return {name for name in {*scored_by, trained_on} if name}

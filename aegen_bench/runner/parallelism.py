@@ -1,21 +1,22 @@
-"""How many trials run side by side, and where, as a command line asks for it."""
+"""How many trials run at the same time, and where, as a command line asks for it."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import partial
 
-from aegen_bench import runner
 from aegen_bench.errors import MissingError, UserError
+from aegen_bench.runner.execution import Executor
 
-__all__ = ["Side"]
+__all__ = ["Parallelism"]
 
 
 @dataclass(frozen=True)
-class Side:
-    """How many trials run side by side, and where: `jobs` processes, or `per_device` on each of `devices`, or one on
-    each worker of the dask scheduler `cluster` that was started with `resources` (GPU=1). UserError for options that do
-    not go together.
+class Parallelism:
+    """How many trials run at the same time, and where.
+
+    `jobs` processes, or `per_device` on each of `devices`, or one on each worker of the dask scheduler `cluster` that
+    was started with `resources` (GPU=1). UserError for options that do not go together.
     """
 
     jobs: int | None = None
@@ -34,8 +35,8 @@ class Side:
         if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
             raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
 
-    def each(self, device: str) -> runner.Each:
-        """Return what does the trials; `device` is where those run that `devices` does not place."""
+    def executor(self, device: str) -> Executor:
+        """Return what does the trials. `device` is where they run without `devices`."""
         from aegen_bench import environment
         from aegen_bench.runner import workers
 
@@ -43,11 +44,11 @@ class Side:
             return self._on_cluster(self.cluster, device)
         names = [str(environment.pick_device(name)) for name in self.devices or (device,)]
         if not self.devices and (self.jobs or 1) == 1:
-            return workers.each
+            return workers.in_process
         slots = workers.slots(self.jobs, names if self.devices else [], self.per_device, names[0])
-        return partial(workers.each, where=slots)
+        return partial(workers.in_workers, slots=slots)
 
-    def _on_cluster(self, address: str, device: str) -> runner.Each:
+    def _on_cluster(self, address: str, device: str) -> Executor:
         try:
             from aegen_bench.runner.cluster import Cluster
         except ModuleNotFoundError as error:
@@ -57,4 +58,4 @@ class Side:
             resources = {name: float(amount) for name, amount in pairs}
         except ValueError:
             raise UserError(f"--resources {self.resources}: expected what dask workers take, such as GPU=1") from None
-        return Cluster(address, device, resources).each
+        return Cluster(address, device, resources).execute

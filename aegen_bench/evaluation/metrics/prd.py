@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metrics import Inputs, Measured, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "max_f_beta", "measure", "prd_curve"]

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metrics import Inputs, Measured, NotApplicable, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, NotApplicable, Value
 from aegen_bench.numerics.sliced import sliced_wasserstein
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "code_gap", "measure"]

@@ -15,7 +15,7 @@ from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.schedule import StagePlan
-from aegen_bench.trial import artefacts
+from aegen_bench.trial import artefacts, scoring
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
@@ -29,7 +29,7 @@ def train(job: Job) -> dict[str, Any]:
     and reason; Ctrl-C and a disk that refuses the record do not. A trial that failed or ran out of time keeps its
     checkpoints: when it is tried again it resumes.
     """
-    environment.reset_peak_memory(job.place.device)
+    environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
     try:
         _train(job, history, record)
@@ -48,7 +48,7 @@ def train(job: Job) -> dict[str, Any]:
         record |= {"status": "failed", "reason": f"{type(error).__name__}: {error}\n{lines}"[:4000]}
     if job.trial.config.get("compile"):
         torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
-    record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.place.device)}
+    record |= {"stages": history.stages, "peak_memory": environment.peak_memory(job.device)}
     record |= {"seconds": history.seconds, "facts": history.facts}
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
     write_json(job.record, record)
@@ -65,15 +65,15 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
     saved = checkpoints.read()
     if saved:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
-        record["environment"] = environment.describe(place.device)
+        record["environment"] = environment.describe(job.device)
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
-    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(place.device)
+    model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
     record["config"] |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     record["parameters"], record["layers"] = models.anatomy(model)
     if not batches.resident(images, next(model.parameters()).device):
         record["environment"]["streamed"] = True
-        job.show.note(f"{trial.label}: {place.device} has no room for its images: they are streamed from the host")
+        job.show.note(f"{trial.label}: {job.device} has no room for its images: they are streamed from the host")
 
     loop.train(
         model,
@@ -82,15 +82,16 @@ def _train(job: Job, history: History, record: dict[str, Any]) -> None:
         seed=trial.seed,
         history=history,
         full_size=full_size,
-        probe=job.probe(images),
+        probe=scoring.probe(job, images),
         progress=job.show,
         fact=history.fact,
         checkpoints=checkpoints,
         resume=saved,
     )
+    job.show.phase("drawing artefacts")
     record["collapsed"] = collapsed(history, images)
     record["weights_sha256"] = models.save(model, place.weights, trial.key)
-    artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, place.device))
+    artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, job.device))
 
 
 def evaluate(job: Job) -> dict[str, Any]:
@@ -103,8 +104,8 @@ def evaluate(job: Job) -> dict[str, Any]:
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record["config"].get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.place.device)
-    samples, here, first = job.samples(model), environment.describe(job.place.device), not record["metrics"]
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
+    samples, here, first = scoring.Samples(job, model), environment.describe(job.device), not record["metrics"]
     facts, seconds = dict[str, float](), dict[str, float]()
 
     def fact(name: str, value: torch.Tensor) -> None:
@@ -120,6 +121,7 @@ def evaluate(job: Job) -> dict[str, Any]:
             raise UserError(
                 f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
             )
+        job.show.phase(f"scoring with protocol {protocol.name}")
         try:
             with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
                 scores = samples.score(protocol, wanted, len(before.get("draws", [])) or job.draws)
@@ -147,5 +149,5 @@ def blank(job: Job) -> dict[str, Any]:
         trial.seed,
         key=trial.key,
         config=dict(trial.config),
-        environment=environment.describe(job.place.device),
+        environment=environment.describe(job.device),
     )

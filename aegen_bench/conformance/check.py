@@ -1,0 +1,78 @@
+"""The examination of one method: every part of the contract in turn.
+
+The networks are tiny and the training is the harness's own, six steps a stage: a method takes a few seconds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from aegen_bench import data
+from aegen_bench.conformance.declarations import undeclared
+from aegen_bench.conformance.generating import encoding, other_images, reloading, sampling
+from aegen_bench.conformance.learning import initial_weights, training
+from aegen_bench.conformance.stepping import other_device, pace
+from aegen_bench.conformance.subject import Subject, located
+from aegen_bench.errors import Diverged, UserError, unknown
+from aegen_bench.study import Study, catalog
+
+__all__ = ["check", "check_row"]
+
+
+def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> list[str]:
+    """Return in plain words what is wrong with a baseline, a finding each; an empty list if it keeps the contract.
+
+    `values` are arguments that differ from its defaults.
+    """
+    return _distinct(_findings(entry, values or {}))
+
+
+def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
+    """Return what is wrong with a row as `check` does, and with its arguments in any profile and on any dataset.
+
+    `local` is the working folder, `folder` the data folder. UserError with the nearest right name if there is no such
+    row.
+    """
+    folder = folder or data.default_folder()
+    study = Study("paper", local=local, data=folder)
+    if name not in study.rows:
+        raise unknown("model", name, study.rows)
+    entry, found = study.entry(name), list[str]()
+    if not entry.error:
+        for profile in study.profiles:
+            of_profile = Study(profile, local=local, data=folder)
+            found += [error for d in study.datasets if (error := _refusal(of_profile, name, d))]
+    return _distinct(found) or check(entry, study.rows[name].with_)
+
+
+def _refusal(study: Study, row: str, dataset: str) -> str:
+    try:
+        study.config(row, dataset)
+    except UserError as error:
+        return f"row {row} of benchmarks.yaml: {error}"
+    return ""
+
+
+def _findings(entry: catalog.Method, values: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        cls = catalog.import_class(entry)
+        yield from undeclared(entry)
+        subject = Subject(entry, cls, entry.check(values))
+        yield from initial_weights(subject)
+        model = subject.build(seed=1)
+        for examine in (training, sampling, encoding, reloading):
+            yield from examine(subject, model)
+        yield from other_images(subject)
+        yield from other_device(subject, model)
+        yield from pace(subject)
+    except (UserError, Diverged) as error:
+        yield str(error)
+    except Exception as error:
+        yield located(error, entry)
+
+
+def _distinct(findings: Iterator[str] | list[str]) -> list[str]:
+    """Each finding once, in one line."""
+    return list(dict.fromkeys(" ".join(line.split()) for line in findings))

@@ -1,0 +1,225 @@
+"""benchmarks.yaml -> a checked Study -> the list of Trials asked for. Imports no torch.
+
+Settings come in layers of one grammar (`grammar.Layer`), and a later layer wins: defaults, dataset, row, row on
+dataset, profile, profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, ClassVar
+from urllib.parse import quote, unquote
+
+from aegen_bench import results
+from aegen_bench.data import discover
+from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.study import catalog
+from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
+from aegen_bench.study.settings import resolve
+
+__all__ = ["NUMERICS", "Study", "Trial", "asked_as"]
+
+NUMERICS = 1
+"""Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained
+model.
+"""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One row trained on one dataset with one seed, and everything that decides its numbers."""
+
+    profile: str
+    dataset: str
+    row: str
+    seed: int
+    config: Mapping[str, Any]
+
+    NOT_TRAINING: ClassVar = (*results.NOT_TRAINING, "numerics")
+
+    @cached_property
+    def key(self) -> str:
+        """16 hex digits over what determines the training: code, settings, data recipe and subset, seed, NUMERICS."""
+        training = {k: v for k, v in self.config.items() if k not in self.NOT_TRAINING}
+        text = json.dumps([NUMERICS, self.dataset, self.seed, training], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+    def folder(self, root: Path) -> Path:
+        """Where the trial's record and what lies beside it are kept."""
+        return results.trial_folder(root, self.profile, self.dataset, self.row, self.seed)
+
+    @property
+    def label(self) -> str:
+        return f"{self.row} on {self.dataset}, seed {self.seed}"
+
+
+class Study:
+    """The study as the yaml files and baselines of this place define it.
+
+    `local` is the working folder (its `benchmarks.yaml` and `baselines/` are laid over the shipped ones), `data` the
+    data folder, whose undeclared npz files and image folders are datasets too. `settings` are `--set` texts such as
+    "train_images=4000".
+    """
+
+    def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
+        self.entries = catalog.find(local)
+        file, self.shadowed = load(local)
+        undeclared = {name: recipe for name, recipe in discover(data).items() if name not in file.datasets}
+        self.datasets = file.datasets | {
+            name: Dataset.model_validate({"recipe": recipe.model_dump()}) for name, recipe in undeclared.items()
+        }
+        self.protocols = {name: p.model_copy(update={"name": name}) for name, p in file.protocols.items()}
+        self.profiles = file.profiles
+        self._defaults = file.defaults
+        self.rows = {name: Row() for name in self.entries} | expand(file.rows)
+        self._sweeps = {n: list(expand({n: r})) for n, r in file.rows.items() if r.sweep}
+        self._groups = file.groups
+        if profile not in self.profiles:
+            raise unknown("profile", profile, self.profiles)
+        self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
+        self.profile, self._set = with_settings(self.profiles[profile], settings)
+        self._named = self.profiles[profile]
+        self._check_names()
+
+    # ---- names ----------------------------------------------------------------------------------
+
+    @property
+    def groups(self) -> dict[str, list[str]]:
+        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`. A group may name
+        sweeps.
+        """
+        swept = {name for names in self._sweeps.values() for name in names}
+        rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
+        named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
+        return {"all": rest, **self._sweeps, **named}
+
+    def models(self, names: Sequence[str]) -> list[str]:
+        """Expand row and group names into rows, each once, in the order asked."""
+        groups, rows = self.groups, []
+        for name in names:
+            if name not in groups and name not in self.rows:
+                raise unknown("model", name, [*self.rows, *groups])
+            rows += groups.get(name, [name])
+        return list(dict.fromkeys(rows))
+
+    def dataset_names(self, names: Sequence[str]) -> list[str]:
+        """Expand `all` into the profile's datasets; check the others."""
+        chosen = [d for name in names for d in (self.profile.datasets if name == "all" else [name])]
+        for name in chosen:
+            if name not in self.datasets:
+                raise unknown("dataset", name, self.datasets)
+        return list(dict.fromkeys(chosen))
+
+    def chosen_protocols(self, dataset: str) -> list[Protocol]:
+        """The profile's protocols whose extractors have weights for the dataset; UserError where none has."""
+        named: list[Protocol] = [self.protocols[name] for name in self.profile.protocols]
+        chosen = [p for p in named if extractors.recipe(p.extractor).applies(dataset)]
+        if not chosen:
+            raise UserError(
+                f"profile {self.profile_name} cannot score {dataset}: "
+                f"no extractor of its protocols ({', '.join(self.profile.protocols)}) has weights for it"
+            )
+        return chosen
+
+    def _check_names(self) -> None:
+        """Every name that a section uses for something of another section must exist."""
+        stages = {stage for entry in self.entries.values() for stage in entry.stages}
+        layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", layer, stages) for layer in self._defaults]
+        layers += [(f"datasets.{name}", dataset, stages) for name, dataset in self.datasets.items()]
+        for name, row in self.rows.items():
+            _require(f"baseline of rows.{name}", [row.baseline or name], self.entries)
+            _require(f"dataset of rows.{name}.on", row.on, self.datasets)
+            own = self._stages(name)
+            layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
+        for name, rows in self._groups.items():
+            _require(f"row of groups.{name}", rows, [*self.rows, *self._sweeps])
+        for name, profile in {**self.profiles, self.profile_name: self.profile}.items():
+            _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
+            _require(f"dataset of profiles.{name}", profile.datasets, self.datasets)
+            _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
+            layers += [(f"profiles.{name}", profile, stages)]
+            for named, layer in profile.rows.items():
+                layers += [(f"profiles.{name}.rows.{named}", layer, self._stages(r)) for r in self.models([named])]
+        for where, layer, legal in layers:
+            _require(f"stage of {where}", layer.stages, [*legal, "*"])
+
+    def _stages(self, row: str) -> Collection[str]:
+        """The stages a row may set; of a broken baseline nothing is known, so all that it sets."""
+        entry, settings = self.entry(row), self.rows[row]
+        return [s for layer in (settings, *settings.on.values()) for s in layer.stages] if entry.error else entry.stages
+
+    # ---- trials ---------------------------------------------------------------------------------
+
+    def trials(self, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
+        """Every combination, ordered by dataset, seed, model. A broken baseline has none: ask `broken`."""
+        rows = [m for m in models if not self.entry(m).error]
+        configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
+        return [Trial(self.profile_name, d, m, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
+
+    def broken(self, models: Sequence[str]) -> dict[str, str]:
+        """Rows whose baseline cannot be read, with the reason."""
+        return {m: self.entry(m).error for m in models if self.entry(m).error}
+
+    def entry(self, row: str) -> catalog.Method:
+        """The baseline of a row."""
+        name = self.rows[row].baseline or row
+        if name not in self.entries:
+            raise unknown(f"baseline of row {row}", name, self.entries)
+        return self.entries[name]
+
+    def config(self, row: str, dataset: str) -> dict[str, Any]:
+        """The resolved settings of a row on a dataset under this profile."""
+        entry, settings = self.entry(row), self.rows[row]
+        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
+        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
+        resolved = resolve(
+            [_plain(layer) for layer in own],
+            [_plain(layer) for layer in profile],
+            entry.stages,
+            self.profile.scale_epochs,
+        )
+        if entry.likelihood and resolved["recon"] != "sse":
+            raise UserError(
+                f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
+            )
+        if "probe" in resolved:
+            resolved["probe"] = Probe(**resolved["probe"]).model_dump()
+        return {
+            **resolved,
+            "dagger": [resolved["perceptual_net"]] if resolved["recon"] == "perceptual" else [],
+            "baseline": entry.name,
+            "code": entry.code,
+            "numerics": NUMERICS,  # in the key already; here so that a record says it
+            "with": entry.check(resolved["with"]),
+            "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
+            "shadows": str(entry.shadows or ""),
+        }
+
+    def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:
+        """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
+        groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
+        return [overlay, *groups, overlay.rows.get(row, Layer())]
+
+
+def asked_as(name: str) -> tuple[str, list[str]]:
+    """Return what `Study` was asked for to give a profile this name: 'lite+draws=2' -> 'lite', ['draws=2']."""
+    profile, *settings = name.split("+")
+    return profile, [unquote(text) for text in settings]
+
+
+def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:
+    for name in names:
+        if name not in legal:
+            raise unknown(kind, name, legal)
+
+
+def _plain(layer: Layer) -> dict[str, Any]:
+    """The settings of a layer that were written down, without what only its own kind of section has."""
+    return layer.model_dump(include=set(Layer.model_fields), exclude_unset=True, exclude_none=True, by_alias=True)
