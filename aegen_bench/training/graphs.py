@@ -51,10 +51,14 @@ class StepGraph:
     ) -> None:
         self._step, self._model, self._optimizers = step, model, optimizers
         self._meter, self._random, self._note = meter, random, note
-        self._aside = torch.cuda.Stream(random.device)  # nothing can be captured on the default stream
+        # Nothing can be captured on the default stream.
+        self._aside = torch.cuda.Stream(random.device)  # type: ignore[no-untyped-call]
         self._taken, self._off = 0, False
         self._seen: list[Any] | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
+        self._rates: list[float] = []  # what the graph holds: learning rates,
+        self._captured_of: list[Any] = []  # the model,
+        self._counts: dict[str, float] = {}  # and what a step adds to the meter
 
     @property
     def captured(self) -> bool:
@@ -111,14 +115,17 @@ class StepGraph:
     def _capture(self) -> None:
         """Capture a step; nothing is computed. Whatever goes wrong, the next step finds all as it was."""
         graph = torch.cuda.CUDAGraph()
-        graph.register_generator_state(self._random)  # type: ignore[attr-defined]
+        graph.register_generator_state(self._random)
         unharmed, modes = self._random.clone_state(), [(part, part.training) for part in self._model.modules()]
         self._model.progress_was_read = False
         try:
-            # The outer context puts the stream back, which that of a failed capture does not.
-            with self._on_the_side(), self._meter.without_effect() as counts:
-                with torch.cuda.graph(graph, stream=self._aside):
-                    self._step(self._rows, self._index)
+            # The first context puts the stream back, which the last does not when the capture fails.
+            with (
+                self._on_the_side(),
+                self._meter.without_effect() as counts,
+                torch.cuda.graph(graph, stream=self._aside),
+            ):
+                self._step(self._rows, self._index)
         except Exception as error:  # an operation that cannot be captured, no memory, or an error of a method's own
             self._random.graphsafe_set_state(unharmed)
             for part, training in modes:
@@ -153,7 +160,7 @@ class StepGraph:
             usual.wait_stream(self._aside)
 
 
-class Operations(TorchDispatchMode):
+class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Notes the operations within: their names with the shapes of tensors and every Python number.
 
     Two steps whose notes are equal differ in nothing but the values of tensors, so a replay of the one is the other.
@@ -161,7 +168,7 @@ class Operations(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._device, self.elsewhere = device, ""
         self.done: list[Any] = []
 
