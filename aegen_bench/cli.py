@@ -17,7 +17,7 @@ import typer
 
 from aegen_bench import __version__
 from aegen_bench.commands import reporting, upkeep
-from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
+from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
@@ -108,10 +108,10 @@ def run(
 
 @app.command()
 def evaluate(
-    images: Annotated[Path | None, typer.Argument(help="A folder of PNG or JPEG files, an .npz or an .npy.")] = None,
+    images: Annotated[Path | None, typer.Argument(**PATH, help="A folder of image files, an .npz or an .npy.")] = None,
     dataset: Annotated[str | None, typer.Option(help="What to compare with: its real images.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Compare with these images instead of a dataset's.")] = None,
-    trial: Annotated[Path | None, typer.Option(help="Instead of images: complete this trial's folder.")] = None,
+    against: Annotated[Path | None, typer.Option(**PATH, help="Compare with these images, not a dataset's.")] = None,
+    trial: Annotated[Path | None, typer.Option(**PATH, help="Instead of images: complete this trial's folder.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How to score: a name. Of a trial several; default: its profile's.")
     ] = None,
@@ -123,7 +123,7 @@ def evaluate(
     ] = None,
     device: Device = "auto",
     data: Data = None,
-    results: Annotated[Path | None, typer.Option(help="The results folder. Default: results.")] = None,
+    results: Annotated[Path | None, typer.Option(**PATH, help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
     """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
@@ -154,7 +154,7 @@ def evaluate(
 def sample(
     row: Annotated[str, typer.Argument(help="The row of the table.")],
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
-    out: Annotated[Path, typer.Option(help="A new folder of PNG files, or an .npz.")],
+    out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
     seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
     draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,

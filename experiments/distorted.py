@@ -75,9 +75,9 @@ def main() -> None:
             record = results.read_record(
                 results.trial_folder(out / "results", results.EXTERNAL, args.dataset, place.name, 0) / "record.json"
             )
-            (entry,) = record["metrics"].values()
-            scores[name] = {k: v for k, v in entry["draws"][0].items() if k not in NOT_OF_IMAGES}
-        print(entry["settings"]["protocol"]["describe"])
+            (entry,) = record.metrics.values()
+            scores[name] = {k: v for k, v in entry.draws[0].items() if k not in NOT_OF_IMAGES}
+        print(entry.about["describe"])
         metrics = list(scores["as they are"])
         print(f"| test images of {args.dataset} | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}")
         for name, values in scores.items():

@@ -54,9 +54,9 @@ def main() -> None:
     parser.add_argument("trials", type=Path, nargs="+")
     for trial in parser.parse_args().trials:
         record, model = read_record(trial / "record.json"), aegen_bench.load(trial)
-        config = record["config"]
+        config = record.config
         recipe = data.Recipe(**config["recipe"])
-        images = np.array(data.load(record["dataset"], recipe, data.default_folder(), "test")[:IMAGES])
+        images = np.array(data.load(record.dataset, recipe, data.default_folder(), "test")[:IMAGES])
         restored = sampling.reconstruct(model, images, seed=0, device=CPU)
         assert restored is not None, f"{trial}: no reconstructions"
         x, x_hat = torch.tensor(images) / 255, torch.tensor(restored) / 255

@@ -374,3 +374,29 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})
     assert here(*report).code == 0  # results are reported whatever has become of the study
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "trials", "--profile", "tiny", "--results=~/r", "--data=~/d", "--weights=~/w"),
+        ("evaluate", "~/images", "--against=~/others", "--protocol", "tiny", "--results=~/r"),
+        ("evaluate", "--trial=~/r/tiny/digits/glf/seed-0"),
+        ("sample", "glf", "--dataset", "digits", "--out=~/drawn", "--results=~/r"),
+        ("merge", "~/other", "--results=~/r"),
+        ("report", "--results=~/r", "--out=~/out"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_tilde_is_the_home_folder_in_every_path(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    home = bench.folder / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    ended = bench(*arguments)
+    assert "~" not in ended.err + ended.out and not list(bench.folder.glob("~*"))
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    without = bench(*arguments)
+    assert without.code == 2 and "no home folder is known here: set HOME" in without.err

@@ -176,7 +176,7 @@ def test_what_a_command_imports_before_it_works_is_light(name: str) -> None:
 
 # What may draw from a stream of its own, because its numbers must never change: a part of the published protocol.
 FROZEN = {
-    ("data/readers.py", "RandomState"): "the split of the digits",
+    ("data/sources.py", "RandomState"): "the split of the digits",
     ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
     ("evaluation/extractors/random_conv.py", "manual_seed"): "the weights of the extractor for tests",
     ("report/statistics.py", "default_rng"): "what the bootstrap draws: one report of the same records",

@@ -124,7 +124,7 @@ def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench
 
 
 @pytest.mark.parametrize(
-    ("page", "tables", "protocol"), [("README.md", "1", "4c0d87f3ea01"), ("docs/findings.md", "verdicts", None)]
+    ("page", "tables", "protocol"), [("README.md", "1", "lite"), ("docs/findings.md", "verdicts", None)]
 )
 def test_the_tables_of_a_page_are_those_of_the_committed_results(page: str, tables: str, protocol: str | None) -> None:
     from aegen_bench import report

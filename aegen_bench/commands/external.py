@@ -7,17 +7,17 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import data, results, weights
-from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
+from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.imagesets import Scorer
 from aegen_bench.files import require_folder
 from aegen_bench.progress import Progress, watch
+from aegen_bench.results import Evaluation, Record
 from aegen_bench.study import Study, Trial, asked_as
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
@@ -81,24 +81,24 @@ def evaluate_trial(
     from aegen_bench.trial.job import Job, Place
 
     record = _record_of_trial(folder)
-    if record["status"] != "ok":
-        raise UserError(f"{folder} ended as {record['status']}: there is nothing to evaluate")
+    if record.status != "ok":
+        raise UserError(f"{folder} ended as {record.status}: there is nothing to evaluate")
     place = data_folder or data.default_folder()
-    profile, settings = asked_as(record["profile"])
+    profile, settings = asked_as(record.profile)
     study = Study(profile, local=Path.cwd(), data=place, settings=settings)
-    names = protocols or [p.name for p in study.chosen_protocols(record["dataset"])]
-    chosen = _protocols(study, names, record["dataset"], None, place)
-    baseline = record["config"]["baseline"]
+    names = protocols or [p.name for p in study.chosen_protocols(record.dataset)]
+    chosen = _protocols(study, names, record.dataset, None, place)
+    baseline = record.config["baseline"]
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
-    asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
+    asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
     with _watching() as show, environment.exact(), environment.keeping_memory():
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
         record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
-        yield from _lines(record["metrics"][protocol.id])
+        yield from _lines(record.metrics[protocol.id])
     _require_whole(record, chosen)
 
 
@@ -129,13 +129,14 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder, or another .npz")
-    seed = _record_of_trial(folder)["seed"]
+    seed = _record_of_trial(folder).seed
     require_folder(out.parent)
     model = api.load(folder, weights=kept)
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")
-        images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
+        with contained():
+            images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
         if out.suffix == ".npz":
             import io
@@ -163,15 +164,14 @@ def _watching() -> Iterator[Progress]:
         show.close()
 
 
-def _record_of_trial(folder: Path) -> dict[str, Any]:
+def _record_of_trial(folder: Path) -> Record:
     record = results.read_record(folder / "record.json")
-    where = (record["profile"], record["dataset"], record["row"], f"seed-{record['seed']}")
-    if record["profile"] in results.NO_TRIALS:
+    if record.profile in results.NO_TRIALS:
         raise UserError(
             f"{folder} is the record of images that no trial made: `aegen-bench evaluate PATH` scores images"
         )
-    if folder.resolve().parts[-4:] != where:
-        raise UserError(f"{folder} is the record of {'/'.join(where)}: move it to a folder of that name")
+    if folder.resolve().parts[-4:] != record.place:
+        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
     return record
 
 
@@ -204,31 +204,31 @@ def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
     return lambda split: read()
 
 
-def _numbers(record: dict[str, Any], scorer: Scorer) -> Iterator[str]:
+def _numbers(record: Record, scorer: Scorer) -> Iterator[str]:
     for protocol in scorer.protocols:
         yield protocol.describe()
-        yield f"{record['row']} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
-        yield from _lines(record["metrics"][protocol.id])
-    folder = results.trial_folder(scorer.results, record["profile"], record["dataset"], record["row"], record["seed"])
+        yield f"{record.row} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
+        yield from _lines(record.metrics[protocol.id])
+    folder = results.trial_folder(scorer.results, record.profile, record.dataset, record.row, record.seed)
     yield f"recorded in {folder / 'record.json'}"
     _require_whole(record, scorer.protocols)
 
 
-def _require_whole(record: dict[str, Any], protocols: Sequence[Protocol]) -> None:
-    failed = [name for protocol in protocols for name in record["metrics"][protocol.id]["failed"]]
+def _require_whole(record: Record, protocols: Sequence[Protocol]) -> None:
+    failed = [name for protocol in protocols for name in record.metrics[protocol.id].failed]
     if failed:
         raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason, the same command tries again")
 
 
-def _lines(entry: dict[str, Any]) -> Iterator[str]:
+def _lines(entry: Evaluation) -> Iterator[str]:
     """A line a number, with its direction and what must be known of it; then what failed or did not apply, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
-    means = {name: np.mean([draw[name] for draw in entry["draws"]]) for name in (entry["draws"] or [{}])[0]}
-    for name, number in {**means, **entry["model"]}.items():
+    means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
+    for name, number in {**means, **entry.model}.items():
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
-    for name, why in entry["failed"].items():
+    for name, why in entry.failed.items():
         yield f"  {name:22} failed: {why}"
-    for name, settings in entry["settings"].items():
+    for name, settings in entry.settings.items():
         if "note" in settings:
             yield f"  {name:22} note: {settings['note']}"
         if "not_applicable" in settings:

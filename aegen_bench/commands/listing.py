@@ -13,7 +13,7 @@ from aegen_bench.commands.request import Request
 from aegen_bench.data import missing
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.progress import facts
-from aegen_bench.runner.locks import describe
+from aegen_bench.results.locks import describe
 from aegen_bench.study import asked_as
 
 __all__ = ["lines", "why"]
@@ -102,11 +102,11 @@ def why(asked: Request, row: str) -> Iterator[str]:
         if item.trial.row in asked.study.models([row]) and item.state == "stale":
             stale += 1
             record = results.read_record(item.trial.folder(asked.results) / "record.json")
-            was, now = (_leaves(c) for c in (record["config"], item.trial.config))
+            was, now = (_leaves(c) for c in (record.config, item.trial.config))
             # What training adds to a record's config (shape, n_train, data_sha256) is not among the planned settings.
             names = sorted({name for name in {**was, **now} if name.partition(".")[0] in item.trial.config})
             changed = [name for name in names if was.get(name) != now.get(name) and _trains(name)]
-            yield f"{item.trial.label}: key {record['key']} is now {item.trial.key}"
+            yield f"{item.trial.label}: key {record.key} is now {item.trial.key}"
             for name in changed:
                 yield f"  {name}: {was.get(name, 'absent')} -> {now.get(name, 'absent')}"
             if not changed:

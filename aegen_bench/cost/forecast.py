@@ -137,10 +137,10 @@ class _Rest:
         """From the trials of the profile on the device, or on any where none has ended on this one."""
         found: dict[bool, dict[Cell, list[float]]] = {here: defaultdict(list) for here in (True, False)}
         for _, record in results.records(root, profile=profile):
-            if record["status"] == "ok" and "sample" in record["seconds"]:
-                spent = math.fsum(seconds for part, seconds in record["seconds"].items() if part != "train")
-                here = environment.timed_on(record["environment"]) == device
-                found[here][record["row"], record["dataset"]].append(spent)
+            if record.status == "ok" and "sample" in record.seconds:
+                spent = math.fsum(seconds or 0 for part, seconds in record.seconds.items() if part != "train")
+                here = environment.timed_on(record.environment) == device
+                found[here][record.row, record.dataset].append(spent)
         return _Rest(found[True], "") if found[True] else _Rest(found[False], " on other devices")
 
     def of_trial(self, cell: Cell) -> float:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from aegen_bench import data, environment, evaluation, results
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol
-from aegen_bench.files import require_folder, write_json
+from aegen_bench.files import require_folder
 from aegen_bench.progress import Progress
-from aegen_bench.results import ANCHORS, EXTERNAL, record
+from aegen_bench.results import ANCHORS, EXTERNAL, Record
 
 __all__ = ["Scorer", "anchors", "anchors_lack", "real_images", "score"]
 
@@ -54,7 +54,7 @@ class Scorer:
 
     def complete(
         self, profile: str, row: str, seed: int, key: str, config: Mapping[str, Any], images: Callable[[int], Images]
-    ) -> dict[str, Any]:
+    ) -> Record:
         """Measure what the record of a set lacks and return it; one of another key or other real images is kept
         aside.
 
@@ -84,15 +84,16 @@ class Scorer:
                 if results.standing(path, key, self._against) is None:
                     if aside := results.keep_aside(path):
                         self.show.note(f"{row}, seed {seed}: the record of other images is kept aside as {aside}")
-                    where = (profile, self.dataset, row, seed)
-                    write_json(path, record.blank(*where, key=key, config=config, environment=here))
-                results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))
+                    new = Record(profile=profile, dataset=self.dataset, row=row, seed=seed, key=key)
+                    new.config, new.environment = dict(config), here
+                    results.write_record(path, new)
+                results.add_evaluation(path, protocol.id, results.evaluated(protocol, scores, fingerprint, here))
         return results.read_record(path)
 
     def lacking(self, path: Path, key: str, protocol: Protocol) -> set[str]:
         """Return those of a protocol's metrics that the record of a set with this key lacks."""
         found = results.standing(path, key, self._against)
-        return set(protocol.metrics) if found is None else results.lacking(found, protocol.id, protocol.metrics)
+        return set(protocol.metrics) if found is None else found.lacking(protocol.id, protocol.metrics)
 
     @property
     def _against(self) -> dict[str, str]:
@@ -100,7 +101,7 @@ class Scorer:
         return {protocol.id: self.real(protocol.split)[1] for protocol in self.protocols}
 
 
-def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> dict[str, Any]:
+def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> Record:
     """Score images from elsewhere and return their record; UserError where there are fewer than a protocol takes.
 
     Of more than it takes a seeded subset is drawn, in name order.

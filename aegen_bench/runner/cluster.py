@@ -22,7 +22,7 @@ from distributed.core import Status
 from aegen_bench import environment
 from aegen_bench.errors import Stopped, UserError
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.single_trial import Outcome, record_death
 from aegen_bench.runner.worker_check import WorkerCheck
 from aegen_bench.runner.workers import Slot, WorkerProcess

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from aegen_bench import results
 from aegen_bench.evaluation import imagesets
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.runner.planning import TO_DO, scorers
 from aegen_bench.study import Study
 from aegen_bench.training.stopping import Interrupts
@@ -68,9 +68,13 @@ def run(
     with interrupts.listening():
         show.grid(0, len(to_do))
         for number, (job, outcome) in enumerate(execute(to_do, show), 1):
+            if outcome.status != locks.ELSEWHERE and not job.record.is_file():
+                outcome = replace(outcome, status="not recorded")
             outcomes[outcome.status] += 1
             show.note(f"{job.label}: {outcome.text}")
             show.grid(number, len(to_do))
+        if lost := len(to_do) - outcomes.total() + outcomes["broken"]:
+            outcomes["not run"] = lost
         for scorer in scorers(study, jobs, torch.device(device), show):
             lock = locks.lock_path(scorer.results, results.ANCHORS, scorer.dataset)
             try:

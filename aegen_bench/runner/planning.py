@@ -14,7 +14,6 @@ from aegen_bench import data, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors, imagesets
 from aegen_bench.progress import Progress
-from aegen_bench.results import record as records
 from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
 from aegen_bench.trial.job import Job, Place
@@ -60,20 +59,20 @@ def plan(
             record = results.read_record(job.record)
         except UserError as error:
             return replace(job, state="corrupt", detail=str(error))
-        another_try = replace(job, state="retry", detail=record["reason"].partition("\n")[0])
-        if record["status"] == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
+        another_try = replace(job, state="retry", detail=record.reason.partition("\n")[0])
+        if record.status == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
             return another_try
-        if record["key"] != trial.key:
+        if record.key != trial.key:
             return replace(job, state="retrain" if stale else "stale", detail="its key has changed")
-        trained_on, here = record["config"].get("data_sha256"), images_of(trial.dataset)
+        trained_on, here = record.config.get("data_sha256"), images_of(trial.dataset)
         if trained_on and here and trained_on != here:
             return replace(job, state="retrain" if stale else "stale", detail="its training images have changed")
-        if record["status"] in retry:
+        if record.status in retry:
             return another_try
-        if record["status"] != "ok":
-            return replace(job, state=record["status"], detail=record["reason"])
-        wanted = {m for p in job.protocols for m in results.lacking(record, p.id, p.metrics)}
-        kept = records.weights_path(record, place.weights).is_file()
+        if record.status != "ok":
+            return replace(job, state=record.status, detail=record.reason)
+        wanted = {m for p in job.protocols for m in record.lacking(p.id, p.metrics)}
+        kept = record.weights_path(place.weights).is_file()
         if not kept and retrain:
             return replace(job, state="retrain", detail="its weights are gone")
         if not wanted:

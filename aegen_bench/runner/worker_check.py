@@ -18,7 +18,7 @@ from aegen_bench.data import Recipe, Split, fingerprint
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
 from aegen_bench.files import require_folder
-from aegen_bench.runner import locks
+from aegen_bench.results import locks
 from aegen_bench.study import catalog
 from aegen_bench.trial.job import Job
 

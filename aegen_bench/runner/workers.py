@@ -17,13 +17,15 @@ from dataclasses import dataclass, replace
 import joblib
 import torch
 
-from aegen_bench.errors import UserError
 from aegen_bench.progress import Lines, Progress
-from aegen_bench.runner import locks
-from aegen_bench.runner.single_trial import Outcome, do, lock_of, record_death
+from aegen_bench.results import locks
+from aegen_bench.runner.single_trial import Outcome, died_before, do, lock_of, record_death
 from aegen_bench.trial.job import Job
 
 __all__ = ["Slot", "WorkerProcess", "in_process", "in_workers", "slots"]
+
+
+ATTEMPTS = 3  # to begin a job in a worker process that dies before it does
 
 
 @dataclass(frozen=True)
@@ -50,12 +52,25 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
 
 
 def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
-    """Do every job in this process, and yield each with its outcome."""
-    for job in jobs:
-        show.note(f"{job.label}: {job.state}")
-        yield job, do(job, show)
-        if not _usable(job.device):
-            raise UserError(f"{job.device} fails every call since {job.label}: a new run takes a new process")
+    """Do every job in this process, and yield each with its outcome.
+
+    A trial that has killed its process before gets a process of its own, and so does every one after a trial that left
+    the device unusable, as CUDA is after a failed assertion in a kernel.
+    """
+    usable, worker = True, None
+    try:
+        for job in jobs:
+            show.note(f"{job.label}: {job.state}")
+            if usable and not died_before(job):
+                yield job, do(job, show)
+                if not (usable := _usable(job.device)):
+                    show.note(f"{job.device} fails every call since {job.label}: the others run in a new process")
+                continue
+            worker = worker or WorkerProcess(Slot(job.place.device, torch.get_num_threads()))
+            yield job, worker.do(_for_worker(job, show))
+    finally:
+        if worker:
+            worker.close()
 
 
 def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) -> Iterator[tuple[Job, Outcome]]:
@@ -64,13 +79,12 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
     free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
     for worker in workers:
         free.put(worker)
-    lines = isinstance(show, Lines)
 
     def in_a_worker(job: Job) -> tuple[Job, Outcome]:
         worker = free.get()
         try:
             show.note(f"{job.label}: {job.state} on {worker.slot.device}")
-            return job, worker.do(replace(job, show=Lines(job.trial.label) if lines else Progress()))
+            return job, worker.do(_for_worker(job, show))
         finally:
             free.put(worker)
 
@@ -99,19 +113,27 @@ class WorkerProcess:
         self._pid: int | None = None
 
     def do(self, job: Job) -> Outcome:
-        while True:
+        for _ in range(ATTEMPTS):
+            started = False
             try:
                 self._pid = self._pid or self._pool.submit(os.getpid).result()
-                return self._pool.submit(_in_worker, job, self.slot).result()
+                started = True
+                outcome, usable = self._pool.submit(_in_worker, job, self.slot).result()
+                if not usable:  # the next job needs a new process
+                    self._restart()
+                return outcome
             except BrokenProcessPool:
-                started = self._pid is not None
-                self._pool.shutdown(wait=True)
-                self._start()
+                self._restart()
                 if not started:
-                    return Outcome("failed", "a worker process could not be started")
+                    break
                 if locks.abandoned(lock_of(job)):
                     return record_death(job)
                 # it died between two trials: this one has not begun
+        return Outcome("failed", f"failed: a process for {self.slot.device} ends before it begins a trial")
+
+    def _restart(self) -> None:
+        self._pool.shutdown(wait=True)
+        self._start()
 
     def close(self) -> None:
         """End the process; one that is still at work is told to save and stop, and is waited for, unless that too is
@@ -149,16 +171,20 @@ def _begin(threads: int) -> None:
     threading.Thread(target=follow, daemon=True).start()
 
 
-def _in_worker(job: Job, slot: Slot) -> Outcome:
+def _for_worker(job: Job, show: Progress) -> Job:
+    """The job with what a worker shows: dated lines as `show` does, or nothing where that is a board."""
+    return replace(job, show=Lines(job.trial.label) if isinstance(show, Lines) else Progress())
+
+
+def _in_worker(job: Job, slot: Slot) -> tuple[Outcome, bool]:
+    """Do a job in this worker process; return its outcome, and whether the device is still usable."""
     job = replace(job, place=replace(job.place, device=slot.device))
     with job.interrupts.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
         name = f"{slot.device.replace(':', '-')}-{slot.number}"
         lock = locks.lock_path(job.place.results, ".devices", locks.HOST, name)
         with locks.claim(lock, patience=-1) if slot.named else contextlib.nullcontext():
             outcome = do(job, job.show)
-    if not _usable(job.device):
-        os._exit(1)  # the trial's end is recorded, and the next one gets a new process
-    return outcome
+    return outcome, _usable(job.device)
 
 
 def _usable(device: torch.device) -> bool:

@@ -17,7 +17,7 @@ from aegen_bench.blocks.nets import Nets, describe
 from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import write_bytes
-from aegen_bench.results import record as records
+from aegen_bench.results import Record
 from aegen_bench.study import catalog
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
@@ -40,31 +40,31 @@ def build(
 def restore(folder: Path, kept: Path, data: Path) -> Baseline:
     """Return the trained baseline of a trial's folder, in eval mode on the CPU. `kept` has the trained weights."""
     record = results.read_record(folder / "record.json")
-    name, entries = record["config"]["baseline"], catalog.find(Path.cwd())
+    name, entries = record.config["baseline"], catalog.find(Path.cwd())
     if name not in entries:
         raise unknown("model", name, entries)
     return from_record(record, entries[name], kept, data)
 
 
-def from_record(record: dict[str, Any], entry: catalog.Method, kept: Path, data: Path) -> Baseline:
+def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -> Baseline:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], records.weights_path(record, kept)
+    config, path = record.config, record.weights_path(kept)
     if not path.is_file():
         raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
     if config["code"] != entry.code:
         raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
-    expected = record.get("weights_sha256")
+    expected = record.weights_sha256
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         raise UserError(
             f"{path} holds the weights of another run of this trial: delete it, then `aegen-bench run --retrain`"
         )
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"], data)
+    model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold the weights of {record['row']}: {str(error)[:200]}") from error
+        raise UserError(f"{path} does not hold the weights of {record.row}: {str(error)[:200]}") from error
     return model.eval()
 
 

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aegen_bench import evaluation
 from aegen_bench.baseline import Baseline
+from aegen_bench.errors import BrokenContract
 from aegen_bench.evaluation import Protocol
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.training.probe import Probe
@@ -88,6 +89,9 @@ class Samples:
         if encoded is None or not encoded.is_floating_point():
             return None
         drawn = sampling.sample_codes(self.model, len(encoded), **self._at)
+        if encoded.shape != drawn.shape:
+            ours, theirs = (tuple(codes.shape[1:]) for codes in (encoded, drawn))
+            raise BrokenContract(f"a code of encode(x) has shape {ours}, one of prior(e) {theirs}: decode takes both")
         return encoded.cpu().numpy(), drawn.cpu().numpy()
 
 

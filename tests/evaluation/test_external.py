@@ -288,14 +288,26 @@ def test_a_metric_that_fails_is_a_line_an_exit_code_and_tried_again(finished: Be
     assert set(entry["failed"]) == {"prd"} and set(entry["draws"][0]) == {"fd"}
 
 
-def test_a_data_folder_that_takes_no_features_fails_what_needs_them(finished: Bench) -> None:
+def test_distances_are_computed_where_their_features_cannot_be_kept(
+    finished: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     save(finished.folder / "mine", real(finished, n=40))
     shutil.rmtree(finished.data / "cache")
     (finished.data / "cache").write_text("no folder")
     ended = score(finished, "mine", "--count", "40")
-    assert ended.code == 1 and "failed: cannot keep" in ended.out and "Not a directory" in ended.out
-    (finished.data / "cache").unlink()
+    assert ended.code == 0 and fd(record(finished, "mine")) > 0
+    assert "cannot be kept" in caplog.text and "AEGEN_BENCH_CACHE" in caplog.text
+
+
+def test_features_are_kept_in_the_cache_folder(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(finished.folder / "mine", real(finished))
+    monkeypatch.setenv("AEGEN_BENCH_CACHE", str(finished.folder / "kept"))
+    before = set((finished.data / "cache").iterdir())
     assert score(finished, "mine", "--count", "40").code == 0
+    assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
+    assert set((finished.data / "cache").iterdir()) == before
+    assert score(finished, "mine").code == 0, "those in the data folder are used"
+    assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
 
 
 def test_other_real_images_under_an_old_name_are_not_taken_for_the_old_ones(finished: Bench) -> None:

@@ -20,8 +20,9 @@ from dask.utils import parse_timedelta
 from loopback import PATIENCE, Dask, scheduler, until
 
 from aegen_bench.errors import UserError
+from aegen_bench.results import locks
 from aegen_bench.runner import cluster as engine
-from aegen_bench.runner import locks, worker_check
+from aegen_bench.runner import worker_check
 from aegen_bench.trial.job import Job
 
 SLOW = """

@@ -22,7 +22,8 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
-from aegen_bench.runner import locks, workers
+from aegen_bench.results import locks
+from aegen_bench.runner import workers
 from aegen_bench.trial import artefacts, sampling
 from aegen_bench.trial.scoring import Samples
 
@@ -372,9 +373,9 @@ def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Benc
     assert bench(*RUN).code == 1
     key = bench.record("raises")["key"]
     path.write_text(path.read_text().replace("no such luck", "luck"))
-    assert "retry: raises on digits, seed 0: ValueError: no such luck\n" in bench(*RUN).out
+    assert "retry: raises on digits, seed 0: ValueError: no such luck (raises.py, line " in bench(*RUN).out
     record = bench.record("raises")
-    assert record["key"] != key and record["reason"].startswith("ValueError: luck\n")
+    assert record["key"] != key and record["reason"].startswith("ValueError: luck (raises.py, line ")
     assert not list(bench.trial("raises").glob("record.*.json")), "a failed record protects nothing"
 
 
@@ -417,7 +418,7 @@ def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
     assert ended.code == 1 and "Traceback" not in ended.out + ended.err
     assert bench.record("glf")["status"] == "ok"
     failed, diverged = bench.record("raises"), bench.record("diverges")
-    assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck\n")
+    assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck (raises.py, line ")
     assert "raises.py" in failed["reason"], "where it happened is in the record"
     assert diverged["status"] == "diverged" and "not finite in epoch 1 of stage 'train'" in diverged["reason"]
     assert failed["metrics"] == diverged["metrics"] == {}

@@ -51,7 +51,7 @@ STACK += "faulthandler.register(signal.SIGUSR1, log, all_threads=True)\n"
 
 def working(folder: Path, row: str) -> psutil.Process | None:
     """The process that does the trial of `row` now."""
-    from aegen_bench.runner import locks
+    from aegen_bench.results import locks
 
     note = locks.whose(locks.lock_path(folder / "results", "kill", "digits", row, "seed-0"))
     with contextlib.suppress(psutil.NoSuchProcess):
