@@ -75,7 +75,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("vae", 5, "training.optimizers:Optimizers.update", 8),  # between two epochs
         ("two_stage_vae", 18, "training.optimizers:Optimizers.update", 18),  # within its second stage, on codes
         ("two_stage_vae", 12, "training.loop:extract", 1),  # between stages
-        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer in no state_dict; new optimizers each epoch
+        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer in no state_dict; fresh optimizers
         ("wae_gan", 22, "training.optimizers:Optimizers.update", 26),  # between the two updates of a step
         ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
