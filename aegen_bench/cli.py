@@ -17,7 +17,19 @@ import typer
 
 from aegen_bench import __version__, environment
 from aegen_bench.commands import reporting, upkeep
-from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
+from aegen_bench.commands.options import (
+    LARGEST_SEED,
+    PATH,
+    Data,
+    Datasets,
+    Device,
+    Models,
+    ProfileName,
+    Results,
+    Seeds,
+    Set,
+    Weights,
+)
 from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
@@ -31,8 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
 for command in (reporting.report, upkeep.merge, upkeep.clean):
     app.command()(command)
@@ -120,7 +130,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
@@ -157,7 +167,7 @@ def sample(
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
     out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The trial's seed.")] = 0,
     draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
     profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
     device: Device = "auto",
@@ -193,7 +203,7 @@ def list_(
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
+    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data):
@@ -206,6 +216,8 @@ def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data:
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
+    for line in conformance.remarks(name, Path.cwd(), data):
+        print(line)
     for line in found or [f"{name} keeps the contract"]:
         print(line)
     raise typer.Exit(1 if found else 0)
