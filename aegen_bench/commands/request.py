@@ -37,12 +37,14 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Job]:
+    def plan(
+        self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = (), graphs: bool = True
+    ) -> list[Job]:
         trials = self.study.trials(self.models, self.datasets, self.seeds)
         return runner.plan(
             self.study,
             trials,
-            Place(self.data, self.results, self.weights),
+            Place(self.data, self.results, self.weights, graphs=graphs),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
