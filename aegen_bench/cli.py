@@ -1,28 +1,52 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 or 143 stopped by Ctrl-C or SIGTERM. torch and pandas are imported by the
-commands that need them, when they run.
+right, 3 done but a dataset was skipped, 70 a fault of the program itself, 130 or 143 stopped by Ctrl-C or SIGTERM.
+torch and pandas are imported by the commands that need them, when they run.
 """
 
 from __future__ import annotations
 
 import atexit
 import gc
+import io
+import os
 import sys
+import tempfile
+import traceback
+from collections.abc import Callable
+from datetime import datetime
+from itertools import pairwise
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, TextIO, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
-from aegen_bench import __version__
+from aegen_bench import __version__, files
 from aegen_bench.commands import reporting, upkeep
 from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
-from aegen_bench.errors import UserError
+from aegen_bench.errors import UserError, printable
 
 __all__ = ["app", "main"]
 
+
+class _Escaped(Exception):
+    """Something that typer would end on in its own way: its cause is what happened."""
+
+
+class _Commands(TyperGroup):
+    """Commands whose EOFError ("Aborted!") and sys.exit() reach `main` like every other unexpected error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, SystemExit) as error:
+            raise _Escaped from error
+
+
 app = typer.Typer(
+    cls=_Commands,
     name="aegen-bench",
     help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
     no_args_is_help=True,
@@ -32,6 +56,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
+FAULT = 70  # EX_SOFTWARE of sysexits.h
 SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
 for command in (reporting.report, upkeep.merge, upkeep.clean):
@@ -39,7 +64,12 @@ for command in (reporting.report, upkeep.merge, upkeep.clean):
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of a fault of the program; with any command.")
+    ] = False,  # `main` takes it out
+) -> None:
     if version:
         print(f"aegen-bench {__version__}")
         raise typer.Exit
@@ -231,12 +261,108 @@ def doctor(data: Data = None) -> None:
         print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
 
 
+T = TypeVar("T")
+
+
+class _Printable(io.TextIOBase):
+    """A text stream that shows no escape codes, and replaces what its encoding lacks."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        return self._attempt(self._stream.write, printable(text))
+
+    def _attempt(self, do: Callable[..., T], *given: str) -> T:
+        try:
+            return do(*given)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for the interpreter's own last flush
+            if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+                raise
+            raise UserError(f"cannot write the output: {error.strerror or error}") from error
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:  # what typer and others ask of a stream: encoding, buffer, ...
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
 def main() -> None:
-    """The console script: errors a user can mend are one line on standard error."""
+    """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
+    arguments = [word for word in sys.argv[1:] if word != "--debug"]
+    debug = len(arguments) < len(sys.argv) - 1
+    out = sys.stdout
+    if out is not None:
+        sys.stdout = _Printable(out)
     try:
-        app()
+        try:
+            app(arguments)
+        finally:
+            sys.stdout.flush()  # a full disk is noticed here at the latest
     except UserError as error:
-        print(f"aegen-bench: {error}", file=sys.stderr)
+        _complain(str(error))
         sys.exit(error.code)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BrokenPipeError:
+        sys.exit(1)
+    except BaseException as error:
+        _complain(_fault(error.__cause__ or error if isinstance(error, _Escaped) else error, arguments, debug))
+        sys.exit(FAULT)
+    finally:
+        sys.stdout = out
+
+
+def _fault(error: BaseException, arguments: list[str], debug: bool) -> str:
+    """Keep the traceback of an unexpected error, and return one line: command, error, file under work, where it is."""
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    said = " ".join(str(error).split())[:300]
+    line = f"{command}: a fault of the program: {type(error).__name__}" + (f": {said}" if said else "")
+    if path := files.last_file():
+        line += f" (the last file: {files.shown(path)})"
+    text = "".join(traceback.format_exception(error))
+    if debug:
+        _complain(text)
+    try:
+        return f"{line}; its traceback is in {_keep(text, arguments)}"
+    except (OSError, UserError):
+        return f"{line}; --debug shows its traceback"
+
+
+def _keep(text: str, arguments: list[str]) -> Path:
+    """Write a traceback beside the results, or to the folder of temporary files where there are none."""
+    named = [after for word, after in pairwise(arguments) if word == "--results"]
+    named += [word.partition("=")[2] for word in arguments if word.startswith("--results=")]
+    results = files.place(named[-1] if named else "results")
+    about = f"aegen-bench {__version__}, {datetime.now():%Y-%m-%d %H:%M:%S}: {' '.join(map(repr, arguments))}\n\n{text}"
+    content = about.encode(errors="backslashreplace")
+    if results.is_dir():
+        path = files.inside(results, ".errors", f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt")
+        files.write_bytes(path, content)
+        return path
+    descriptor, name = tempfile.mkstemp(".txt", "aegen-bench-")
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    return Path(name)
+
+
+def _complain(text: str) -> None:
+    """Print to standard error, if that can still be."""
+    try:
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        line = f"aegen-bench: {printable(text)}"
+        print(line.encode(encoding, errors="backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass
