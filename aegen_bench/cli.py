@@ -9,44 +9,34 @@ from __future__ import annotations
 
 import atexit
 import gc
-import io
-import os
 import sys
-import tempfile
-import traceback
-from collections.abc import Callable
-from datetime import datetime
-from itertools import pairwise
 from pathlib import Path
-from typing import Annotated, Any, TextIO, TypeVar
+from typing import Annotated
 
 import typer
-from typer.core import TyperGroup
 
-from aegen_bench import __version__, files
-from aegen_bench.commands import reporting, upkeep
-from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
-from aegen_bench.errors import UserError, printable
+from aegen_bench import __version__, environment
+from aegen_bench.commands import faults, reporting, upkeep
+from aegen_bench.commands.options import (
+    LARGEST_SEED,
+    PATH,
+    Data,
+    Datasets,
+    Device,
+    Models,
+    ProfileName,
+    Results,
+    Seeds,
+    Set,
+    Weights,
+)
+from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
 
 
-class _Escaped(Exception):
-    """Something that typer would end on in its own way: its cause is what happened."""
-
-
-class _Commands(TyperGroup):
-    """Commands whose EOFError ("Aborted!") and sys.exit() reach `main` like every other unexpected error."""
-
-    def invoke(self, ctx: Any) -> Any:
-        try:
-            return super().invoke(ctx)
-        except (EOFError, SystemExit) as error:
-            raise _Escaped from error
-
-
 app = typer.Typer(
-    cls=_Commands,
+    cls=faults.Commands,
     name="aegen-bench",
     help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
     no_args_is_help=True,
@@ -55,9 +45,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-FAULT = 70  # EX_SOFTWARE of sysexits.h
-SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
 for command in (reporting.report, upkeep.merge, upkeep.clean):
     app.command()(command)
@@ -107,8 +94,11 @@ def run(
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench.commands import request
+    from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
+
+    environment.wanted_threads()  # an impossible number is said first
 
     interrupts = stopping.Interrupts(
         checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None
@@ -118,18 +108,20 @@ def run(
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
-    print(*asked.announce(planned, interrupts), sep="\n", flush=True)
     if dry_run:
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
         for line in asked.forecast(planned, device) if forecast else ():
             print(line, flush=True)
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
-    try:
-        raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
-    except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
-        told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
-        print(f"\naegen-bench: {told}", file=sys.stderr)
-        raise typer.Exit(getattr(stop, "code", 130)) from None
+    with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
+        try:
+            raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
+        except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
+            told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
+            print(f"\naegen-bench: {told}", file=sys.stderr)
+            raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
 @app.command()
@@ -145,7 +137,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
@@ -182,7 +174,7 @@ def sample(
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
     out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The trial's seed.")] = 0,
     draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
     profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
     device: Device = "auto",
@@ -218,7 +210,7 @@ def list_(
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
+    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data):
@@ -231,6 +223,8 @@ def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data:
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
+    for line in conformance.remarks(name, Path.cwd(), data):
+        print(line)
     for line in found or [f"{name} keeps the contract"]:
         print(line)
     raise typer.Exit(1 if found else 0)
@@ -261,108 +255,30 @@ def doctor(data: Data = None) -> None:
         print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
 
 
-T = TypeVar("T")
-
-
-class _Printable(io.TextIOBase):
-    """A text stream that shows no escape codes, and replaces what its encoding lacks."""
-
-    def __init__(self, stream: TextIO) -> None:
-        self._stream = stream
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
-
-    def write(self, text: str) -> int:
-        return self._attempt(self._stream.write, printable(text))
-
-    def _attempt(self, do: Callable[..., T], *given: str) -> T:
-        try:
-            return do(*given)
-        except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for the interpreter's own last flush
-            if isinstance(error, BrokenPipeError):  # `| head` has seen enough
-                raise
-            raise UserError(f"cannot write the output: {error.strerror or error}") from error
-
-    def flush(self) -> None:
-        self._attempt(self._stream.flush)
-
-    def __getattr__(self, name: str) -> Any:  # what typer and others ask of a stream: encoding, buffer, ...
-        return getattr(self._stream, name)
-
-    def isatty(self) -> bool:
-        return self._stream.isatty()
-
-    def fileno(self) -> int:
-        return self._stream.fileno()
+def _require_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder is gone: change to one that exists") from error
 
 
 def main() -> None:
     """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
-    arguments = [word for word in sys.argv[1:] if word != "--debug"]
-    debug = len(arguments) < len(sys.argv) - 1
-    out = sys.stdout
-    if out is not None:
-        sys.stdout = _Printable(out)
+    environment.prepare_processes()
+    arguments, debug = faults.without_debug(sys.argv[1:])
     try:
-        try:
+        with faults.printable_output():
+            _require_working_folder()
             app(arguments)
-        finally:
-            sys.stdout.flush()  # a full disk is noticed here at the latest
     except UserError as error:
-        _complain(str(error))
+        faults.complain(str(error))
         sys.exit(error.code)
     except (SystemExit, KeyboardInterrupt):
         raise
-    except BrokenPipeError:
+    except BrokenPipeError:  # `| head` has seen enough
         sys.exit(1)
     except BaseException as error:
-        _complain(_fault(error.__cause__ or error if isinstance(error, _Escaped) else error, arguments, debug))
-        sys.exit(FAULT)
-    finally:
-        sys.stdout = out
-
-
-def _fault(error: BaseException, arguments: list[str], debug: bool) -> str:
-    """Keep the traceback of an unexpected error, and return one line: command, error, file under work, where it is."""
-    command = next((word for word in arguments if not word.startswith("-")), "")
-    said = " ".join(str(error).split())[:300]
-    line = f"{command}: a fault of the program: {type(error).__name__}" + (f": {said}" if said else "")
-    if path := files.last_file():
-        line += f" (the last file: {files.shown(path)})"
-    text = "".join(traceback.format_exception(error))
-    if debug:
-        _complain(text)
-    try:
-        return f"{line}; its traceback is in {_keep(text, arguments)}"
-    except (OSError, UserError):
-        return f"{line}; --debug shows its traceback"
-
-
-def _keep(text: str, arguments: list[str]) -> Path:
-    """Write a traceback beside the results, or to the folder of temporary files where there are none."""
-    named = [after for word, after in pairwise(arguments) if word == "--results"]
-    named += [word.partition("=")[2] for word in arguments if word.startswith("--results=")]
-    results = files.place(named[-1] if named else "results")
-    about = f"aegen-bench {__version__}, {datetime.now():%Y-%m-%d %H:%M:%S}: {' '.join(map(repr, arguments))}\n\n{text}"
-    content = about.encode(errors="backslashreplace")
-    if results.is_dir():
-        path = files.inside(results, ".errors", f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt")
-        files.write_bytes(path, content)
-        return path
-    descriptor, name = tempfile.mkstemp(".txt", "aegen-bench-")
-    with open(descriptor, "wb") as file:
-        file.write(content)
-    return Path(name)
-
-
-def _complain(text: str) -> None:
-    """Print to standard error, if that can still be."""
-    try:
-        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
-        line = f"aegen-bench: {printable(text)}"
-        print(line.encode(encoding, errors="backslashreplace").decode(encoding), file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass
+        faults.report(error, arguments, debug)
+        sys.exit(faults.CODE)
