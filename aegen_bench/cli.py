@@ -78,6 +78,10 @@ def run(
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
+    graphs: Annotated[
+        bool,
+        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs: equal numbers."),
+    ] = True,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
@@ -107,7 +111,7 @@ def run(
     parallelism = Parallelism(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
-    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
+    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
         print(*asked.announce(planned, interrupts), sep="\n", flush=True)
         for line in asked.forecast(planned, device) if forecast else ():

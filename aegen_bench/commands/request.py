@@ -43,6 +43,7 @@ class Request:
         retrain: bool = False,
         stale: bool = False,
         retry: Sequence[str] = (),
+        graphs: bool = True,
         also: Sequence[tuple[str, str, int]] = (),
     ) -> list[Job]:
         """Compare what was asked for, and `also` these (dataset, row, seed), with what is on disk."""
@@ -54,7 +55,7 @@ class Request:
         return runner.plan(
             self.study,
             trials,
-            Place(self.data, self.results, self.weights),
+            Place(self.data, self.results, self.weights, graphs=graphs),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
