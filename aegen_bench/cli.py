@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aegen_bench import __version__
-from aegen_bench.commands import reporting, upkeep
+from aegen_bench.commands import exchanging, reporting, upkeep
 from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
 from aegen_bench.errors import UserError
 
@@ -34,7 +34,7 @@ app = typer.Typer(
 
 SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
-for command in (reporting.report, upkeep.merge, upkeep.clean):
+for command in (reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
     app.command()(command)
 
 
