@@ -15,9 +15,21 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__
+from aegen_bench import __version__, environment
 from aegen_bench.commands import exchanging, reporting, upkeep
-from aegen_bench.commands.options import PATH, Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
+from aegen_bench.commands.options import (
+    LARGEST_SEED,
+    PATH,
+    Data,
+    Datasets,
+    Device,
+    Models,
+    ProfileName,
+    Results,
+    Seeds,
+    Set,
+    Weights,
+)
 from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
@@ -31,8 +43,6 @@ app = typer.Typer(
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
 
 for command in (reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
     app.command()(command)
@@ -61,6 +71,10 @@ def run(
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
+    graphs: Annotated[
+        bool,
+        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs: equal numbers."),
+    ] = True,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
@@ -77,8 +91,11 @@ def run(
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench.commands import request
+    from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
+
+    environment.wanted_threads()  # an impossible number is said first
 
     interrupts = stopping.Interrupts(
         checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None
@@ -87,19 +104,21 @@ def run(
     parallelism = Parallelism(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
-    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
-    print(*asked.announce(planned, interrupts), sep="\n", flush=True)
+    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
         for line in asked.forecast(planned, device) if forecast else ():
             print(line, flush=True)
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
-    try:
-        raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
-    except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
-        told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
-        print(f"\naegen-bench: {told}", file=sys.stderr)
-        raise typer.Exit(getattr(stop, "code", 130)) from None
+    with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
+        try:
+            raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
+        except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
+            told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
+            print(f"\naegen-bench: {told}", file=sys.stderr)
+            raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
 @app.command()
@@ -115,7 +134,7 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
@@ -152,7 +171,7 @@ def sample(
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
     out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The trial's seed.")] = 0,
     draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
     profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
     device: Device = "auto",
@@ -188,7 +207,7 @@ def list_(
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
+    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data):
@@ -201,6 +220,8 @@ def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data:
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
+    for line in conformance.remarks(name, Path.cwd(), data):
+        print(line)
     for line in found or [f"{name} keeps the contract"]:
         print(line)
     raise typer.Exit(1 if found else 0)
@@ -231,11 +252,20 @@ def doctor(data: Data = None) -> None:
         print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
 
 
+def _require_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder is gone: change to one that exists") from error
+
+
 def main() -> None:
     """The console script: errors a user can mend are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
+    environment.prepare_processes()
     try:
+        _require_working_folder()
         app()
     except UserError as error:
         print(f"aegen-bench: {error}", file=sys.stderr)

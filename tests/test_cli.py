@@ -82,10 +82,10 @@ def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -
     for row in ("vae", "glf"):
         shutil.copytree(finished.trial(row), finished.trial(row, profile=set_apart))
     others = [line.strip() for line in finished("list").out.splitlines() if "also in results" in line]
-    commands = ["list --profile tiny", "list --profile tiny --set train_images=128"]
+    commands = [f"aegen-bench list --profile tiny{more}" for more in ("", " --set train_images=128")]
     assert others == [told.format("tiny", 3, commands[0]), told.format(set_apart, 2, commands[1])]
-    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()).out
-    assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()).out) and set_apart in listed
+    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()[1:]).out
+    assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()[1:]).out) and set_apart in listed
     assert "also in" not in finished("list", "trials", "--results", "elsewhere").out
 
 

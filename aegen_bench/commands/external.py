@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
@@ -15,10 +16,10 @@ from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.imagesets import Scorer
-from aegen_bench.files import require_folder
+from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
-from aegen_bench.study import Study, Trial, asked_as
+from aegen_bench.study import Study, Trial, asked_as, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -45,12 +46,12 @@ def evaluate_images(
         raise UserError("say what to compare with: either --dataset NAME or --against PATH")
     place = folder or data.default_folder()
     study = Study("paper", local=Path.cwd(), data=place)
-    dataset = str(dataset) if against is None else f"vs_{against.resolve().name}"
+    dataset = str(dataset) if against is None else f"vs_{_folder_name(against)}"
     if against is None and dataset not in study.datasets:
         raise unknown("dataset", dataset, study.datasets)
-    whole = path.resolve()
-    name = name or (whole.name if whole.is_dir() else whole.stem)  # a folder's dots are part of its name: beta0.5
-    results.trial_folder(root, results.EXTERNAL, dataset, name, seed)  # a name that is none is said first
+    row = name or _name(path)
+    _require_name(row, "say --name OTHER, plain text without slashes or a leading dot")
+    _require_name(dataset, f"rename {shown(against or dataset)}")
     chosen = _protocols(study, [protocol], dataset, count, place)
     with _watching() as show:
         files = data.find(path)
@@ -62,11 +63,29 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
-        with environment.exact(), environment.keeping_memory():
-            record = imagesets.score(scorer, files, name, seed)
+        with _on_machine(show):
+            record = imagesets.score(scorer, files, row, seed, replace=name is not None)
             if against is None:
                 imagesets.anchors(scorer)
     yield from _numbers(record, scorer)
+
+
+def _name(path: Path) -> str:
+    """Return the name of images in tables: the last part of the path as it was typed, even if that is a link."""
+    typed = Path(os.path.abspath(path))
+    return typed.name if typed.is_dir() else typed.stem  # a folder's dots are part of its name: beta0.5
+
+
+def _folder_name(path: Path) -> str:
+    """Return the last two parts of a path: many folders of real images are called train or test."""
+    parent = Path(os.path.abspath(path)).parent.name
+    return f"{parent}-{_name(path)}" if parent else _name(path)
+
+
+def _require_name(name: str, instead: str) -> None:
+    """UserError, before anything is scored, for a name that cannot be a folder of results."""
+    if not is_name(name) or name.startswith("."):  # hidden folders are not read
+        raise UserError(f"'{shown(name)[:80]}' cannot be the name of a folder of results: {instead}")
 
 
 def evaluate_trial(
@@ -93,7 +112,7 @@ def evaluate_trial(
         raise unknown("model", baseline, study.entries)
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
-    with _watching() as show, environment.exact(), environment.keeping_memory():
+    with _watching() as show, _on_machine(show):
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
         record = lifecycle.evaluate(job)
     for protocol in chosen:
@@ -110,7 +129,8 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
-        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `aegen-bench run` makes one")
+        makes = command("run", "lite", models=[row], datasets=[dataset], seeds=[seed], results=root)
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` makes one")
     if len(found) > 1:
         raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
     return next(iter(found.values()))
@@ -162,6 +182,15 @@ def _watching() -> Iterator[Progress]:
         raise Interrupted(told) from None
     finally:
         show.close()
+
+
+@contextmanager
+def _on_machine(show: Progress) -> Iterator[None]:
+    """Within, torch works as it does in trials."""
+    from aegen_bench import environment
+
+    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+        yield
 
 
 def _record_of_trial(folder: Path) -> Record:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +13,7 @@ from aegen_bench.data import missing
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.progress import facts
 from aegen_bench.results.locks import describe
-from aegen_bench.study import asked_as
+from aegen_bench.study import command
 
 __all__ = ["lines", "why"]
 
@@ -83,9 +82,8 @@ def _trials(asked: Request) -> Iterator[str]:
         yield f"{row} on {dataset}  {told}"
     for name, count in _recorded(asked.results).items():
         if name != asked.study.profile_name:
-            profile, settings = asked_as(name)
-            words = ["list", "--profile", profile, *(word for text in settings for word in ("--set", text))]
-            yield f"also in results: {name}, {count} trials: `{shlex.join(words)}`"
+            told = command("list", name, results=asked.results, data=asked.data)
+            yield f"also in results: {name}, {count} trials: `{told}`"
 
 
 def _recorded(root: Path) -> dict[str, int]:

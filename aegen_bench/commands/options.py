@@ -9,10 +9,25 @@ import typer
 
 from aegen_bench.files import place
 
-__all__ = ["PATH", "Data", "Datasets", "Device", "Models", "ProfileName", "Results", "Seeds", "Set", "Weights"]
+__all__ = [
+    "LARGEST_SEED",
+    "PATH",
+    "Data",
+    "Datasets",
+    "Device",
+    "Models",
+    "ProfileName",
+    "Results",
+    "Seeds",
+    "Set",
+    "Weights",
+]
 
 PATH: dict[str, Any] = {"parser": place, "metavar": "PATH"}
 """What every option or argument that is a path has: `~` is the home folder, also in `--results=~/r`."""
+
+LARGEST_SEED = 2**31 - 1
+"""Of every seed that is asked for: numpy takes no larger ones, and metrics count on from it."""
 
 Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
@@ -20,7 +35,7 @@ Models = Annotated[
 Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="3 = the first three seeds; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
+    typer.Option(help="3 = the first three; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
 ]
 ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]

@@ -9,11 +9,13 @@ from pathlib import Path
 
 from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
+from aegen_bench.commands.options import LARGEST_SEED
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
-from aegen_bench.study import Study, catalog
+from aegen_bench.study import Study, Trial, catalog, command
+from aegen_bench.study.grammar import MOST_SEEDS
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
 
@@ -35,16 +37,32 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Job]:
+    def plan(
+        self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = (), graphs: bool = True
+    ) -> list[Job]:
         trials = self.study.trials(self.models, self.datasets, self.seeds)
         return runner.plan(
             self.study,
             trials,
-            Place(self.data, self.results, self.weights),
+            Place(self.data, self.results, self.weights, graphs=graphs),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
             retry=retry,
+        )
+
+    def command(self, trial: Trial, *flags: str) -> str:
+        """The command line that runs this one trial, with these flags, where this request looked."""
+        return command(
+            "run",
+            trial.profile,
+            models=[trial.row],
+            datasets=[trial.dataset],
+            seeds=[trial.seed],
+            flags=flags,
+            results=self.results,
+            data=self.data,
+            weights=self.weights,
         )
 
     def require_data(self) -> None:
@@ -79,10 +97,11 @@ class Request:
         )
         for item in planned:
             if item.state in ("stale", "weights gone"):
-                flag = "--stale" if item.state == "stale" else "--retrain"
-                yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again)"
+                again = self.command(item.trial, "--stale" if item.state == "stale" else "--retrain")
+                yield f"{item.state}: {item.trial.label}: {item.detail}; to train it again: {again}"
             elif item.state in runner.ON_REQUEST:
-                yield f"{item.state}: {item.trial.label}: {item.detail} (`run --retry {item.state}` tries it again)"
+                again = self.command(item.trial, "--retry", item.state)
+                yield f"{item.state}: {item.trial.label}: {item.detail}; to try it again: {again}"
             elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
@@ -111,7 +130,6 @@ class Request:
         from aegen_bench import environment
         from aegen_bench.progress import watch
 
-        execute = parallelism.executor(device)
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
@@ -122,11 +140,13 @@ class Request:
             environment.require_compiler(place)
         for folder in (self.results, self.weights):
             require_folder(folder)
-        show = watch(lambda: runner.running(self.results))
-        try:
-            summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
-        finally:
-            show.close()
+        with environment.on_free_processors(lambda text: print(f"note: {text}")) as threads:
+            execute = parallelism.executor(device, threads)
+            show = watch(lambda: runner.running(self.results))
+            try:
+                summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
+            finally:
+                show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
         return 0 if summary.good else 1
 
@@ -216,10 +236,10 @@ def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
 
 def integers(option: str, text: str) -> list[int]:
     """'1,3' -> [1, 3]; '4,' -> [4]."""
-    try:
-        return [int(part) for part in text.removesuffix(",").split(",")]
+    try:  # at most 20 digits: `int` of a text of millions takes minutes
+        return [int(part) if len(part) <= 20 else int("") for part in text.removesuffix(",").split(",")]
     except ValueError as error:
-        raise UserError(f"{option} {text}: expected whole numbers, comma separated") from error
+        raise UserError(f"{option} {text[:40]}: expected whole numbers, comma separated") from error
 
 
 def _seeds(text: str | None, default: int) -> list[int]:
@@ -227,9 +247,12 @@ def _seeds(text: str | None, default: int) -> list[int]:
     if text is None:
         return list(range(default))
     numbers = integers("--seeds", text)
-    if min(numbers) < 0 or (numbers == [0] and "," not in text):
-        raise UserError(
-            f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds "
-            "(2,5 = those two; 4, = seed 4 alone)"
-        )
-    return list(range(numbers[0])) if "," not in text else list(dict.fromkeys(numbers))
+    if "," not in text:
+        (count,) = numbers
+        if not 1 <= count <= MOST_SEEDS:
+            alone = f"; for seed {count} alone write --seeds {count}," if 0 <= count <= LARGEST_SEED else ""
+            raise UserError(f"--seeds {text[:40]} is a count, and a count is from 1 to {MOST_SEEDS:,}{alone}")
+        return list(range(count))
+    if wrong := [number for number in numbers if not 0 <= number <= LARGEST_SEED]:
+        raise UserError(f"--seeds {text[:40]}: a seed is from 0 to {LARGEST_SEED:,}, not {wrong[0]}")
+    return list(dict.fromkeys(numbers))

@@ -18,7 +18,7 @@ from aegen_bench.conformance.subject import Subject, located
 from aegen_bench.errors import Diverged, UserError, contained, unknown
 from aegen_bench.study import Study, catalog
 
-__all__ = ["check", "check_row"]
+__all__ = ["check", "check_row", "remarks"]
 
 
 def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> list[str]:
@@ -54,6 +54,16 @@ def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
             of_profile = Study(profile, local=local, data=folder)
             found += [error for d in study.datasets if (error := _refusal(of_profile, name, d))]
     return _distinct(found) or check(entry, study.rows[name].with_)
+
+
+def remarks(name: str, local: Path, folder: Path | None = None) -> list[str]:
+    """Return what is no fault of a row and yet to be known: that its method, or the row, replaces a shipped one."""
+    study = Study("paper", local=local, data=folder or data.default_folder())
+    method = study.entry(name)
+    found = [f"note: {method.path} takes the place of {method.shadows}"] if method.shadows else []
+    if f"rows.{name}" in study.shadowed:
+        found.append(f"note: the row {name} of {local / 'benchmarks.yaml'} takes the place of the shipped one")
+    return found
 
 
 def _refusal(study: Study, row: str, dataset: str) -> str:

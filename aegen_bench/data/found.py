@@ -18,7 +18,7 @@ from aegen_bench.data.sources import memory
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_array, read_arrays, read_bytes, shown
 
-__all__ = ["Files", "find"]
+__all__ = ["Files", "as_uint8", "find"]
 
 Shape = tuple[int, int, int]
 
@@ -54,6 +54,24 @@ def find(path: Path) -> Files:
     if files.count < 2:
         raise UserError(f"{shown(path)}: expected 2 images or more, found {files.count}")
     return files
+
+
+def as_uint8(images: Any) -> Images:
+    """Return an array or tensor of images as uint8: floats in [0, 1] are rounded. UserError for any other type."""
+    try:
+        array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
+    except Exception as error:  # numpy and torch each have their own for sparse, meta and bfloat16 tensors, and lists
+        reason = " ".join(str(error).split())
+        kind = " ".join(str(getattr(images, name, "")) for name in ("layout", "dtype", "device")).strip()
+        raise UserError(
+            f"images of {type(images).__name__} {kind} do not become an array of numpy ({reason}): "
+            "give a dense array or tensor, uint8 or float32"
+        ) from error
+    if np.issubdtype(array.dtype, np.floating):
+        return to_uint8(array) if array.size else array.astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise UserError(f"images are {array.dtype}: expected uint8, or float in [0, 1]")
+    return array
 
 
 def _folder(path: Path) -> Files:

@@ -253,7 +253,10 @@ def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.
 
     root = Path(path)
     if not root.is_dir():
-        raise UserError(f"no results at {root}: run `aegen-bench run` first, or say where they are with --results")
+        raise UserError(
+            f"no results at {root}: `aegen-bench run --profile smoke` makes some in a minute, "
+            "or say where they are with --results"
+        )
     if profile is not None and not (root / profile).is_dir():
         raise unknown("profile with results", profile, profiles(root))
     corrupt: list[tuple[Path, str]] = []

@@ -83,6 +83,9 @@ class Cluster:
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler` (docs/cluster.md)"
             raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
+        except Exception as error:  # such as a tls:// address without certificates
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"--cluster {self.address}: cannot connect: {reason}") from error
         with client:
             yield client
 

@@ -10,6 +10,8 @@ from aegen_bench.runner.execution import Executor
 
 __all__ = ["Parallelism"]
 
+MOST = 1024  # processes
+
 
 @dataclass(frozen=True)
 class Parallelism:
@@ -32,11 +34,13 @@ class Parallelism:
             raise UserError("--resources is what workers of a --cluster offer: name it too")
         if self.per_device != 1 and not self.devices:
             raise UserError("--jobs-per-device is how many trials share one of --devices: name them too")
+        if max(self.jobs or 1, self.per_device * len(self.devices)) > MOST:
+            raise UserError(f"more than {MOST:,} trials at the same time: lower --jobs or --jobs-per-device")
         if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
             raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
 
-    def executor(self, device: str) -> Executor:
-        """Return what does the trials. `device` is where they run without `devices`."""
+    def executor(self, device: str, threads: int) -> Executor:
+        """Return what does the trials. `device` is where they run without `devices`; processes here share `threads`."""
         from aegen_bench import environment
         from aegen_bench.runner import workers
 
@@ -45,7 +49,7 @@ class Parallelism:
         names = [str(environment.pick_device(name)) for name in self.devices or (device,)]
         if not self.devices and (self.jobs or 1) == 1:
             return workers.in_process
-        slots = workers.slots(self.jobs, names if self.devices else [], self.per_device, names[0])
+        slots = workers.slots(self.jobs, names if self.devices else [], self.per_device, names[0], threads)
         return partial(workers.in_workers, slots=slots)
 
     def _on_cluster(self, address: str, device: str) -> Executor:

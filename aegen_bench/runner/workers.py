@@ -15,8 +15,10 @@ from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
 
 import joblib
+import threadpoolctl
 import torch
 
+from aegen_bench import environment
 from aegen_bench.progress import Lines, Progress
 from aegen_bench.results import locks
 from aegen_bench.runner.single_trial import Outcome, died_before, do, lock_of, record_death
@@ -38,16 +40,14 @@ class Slot:
     named: bool = False
 
 
-def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str) -> list[Slot]:
+def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str, threads: int) -> list[Slot]:
     """Return a slot for each process: `per_device` on each of `devices`, `jobs` at most; `device` without `devices`.
 
-    Each has an equal share of the processors, and no more threads than OMP_NUM_THREADS says.
+    Each has an equal share of the `threads` there are.
     """
     room = [(name, i) for i in range(per_device) for name in devices] if devices else [(device, 0)] * (jobs or 1)
     room = room[: jobs or None]
-    share = max(1, joblib.cpu_count() // len(room))
-    if (limit := os.environ.get("OMP_NUM_THREADS", "")).isdecimal():
-        share = min(share, int(limit))
+    share = max(1, threads // len(room))
     return [Slot(name, share, i, bool(devices)) for name, i in room]
 
 
@@ -75,7 +75,9 @@ def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outco
 
 def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) -> Iterator[tuple[Job, Outcome]]:
     """Do every job in a worker process, one for each slot, and yield each with its outcome as they end."""
-    workers = [WorkerProcess(slot) for slot in slots]
+    workers = [WorkerProcess(slot) for slot in slots[: len(jobs)]]
+    if not workers:
+        return
     free: queue.SimpleQueue[WorkerProcess] = queue.SimpleQueue()
     for worker in workers:
         free.put(worker)
@@ -108,6 +110,7 @@ class WorkerProcess:
         self._start()
 
     def _start(self) -> None:
+        environment.prepare_processes()  # for the new one, also below a dask worker, which did not begin as we do
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(self.slot.threads,))
         self._pid: int | None = None
@@ -158,6 +161,9 @@ def _begin(threads: int) -> None:
     Ctrl-C reaches all processes of a terminal; here it waits for the word of the one that started this.
     """
     torch.set_num_threads(threads)
+    # numpy and scipy bring a BLAS each, with as many threads as the machine has processors.
+    threadpoolctl.threadpool_limits(threads)
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # for one that is loaded later
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 

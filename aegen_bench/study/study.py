@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from aegen_bench import results
 from aegen_bench.data import discover
@@ -25,7 +25,7 @@ from aegen_bench.study import catalog
 from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, is_fit, load, with_settings
 from aegen_bench.study.settings import resolve
 
-__all__ = ["NUMERICS", "Study", "Trial", "asked_as"]
+__all__ = ["NUMERICS", "Study", "Trial"]
 
 NUMERICS = 1
 """Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained
@@ -215,12 +215,6 @@ class Study:
         """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
         groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
         return [overlay, *groups, overlay.rows.get(row, Layer())]
-
-
-def asked_as(name: str) -> tuple[str, list[str]]:
-    """Return what `Study` was asked for to give a profile this name: 'lite+draws=2' -> 'lite', ['draws=2']."""
-    profile, *settings = name.split("+")
-    return profile, [unquote(text) for text in settings]
 
 
 def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:

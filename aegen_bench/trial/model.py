@@ -18,7 +18,7 @@ from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import write_bytes
 from aegen_bench.results import Record
-from aegen_bench.study import catalog
+from aegen_bench.study import catalog, command
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
@@ -52,20 +52,35 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
 
     config, path = record.config, record.weights_path(kept)
     if not path.is_file():
-        raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
+        raise MissingError(f"no weights at {path}; to train this trial again: {_again(record, kept, data)}")
     if config["code"] != entry.code:
         raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
     expected = record.weights_sha256
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise UserError(
-            f"{path} holds the weights of another run of this trial: delete it, then `aegen-bench run --retrain`"
-        )
+        told = "holds the weights of another training of this trial: delete it, and to train it again"
+        raise UserError(f"{path} {told}: {_again(record, kept, data)}")
     model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
         raise UserError(f"{path} does not hold the weights of {record.row}: {str(error)[:200]}") from error
     return model.eval()
+
+
+def _again(record: Record, kept: Path, data: Path) -> str:
+    """The command that trains the trial of a record again; a results folder that is not the default is the user's to
+    add.
+    """
+    return command(
+        "run",
+        record.profile,
+        models=[record.row],
+        datasets=[record.dataset],
+        seeds=[record.seed],
+        flags=["--retrain"],
+        data=data,
+        weights=kept,
+    )
 
 
 def save(model: Baseline, folder: Path, key: str) -> str:

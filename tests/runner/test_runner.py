@@ -304,7 +304,9 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
     before, old = contents(finished.trial("glf")), finished.record("glf")
     ended = finished(*RUN)
-    assert "stale: glf on digits, seed 0" in ended.out and "`run --stale`" in ended.out
+    assert (
+        "stale: glf on digits, seed 0" in ended.out and "--models glf --datasets digits --seeds 0, --stale" in ended.out
+    )
     said = finished("list", "--profile", "tiny", "--why", "glf").out.splitlines()
     assert said[0].startswith(f"glf on digits, seed 0: key {old['key']} is now ")
     assert said[1:] == ["  with.beta: 1.0 -> 2.0"]
@@ -328,7 +330,7 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
     assert bench(*run).code == 0 and "1 done" in bench(*run).out
     put(1)
     ended = bench(*run)
-    assert "stale: glf on mine, seed 0: its training images have changed (`run --stale` trains it again)" in ended.out
+    assert "stale: glf on mine, seed 0: its training images have changed; to train it again: aegen" in ended.out
     assert "‡" in ended.tables
     assert "‡" not in bench(*run, "--stale").tables and "1 done" in bench(*run).out
 
