@@ -1,8 +1,8 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 or 143 stopped by Ctrl-C or SIGTERM. torch and pandas are imported by the
-commands that need them, when they run.
+right, 3 done but a dataset was skipped, 128 + N stopped by signal N (130 by Ctrl-C, 143 by SIGTERM). torch and pandas
+are imported by the commands that need them, when they run.
 """
 
 from __future__ import annotations
