@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aegen_bench import data
-from aegen_bench.errors import unknown
+from aegen_bench import data, files
+from aegen_bench.errors import UserError, unknown
 from aegen_bench.study import Study
 
 if TYPE_CHECKING:
@@ -22,31 +22,34 @@ def evaluate(
 ) -> dict[str, Any]:
     """Score images of any generator against a dataset under a named protocol.
 
-    `images`: array or tensor [n, C, S, S], uint8 or float in [0, 1], n as the protocol counts (or all of a smaller
-    test set). Returns {"protocol": its id, "draws": [{metric: number}], "settings": ..., "failed": ...}. `folder` is
-    the data folder. Raises UserError for a wrong name, shape or range, MissingError for data or weights that are not
-    here.
+    `images`: array or tensor [n, C, S, S], uint8 or float in [0, 1] (float16, 32 or 64), n as the protocol counts (or
+    all of a smaller test set); `seed` from 0 to 2^31 - 1. Returns {"protocol": its id, "draws": [{metric: number}],
+    "settings": ..., "failed": ...}. `folder` is the data folder. Raises UserError for a wrong name, type, shape or
+    range, MissingError for data or weights that are not here.
     """
     from aegen_bench import environment, evaluation, weights
+    from aegen_bench.commands.options import LARGEST_SEED
     from aegen_bench.evaluation import extractors
-    from aegen_bench.evaluation.features import to_uint8
 
-    place = Path(folder) if folder else data.default_folder()
+    if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
+        raise UserError(f"seed {seed!r}: expected a whole number from 0 to {LARGEST_SEED}")
+    generated = data.as_uint8(images)
+    place = files.place(folder) if folder else data.default_folder()
     study = Study("paper", local=Path.cwd(), data=place)
     if protocol not in study.protocols:
         raise unknown("protocol", protocol, study.protocols)
-    name = study.dataset_names([dataset])[0]
-    chosen, recipe = study.protocols[protocol], study.datasets[name].recipe
-    if needed := extractors.recipe(chosen.extractor).file(name):
+    if dataset not in study.datasets:
+        raise unknown("dataset", dataset, study.datasets)
+    chosen, recipe = study.protocols[protocol], study.datasets[dataset].recipe
+    if needed := extractors.recipe(chosen.extractor).file(dataset):
         weights.path(needed, place)
-    array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
     scores = evaluation.evaluate(
         chosen,
-        dataset=name,
-        generated=[to_uint8(array) if np.issubdtype(array.dtype, np.floating) else array],
-        real=data.load(name, recipe, place, chosen.split),
-        fingerprint=data.fingerprint(name, recipe, place, chosen.split),
-        seed=seed,
+        dataset=dataset,
+        generated=[generated],
+        real=data.load(dataset, recipe, place, chosen.split),
+        fingerprint=data.fingerprint(dataset, recipe, place, chosen.split),
+        seed=int(seed),
         device=str(environment.pick_device(device)),
         data_folder=place,
     )
@@ -57,10 +60,16 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     """Return the trained baseline of a finished trial, in eval mode on the CPU.
 
     `folder` is the trial's (`results/lite/fashion/glf/seed-0`), `weights` where `run` keeps them (default: `weights/`
-    in the data folder). Samples are `model.decode(model.prior(model.noise(n)))`. Raises MissingError when the weights
-    are gone.
+    in the data folder). Or `folder` names a trial of a pack, `results.zip#glf/fashion/0` (row, dataset, seed; with the
+    profile before them where the pack has several). Samples are `model.decode(model.prior(model.noise(n)))`. Raises
+    MissingError when the weights are gone.
     """
+    from aegen_bench.exchange.pack import open_trial
     from aegen_bench.trial import model
 
     place = data.default_folder()
-    return model.restore(Path(folder), Path(weights) if weights else place / "weights", place)
+    file, hash_, words = str(folder).rpartition("#")
+    if hash_ and files.place(file).is_file():
+        with open_trial(files.place(file), words) as (unpacked, kept):
+            return model.restore(unpacked, kept, place)
+    return model.restore(files.place(folder), files.place(weights) if weights else place / "weights", place)

@@ -1,8 +1,8 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 or 143 stopped by Ctrl-C or SIGTERM. torch and pandas are imported by the
-commands that need them, when they run.
+right, 3 done but a dataset was skipped, 70 a fault of the program itself, 128 + N stopped by signal N (130 by Ctrl-C,
+143 by SIGTERM). torch and pandas are imported by the commands that need them, when they run.
 """
 
 from __future__ import annotations
@@ -15,14 +15,28 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench import __version__
-from aegen_bench.commands import reporting, upkeep
-from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Seeds, Set, Weights
+from aegen_bench import __version__, environment
+from aegen_bench.commands import exchanging, faults, reporting, upkeep
+from aegen_bench.commands.options import (
+    LARGEST_SEED,
+    PATH,
+    Data,
+    Datasets,
+    Device,
+    Models,
+    ProfileName,
+    Results,
+    Seeds,
+    Set,
+    Weights,
+)
 from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
 
+
 app = typer.Typer(
+    cls=faults.Commands,
     name="aegen-bench",
     help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
     no_args_is_help=True,
@@ -32,14 +46,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-SEEDS = 2**31 - 1  # numpy takes no larger ones, and a metric counts on from it
-
-for command in (reporting.report, upkeep.merge, upkeep.clean):
+for command in (reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
     app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of a fault of the program; with any command.")
+    ] = False,  # `main` takes it out
+) -> None:
     if version:
         print(f"aegen-bench {__version__}")
         raise typer.Exit
@@ -61,6 +78,10 @@ def run(
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
+    graphs: Annotated[
+        bool,
+        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs: equal numbers."),
+    ] = True,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
@@ -77,35 +98,42 @@ def run(
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench.commands import request
-    from aegen_bench.runner.side import Side
+    from aegen_bench.progress import forgiving_output
+    from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
 
-    pace = stopping.Pace(checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None)
+    environment.wanted_threads()  # an impossible number is said first
+
+    interrupts = stopping.Interrupts(
+        checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None
+    )
     changes = [*(settings or []), *([f"precision={precision}"] if precision else []), *["compile=true"] * compile]
-    side = Side(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
+    parallelism = Parallelism(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
-    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
-    print(*asked.announce(planned, pace), sep="\n", flush=True)
+    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
         for line in asked.forecast(planned, device) if forecast else ():
             print(line, flush=True)
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
-    try:
-        raise typer.Exit(asked.run(planned, device, pace, side))
-    except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
-        told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
-        print(f"\naegen-bench: {told}", file=sys.stderr)
-        raise typer.Exit(getattr(stop, "code", 130)) from None
+    with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
+        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
+        try:
+            raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
+        except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
+            told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
+            print(f"\naegen-bench: {told}", file=sys.stderr)
+            raise typer.Exit(getattr(stop, "code", 130)) from None
 
 
 @app.command()
 def evaluate(
-    images: Annotated[Path | None, typer.Argument(help="A folder of PNG or JPEG files, an .npz or an .npy.")] = None,
+    images: Annotated[Path | None, typer.Argument(**PATH, help="A folder of image files, an .npz or an .npy.")] = None,
     dataset: Annotated[str | None, typer.Option(help="What to compare with: its real images.")] = None,
-    against: Annotated[Path | None, typer.Option(help="Compare with these images instead of a dataset's.")] = None,
-    trial: Annotated[Path | None, typer.Option(help="Instead of images: complete this trial's folder.")] = None,
+    against: Annotated[Path | None, typer.Option(**PATH, help="Compare with these images, not a dataset's.")] = None,
+    trial: Annotated[Path | None, typer.Option(**PATH, help="Instead of images: complete this trial's folder.")] = None,
     protocol: Annotated[
         str | None, typer.Option(help="How to score: a name. Of a trial several; default: its profile's.")
     ] = None,
@@ -113,11 +141,11 @@ def evaluate(
     name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=SEEDS, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
-    results: Annotated[Path | None, typer.Option(help="The results folder. Default: results.")] = None,
+    results: Annotated[Path | None, typer.Option(**PATH, help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
     """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
@@ -148,9 +176,9 @@ def evaluate(
 def sample(
     row: Annotated[str, typer.Argument(help="The row of the table.")],
     dataset: Annotated[str, typer.Option(help="Its dataset.")],
-    out: Annotated[Path, typer.Option(help="A new folder of PNG files, or an .npz.")],
+    out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
     count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, help="The trial's seed.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The trial's seed.")] = 0,
     draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
     profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
     device: Device = "auto",
@@ -186,7 +214,7 @@ def list_(
 
 @app.command()
 def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, and its row in benchmarks.yaml, and nothing else."""
+    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data):
@@ -199,6 +227,8 @@ def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data:
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
+    for line in conformance.remarks(name, Path.cwd(), data):
+        print(line)
     for line in found or [f"{name} keeps the contract"]:
         print(line)
     raise typer.Exit(1 if found else 0)
@@ -229,12 +259,30 @@ def doctor(data: Data = None) -> None:
         print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
 
 
+def _require_working_folder() -> None:
+    try:
+        Path.cwd()
+    except OSError as error:
+        raise UserError("the working folder is gone: change to one that exists") from error
+
+
 def main() -> None:
-    """The console script: errors a user can mend are one line on standard error."""
+    """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
+    environment.prepare_processes()
+    arguments, debug = faults.without_debug(sys.argv[1:])
     try:
-        app()
+        with faults.printable_output():
+            _require_working_folder()
+            app(arguments)
     except UserError as error:
-        print(f"aegen-bench: {error}", file=sys.stderr)
+        faults.complain(str(error))
         sys.exit(error.code)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.exit(1)
+    except BaseException as error:
+        faults.report(error, arguments, debug)
+        sys.exit(faults.CODE)

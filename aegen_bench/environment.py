@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import platform
 import subprocess
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -17,15 +19,20 @@ from aegen_bench.errors import UserError
 __all__ = [
     "describe",
     "exact",
+    "identity",
     "keeping_memory",
     "native_bf16",
+    "on_free_processors",
     "peak_memory",
     "pick_device",
+    "prepare_processes",
     "require_compiler",
     "reset_peak_memory",
     "timed_on",
+    "wanted_threads",
 ]
 
+MOST_THREADS = 1024
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
 
 
@@ -44,9 +51,90 @@ def pick_device(name: str) -> Any:
         if not torch.cuda.is_available() or (device.index or 0) >= count:
             found = f"{count} CUDA device(s)" if torch.cuda.is_available() else "no CUDA device"
             raise UserError(f"--device {name}: torch {torch.__version__} sees {found} here; use --device cpu")
+    elif device.type == "cpu" and device.index is not None:
+        raise UserError(f"--device {name}: the processors have no numbers; use cpu")
     elif device.type != "cpu":
         raise UserError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def prepare_processes() -> None:
+    """Set what must be in the environment before torch is imported, here and in the processes that this one starts.
+
+    - OMP_WAIT_POLICY=PASSIVE: a thread of OpenMP that has nothing to do sleeps. By default it spins, so that beside
+      other work a step waits for threads that wait for a processor (perf/busy.py measures it).
+    - PYTHONSAFEPATH: a worker process does not import pickle.py, struct.py, ... from the working folder.
+    """
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    os.environ["PYTHONSAFEPATH"] = "1"
+
+
+def wanted_threads() -> int | None:
+    """How many threads OMP_NUM_THREADS asks for, None where it is not set; UserError where it is no such number."""
+    text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    if not text:
+        return None
+    if not (text.isdecimal() and text.isascii() and 1 <= int(text) <= MOST_THREADS):
+        raise UserError(f"OMP_NUM_THREADS={text}: expected a number of threads from 1 to {MOST_THREADS}, or unset it")
+    return int(text)
+
+
+@contextlib.contextmanager
+def on_free_processors(note: Callable[[str], None], stat: Path = Path("/proc/stat")) -> Iterator[int]:
+    """Within, torch has a thread for each processor that this process may use and others leave idle; gives how many.
+    `note` is told where some are busy.
+
+    It looks for a quarter of a second, where the system tells (Linux). The number of threads is part of how results
+    round, so it is chosen once, and a checkpoint brings its own. OMP_NUM_THREADS, where it is set, is what counts.
+    """
+    import joblib
+    import torch
+
+    threads: int = wanted_threads() or joblib.cpu_count()
+    if wanted_threads() is None and (free := _free(stat)) is not None and free < threads:
+        busy = f"{threads - free} of {threads} processors are busy with other work"
+        note(f"{busy}: on {free} thread{'s' * (free > 1)} (OMP_NUM_THREADS chooses another number)")
+        threads = free
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield threads
+    finally:
+        torch.set_num_threads(before)
+
+
+def _free(stat: Path, seconds: float = 0.25) -> int | None:
+    """How many of the processors that this process may use are idle now, at least 1; None where nothing tells."""
+    before = _ticks(stat)
+    time.sleep(seconds if before else 0.0)
+    after = _ticks(stat)
+    spans = [(after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in before if name in after]
+    idle = [free / whole for free, whole in spans if whole > 0]
+    return max(1, round(sum(idle))) if idle else None
+
+
+def _ticks(stat: Path) -> dict[str, tuple[int, int]]:
+    """Idle and total time, in ticks, of each processor that this process may use; empty where nothing tells."""
+    allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
+    found = {}
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        for line in stat.read_text().splitlines():
+            name, *ticks = line.split()
+            if name in allowed:
+                numbers = [int(tick) for tick in ticks[:8]]  # of user, nice, system, idle, iowait, irq, softirq, steal
+                found[name] = (numbers[3] + numbers[4], sum(numbers))
+    return found
+
+
+def identity(device: str) -> str:
+    """What names a device whatever number a process gives it: the UUID of a GPU, else its own name."""
+    import torch
+
+    found = torch.device(device)
+    if found.type != "cuda":
+        return found.type
+    uuid = getattr(torch.cuda.get_device_properties(found), "uuid", None)
+    return device.replace(":", "-") if uuid is None else f"GPU-{uuid}"
 
 
 def require_compiler(device: Any) -> None:
@@ -147,7 +235,8 @@ def keeping_memory() -> Iterator[None]:
         yield
     finally:
         _malloc(mmap=2**25, trim=2**26)  # where malloc's own would end, which setting it stops from growing
-        torch.cuda.empty_cache()  # nothing where CUDA was never used
+        with contextlib.suppress(RuntimeError):  # of a device that fails every call, since a trial's kernel did
+            torch.cuda.empty_cache()  # nothing where CUDA was never used
 
 
 def _malloc(*, mmap: int, trim: int) -> None:

@@ -2,11 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from difflib import get_close_matches
-from typing import ClassVar
+from typing import ClassVar, NoReturn
 
-__all__ = ["Diverged", "Incomplete", "Interrupted", "MissingError", "Stopped", "TimedOut", "UserError", "unknown"]
+__all__ = [
+    "BrokenContract",
+    "Diverged",
+    "EndsProcess",
+    "Incomplete",
+    "Interrupted",
+    "MissingError",
+    "Stopped",
+    "TimedOut",
+    "UserError",
+    "contained",
+    "printable",
+    "unknown",
+]
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Return text without escape codes and control characters, which could act on the terminal that shows it."""
+    return _ESCAPES.sub("", text)
 
 
 class UserError(Exception):
@@ -48,6 +72,10 @@ class Diverged(Exception):
     """A loss, a parameter or an image is not finite: the trial ends with status `diverged`."""
 
 
+class BrokenContract(Exception):
+    """A method gave something that is no image or no code: the trial ends with status `failed` and this reason."""
+
+
 class TimedOut(Exception):
     """A trial has trained for as long as it may: it ends with status `timeout` and keeps its checkpoint."""
 
@@ -58,3 +86,33 @@ class Stopped(KeyboardInterrupt):
     def __init__(self, signal: int) -> None:
         super().__init__(signal)  # so that it comes whole out of another process
         self.code = 128 + signal
+
+
+class EndsProcess(Exception):
+    """A method, or something it calls, tried to end the process: `sys.exit()`, `os._exit()`, or an exception that only
+    ends a process by default. It is a fault of the method like any other.
+    """
+
+
+@contextmanager
+def contained() -> Iterator[None]:
+    """Within, code of a method runs: what would end the process raises `EndsProcess` instead. Ctrl-C still ends it."""
+    original, here = os._exit, os.getpid()
+
+    def refuse(status: int) -> NoReturn:
+        if os.getpid() != here:  # a process that the method forked ends in the usual way
+            original(status)
+        raise EndsProcess(f"it called os._exit({status})")
+
+    os._exit = refuse
+    try:
+        yield
+    except (Exception, KeyboardInterrupt):
+        raise
+    except SystemExit as error:
+        told = f"it called sys.exit({'' if error.code is None else repr(error.code)})"
+        raise EndsProcess(told).with_traceback(error.__traceback__) from error
+    except BaseException as error:
+        raise EndsProcess(f"it raised {type(error).__name__}: {error}").with_traceback(error.__traceback__) from error
+    finally:
+        os._exit = original

@@ -17,24 +17,33 @@ import stat
 import zipfile
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
+from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import IO, TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
 
 if TYPE_CHECKING:
-    import numpy as np
+    from filelock import BaseFileLock
     from numpy.typing import NDArray
 
 __all__ = [
     "append_line",
     "inside",
     "is_name",
+    "last_file",
+    "lock",
+    "locked",
     "new_folder",
+    "place",
+    "read_array",
     "read_arrays",
     "read_bytes",
     "read_json",
+    "regular",
     "require_folder",
+    "require_plain_json",
+    "shown",
     "write_bytes",
     "write_json",
 ]
@@ -42,6 +51,8 @@ __all__ = [
 MB = 1 << 20
 LONGEST_NAME = 255  # bytes, on every common file system
 INT64 = 2**63
+DEEPEST = 100  # nesting of JSON
+MOST_DEFLATED = 1032  # bytes that one byte of a deflated stream can stand for
 
 
 # ---- names ------------------------------------------------------------------------------------
@@ -55,7 +66,23 @@ def is_name(text: str) -> bool:
         length = len(text.encode())
     except UnicodeEncodeError:  # a lone surrogate
         return False
-    return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f]", text)
+    return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f-\x9f]", text)
+
+
+def shown(path: Path | str) -> str:
+    """Return a path as text that every terminal, JSON and UTF-8 file takes: bytes that are no UTF-8 and control
+    characters are escaped.
+    """
+    text = os.fsencode(path).decode(errors="backslashreplace")
+    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
+
+
+def place(text: str | os.PathLike[str]) -> Path:
+    """Return the path that a user means: `~` is the home folder. UserError where no home folder is known."""
+    try:
+        return Path(text).expanduser()
+    except RuntimeError:
+        raise UserError(f"{shown(Path(text))}: no home folder is known here: set HOME, or say the whole path") from None
 
 
 def inside(folder: Path, *names: str) -> Path:
@@ -86,7 +113,7 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
     OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
     """
-    with _regular(path, limit, follow=follow) as file:
+    with regular(path, limit, follow=follow) as file:
         content = file.read(limit + 1)
     if len(content) > limit:  # it grew, or it is a file of /proc, whose size is 0
         raise _too_large(path, limit)
@@ -95,12 +122,12 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
 
 def read_json(path: Path, limit: int) -> Any:
     """Return what a JSON file of at most `limit` bytes holds: every number finite and within 64 bits, every string
-    encodable, nested 200 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
+    encodable, nested 100 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
     """
     from pydantic_core import from_json
 
     content = from_json(read_bytes(path, limit), allow_inf_nan=False)
-    _require_finite(content)
+    require_plain_json(content)
     return content
 
 
@@ -111,7 +138,7 @@ def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> d
     cannot be read, ValueError where it is not an npz of plain arrays.
     """
     wanted = None if names is None else set(names)
-    with _regular(path, limit) as file:
+    with regular(path, limit) as file:
         try:
             with zipfile.ZipFile(file) as archive:
                 members = {m.filename.removesuffix(".npy"): m for m in archive.infolist()}
@@ -119,6 +146,8 @@ def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> d
                 for member in chosen.values():
                     if member.flag_bits & 1 or member.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
                         raise ValueError(f"{member.filename} is encrypted or packed by a method that numpy never uses")
+                    if member.file_size > MOST_DEFLATED * (member.compress_size + 1):
+                        raise ValueError(f"{member.filename} declares more than it can hold")
                 if (declared := sum(member.file_size for member in chosen.values())) > limit:
                     raise ValueError(f"it declares {declared:,} bytes, more than the {limit:,} that are read")
                 return {name: _array(archive, member) for name, member in chosen.items()}
@@ -128,28 +157,64 @@ def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> d
             raise ValueError(f"not an npz of plain arrays: {type(error).__name__}: {error}") from error
 
 
+def read_array(path: Path, limit: int) -> NDArray[Any]:
+    """Return the array of an npy file, which is not unpickled; `limit` and errors are those of `read_arrays`."""
+    with regular(path, limit) as file:
+        try:
+            _check_header(file, os.fstat(file.fileno()).st_size, shown(path.name))
+            file.seek(0)
+            return _npy().read_array(file, allow_pickle=False)  # type: ignore[no-any-return]
+        except (OSError, ValueError):
+            raise
+        except Exception as error:
+            raise ValueError(f"not an npy of a plain array: {type(error).__name__}: {error}") from error
+
+
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     """Read one array, after its header was compared with the size that the archive gives."""
-    from numpy.lib import format as npy
-
     with archive.open(member) as stream:
-        version = npy.read_magic(stream)
-        if version not in ((1, 0), (2, 0)):
-            raise ValueError(f"{member.filename} has version {version} of numpy's format")
-        read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
-        shape, _, dtype = read_header(stream)
-        if dtype.hasobject:
-            raise ValueError(f"{member.filename} holds Python objects, which are never unpickled")
-        if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != member.file_size - stream.tell():
-            raise ValueError(f"{member.filename} declares the shape {shape}, which its content does not have")
+        _check_header(stream, member.file_size, member.filename)
     with archive.open(member) as stream:
-        array: NDArray[np.generic] = npy.read_array(stream, allow_pickle=False)
+        array: NDArray[Any] = _npy().read_array(stream, allow_pickle=False)
     return array
 
 
+def _check_header(stream: IO[bytes], size: int, name: str) -> None:
+    """ValueError where the header of an array declares objects, or a shape that its `size` in bytes does not have."""
+    npy = _npy()
+    version = npy.read_magic(stream)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{name} has version {version} of numpy's format")
+    read_header = npy.read_array_header_1_0 if version == (1, 0) else npy.read_array_header_2_0
+    shape, _, dtype = read_header(stream)
+    if dtype.hasobject:
+        raise ValueError(f"{name} holds Python objects, which are never unpickled")
+    if min(shape, default=0) < 0 or math.prod(shape) * dtype.itemsize != size - stream.tell():
+        raise ValueError(f"{name} declares the shape {shape}, which its content does not have")
+
+
+def _npy() -> Any:
+    from numpy.lib import format as npy
+
+    return npy
+
+
+_last: Path | None = None
+
+
+def last_file() -> Path | None:
+    """The file that was last opened by this module: what an unexpected error is about, more often than not."""
+    return _last
+
+
 @contextmanager
-def _regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BinaryIO]:
-    """Open a regular file of at most `limit` bytes. A FIFO is not waited for."""
+def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BufferedReader]:
+    """Within: a regular file of at most `limit` bytes, open for reading; OSError for anything else.
+
+    A FIFO is not waited for.
+    """
+    global _last
+    _last = path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     with open(descriptor, "rb") as file:
         about = os.fstat(descriptor)
@@ -164,34 +229,87 @@ def _too_large(path: Path, limit: int) -> OSError:
     return OSError(errno.EFBIG, f"larger than the {limit / MB:,.0f} MB that such a file may have", str(path))
 
 
-def _require_finite(value: Any) -> None:
-    if isinstance(value, float):
+def require_plain_json(value: Any, depth: int = 0) -> None:
+    """ValueError for what `read_json` would not read again: a number that is not finite or beyond 64 bits, text that
+    cannot be encoded, nesting deeper than 100.
+    """
+    if isinstance(value, str):
+        if not value.isascii():
+            value.encode()  # UnicodeEncodeError, a ValueError, for a lone surrogate
+    elif isinstance(value, float):
         if not math.isfinite(value):
             raise ValueError("a number is too large for a float")
     elif isinstance(value, int):
         if not -INT64 <= value < INT64:
             raise ValueError("a number is too large for 64 bits")
-    elif isinstance(value, dict):
-        for part in value.values():
-            _require_finite(part)
-    elif isinstance(value, list):
-        for part in value:
-            _require_finite(part)
+    elif isinstance(value, (dict, list)):
+        if depth == DEEPEST:
+            raise ValueError(f"nested deeper than {DEEPEST}")
+        for key in value if isinstance(value, dict) else ():
+            require_plain_json(key)
+        for part in value.values() if isinstance(value, dict) else value:
+            require_plain_json(part, depth + 1)
+
+
+# ---- locking ----------------------------------------------------------------------------------
+
+HOUR = 3600.0
+POLL = 0.05  # seconds between two attempts
+
+
+def lock(path: Path, wait: float) -> BaseFileLock | None:
+    """Return the lock of a file, taken; None where another process holds it for `wait` seconds more.
+
+    The system frees it when the process ends. UserError where the file system has no such locks: a file that exists is
+    never taken for a lock, since it may have come along with a copied folder.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        taken = FileLock(path, thread_local=False, fallback_to_soft=False)
+        taken.acquire(timeout=wait, poll_interval=POLL)
+    except Timeout:
+        return None
+    except OSError as error:
+        place = f"the file system of {path.parent} may have no locks: use a folder on another one"
+        raise UserError(f"cannot lock {path}: {error.strerror or error}: {place}") from error
+    return taken
+
+
+@contextmanager
+def locked(path: Path, wait: float = HOUR) -> Iterator[None]:
+    """Hold the lock of a file within. UserError as of `lock`, and where another process holds it for `wait` seconds."""
+    held = lock(path, wait)
+    if held is None:
+        raise UserError(
+            f"{path} has been locked by another process for {wait / 60:,.0f} minutes: wait for the command that works "
+            "there, or delete the file if there is none"
+        )
+    try:
+        yield
+    finally:
+        held.release()
 
 
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def write_bytes(path: Path, data: bytes) -> None:
-    """Write a file whole or not at all, making its folders; UserError when the disk refuses."""
+def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
+    """Write a file whole or not at all, making its folders; UserError when the disk refuses. What need not survive a
+    power failure is not waited for.
+    """
+    global _last
+    _last = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(path)
         try:
             with open(os.open(temporary, _NEW, 0o666), "wb") as file:
                 file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
+                if durable:
+                    file.flush()
+                    os.fsync(file.fileno())
             os.replace(temporary, path)
         finally:
             temporary.unlink(missing_ok=True)
@@ -249,13 +367,13 @@ def _temporary(path: Path) -> Path:
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
-def write_json(path: Path, obj: object) -> None:
+def write_json(path: Path, obj: object, *, durable: bool = True) -> None:
     """Write JSON atomically, one value a line. NaN and infinities, which JSON lacks, become null."""
     try:
         text = json.dumps(obj, indent=1, allow_nan=False)
     except ValueError:
         text = json.dumps(_finite(obj), indent=1, allow_nan=False)
-    write_bytes(path, text.encode() + b"\n")
+    write_bytes(path, text.encode() + b"\n", durable=durable)
 
 
 def _finite(obj: Any) -> Any:

@@ -1,28 +1,41 @@
-"""What a person sees while the bench runs: a live board on a terminal, dated lines elsewhere and in a trial's log."""
+"""What a person sees while the bench runs: a live board on a terminal, dated lines elsewhere and in a trial's log.
+
+What is only shown may be lost: a closed pipe or a full disk behind standard error stops no work.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from aegen_bench.files import append_line, require_folder
 
-__all__ = ["Lines", "Progress", "clock", "facts", "logged", "watch"]
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.text import Text
+
+__all__ = ["Board", "Lines", "Progress", "clock", "facts", "forgiving_output", "left", "logged", "watch"]
+
+Running = Callable[[], Sequence[tuple[str, dict[str, Any]]]]
 
 
 class Progress:
-    """Says nothing. The harness calls the same few methods whatever is listening; losses arrive once an epoch."""
+    """Shows nothing. The harness calls the same few methods whatever is listening; losses arrive once an epoch."""
 
     def note(self, text: str) -> None:
         """Show one line."""
 
     def grid(self, done: int, total: int) -> None:
         """Of the `total` trials to do, `done` have ended."""
+
+    def expect(self, seconds_after: Mapping[str, float]) -> None:
+        """A trial begins. `seconds_after` says how long what follows each of its stages takes, where that is known."""
 
     def stage(self, label: str, epochs: int, steps: int, batch: int) -> None:
         """A stage of `steps` steps in `epochs` epochs begins."""
@@ -33,6 +46,9 @@ class Progress:
     def epoch(self, epoch: int, loss: float) -> None:
         """Epoch `epoch` (from 1) is over, with the mean of its summed loss terms."""
 
+    def phase(self, name: str) -> None:
+        """A part of a trial begins that is not a training stage, such as scoring."""
+
     def count(self, label: str, done: int, total: int) -> None:
         """Something that is not training (preparing data, extracting features) has come to `done` of `total`."""
 
@@ -41,11 +57,21 @@ class Progress:
 
 
 class _Counting(Progress):
-    """Keeps count of a stage: how far it is, how fast, how long still."""
+    """Keeps count of a trial: how far it is, how fast, how long it still takes."""
+
+    _after: Mapping[str, float] = {}
+    _label, _epochs, _epoch, _done = "", 0, 0, 0
+    _loss: float | None = None
+    _begin = _shown = 0.0
+    _trial_began: float | None = None
+    _ends: float | None = None  # when the trial should be done, once its training is
+
+    def expect(self, seconds_after: Mapping[str, float]) -> None:
+        self._after, self._trial_began = seconds_after, time.perf_counter()
 
     def stage(self, label: str, epochs: int, steps: int, batch: int) -> None:
         self._label, self._epochs, self._steps, self._batch = label, epochs, steps, batch
-        self._epoch, self._loss = 0, float("nan")
+        self._epoch, self._loss = 0, None
         self._done, self._begin, self._shown = 0, time.perf_counter(), time.perf_counter()
 
     def step(self) -> None:
@@ -54,17 +80,35 @@ class _Counting(Progress):
     def epoch(self, epoch: int, loss: float) -> None:
         self._epoch, self._loss = epoch, loss
 
+    def phase(self, name: str) -> None:
+        now = time.perf_counter()
+        if self._epochs:  # the first one after the last stage
+            known = self._after.get(self._label)
+            self._ends = None if known is None else now + known
+        self._label, self._epochs, self._begin = name, 0, now
+
     def facts(self) -> dict[str, Any]:
-        """The stage's name, `epoch` of `epochs`, mean loss, images/s, seconds `left`, and the `share` that is done."""
-        spent = time.perf_counter() - self._begin
+        """The `stage`; `epoch` of `epochs`, mean `loss` and `rate` in images/s while it trains; `share` of the trial
+        that is done; seconds `left`, of the trial, or `of` the stage where what follows is not known.
+        """
+        now = time.perf_counter()
+        spent = now - (self._begin if self._trial_began is None else self._trial_began)
+        if not self._epochs:
+            rest = None if self._ends is None else max(self._ends - now, 0.0)
+            share = 1.0 if rest is None else spent / max(spent + rest, 1e-9)
+            return {"stage": self._label, "epochs": 0, "share": share, "left": rest}
+        here = now - self._begin
+        rest, after = here / max(self._done, 1) * (self._steps - self._done), self._after.get(self._label)
+        share = spent / max(spent + rest + (after or 0.0), 1e-9)
         return {
             "stage": self._label,
             "epoch": self._epoch,
             "epochs": self._epochs,
             "loss": self._loss,
-            "rate": self._done * self._batch / spent,
-            "left": spent / max(self._done, 1) * (self._steps - self._done),
-            "share": self._done / max(self._steps, 1),
+            "rate": self._done * self._batch / max(here, 1e-9),
+            "left": (rest + (after or 0.0)) if self._done else None,
+            "of": "" if after is not None else self._label,
+            "share": share if self._done else 0.0,
         }
 
 
@@ -77,7 +121,9 @@ class Lines(_Counting):
         self._prefix = f"{label}: " if label else ""
 
     def note(self, text: str) -> None:
-        print(_dated(f"{self._prefix}{text}"), file=sys.stderr, flush=True)
+        stream = _Forgiving(sys.stderr)
+        stream.write(_dated(f"{self._prefix}{text}") + "\n")
+        stream.flush()
 
     def epoch(self, epoch: int, loss: float) -> None:
         super().epoch(epoch, loss)
@@ -86,13 +132,17 @@ class Lines(_Counting):
             self._shown = now
             self.note(facts(self.facts()))
 
+    def phase(self, name: str) -> None:
+        super().phase(name)
+        self.note(facts(self.facts()))
+
     def count(self, label: str, done: int, total: int) -> None:
         if done == total:
             self.note(f"{label}: {total:,} done")
 
 
 class _Log(Lines):
-    """The same at the end of a file, which is opened for each: a disk that refuses a line stops nothing."""
+    """The same at the end of a file, which is opened for each line: a disk that refuses one stops nothing."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -108,7 +158,7 @@ def _dated(text: str) -> str:
 
 
 class _Telling(_Counting):
-    """Hands the figures to `tell` every two seconds, for who looks from another process."""
+    """Hands the figures to `tell` every two seconds, for whoever looks from another process."""
 
     every = 2.0
 
@@ -122,67 +172,128 @@ class _Telling(_Counting):
             self._shown = now
             self._tell(**self.facts())
 
+    def phase(self, name: str) -> None:
+        super().phase(name)
+        self._tell(**self.facts())
+
     def count(self, label: str, done: int, total: int) -> None:
         now = time.perf_counter()
         if now - self._shown > self.every:
             self._shown = now
-            self._tell(stage=f"{label}: {done:,} of {total:,}", epochs=0, share=1.0, left=0.0)
+            within = f"{self._label}: " if self._label and not self._epochs else ""
+            self._tell(**self.facts() | {"stage": f"{within}{label}: {done:,} of {total:,}", "epochs": 0})
 
 
 class _Several(Progress):
-    """All of them are told everything."""
+    """Forwards every event to several listeners."""
 
-    def __init__(self, *listening: Progress) -> None:
-        self._listening = listening
+    def __init__(self, *listeners: Progress) -> None:
+        self._listeners = listeners
 
     def note(self, text: str) -> None:
-        for one in self._listening:
+        for one in self._listeners:
             one.note(text)
 
+    def expect(self, seconds_after: Mapping[str, float]) -> None:
+        for one in self._listeners:
+            one.expect(seconds_after)
+
     def stage(self, label: str, epochs: int, steps: int, batch: int) -> None:
-        for one in self._listening:
+        for one in self._listeners:
             one.stage(label, epochs, steps, batch)
 
     def step(self) -> None:
-        for one in self._listening:
+        for one in self._listeners:
             one.step()
 
     def epoch(self, epoch: int, loss: float) -> None:
-        for one in self._listening:
+        for one in self._listeners:
             one.epoch(epoch, loss)
 
+    def phase(self, name: str) -> None:
+        for one in self._listeners:
+            one.phase(name)
+
     def count(self, label: str, done: int, total: int) -> None:
-        for one in self._listening:
+        for one in self._listeners:
             one.count(label, done, total)
+
+
+class Board(Progress):
+    """A live board: trials done, each running one with its figures, time left for the grid.
+
+    It looks at the running trials once a second, in whatever process they run; notes scroll above it.
+    """
+
+    def __init__(self, running: Running, console: Console | None = None) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        self._running, self._begin = running, time.monotonic()
+        self._done = self._total = 0
+        self._aside = ""
+        shown_on = console or Console(file=_Forgiving(sys.stderr))  # type: ignore[arg-type]
+        self._live = Live(get_renderable=self.render, console=shown_on, refresh_per_second=1, transient=True)
+        self._live.start()
+
+    def note(self, text: str) -> None:
+        self._live.console.print(text, highlight=False, markup=False)
+
+    def grid(self, done: int, total: int) -> None:
+        self._done, self._total = done, total
+
+    def count(self, label: str, done: int, total: int) -> None:
+        self._aside = f"{label}: {done:,} of {total:,}" if done < total else ""
+
+    def close(self) -> None:
+        self._live.stop()
+
+    def render(self) -> Text:
+        from rich.text import Text
+
+        running = self._running()
+        shares = [figures.get("share", 0.0) for _, figures in running]
+        rest = left(time.monotonic() - self._begin, self._done, shares, self._total)
+        head = f"{self._done} of {self._total} trials done, {len(running)} running"
+        lines = [head + (f", {clock(rest)} left" if rest is not None else "")] if self._total else []
+        lines += [f"  {label}: {facts(figures)}" for label, figures in running]
+        return Text("\n".join(lines + [f"  {self._aside}"] * bool(self._aside)))
+
+
+def left(spent: float, done: int, shares: Sequence[float], total: int) -> float | None:
+    """Seconds until all `total` trials are done, at the pace of the `spent` ones; None while that cannot be told."""
+    worked = done + sum(shares)
+    return None if worked < 0.01 or done >= total else spent / worked * max(total - worked, 0.0)
 
 
 @contextlib.contextmanager
 def logged(log: Path, tell: Callable[..., None], show: Progress) -> Iterator[Progress]:
-    """Within, what `show` is told also goes to the end of the file `log`, and the figures to `tell`."""
+    """Within, what `show` shows also goes to the end of the file `log`, and the figures to `tell`."""
     require_folder(log.parent)
     yield _Several(show, _Log(log), _Telling(tell))
 
 
-def watch(running: Callable[[], Sequence[tuple[str, dict[str, Any]]]] = tuple) -> Progress:
+def watch(running: Running = tuple) -> Progress:
     """Return what suits standard error: a board on a terminal, lines in a pipe or a log.
 
     `running` returns the label and figures of the trials that are being done now.
     """
-    if not sys.stderr.isatty():
+    if sys.stderr is None or not sys.stderr.isatty():
         return Lines()
-    from aegen_bench.board import Board
-
     return Board(running)
 
 
 def facts(figures: dict[str, Any]) -> str:
     """'train: epoch 3/10, loss 25.1, 640 images/s, 1:20 left', of what is known."""
-    if not figures.get("epochs"):
-        return str(figures.get("stage", "begins"))
-    return (
-        f"{figures['stage']}: epoch {figures['epoch']}/{figures['epochs']}, loss {figures['loss']:.4g}, "
-        f"{figures['rate']:,.0f} images/s, {clock(figures['left'])} left"
-    )
+    parts = [str(figures.get("stage") or "begins")]
+    if figures.get("epochs"):
+        parts[0] += f": epoch {figures['epoch']}/{figures['epochs']}"
+        if figures.get("loss") is not None:
+            parts.append(f"loss {figures['loss']:.4g}")
+        parts.append(f"{figures['rate']:,.0f} images/s")
+    if round(figures.get("left") or 0.0) > 0:  # the end of a stage is not the end of the trial
+        parts.append(f"{clock(figures['left'])} left" + (f" of {figures['of']}" if figures.get("of") else ""))
+    return ", ".join(parts)
 
 
 def clock(seconds: float) -> str:
@@ -190,3 +301,47 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+class _Forgiving:
+    """A text stream that loses what cannot be written, as into a closed pipe or onto a full disk."""
+
+    def __init__(self, stream: TextIO | None) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        self._attempt("write", text)
+        return len(text)
+
+    def flush(self) -> None:
+        self._attempt("flush")
+
+    def _attempt(self, method: str, *arguments: str) -> None:
+        if self._stream is None:
+            return
+        try:
+            getattr(self._stream, method)(*arguments)
+        except OSError:
+            # What is left in its buffer would fail again, at the end with an exit code of the interpreter's own.
+            with contextlib.suppress(OSError, ValueError):
+                nowhere = os.open(os.devnull, os.O_WRONLY)
+                os.dup2(nowhere, self._stream.fileno())
+                os.close(nowhere)
+        except ValueError:  # it is closed
+            self._stream = None
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+
+@contextlib.contextmanager
+def forgiving_output() -> Iterator[None]:
+    """Within, what is written to standard output and standard error may be lost but raises nothing."""
+    before = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = _Forgiving(before[0]), _Forgiving(before[1])
+    try:
+        yield
+    finally:
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        sys.stdout, sys.stderr = before

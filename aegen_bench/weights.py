@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import http.client
-import os
-import urllib.request
-from collections.abc import Callable
+import socket
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.util import find_spec
@@ -14,16 +11,19 @@ from pathlib import Path
 from typing import Any
 
 from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.files import regular, require_folder, shown
 
 __all__ = ["FILES", "File", "fetch", "load", "missing", "path"]
 
-CHUNK = 1 << 20
+MAX_BYTES = 1 << 34
+TIMEOUT = 60.0  # seconds
 
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME inside the first of installed
-    `packages`: this one, or those that the extra `offline` brings, of which a further one has the network."""
+    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME in the first of the installed
+    `packages`. Those are this package, or the two that the extra `offline` brings, of which the second has the network.
+    """
 
     name: str
     url: str | None
@@ -89,10 +89,13 @@ def path(name: str, folder: Path) -> Path:
     place = _find(file, folder)
     if place is None:
         raise MissingError(_hint(file, folder))
-    found = _sha256(place, place.stat().st_mtime_ns)
+    try:
+        found = _sha256(place, place.stat().st_mtime_ns)
+    except OSError as error:
+        raise UserError(f"{shown(place)}: cannot be read: {error.strerror or error}") from error
     if found != file.sha256:
         mend = f"delete it and run `aegen-bench fetch {name}`" if file.url else "install the package again"
-        raise UserError(f"{place}: expected sha256 {file.sha256}, found {found}: {mend}")
+        raise UserError(f"{shown(place)}: expected sha256 {file.sha256}, found {found}: {mend}")
     return place
 
 
@@ -110,24 +113,30 @@ def missing(name: str, folder: Path) -> str | None:
     return _hint(file, folder) if _find(file, folder) is None else None
 
 
-def fetch(name: str, folder: Path, progress: Callable[[int, int], None] | None = None) -> Path:
-    """Download the file if it is not there, and return where it lies. `progress(done, total)` counts bytes,
-    total 0 if unknown. UserError if the download fails or has another sha256; then nothing is kept."""
+def fetch(name: str, folder: Path) -> Path:
+    """Download the file if it is not there, showing progress, and return where it lies.
+
+    UserError if the download fails or has another sha256; then nothing is kept.
+    """
     file = _file(name)
     if file.url is None or _find(file, folder) is not None:
         return path(name, folder)
+    from torch.hub import download_url_to_file
+
     place = folder / "weights" / file.filename
-    part = place.with_name(f"{file.filename}.{os.getpid()}.part")
+    require_folder(place.parent)
+    before = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(TIMEOUT)  # torch sets none, and a server that falls silent would be waited for for ever
     try:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        found = _download(file.url, part, progress)
-        if found != file.sha256:
-            raise UserError(f"{file.url}: expected sha256 {file.sha256}, found {found}: nothing was kept")
-        os.replace(part, place)
-    except (OSError, http.client.HTTPException) as error:
-        raise UserError(f"{name}: the download of {file.url} to {place.parent} failed: {error}") from error
+        download_url_to_file(file.url, str(place), hash_prefix=file.sha256)
+    except Exception as error:  # urllib, http.client and socket have many, and another sha256 is a RuntimeError
+        reason = " ".join(str(error).split())
+        where = shown(place.parent)
+        raise UserError(
+            f"{name}: the download of {file.url} to {where} failed and nothing was kept: {reason}"
+        ) from error
     finally:
-        part.unlink(missing_ok=True)
+        socket.setdefaulttimeout(before)
     return place
 
 
@@ -153,22 +162,7 @@ def _hint(file: File, folder: Path) -> str:
     return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
 
 
-def _download(url: str, part: Path, progress: Callable[[int, int], None] | None) -> str:
-    found = hashlib.sha256()
-    with part.open("wb") as out, urllib.request.urlopen(url, timeout=60) as response:
-        total = int(response.headers.get("Content-Length") or 0)
-        while chunk := response.read(CHUNK):
-            out.write(chunk)
-            found.update(chunk)
-            if progress is not None:
-                progress(out.tell(), total)
-    return found.hexdigest()
-
-
 @lru_cache
 def _sha256(place: Path, mtime_ns: int) -> str:
-    found = hashlib.sha256()
-    with place.open("rb") as file:
-        while chunk := file.read(CHUNK):
-            found.update(chunk)
-    return found.hexdigest()
+    with regular(place, MAX_BYTES) as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

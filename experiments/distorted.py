@@ -1,5 +1,8 @@
 """What each metric says of real images, blurred or noisy: the test images of a dataset against its training images.
 
+Asked 2026-11-25. Verdict: every distance, recall, coverage and PRD do; precision and density rise under
+EfficientNet when images are blurred (docs/evaluation.md).
+
 python experiments/distorted.py [--dataset cifar10] [--protocol lite] [--out FOLDER]
 
 Writes each set as a folder of PNG files and scores it with `aegen-bench evaluate`, as a user would. With --out the
@@ -72,9 +75,9 @@ def main() -> None:
             record = results.read_record(
                 results.trial_folder(out / "results", results.EXTERNAL, args.dataset, place.name, 0) / "record.json"
             )
-            (entry,) = record["metrics"].values()
-            scores[name] = {k: v for k, v in entry["draws"][0].items() if k not in NOT_OF_IMAGES}
-        print(entry["settings"]["protocol"]["describe"])
+            (entry,) = record.metrics.values()
+            scores[name] = {k: v for k, v in entry.draws[0].items() if k not in NOT_OF_IMAGES}
+        print(entry.about["describe"])
         metrics = list(scores["as they are"])
         print(f"| test images of {args.dataset} | {' | '.join(metrics)} |\n|---|{'---:|' * len(metrics)}")
         for name, values in scores.items():

@@ -1,5 +1,8 @@
 """Seconds, iterations and log-likelihood of scikit-learn's GaussianMixture on clouds of the size of the paper's codes.
 
+Asked 2026-11-25. Verdict: only in float32, which may find a worse optimum; a fit takes about a second: not kept
+(docs/performance.md, The mixture of RAE+GMM).
+
 python experiments/mixture.py [--sizes 60000x20,50000x64,162770x64] [--threads 1] [--device cpu]
 
 Ten full Gaussians on standardised codes, as baselines/rae_gmm.py fits them, against what keeps the estimator. Seconds

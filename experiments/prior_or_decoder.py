@@ -1,5 +1,8 @@
 """Where does a trial lose: in its prior or in its decoder? One auto-encoder, several priors on its codes.
 
+Asked 2026-11-23. Verdict: GLF loses in its flow, which has too few steps under `lite`; WAE-MMD in its N(0, I)
+(docs/findings.md).
+
 python experiments/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite] [--further 1,4,16]
 
 Prints the protocol's numbers for codes of training images, for a Gaussian mixture fitted to these codes (the RAE+GMM
@@ -35,10 +38,10 @@ N = 10_000
 
 
 def training_codes(model: Baseline, record: dict[str, Any]) -> Tensor:
-    recipe = data.Recipe(**record["config"]["recipe"])
-    images = data.load(record["dataset"], recipe, data.default_folder(), "train")
+    recipe = data.Recipe(**record.config["recipe"])
+    images = data.load(record.dataset, recipe, data.default_folder(), "train")
     order = torch.randperm(len(images), generator=seeding.stream(0, "subset"))
-    subset = order[: record["config"]["n_train"]].sort().values
+    subset = order[: record.config["n_train"]].sort().values
     return extract(model, torch.from_numpy(images[subset.numpy()]), seed=0, stage=-1)
 
 
@@ -106,7 +109,7 @@ def main() -> None:
             if images is None:
                 images = np.concatenate([sampling.to_uint8(model.decode(part)) for part in codes.split(500)])
             trained = "" if prior is None else f"{prior.loss(z, torch.arange(len(z))):.2f}"
-        numbers = aegen_bench.evaluate(images, dataset=record["dataset"], protocol=args.protocol)["draws"][0]
+        numbers = aegen_bench.evaluate(images, dataset=record.dataset, protocol=args.protocol)["draws"][0]
         values = " | ".join(f"{numbers[name]:.4g}" for name in ("fd", "f8", "f1_8"))
         outside = (radius(codes) > radius(z).max()).double().mean()
         print(f"| {label} | {values} | {outside:.2%} | {trained} |", flush=True)
@@ -123,7 +126,7 @@ def main() -> None:
         score("mixture of 10 Gaussians", mixture(z))
         own("the row's own, as trained")
         for times in map(int, args.further.split(",")) if prior else ():
-            steps = times * record["stages"][prior.stage]["steps"]
+            steps = times * record.stages[prior.stage]["steps"]
             model.train()
             prior.train(z, steps)
             model.eval()

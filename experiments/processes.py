@@ -1,5 +1,9 @@
 """What a process can do to train faster on a CPU: its memory, and how trials share two cores.
 
+Asked 2026-11-27. Verdict: keeping freed memory: 1.2 to 1.3 times as fast, kept; huge pages add nothing to it. Two
+trials side by side on two cores train 1.1 times as much as one on two threads (docs/performance.md, Beyond the bare
+loop).
+
 python experiments/processes.py [--quick] [--sides 28,32,64] [--model vae] [--steps 10] [--rounds 3] [--processor]
                                 [--pairs]
 

@@ -1,5 +1,8 @@
 """Small networks of k seeds trained as one stacked network against k in turn: ms for a step of all of them.
 
+Asked 2026-11-27. Verdict: only very small flows do, and those are 3 ms of a step of 83 ms: not kept
+(docs/performance.md, Beyond the bare loop).
+
 python experiments/stacked_seeds.py [--quick] [--seeds 2,4,10] [--steps 30] [--rounds 5] [--processor]
 
 The second stage of the Two-Stage VAE and the flow of GLF in two steps, on codes. Stacked: the parameters have the seeds

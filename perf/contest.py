@@ -108,4 +108,4 @@ def bench(folder: Path, *args: str) -> float:
 
 def records(folder: Path, profile: str = "perf") -> list[dict[str, Any]]:
     """Of the trials that were run in the folder."""
-    return [record for _, record in results.records(folder / "results", profile=profile)]
+    return [record.content() for _, record in results.records(folder / "results", profile=profile)]

@@ -28,8 +28,6 @@ BATCH = 64
 
 def base() -> int:
     """Bytes of a process that has imported all that a trial needs and has taken steps of a tiny net."""
-    import aegen_bench.runner
-    import aegen_bench.trial.trial  # noqa: F401
 
     made = nets(8, BATCH)
     model = build("vae", made)

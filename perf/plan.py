@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aegen_bench import results
 from aegen_bench.commands import request
-from aegen_bench.results import record
+from aegen_bench.results import Record
 
 FIELDS = ("profile", "dataset", "row", "seed")
 
@@ -36,7 +36,7 @@ def main() -> None:
         protocols = asked.study.chosen_protocols("digits")
         for trial in trials:
             where = {name: getattr(trial, name) for name in FIELDS}
-            made = record.blank(**where, key=trial.key, config=trial.config, environment={})
+            made = Record(**where, key=trial.key, config=dict(trial.config)).content()
             for p in protocols:
                 settings = {"protocol": {"name": p.name}} | {name: {"n": 10000} for name in p.metrics}
                 draws = [dict.fromkeys(p.metrics, 1.0)] * asked.study.profile.draws

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--models", default="all")
     parser.add_argument("--formats", default="markdown,latex,csv,json,html")
     asked = parser.parse_args()
-    source = results.read_record(asked.trial / "record.json")
+    source = results.read_record(asked.trial / "record.json").content()
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         study = Study("paper", local=root, data=root)

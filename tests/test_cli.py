@@ -82,10 +82,10 @@ def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -
     for row in ("vae", "glf"):
         shutil.copytree(finished.trial(row), finished.trial(row, profile=set_apart))
     others = [line.strip() for line in finished("list").out.splitlines() if "also in results" in line]
-    commands = ["list --profile tiny", "list --profile tiny --set train_images=128"]
+    commands = [f"aegen-bench list --profile tiny{more}" for more in ("", " --set train_images=128")]
     assert others == [told.format("tiny", 3, commands[0]), told.format(set_apart, 2, commands[1])]
-    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()).out
-    assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()).out) and set_apart in listed
+    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()[1:]).out
+    assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()[1:]).out) and set_apart in listed
     assert "also in" not in finished("list", "trials", "--results", "elsewhere").out
 
 
@@ -374,3 +374,29 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})
     assert here(*report).code == 0  # results are reported whatever has become of the study
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "trials", "--profile", "tiny", "--results=~/r", "--data=~/d", "--weights=~/w"),
+        ("evaluate", "~/images", "--against=~/others", "--protocol", "tiny", "--results=~/r"),
+        ("evaluate", "--trial=~/r/tiny/digits/glf/seed-0"),
+        ("sample", "glf", "--dataset", "digits", "--out=~/drawn", "--results=~/r"),
+        ("merge", "~/other", "--results=~/r"),
+        ("report", "--results=~/r", "--out=~/out"),
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_a_tilde_is_the_home_folder_in_every_path(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+) -> None:
+    home = bench.folder / "home"
+    home.mkdir()
+    monkeypatch.setenv("HOME", str(home))
+    ended = bench(*arguments)
+    assert "~" not in ended.err + ended.out and not list(bench.folder.glob("~*"))
+    monkeypatch.delenv("HOME")
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    without = bench(*arguments)
+    assert without.code == 2 and "no home folder is known here: set HOME" in without.err

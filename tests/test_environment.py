@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import resource
 import subprocess
 import sys
@@ -82,3 +83,45 @@ def test_what_torch_keeps_of_a_gpu_goes_back_after_each_trial(monkeypatch: pytes
         assert called == []
         raise KeyboardInterrupt
     assert called == ["emptied"]
+
+
+# ---- threads ----------------------------------------------------------------------------------------------------
+
+
+def stat(idle: dict[int, int], busy: dict[int, int]) -> str:
+    return "cpu  1 2 3\n" + "".join(f"cpu{n} {busy[n]} 0 0 {idle[n]} 0 0 0 0 0 0\n" for n in idle) + "intr 5\n"
+
+
+@pytest.mark.parametrize(("busy", "threads"), [((0, 0, 0, 0), 4), ((9, 9, 0, 1), 2), ((9, 9, 9, 9), 1)])
+def test_a_run_takes_as_many_threads_as_processors_are_free_and_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: tuple[int, ...], threads: int
+) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(range(4)))
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    path, before, notes = tmp_path / "stat", torch.get_num_threads(), list[str]()
+    path.write_text(stat(dict.fromkeys(range(4), 100), dict.fromkeys(range(4), 100)))
+
+    def wait(seconds: float) -> None:
+        path.write_text(stat({n: 110 - b for n, b in enumerate(busy)}, {n: 100 + b for n, b in enumerate(busy)}))
+
+    monkeypatch.setattr(environment.time, "sleep", wait)
+    with environment.on_free_processors(notes.append, path) as chosen:
+        assert chosen == threads == torch.get_num_threads()
+    assert torch.get_num_threads() == before
+    assert len(notes) == (threads < 4) and all(f"{4 - threads} of 4 processors are busy" in note for note in notes)
+
+
+def test_omp_num_threads_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = torch.get_num_threads()
+    monkeypatch.setenv("OMP_NUM_THREADS", "3")
+    with environment.on_free_processors(pytest.fail) as chosen:
+        assert chosen == torch.get_num_threads() == 3
+    assert torch.get_num_threads() == before
+
+
+def test_where_nothing_tells_all_processors_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr("joblib.cpu_count", lambda: 4)
+    with environment.on_free_processors(pytest.fail, tmp_path / "none") as chosen:
+        assert chosen == 4

@@ -62,7 +62,7 @@ def test_the_wheel_holds_the_study_and_the_baselines_and_nothing_else_of_the_che
         "aegen_bench/shipped/benchmarks.yaml",
         "aegen_bench/shipped/baselines/glf.py",
         "aegen_bench/shipped/baselines/published.yaml",
-        *(f"aegen_bench/report/page/page.{end}" for end in ("html", "css", "js")),
+        *(f"aegen_bench/report/render/{name}" for name in ("page.html", "page.css", "page.js", "table.tex")),
         *(f"aegen_bench/{file.filename}" for file in weights.FILES.values() if file.packages == ("aegen_bench",)),
     } <= set(names)
     assert {name.partition("/")[0].partition("-")[0] for name in names} == {"aegen_bench"}

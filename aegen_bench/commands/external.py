@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import data, results, weights
-from aegen_bench.errors import Incomplete, Interrupted, UserError, unknown
+from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.imagesets import Scorer
-from aegen_bench.files import require_folder
+from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
-from aegen_bench.study import Study, Trial, asked_as
+from aegen_bench.results import Evaluation, Record
+from aegen_bench.study import Study, Trial, asked_as, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -45,12 +46,12 @@ def evaluate_images(
         raise UserError("say what to compare with: either --dataset NAME or --against PATH")
     place = folder or data.default_folder()
     study = Study("paper", local=Path.cwd(), data=place)
-    dataset = str(dataset) if against is None else f"vs_{against.resolve().name}"
+    dataset = str(dataset) if against is None else f"vs_{_folder_name(against)}"
     if against is None and dataset not in study.datasets:
         raise unknown("dataset", dataset, study.datasets)
-    whole = path.resolve()
-    name = name or (whole.name if whole.is_dir() else whole.stem)  # a folder's dots are part of its name: beta0.5
-    results.trial_folder(root, results.EXTERNAL, dataset, name, seed)  # a name that is none is said first
+    row = name or _name(path)
+    _require_name(row, "say --name OTHER, plain text without slashes or a leading dot")
+    _require_name(dataset, f"rename {shown(against or dataset)}")
     chosen = _protocols(study, [protocol], dataset, count, place)
     with _watching() as show:
         files = data.find(path)
@@ -62,11 +63,29 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
         require_folder(root)
-        with environment.exact(), environment.keeping_memory():
-            record = imagesets.score(scorer, files, name, seed)
+        with _on_machine(show):
+            record = imagesets.score(scorer, files, row, seed, replace=name is not None)
             if against is None:
                 imagesets.anchors(scorer)
     yield from _numbers(record, scorer)
+
+
+def _name(path: Path) -> str:
+    """Return the name of images in tables: the last part of the path as it was typed, even if that is a link."""
+    typed = Path(os.path.abspath(path))
+    return typed.name if typed.is_dir() else typed.stem  # a folder's dots are part of its name: beta0.5
+
+
+def _folder_name(path: Path) -> str:
+    """Return the last two parts of a path: many folders of real images are called train or test."""
+    parent = Path(os.path.abspath(path)).parent.name
+    return f"{parent}-{_name(path)}" if parent else _name(path)
+
+
+def _require_name(name: str, instead: str) -> None:
+    """UserError, before anything is scored, for a name that cannot be a folder of results."""
+    if not is_name(name) or name.startswith("."):  # hidden folders are not read
+        raise UserError(f"'{shown(name)[:80]}' cannot be the name of a folder of results: {instead}")
 
 
 def evaluate_trial(
@@ -77,27 +96,29 @@ def evaluate_trial(
     Incomplete, at the end, where a metric failed.
     """
     from aegen_bench import environment
-    from aegen_bench.trial import trial
+    from aegen_bench.trial import lifecycle
     from aegen_bench.trial.job import Job, Place
 
     record = _record_of_trial(folder)
-    if record["status"] != "ok":
-        raise UserError(f"{folder} ended as {record['status']}: there is nothing to evaluate")
+    if record.status != "ok":
+        raise UserError(f"{folder} ended as {record.status}: there is nothing to evaluate")
     place = data_folder or data.default_folder()
-    profile, settings = asked_as(record["profile"])
+    profile, settings = asked_as(record.profile)
     study = Study(profile, local=Path.cwd(), data=place, settings=settings)
-    names = protocols or [p.name for p in study.chosen_protocols(record["dataset"])]
-    chosen = _protocols(study, names, record["dataset"], None, place)
-    baseline = record["config"]["baseline"]
+    names = protocols or [p.name for p in study.chosen_protocols(record.dataset)]
+    chosen = _protocols(study, names, record.dataset, None, place)
+    baseline = record.config.get("baseline", "")
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
-    asked = Trial(*(record[part] for part in ("profile", "dataset", "row", "seed", "config")))
-    where = Place(place, folder.resolve().parents[3], kept or place / "weights", environment.pick_device(device))
-    with _watching() as show, environment.exact(), environment.keeping_memory():
-        record = trial.evaluate(Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show))
+    asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
+    root, where_to = _whole(folder, record).parents[3], str(environment.pick_device(device))
+    where = Place(place, root, kept or place / "weights", where_to)
+    with _watching() as show, _on_machine(show):
+        job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
+        record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
-        yield from _lines(record["metrics"][protocol.id])
+        yield from _lines(record.metrics[protocol.id])
     _require_whole(record, chosen)
 
 
@@ -105,11 +126,12 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     """Return the folder of a finished trial; without a profile, that of the only one that has it."""
     if profile is not None:
         return results.trial_folder(root, profile, dataset, row, seed)
-    profiles = sorted(path.name for path in root.glob("*/") if path.name not in results.NO_TRIALS)
+    profiles = [name for name in results.profiles(root) if name not in results.NO_TRIALS]
     places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
-        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `aegen-bench run` makes one")
+        makes = command("run", "lite", models=[row], datasets=[dataset], seeds=[seed], results=root)
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` makes one")
     if len(found) > 1:
         raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
     return next(iter(found.values()))
@@ -128,13 +150,21 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder, or another .npz")
-    seed = _record_of_trial(folder)["seed"]
+    record = _record_of_trial(folder)
+    if Path(os.path.abspath(folder)).parts[-4:] != record.place:  # a row's folder that is a link to another's
+        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
     require_folder(out.parent)
     model = api.load(folder, weights=kept)
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")
-        images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
+        try:
+            with contained():
+                images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
+        except (KeyboardInterrupt, UserError):
+            raise
+        except Exception as error:  # of the model: weights that are not finite, an index out of range, ...
+            raise UserError(f"{folder} generates no images: {type(error).__name__}: {error}") from error
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
         if out.suffix == ".npz":
             import io
@@ -162,16 +192,34 @@ def _watching() -> Iterator[Progress]:
         show.close()
 
 
-def _record_of_trial(folder: Path) -> dict[str, Any]:
+@contextmanager
+def _on_machine(show: Progress) -> Iterator[None]:
+    """Within, torch works as it does in trials."""
+    from aegen_bench import environment
+
+    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+        yield
+
+
+def _record_of_trial(folder: Path) -> Record:
     record = results.read_record(folder / "record.json")
-    where = (record["profile"], record["dataset"], record["row"], f"seed-{record['seed']}")
-    if record["profile"] in results.NO_TRIALS:
+    if record.profile in results.NO_TRIALS:
         raise UserError(
             f"{folder} is the record of images that no trial made: `aegen-bench evaluate PATH` scores images"
         )
-    if folder.resolve().parts[-4:] != where:
-        raise UserError(f"{folder} is the record of {'/'.join(where)}: move it to a folder of that name")
+    _whole(folder, record)
     return record
+
+
+def _whole(folder: Path, record: Record) -> Path:
+    """Return RESULTS/PROFILE/DATASET/ROW/seed-K for a trial's folder, which may be named by a link, or lie under one.
+    UserError where neither what was typed nor where it leads has the record's names.
+    """
+    places = (Path(os.path.abspath(folder)), folder.resolve())
+    whole = next((place for place in places if place.parts[-4:] == record.place), None)
+    if whole is None:
+        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
+    return whole
 
 
 def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | None, place: Path) -> list[Protocol]:
@@ -203,31 +251,31 @@ def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
     return lambda split: read()
 
 
-def _numbers(record: dict[str, Any], scorer: Scorer) -> Iterator[str]:
+def _numbers(record: Record, scorer: Scorer) -> Iterator[str]:
     for protocol in scorer.protocols:
         yield protocol.describe()
-        yield f"{record['row']} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
-        yield from _lines(record["metrics"][protocol.id])
-    folder = results.trial_folder(scorer.results, record["profile"], record["dataset"], record["row"], record["seed"])
+        yield f"{record.row} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
+        yield from _lines(record.metrics[protocol.id])
+    folder = results.trial_folder(scorer.results, record.profile, record.dataset, record.row, record.seed)
     yield f"recorded in {folder / 'record.json'}"
     _require_whole(record, scorer.protocols)
 
 
-def _require_whole(record: dict[str, Any], protocols: Sequence[Protocol]) -> None:
-    failed = [name for protocol in protocols for name in record["metrics"][protocol.id]["failed"]]
+def _require_whole(record: Record, protocols: Sequence[Protocol]) -> None:
+    failed = [name for protocol in protocols for name in record.metrics[protocol.id].failed]
     if failed:
         raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason, the same command tries again")
 
 
-def _lines(entry: dict[str, Any]) -> Iterator[str]:
+def _lines(entry: Evaluation) -> Iterator[str]:
     """A line a number, with its direction and what must be known of it; then what failed or did not apply, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
-    means = {name: np.mean([draw[name] for draw in entry["draws"]]) for name in (entry["draws"] or [{}])[0]}
-    for name, number in {**means, **entry["model"]}.items():
+    means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
+    for name, number in {**means, **entry.model}.items():
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
-    for name, why in entry["failed"].items():
+    for name, why in entry.failed.items():
         yield f"  {name:22} failed: {why}"
-    for name, settings in entry["settings"].items():
+    for name, settings in entry.settings.items():
         if "note" in settings:
             yield f"  {name:22} note: {settings['note']}"
         if "not_applicable" in settings:

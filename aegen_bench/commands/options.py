@@ -3,11 +3,31 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-__all__ = ["Data", "Datasets", "Device", "Models", "ProfileName", "Results", "Seeds", "Set", "Weights"]
+from aegen_bench.files import place
+
+__all__ = [
+    "LARGEST_SEED",
+    "PATH",
+    "Data",
+    "Datasets",
+    "Device",
+    "Models",
+    "ProfileName",
+    "Results",
+    "Seeds",
+    "Set",
+    "Weights",
+]
+
+PATH: dict[str, Any] = {"parser": place, "metavar": "PATH"}
+"""What every option or argument that is a path has: `~` is the home folder, also in `--results=~/r`."""
+
+LARGEST_SEED = 2**31 - 1
+"""Of every seed that is asked for: numpy takes no larger ones, and metrics count on from it."""
 
 Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
@@ -15,13 +35,15 @@ Models = Annotated[
 Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="3 = the first three seeds; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
+    typer.Option(help="3 = the first three; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
 ]
 ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
-Data = Annotated[Path | None, typer.Option(help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")]
-Results = Annotated[Path, typer.Option(help="The results folder.")]
+Data = Annotated[
+    Path | None, typer.Option(**PATH, help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")
+]
+Results = Annotated[Path, typer.Option(**PATH, help="The results folder.")]
 Device = Annotated[str, typer.Option(help="auto, cpu, cuda or cuda:N.")]
 Weights = Annotated[
-    Path | None, typer.Option(help="Where trained weights are kept. Default: weights/ in the data folder.")
+    Path | None, typer.Option(**PATH, help="Where trained weights are kept. Default: weights/ in the data folder.")
 ]

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from aegen_bench.commands.options import Data, Results
+from aegen_bench.commands.options import PATH, Data, Results
 from aegen_bench.errors import UserError
 
 __all__ = ["report"]
@@ -43,7 +43,7 @@ def report(
     results: Results = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option(help="Output folder. Default: tables/ in the results; without it a part is only printed."),
+        typer.Option(**PATH, help="Output folder. Default: tables/ in the results; without it a part is only printed."),
     ] = None,
 ) -> None:
     """Write the tables of finished trials and print them, or draw figures.

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
+from aegen_bench.commands.options import LARGEST_SEED
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
-from aegen_bench.runner import Planned
-from aegen_bench.runner.side import Side
-from aegen_bench.study import Study, catalog
-from aegen_bench.training.stopping import Pace
+from aegen_bench.runner import Job
+from aegen_bench.runner.parallelism import Parallelism
+from aegen_bench.study import Study, Trial, command
+from aegen_bench.study.grammar import MOST_SEEDS
+from aegen_bench.training.stopping import Interrupts
+from aegen_bench.trial.job import Place
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
@@ -34,18 +37,43 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Planned]:
+    def plan(
+        self,
+        *,
+        retrain: bool = False,
+        stale: bool = False,
+        retry: Sequence[str] = (),
+        graphs: bool = True,
+        also: Sequence[tuple[str, str, int]] = (),
+    ) -> list[Job]:
+        """Compare what was asked for, and `also` these (dataset, row, seed), with what is on disk."""
         trials = self.study.trials(self.models, self.datasets, self.seeds)
+        known = {(trial.dataset, trial.row, trial.seed) for trial in trials}
+        for dataset, row, seed in also:
+            if (dataset, row, seed) not in known:
+                trials += self.study.trials([row], [dataset], [seed])
         return runner.plan(
             self.study,
             trials,
-            root=self.results,
-            kept_weights=self.weights,
-            data_folder=self.data,
+            Place(self.data, self.results, self.weights, graphs=graphs),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
             retry=retry,
+        )
+
+    def command(self, trial: Trial, *flags: str) -> str:
+        """The command line that runs this one trial, with these flags, where this request looked."""
+        return command(
+            "run",
+            trial.profile,
+            models=[trial.row],
+            datasets=[trial.dataset],
+            seeds=[trial.seed],
+            flags=flags,
+            results=self.results,
+            data=self.data,
+            weights=self.weights,
         )
 
     def require_data(self) -> None:
@@ -53,16 +81,16 @@ class Request:
         if len(self.skipped) == len(self.datasets):
             raise MissingError("; ".join(self.skipped.values()))
 
-    def require_weights(self, planned: Sequence[Planned]) -> None:
+    def require_weights(self, planned: Sequence[Job]) -> None:
         """MissingError where the plan needs weights, to score or to train, that are not there."""
-        runner.require_weights(self.study, planned, self.data)
+        runner.require_weights(self.study, planned)
 
-    def announce(self, planned: Sequence[Planned], pace: Pace) -> Iterator[str]:
+    def announce(self, planned: Sequence[Job], interrupts: Interrupts) -> Iterator[str]:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
-        if pace.limit is not None:
-            yield f"time limit: {pace.limit:,.0f} s of training a trial, over all its pieces"
+        if interrupts.limit is not None:
+            yield f"time limit: {interrupts.limit:,.0f} s of training a trial, over all its pieces"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
         for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
             without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
@@ -80,61 +108,60 @@ class Request:
         )
         for item in planned:
             if item.state in ("stale", "weights gone"):
-                flag = "--stale" if item.state == "stale" else "--retrain"
-                yield f"{item.state}: {item.trial.label}: {item.detail} (`run {flag}` trains it again)"
-            elif item.state in runner.ASKED_FOR:
-                yield f"{item.state}: {item.trial.label}: {item.detail} (`run --retry {item.state}` tries it again)"
+                again = self.command(item.trial, "--stale" if item.state == "stale" else "--retrain")
+                yield f"{item.state}: {item.trial.label}: {item.detail}; to train it again: {again}"
+            elif item.state in runner.ON_REQUEST:
+                again = self.command(item.trial, "--retry", item.state)
+                yield f"{item.state}: {item.trial.label}: {item.detail}; to try it again: {again}"
             elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
-    def forecast(self, planned: Sequence[Planned], device: str) -> Iterator[str]:
+    def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
         """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
         from aegen_bench.cost import forecast
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
-    def run(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
+    def run(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
         """Do the plan, print the profile's tables and return the exit code."""
         code = 3 if self.skipped else 0
-        if any(p.state in runner.TO_DO for p in planned) or runner.anchors_lack(
-            self.study, planned, self.data, self.results
-        ):
-            code = self._work(planned, device, pace, side) or code
+        if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
+            code = self._work(planned, device, interrupts, parallelism) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
         if next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)
         return code
 
-    def _work(self, planned: Sequence[Planned], device: str, pace: Pace, side: Side) -> int:
+    def _work(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
         self.require_weights(planned)
-        broken = runner.unimportable(self.study, planned)
+        broken = runner.unimportable(planned)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
         from aegen_bench import environment
         from aegen_bench.progress import watch
-        from aegen_bench.trial.job import Place
 
-        each = side.each(device)
-        here = "auto" if side.cluster else (side.devices or (device,))[0]
-        place = Place(self.data, self.results, self.weights, environment.pick_device(here))
+        here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
+        place = environment.pick_device(here)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
-        if in_bf16 and place.device.type == "cpu" and not environment.native_bf16():
+        if in_bf16 and place.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
-        if not side.cluster and any(trial.config.get("compile") for trial in to_train):
-            environment.require_compiler(place.device)
+        if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
+            environment.require_compiler(place)
         for folder in (self.results, self.weights):
             require_folder(folder)
-        show = watch(lambda: runner.running(self.results))
-        try:
-            summary = runner.run(self.study, planned, place, show, broken, pace, each)
-        finally:
-            show.close()
+        with environment.on_free_processors(lambda text: print(f"note: {text}")) as threads:
+            execute = parallelism.executor(device, threads)
+            show = watch(lambda: runner.running(self.results))
+            try:
+                summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
+            finally:
+                show.close()
         print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
         return 0 if summary.good else 1
 
-    def _print_tables(self, planned: Sequence[Planned]) -> None:
+    def _print_tables(self, planned: Sequence[Job]) -> None:
         from aegen_bench import report
         from aegen_bench.study import staleness
 
@@ -200,8 +227,9 @@ def weights_folder(named: Path | None, folder: Path | None) -> Path:
 
 def published() -> Path:
     """The file of the paper's numbers: the local one, else the shipped one."""
-    local = Path("baselines", "published.yaml")
-    return local if local.is_file() else catalog.shipped() / "baselines" / "published.yaml"
+    from aegen_bench.report import published
+
+    return published.default()
 
 
 def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
@@ -220,10 +248,10 @@ def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
 
 def integers(option: str, text: str) -> list[int]:
     """'1,3' -> [1, 3]; '4,' -> [4]."""
-    try:
-        return [int(part) for part in text.removesuffix(",").split(",")]
+    try:  # at most 20 digits: `int` of a text of millions takes minutes
+        return [int(part) if len(part) <= 20 else int("") for part in text.removesuffix(",").split(",")]
     except ValueError as error:
-        raise UserError(f"{option} {text}: expected whole numbers, comma separated") from error
+        raise UserError(f"{option} {text[:40]}: expected whole numbers, comma separated") from error
 
 
 def _seeds(text: str | None, default: int) -> list[int]:
@@ -231,9 +259,12 @@ def _seeds(text: str | None, default: int) -> list[int]:
     if text is None:
         return list(range(default))
     numbers = integers("--seeds", text)
-    if min(numbers) < 0 or (numbers == [0] and "," not in text):
-        raise UserError(
-            f"--seeds {text}: expected a count from 1 (3 = the first three) or a list of seeds "
-            "(2,5 = those two; 4, = seed 4 alone)"
-        )
-    return list(range(numbers[0])) if "," not in text else list(dict.fromkeys(numbers))
+    if "," not in text:
+        (count,) = numbers
+        if not 1 <= count <= MOST_SEEDS:
+            alone = f"; for seed {count} alone write --seeds {count}," if 0 <= count <= LARGEST_SEED else ""
+            raise UserError(f"--seeds {text[:40]} is a count, and a count is from 1 to {MOST_SEEDS:,}{alone}")
+        return list(range(count))
+    if wrong := [number for number in numbers if not 0 <= number <= LARGEST_SEED]:
+        raise UserError(f"--seeds {text[:40]}: a seed is from 0 to {LARGEST_SEED:,}, not {wrong[0]}")
+    return list(dict.fromkeys(numbers))

@@ -1,18 +1,16 @@
-"""What `aegen-bench new` writes: a baseline that works as it stands, and its row."""
+"""What `aegen-bench new` writes: a method that works as it stands. It is a row of the tables without further ado."""
 
 from __future__ import annotations
 
 import keyword
+import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
-
-import yaml
 
 from aegen_bench import data
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
-from aegen_bench.study import Study
+from aegen_bench.study import Study, command
 
 __all__ = ["new"]
 
@@ -55,22 +53,14 @@ class {cls}(Baseline):
         return self.decoder(z)
 '''
 
-ROW = """\
-{name}:  # what differs from the defaults of baselines/{name}.py and from the schedule that its dataset has
-  with: {{beta: 1.0}}
-  # stages: {{train: {{epochs: 200, lr_at: {{100: 0.5}}}}}}
-  # on: {{digits: {{with: {{beta: 4.0}}}}}}
-"""
-
-HEAD = "# Laid over the benchmarks.yaml that comes with aegen-bench, name by name.\n"
 IMPORTED = ("Baseline", "Nets", "Tensor", "Updates")
 
 
 def new(name: str, local: Path, folder: Path | None = None) -> Iterator[str]:
-    """Write baselines/NAME.py and its row in benchmarks.yaml, both in the folder `local`; yield what to say of it.
+    """Write baselines/NAME.py in the folder `local` and yield what to say of it.
 
-    `folder` is the data folder, whose datasets an existing benchmarks.yaml may name. UserError, and nothing written,
-    for a name that is taken or cannot be one, or a benchmarks.yaml that cannot be added to.
+    `folder` is the data folder, whose datasets a local benchmarks.yaml may name. UserError, and nothing written, for a
+    name that is taken or cannot be one.
     """
     cls = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
     if (
@@ -88,71 +78,9 @@ def new(name: str, local: Path, folder: Path | None = None) -> Iterator[str]:
         raise UserError(f"'{name}' is taken: {study.entries[name].path} is a baseline of this name")
     if name in study.rows or name in study.groups:
         raise UserError(f"'{name}' is taken: it is a {'row' if name in study.rows else 'group'} of benchmarks.yaml")
-    source, place = local / "baselines" / f"{name}.py", local / "benchmarks.yaml"
-    if source.exists():
-        raise UserError(f"{source} exists already")
-    before = place.read_bytes().decode("utf-8") if place.exists() else HEAD
-    after = with_row(before, name, place)
-    # The baseline first: it is a row without its row in the yaml, but not the other way round.
-    write_bytes(source, BASELINE.format(cls=cls).encode())
-    write_bytes(place, after.encode())
-    yield f"{source.relative_to(local)}: a method that works as it stands, for you to change"
-    yield f"{place.relative_to(local)}: its row"
-    yield f"next: aegen-bench check {name}; aegen-bench run --profile smoke --models {name}"
-
-
-def with_row(text: str, name: str, place: Path) -> str:
-    """Return the yaml with the row added as the last of its section `rows`, every other byte as it was."""
-    newline = "\r\n" if "\r\n" in text else "\n"
-    lines = text.splitlines(keepends=True)
-    if lines and not lines[-1].endswith(("\n", "\r")):
-        lines[-1] += newline
-    at, indent = _end_of_rows(text, lines)
-    head = [] if at is not None else [*([newline] if lines else []), f"rows:{newline}"]
-    row = [f"{' ' * indent}{line}{newline}" for line in ROW.format(name=name).splitlines()]
-    at = len(lines) if at is None else at
-    added = "".join([*lines[:at], *head, *row, *lines[at:]])
-    wanted = yaml.safe_load(text) or {}
-    wanted["rows"] = {**(wanted.get("rows") or {}), **yaml.safe_load(ROW.format(name=name))}
-    if _loaded(added) != wanted:
-        told = "cannot be added to line by line (is `rows:` in braces?): write the row yourself"
-        raise UserError(f"{place}: {told}: {name}: {{with: {{beta: 1.0}}}}")
-    return added
-
-
-def _end_of_rows(text: str, lines: list[str]) -> tuple[int | None, int]:
-    """The line behind the last row and what stands below it, and the column of rows; no line without a section."""
-    root = yaml.compose(text, yaml.SafeLoader)
-    sections = {key.value: (key, value) for key, value in root.value} if isinstance(root, yaml.MappingNode) else {}
-    if "rows" not in sections:
-        return None, 2
-    key, rows = sections["rows"]
-    if not isinstance(rows, yaml.MappingNode) or not rows.value:
-        return key.end_mark.line + 1, 2
-    indent = rows.value[0][0].start_mark.column
-    at = _last_line(rows) + 1
-    while at < len(lines) and _is_deeper_comment(lines[at], indent):
-        at += 1
-    return at, indent
-
-
-def _last_line(node: yaml.Node) -> int:
-    """The last line that a node writes on. The end of a block is where the next token is, so its leaves are asked."""
-    if isinstance(node, yaml.MappingNode) and not node.flow_style and node.value:
-        return max(_last_line(part) for pair in node.value for part in pair)
-    if isinstance(node, yaml.SequenceNode) and not node.flow_style and node.value:
-        return max(map(_last_line, node.value))
-    end: yaml.Mark = node.end_mark
-    return end.line - (end.column == 0 and end.line > node.start_mark.line)
-
-
-def _is_deeper_comment(line: str, indent: int) -> bool:
-    body = line.lstrip(" ")
-    return body.startswith("#") and len(line) - len(body) > indent
-
-
-def _loaded(text: str) -> Any:
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError:
-        return None
+    path = local / "baselines" / f"{name}.py"
+    if os.path.lexists(path):
+        raise UserError(f"{path} exists already")
+    write_bytes(path, BASELINE.format(cls=cls).encode())
+    yield f"{path.relative_to(local)}: a method that works as it stands, for you to change"
+    yield f"next: aegen-bench check {name}; {command('run', 'smoke', models=[name], data=folder)}"

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from aegen_bench.commands.options import Data, Results, Weights
+from aegen_bench.commands.options import PATH, Data, Results, Weights
+
+if TYPE_CHECKING:
+    from aegen_bench.results.clean import Abandoned
 
 __all__ = ["clean", "merge"]
 
 
 def merge(
-    folders: Annotated[list[Path], typer.Argument(help="Results folders of other machines.")],
+    folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
     """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""
-    from aegen_bench.commands import merging
+    from aegen_bench.results import merge as merging
 
     found = []
     for conflict, line in merging.merge(folders, results):
@@ -33,15 +38,35 @@ def clean(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Delete checkpoints of trials that have ended and weights that no record here names, saying the size first."""
-    from aegen_bench.commands import cleaning, request
+    """Delete checkpoints of trials that have ended and, from a --weights folder that is named, weights that no record
+    here names. The list and its size are shown first.
+    """
+    from aegen_bench.commands import request
+    from aegen_bench.results import clean as cleaning
 
-    found = cleaning.abandoned(results, request.weights_folder(weights, data))
-    for path, size, why in found:
-        print(f"{path}  {size / 1e6:,.1f} MB  {why}")
-    total = f"{len(found)} files, {sum(size for _, size, _ in found) / 1e6:,.1f} MB"
-    if found and not yes and not typer.confirm(f"delete {total}?"):
+    kept = request.weights_folder(weights, data)
+    found = cleaning.abandoned(results, kept)
+    if weights is None:  # they may be those of another results folder
+        unnamed = [one for one in found if not one.trial]
+        found = [one for one in found if one.trial]
+        if unnamed:
+            told = f"{len(unnamed)} weights files, {_size(unnamed)}, are named by no record under {results}"
+            print(f"{told}, and stay: if no other results folder needs them, say --weights {shlex.quote(str(kept))}")
+    for one in found:
+        print(f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}")
+    if not found:
+        print("nothing to clean")
+        return
+    if not yes and not typer.confirm(f"delete {len(found)} files, {_size(found)}?"):
         raise typer.Exit(1)
-    for path, _, _ in found:
-        path.unlink(missing_ok=True)
-    print(f"deleted {total}" if found else "nothing to clean")
+    gone = []
+    for one, why in cleaning.delete(results, kept, found):
+        if why:
+            print(f"{one.path}  stays: {why}")
+        else:
+            gone.append(one)
+    print(f"deleted {len(gone)} files, {_size(gone)}")
+
+
+def _size(files: Sequence[Abandoned]) -> str:
+    return f"{sum(one.size for one in files) / 1e6:,.1f} MB"

@@ -15,10 +15,10 @@ from aegen_bench.conformance.generating import encoding, other_images, reloading
 from aegen_bench.conformance.learning import initial_weights, training
 from aegen_bench.conformance.stepping import other_device, pace
 from aegen_bench.conformance.subject import Subject, located
-from aegen_bench.errors import Diverged, UserError, unknown
+from aegen_bench.errors import Diverged, UserError, contained, unknown
 from aegen_bench.study import Study, catalog
 
-__all__ = ["check", "check_row"]
+__all__ = ["check", "check_row", "remarks"]
 
 
 def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> list[str]:
@@ -26,7 +26,16 @@ def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> lis
 
     `values` are arguments that differ from its defaults.
     """
-    return _distinct(_findings(entry, values or {}))
+    found = list[str]()
+    try:
+        with contained():
+            for finding in _findings(entry, values or {}):
+                found.append(finding)
+    except (UserError, Diverged) as error:
+        found.append(str(error))
+    except Exception as error:
+        found.append(located(error, entry))
+    return _distinct(found)
 
 
 def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
@@ -47,6 +56,16 @@ def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
     return _distinct(found) or check(entry, study.rows[name].with_)
 
 
+def remarks(name: str, local: Path, folder: Path | None = None) -> list[str]:
+    """Return what is no fault of a row and yet to be known: that its method, or the row, replaces a shipped one."""
+    study = Study("paper", local=local, data=folder or data.default_folder())
+    method = study.entry(name)
+    found = [f"note: {method.path} takes the place of {method.shadows}"] if method.shadows else []
+    if f"rows.{name}" in study.shadowed:
+        found.append(f"note: the row {name} of {local / 'benchmarks.yaml'} takes the place of the shipped one")
+    return found
+
+
 def _refusal(study: Study, row: str, dataset: str) -> str:
     try:
         study.config(row, dataset)
@@ -56,23 +75,18 @@ def _refusal(study: Study, row: str, dataset: str) -> str:
 
 
 def _findings(entry: catalog.Method, values: Mapping[str, Any]) -> Iterator[str]:
-    try:
-        cls = catalog.import_class(entry)
-        yield from undeclared(entry)
-        subject = Subject(entry, cls, entry.check(values))
-        yield from initial_weights(subject)
-        model = subject.build(seed=1)
-        for examine in (training, sampling, encoding, reloading):
-            yield from examine(subject, model)
-        yield from other_images(subject)
-        yield from other_device(subject, model)
-        yield from pace(subject)
-    except (UserError, Diverged) as error:
-        yield str(error)
-    except Exception as error:
-        yield located(error, entry)
+    cls = catalog.import_class(entry)
+    yield from undeclared(entry)
+    subject = Subject(entry, cls, entry.check(values))
+    yield from initial_weights(subject)
+    model = subject.build(seed=1)
+    for examine in (training, sampling, encoding, reloading):
+        yield from examine(subject, model)
+    yield from other_images(subject)
+    yield from other_device(subject, model)
+    yield from pace(subject)
 
 
-def _distinct(findings: Iterator[str] | list[str]) -> list[str]:
+def _distinct(findings: list[str]) -> list[str]:
     """Each finding once, in one line."""
     return list(dict.fromkeys(" ".join(line.split()) for line in findings))

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Iterator
 from typing import Any
 
+from aegen_bench.study import source
 from aegen_bench.study.catalog import Method
 
 __all__ = ["undeclared"]
@@ -16,7 +17,7 @@ CURE = "make it an argument of __init__, after `nets, *`"
 
 def undeclared(entry: Method) -> Iterator[str]:
     """Say which numbers of a baseline no yaml can set."""
-    tree = ast.parse(entry.path.read_text(encoding="utf-8"))
+    tree = source.parse(entry.path)
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == entry.class_name)
     for name, value in _assigned(cls.body):
         if name not in THE_CONTRACTS and _is_number(value):

@@ -17,6 +17,7 @@ from aegen_bench.study.catalog import Method
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import sampling
 
 __all__ = ["GREY", "SAMPLES", "Subject", "images_of", "located", "made_up", "owned", "train_a_little"]
 
@@ -65,12 +66,7 @@ def owned(model: Baseline) -> dict[str, list[Tensor]]:
 
 def images_of(name: str, images: Tensor, nets: Nets) -> Iterator[str]:
     """What is wrong with what should be `SAMPLES` images."""
-    wanted = (SAMPLES, *nets.shape)
-    if images.shape != wanted:
-        yield f"{name} gives shape {tuple(images.shape)}, the images are {wanted}"
-    elif not images.is_floating_point():
-        yield f"{name} gives {images.dtype}, images are floats in [0, 1]"
-    elif not torch.isfinite(images).all():
+    if isinstance(images, Tensor) and not torch.isfinite(images).all():
         yield f"{name} gives NaN or infinity, images lie in [0, 1]"
-    elif images.min() < 0 or images.max() > 1:
-        yield f"{name} has values from {float(images.min()):.3g} to {float(images.max()):.3g}, images lie in [0, 1]"
+    elif found := sampling.fault(name, images, (SAMPLES, *nets.shape)):
+        yield found

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import torch
 
 from aegen_bench.cost.counting import STEPS, Kind, StageCost, count, measure
+from aegen_bench.errors import contained
 
 __all__ = ["Calibration", "calibrate"]
 
@@ -39,7 +40,8 @@ class Calibration:
     def noting(self, key: str) -> Iterator[None]:
         """Within, an error takes the kind out: of a method's own code, or of weights that are not here."""
         try:
-            yield
+            with contained():
+                yield
         except Exception as error:
             self.costs.pop(key, None)
             self.failed[key] = " ".join((str(error) or type(error).__name__).split())

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 from aegen_bench import data, environment, results
 from aegen_bench.errors import UserError
 from aegen_bench.progress import clock
-from aegen_bench.runner import TO_DO, Planned
+from aegen_bench.runner import TO_DO, Job
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ Cell = tuple[str, str]  # row, dataset
 HEAD = ("row", "dataset", "trials", "images a trial", "TFLOP a trial", "training a trial", "all else a trial")
 
 
-def lines(study: Study, planned: Sequence[Planned], folder: Path, root: Path, device: str) -> Iterator[str]:
+def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str) -> Iterator[str]:
     """Yield a table with a line a row and dataset, and the sums; nothing, at once, where nothing is to be trained.
 
     `folder` is the data folder, `root` the results. A trial that would go on from a checkpoint counts whole. What is
@@ -137,10 +137,10 @@ class _Rest:
         """From the trials of the profile on the device, or on any where none has ended on this one."""
         found: dict[bool, dict[Cell, list[float]]] = {here: defaultdict(list) for here in (True, False)}
         for _, record in results.records(root, profile=profile):
-            if record["status"] == "ok" and "sample" in record["seconds"]:
-                spent = math.fsum(seconds for part, seconds in record["seconds"].items() if part != "train")
-                here = environment.timed_on(record["environment"]) == device
-                found[here][record["row"], record["dataset"]].append(spent)
+            if record.status == "ok" and "sample" in record.seconds:
+                spent = math.fsum(seconds or 0 for part, seconds in record.seconds.items() if part != "train")
+                here = environment.timed_on(record.environment) == device
+                found[here][record.row, record.dataset].append(spent)
         return _Rest(found[True], "") if found[True] else _Rest(found[False], " on other devices")
 
     def of_trial(self, cell: Cell) -> float:

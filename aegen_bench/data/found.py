@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -12,12 +13,16 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from aegen_bench.data.images import Images, as_saved, decode, header, list_images, to_uint8
+from aegen_bench.data.images import FORMATS, MAX_BYTES, Images, as_saved, decode, list_images, to_uint8
+from aegen_bench.data.sources import memory
 from aegen_bench.errors import UserError
+from aegen_bench.files import read_array, read_arrays, read_bytes, shown
 
-__all__ = ["Files", "find"]
+__all__ = ["Files", "as_uint8", "find"]
 
 Shape = tuple[int, int, int]
+
+PREFERRED: tuple[str, ...] = ("images", "samples", "arr_0")
 
 
 @dataclass(frozen=True)
@@ -40,23 +45,41 @@ def find(path: Path) -> Files:
     """
     if path.is_dir():
         files = _folder(path)
-    elif path.suffix in (".npz", ".npy") and path.is_file():
+    elif path.suffix in (".npz", ".npy") and path.exists():
         files = _array(path)
     elif not path.exists():
-        raise UserError(f"{path}: no such folder or file")
+        raise UserError(f"{shown(path)}: no such folder or file")
     else:
-        raise UserError(f"{path}: expected a folder of images, an .npz or an .npy")
+        raise UserError(f"{shown(path)}: expected a folder of images, an .npz or an .npy")
     if files.count < 2:
-        raise UserError(f"{path}: expected 2 images or more, found {files.count}")
+        raise UserError(f"{shown(path)}: expected 2 images or more, found {files.count}")
     return files
+
+
+def as_uint8(images: Any) -> Images:
+    """Return an array or tensor of images as uint8: floats in [0, 1] are rounded. UserError for any other type."""
+    try:
+        array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
+    except Exception as error:  # numpy and torch each have their own for sparse, meta and bfloat16 tensors, and lists
+        reason = " ".join(str(error).split())
+        kind = " ".join(str(getattr(images, name, "")) for name in ("layout", "dtype", "device")).strip()
+        raise UserError(
+            f"images of {type(images).__name__} {kind} do not become an array of numpy ({reason}): "
+            "give a dense array or tensor, uint8 or float32"
+        ) from error
+    if np.issubdtype(array.dtype, np.floating):
+        return to_uint8(array) if array.size else array.astype(np.uint8)
+    if array.dtype != np.uint8:
+        raise UserError(f"images are {array.dtype}: expected uint8, or float in [0, 1]")
+    return array
 
 
 def _folder(path: Path) -> Files:
     paths = list_images(path)
     if not paths:
         inside = next((folder for folder in sorted(path.glob("*/")) if list_images(folder)), None)
-        hint = f"; {inside} has some" if inside else ""
-        raise UserError(f"{path}: no images directly in this folder (png, jpg, jpeg, webp or bmp){hint}")
+        hint = f"; {shown(inside)} has some" if inside else ""
+        raise UserError(f"{shown(path)}: no images directly in this folder ({', '.join(FORMATS)}){hint}")
 
     def take(index: NDArray[np.int64], shape: Shape) -> Images:
         out = np.empty((len(index), *shape), np.uint8)
@@ -64,16 +87,15 @@ def _folder(path: Path) -> Files:
         return out
 
     def first() -> Shape:
-        mode, width, height = header(paths[0])
-        return 1 if mode in ("1", "L") else 3, height, width
+        return cast(Shape, as_saved(paths[0]).shape)
 
     seen = hashlib.sha256()
     for file in paths:
         try:
-            content = file.read_bytes()
+            content = read_bytes(file, MAX_BYTES)
         except OSError as error:
-            raise UserError(f"{file}: cannot be read: {error.strerror or error}") from error
-        seen.update(f"{file.name} {len(content)} ".encode() + content)
+            raise UserError(f"{shown(file)}: cannot be read: {error.strerror or error}") from error
+        seen.update(os.fsencode(file.name) + f" {len(content)} ".encode() + content)
     return Files(path, len(paths), seen.hexdigest(), take, first)
 
 
@@ -82,7 +104,7 @@ def _array(path: Path) -> Files:
     planes = array.ndim == 3 or (array.ndim == 4 and {1, 3} & {array.shape[1], array.shape[3]})
     if not planes or not (array.dtype == np.uint8 or np.issubdtype(array.dtype, np.floating)):
         raise UserError(
-            f"{path}: expected images [n, h, w], [n, h, w, c] or [n, c, h, w] with 1 or 3 channels, "
+            f"{shown(path)}: expected images [n, h, w], [n, h, w, c] or [n, c, h, w] with 1 or 3 channels, "
             f"uint8 or float in [0, 1], found {array.dtype} {array.shape}"
         )
 
@@ -91,7 +113,7 @@ def _array(path: Path) -> Files:
         try:
             return to_uint8(images) if np.issubdtype(images.dtype, np.floating) else images
         except UserError as error:
-            raise UserError(f"{path}: {error}") from None
+            raise UserError(f"{shown(path)}: {error}") from None
 
     def first() -> Shape:
         one = array[:1]
@@ -105,19 +127,20 @@ def _array(path: Path) -> Files:
 
 def _loaded(path: Path) -> NDArray[Any]:
     try:
-        loaded = np.load(path, allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            names = [n for n in ("images", "samples", "arr_0") if n in loaded.files][:1] or loaded.files
-            if len(names) != 1:
-                found = ", ".join(names) or "none"
-                raise UserError(f"{path}: expected an array called images, samples or arr_0, found {found}")
-            return np.asarray(loaded[names[0]])
-    except UserError:
-        raise
-    except Exception as error:  # numpy, zipfile and zlib each raise their own
-        raise UserError(f"{path}: expected an array of images, found a file that does not load: {error}") from error
+        if path.suffix == ".npy":
+            return read_array(path, memory())
+        arrays = read_arrays(path, memory())
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise UserError(
+            f"{shown(path)}: expected an array of images, found a file that does not load: {reason}"
+        ) from error
+    usual = [name for name in PREFERRED if name in arrays]
+    names = usual[:1] or list(arrays)
+    if len(names) != 1:
+        found = ", ".join(names) or "none"
+        raise UserError(f"{shown(path)}: expected an array called images, samples or arr_0, found {found}")
+    return arrays[names[0]]
 
 
 def _planar(array: NDArray[Any], shape: Shape, path: Path) -> NDArray[Any]:
@@ -129,4 +152,4 @@ def _planar(array: NDArray[Any], shape: Shape, path: Path) -> NDArray[Any]:
         return array.transpose(0, 3, 1, 2)
     if channels == 1 and array.shape[1:] == (height, width):
         return array[:, None]
-    raise UserError(f"{path}: images of shape {array.shape[1:]} do not fit {shape} (channels, height, width)")
+    raise UserError(f"{shown(path)}: images of shape {array.shape[1:]} do not fit {shape} (channels, height, width)")

@@ -2,74 +2,83 @@
 
 from __future__ import annotations
 
+import logging
 import os
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any, cast
-from zipfile import BadZipFile
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
+from aegen_bench.files import HOUR, lock, read_array, read_arrays, shown
 
 __all__ = ["Arrays", "kept"]
 
 Arrays = dict[str, NDArray[Any]]
 
+MAX_BYTES = 1 << 34
+
 
 def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arrays]) -> Arrays:
     """Return the arrays of `file`; where it is missing, damaged or not `sound`, compute and write them.
 
-    One process computes while others wait; UserError when the disk refuses. A `.npy` file holds one array, which is
-    called "features".
+    One process computes while others wait. Where the disk refuses, a warning is logged, and what was computed is
+    returned all the same. A `.npy` file holds one array, which is called "features".
     """
     held = _read(file, sound)
     if held is not None:
         return held
-    lock = FileLock(file.with_suffix(".lock"))
-    with _refusals(file):
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
+    try:
+        held_lock = lock(file.with_suffix(".lock"), HOUR)
+    except UserError as error:
+        _warn(file.parent, str(error))
+        return compute()
     try:
         held = _read(file, sound)  # whoever held the lock may have written it
         if held is None:
             held = compute()
-            _write(file, held)
+            try:
+                _write(file, held)
+            except OSError as error:
+                _warn(file.parent, error.strerror or str(error))
     finally:
-        lock.release()
+        if held_lock:  # another process may hold it for longer than this one waits
+            held_lock.release()
     return held
 
 
 def _write(file: Path, arrays: Arrays) -> None:
     unfinished = file.with_suffix(".partial")
-    with _refusals(file):
-        try:
-            with unfinished.open("wb") as stream:
-                if file.suffix == ".npz":
-                    cast(Any, np.savez)(stream, **arrays)  # its stub takes the names for options
-                else:
-                    np.save(stream, arrays["features"])
-            os.replace(unfinished, file)
-        finally:
-            unfinished.unlink(missing_ok=True)
-
-
-@contextmanager
-def _refusals(file: Path) -> Iterator[None]:
+    unfinished.unlink(missing_ok=True)
     try:
-        yield
-    except OSError as error:
-        raise UserError(f"cannot keep {file}: {error.strerror or error}") from error
+        with unfinished.open("xb") as stream:
+            if file.suffix == ".npz":
+                cast(Any, np.savez)(stream, **arrays)  # its stub takes the names for options
+            else:
+                np.save(stream, arrays["features"])
+        os.replace(unfinished, file)
+    finally:
+        unfinished.unlink(missing_ok=True)
+
+
+@cache
+def _warn(folder: Path, why: str) -> None:
+    """Say once for each folder what is lost, and how to mend it."""
+    logging.getLogger(__name__).warning(
+        "features of real images cannot be kept in %s (%s), so that they are computed each time: "
+        "AEGEN_BENCH_CACHE names another folder",
+        shown(folder),
+        why,
+    )
 
 
 def _read(file: Path, sound: Callable[[Arrays], bool]) -> Arrays | None:
     """Return what the file holds, or None where it is missing or damaged."""
     try:
-        loaded = np.load(file, allow_pickle=False)
-        held = {"features": loaded} if isinstance(loaded, np.ndarray) else dict(loaded)
+        held = read_arrays(file, MAX_BYTES) if file.suffix == ".npz" else {"features": read_array(file, MAX_BYTES)}
         return held if sound(held) else None
-    except (OSError, ValueError, EOFError, KeyError, BadZipFile):
+    except (OSError, ValueError, TypeError, KeyError):  # TypeError: numbers that are none
         return None

@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from aegen_bench.data import cached_file
 from aegen_bench.data.images import to_uint8
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import extractors
@@ -178,8 +179,8 @@ def real_features(
 ) -> Features:
     """Return features, float32 [min(n, count), dim], of the real images [n, c, h, w] that the protocol takes.
 
-    Computed once for all rows, seeds and concurrent processes, and kept under
-    `data_folder/cache/PROTOCOL-FINGERPRINT/`; `fingerprint` stands for the content of `images`.
+    Computed once for all rows, seeds and concurrent processes, and kept where `data.cached_file` says. `fingerprint`
+    stands for the content of `images`.
     """
     check_images(images, "real images")
     shape = (protocol.images(len(images)), extractors.recipe(protocol.extractor).dim)
@@ -188,7 +189,7 @@ def real_features(
         features = held["features"]
         return features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
 
-    file = _folder(data_folder, protocol, fingerprint) / "real.npy"
+    file = cached_file(data_folder, f"{protocol.id}-{fingerprint}", "real.npy")
     return kept(file, sound, lambda: {"features": compute(subset(images, shape[0]))})["features"]
 
 
@@ -206,12 +207,8 @@ def real_reference(
         made = Reference.of(moments(features()))
         return {"mean": made.mean, "factor": made.factor, "trace": np.array(made.trace)}
 
-    held = kept(_folder(data_folder, protocol, fingerprint) / "reference.npz", sound, compute)
+    held = kept(cached_file(data_folder, f"{protocol.id}-{fingerprint}", "reference.npz"), sound, compute)
     return Reference(held["mean"], held["factor"], float(held["trace"]))
-
-
-def _folder(data_folder: Path, protocol: Protocol, fingerprint: str) -> Path:
-    return data_folder / "cache" / f"{protocol.id}-{fingerprint}"
 
 
 def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -19,9 +19,9 @@ from numpy.typing import NDArray
 from aegen_bench import data, environment, evaluation, results
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import Protocol
-from aegen_bench.files import require_folder, write_json
+from aegen_bench.files import require_folder, shown
 from aegen_bench.progress import Progress
-from aegen_bench.results import ANCHORS, EXTERNAL, record
+from aegen_bench.results import ANCHORS, EXTERNAL, Record
 
 __all__ = ["Scorer", "anchors", "anchors_lack", "real_images", "score"]
 
@@ -54,7 +54,7 @@ class Scorer:
 
     def complete(
         self, profile: str, row: str, seed: int, key: str, config: Mapping[str, Any], images: Callable[[int], Images]
-    ) -> dict[str, Any]:
+    ) -> Record:
         """Measure what the record of a set lacks and return it; one of another key or other real images is kept
         aside.
 
@@ -81,29 +81,30 @@ class Scorer:
             )
             require_folder(path.parent)  # only now: images that are refused leave nothing
             with results.locked(path):
-                if results.standing(path, key, self._against) is None:
+                if self.standing(path, key) is None:
                     if aside := results.keep_aside(path):
                         self.show.note(f"{row}, seed {seed}: the record of other images is kept aside as {aside}")
-                    where = (profile, self.dataset, row, seed)
-                    write_json(path, record.blank(*where, key=key, config=config, environment=here))
-                results.add_evaluation(path, protocol.id, record.evaluated(protocol, scores, fingerprint, here))
+                    new = Record(profile=profile, dataset=self.dataset, row=row, seed=seed, key=key)
+                    new.config, new.environment = dict(config), here
+                    results.write_record(path, new)
+                results.add_evaluation(path, protocol.id, results.evaluated(protocol, scores, fingerprint, here))
         return results.read_record(path)
 
     def lacking(self, path: Path, key: str, protocol: Protocol) -> set[str]:
         """Return those of a protocol's metrics that the record of a set with this key lacks."""
-        found = results.standing(path, key, self._against)
-        return set(protocol.metrics) if found is None else results.lacking(found, protocol.id, protocol.metrics)
+        found = self.standing(path, key)
+        return set(protocol.metrics) if found is None else found.lacking(protocol.id, protocol.metrics)
 
-    @property
-    def _against(self) -> dict[str, str]:
-        """What stands for the content of the real images, by protocol id."""
-        return {protocol.id: self.real(protocol.split)[1] for protocol in self.protocols}
+    def standing(self, path: Path, key: str) -> Record | None:
+        """Return the record of a set if it is of this key and was compared with these real images."""
+        return results.standing(path, key, {p.id: self.real(p.split)[1] for p in self.protocols})
 
 
-def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> dict[str, Any]:
-    """Score images from elsewhere and return their record; UserError where there are fewer than a protocol takes.
+def score(scorer: Scorer, files: data.Files, name: str, seed: int, *, replace: bool) -> Record:
+    """Score images from elsewhere and return their record.
 
-    Of more than it takes a seeded subset is drawn, in name order.
+    Of more images than a protocol takes a seeded subset is drawn, in name order; UserError where there are fewer. A
+    record of other images under this name is kept aside with `replace`, and a UserError without.
     """
     from aegen_bench.evaluation.features import chosen
 
@@ -117,11 +118,19 @@ def score(scorer: Scorer, files: data.Files, name: str, seed: int) -> dict[str, 
         if files.count > needed:
             scorer.show.note(f"{protocol.name}: {needed:,} of {files.count:,} images, a seeded subset in name order")
 
+    key = files.digest[:16]
+    path = results.trial_folder(scorer.results, EXTERNAL, scorer.dataset, name, seed) / "record.json"
+    if not replace and path.is_file() and scorer.standing(path, key) is None:
+        raise UserError(
+            f"{shown(path)} is the record of other images: say --name OTHER "
+            f"(or --name {name}, which takes its place and keeps the old record aside)"
+        )
+
     def images(n: int) -> Images:
         return files.take(chosen(files.count, n), scorer.shape)
 
-    source = {"source": {"path": str(files.path), "images": files.count}}
-    return scorer.complete(EXTERNAL, name, seed, files.digest[:16], source, images)
+    source = {"source": {"path": shown(files.path), "images": files.count}}
+    return scorer.complete(EXTERNAL, name, seed, key, source, images)
 
 
 def anchors(scorer: Scorer) -> None:

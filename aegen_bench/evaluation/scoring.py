@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
-from aegen_bench.errors import Diverged, UserError
+from aegen_bench.errors import BrokenContract, Diverged, UserError
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.frechet import Moments
 from aegen_bench.evaluation.metric import Codes, Images, Inputs, Metric, NotApplicable
@@ -138,7 +138,7 @@ def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], 
             raise ValueError(f"not finite: {numbers}")
     except NotApplicable as reason:
         scores.settings[name]["not_applicable"] = str(reason)
-    except Diverged:
+    except (BrokenContract, Diverged):
         raise
     except UserError as error:
         scores.failed[name] = str(error)

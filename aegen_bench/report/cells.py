@@ -1,154 +1,257 @@
-"""How one entry of a table is summed up from its trials, and which entries a profile has."""
+"""What a table is made of: cells that hold numbers, and how a column prints them.
+
+A number stays a number until a format prints it: Markdown, LaTeX and the page print cells through their columns, CSV
+and JSON take the numbers as they are.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Literal, NamedTuple
 
 import numpy as np
 
-from aegen_bench.report.published import Published
 from aegen_bench.report.statistics import interval
-from aegen_bench.report.table import Number, Value
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["SPREADS", "Cell", "Entry", "Layout", "devices", "overrides", "trial_counts"]
+__all__ = [
+    "MARKS",
+    "Cell",
+    "Column",
+    "Entry",
+    "Form",
+    "Number",
+    "Printed",
+    "Spread",
+    "State",
+    "Table",
+    "count",
+    "fixed",
+    "general",
+    "measured",
+    "signed",
+    "span",
+    "words",
+]
 
 Entry = tuple[str, str]  # dataset, row
-_MARKS = {"missing": "—", "no data": "no data", "diverged": "diverged", "failed": "failed", "mixed": "mixed"}
-SPREADS = {
-    "seeds": "Mean ± sample standard deviation over seeds (trials trained anew)",
-    "interval": "Mean ± half of its 95% interval by Student's t over seeds (trials trained anew)",
-    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has none)",
-}
-"""What stands behind ±, and the beginning of the note on it."""
-_SCALARS = (
-    "Deviation: where that shortens a schedule, a learned variance or beta has a learning rate larger by the same "
-    "ratio, up to 0.01: it would hardly move otherwise."
-)
+State = Literal["ok", "missing", "no data", "diverged", "failed", "mixed"]
+Spread = Literal["", "seeds", "interval", "draws"]
+MARKS: dict[str, str] = {"missing": "—"}
+"""How a state without numbers is printed, where it is not printed as its name."""
+FLAWS = ("diverged", "failed", "collapsed")
+
+
+@dataclass(frozen=True)
+class Number:
+    """One number at full precision; None where it does not apply.
+
+    A number without a `quantity` is only printed: CSV and JSON leave it out, because it is made of others that they
+    have. `sample` holds the values that it is the mean of, one a trial; `within` is the standard deviation of the draws
+    of a trial, pooled over trials.
+    """
+
+    quantity: str = ""
+    value: float | None = None
+    std: float | None = None
+    low: float | None = None
+    high: float | None = None
+    leading: bool | None = None
+    stage: str = ""
+    against: str = ""
+    sample: tuple[float, ...] = ()
+    within: float | None = None
+
+    @staticmethod
+    def of(quantity: str, sample: Sequence[float], stage: str = "", within: float | None = None) -> Number:
+        """Return the mean of one value a trial, with the sample standard deviation and Student's 95% interval."""
+        mean, n = float(np.mean(sample)), len(sample)
+        std = float(np.std(sample, ddof=1)) if n > 1 else None
+        low, high = (None, None) if std is None else interval(mean, std, n)
+        return Number(quantity, mean, std, low, high, stage=stage, sample=tuple(sample), within=within)
+
+    def spread(self, kind: Spread) -> float | None:
+        """Return what stands behind ±; None where there is nothing."""
+        if kind == "interval":
+            return None if self.low is None or self.high is None else (self.high - self.low) / 2
+        return self.std if kind == "seeds" else self.within if kind == "draws" else None
 
 
 @dataclass(frozen=True)
 class Cell:
-    """What the trials of an entry say: `trials` has a tuple a trial, of one number or of several that stand side by
-    side (F8 and F1/8), each the mean over its draws; `within` is the pooled standard deviation over draws.
+    """One entry of a table: words, or numbers of the same `n` trials, or the reason why there is none (`state`).
 
-    `state` is "ok" with at least one number, otherwise missing, no data, diverged, failed or mixed (configurations).
-    `counts` says how many of the entry's trials diverged, failed or collapsed.
+    `ended` counts the trials that diverged, failed or collapsed; `source` says who measured: "measured" (a trial of
+    ours), "no trial" (images from elsewhere) or a key of `sources` in published.yaml. `after` is printed behind the
+    numbers.
     """
 
-    trials: tuple[tuple[float, ...], ...] = ()
-    state: str = "missing"
-    counts: Counter[str] = field(default_factory=Counter)
-    within: tuple[float, ...] = ()
+    dataset: str = ""
+    row: str = ""
+    numbers: tuple[Number, ...] = ()
+    n: int = 0
+    state: State = "ok"
+    ended: Counter[str] = field(default_factory=Counter)
+    stale: bool = False
+    source: str = "measured"
+    text: str = ""
+    after: str = ""
 
     @property
-    def n(self) -> int:
-        return len(self.trials)
-
-    @cached_property
-    def mean(self) -> tuple[float, ...]:
-        return tuple(map(float, np.mean(self.trials, axis=0))) if self.n else ()
-
-    @cached_property
-    def std(self) -> tuple[float, ...]:
-        """Sample standard deviations over the trials; none of a single trial."""
-        return tuple(map(float, np.std(self.trials, axis=0, ddof=1))) if self.n > 1 else ()
-
-    def sample(self, place: int = 0) -> list[float]:
-        """One of the numbers, trial by trial."""
-        return [numbers[place] for numbers in self.trials]
-
-    def intervals(self) -> list[tuple[float, float]]:
-        """95% t intervals of the means; none of a single trial."""
-        return [interval(mean, std, self.n) for mean, std in zip(self.mean, self.std, strict=False)]
-
-    def shown(
-        self, decimals: int | None = None, spread: str = "seeds", *, bold: Collection[int] = (), stale: bool = False
-    ) -> str:
-        """Return the entry as printed; one trial has no spread; without `decimals`, three significant digits."""
-        mark = "‡" if stale else ""
-        if not self.n:
-            return f"{_MARKS[self.state]} {mark}".rstrip()
-        digits = [_decimals(mean) if decimals is None else decimals for mean in self.mean]
-        numbers = [f"{mean:,.{d}f}" for mean, d in zip(self.mean, digits, strict=True)]
-        halves = [(high - low) / 2 for low, high in self.intervals()]
-        if spreads := {"seeds": self.std, "interval": halves, "draws": self.within}[spread]:
-            numbers = [f"{m} ± {s:,.{d}f}" for m, s, d in zip(numbers, spreads, digits, strict=True)]
-        flaws = [f"{self.counts[name]} {name}" for name in ("diverged", "failed", "collapsed") if self.counts[name]]
-        behind = [f"({self.n})", f"[{', '.join(flaws)}]" if flaws else "", mark]
-        return Number(numbers, " ".join(filter(None, behind)), bold)
-
-    def values(
-        self, entry: Entry, quantities: Sequence[str], leading: Sequence[bool | None] = (), **about: Any
-    ) -> Iterator[Value]:
-        """Yield the entry's numbers at full precision, or why there is none; `leading` has a word on each."""
-        known = {"n": self.n, **{name: self.counts[name] for name in ("diverged", "failed", "collapsed")}} | about
-        low_high: Sequence[tuple[float | None, float | None]] = self.intervals() or [(None, None)] * len(quantities)
-        for i, quantity in enumerate(quantities):
-            if not self.n:
-                yield Value(*entry, quantity, state=self.state, **known)
-                continue
-            low, high = low_high[i]
-            yield Value(
-                *entry,
-                quantity,
-                value=self.mean[i],
-                std=self.std[i] if self.std else None,
-                low=low,
-                high=high,
-                leading=leading[i] if leading else None,
-                **known,
-            )
+    def value(self) -> float:
+        """The first number; only of a cell that has one."""
+        value = self.numbers[0].value
+        assert value is not None
+        return value
 
 
-def _decimals(value: float) -> int:
-    return max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+class Printed(NamedTuple):
+    """A cell as it is printed: each number with what stands behind its ±, which of them are bold, and what follows."""
+
+    numbers: tuple[tuple[str, str], ...]
+    bold: frozenset[int]
+    behind: str
+
+    def pieces(self) -> Iterator[tuple[str, bool]]:
+        """Yield the text in pieces, each with whether it is bold."""
+        for i, (mean, spread) in enumerate(self.numbers):
+            yield ", " * (i > 0), False
+            yield mean + (f" ± {spread}" if spread else ""), i in self.bold
+        if self.behind:
+            yield " " * bool(self.numbers) + self.behind, False
+
+    def __str__(self) -> str:
+        return "".join(text for text, _ in self.pieces())
+
+
+Form = Callable[[Number], tuple[str, str]]
+"""Prints a number, and what stands behind its ± (empty where nothing does)."""
+
+
+def fixed(decimals: int | None = None, spread: Spread = "", scale: float = 1.0) -> Form:
+    """Numbers in units of `scale` with so many decimals; without, three significant digits."""
+
+    def form(number: Number) -> tuple[str, str]:
+        if number.value is None:
+            return "", ""
+        value, half = number.value / scale, number.spread(spread)
+        digits = decimals
+        if digits is None:
+            digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+        return f"{value:,.{digits}f}", "" if half is None else f"{half / scale:,.{digits}f}"
+
+    return form
+
+
+def signed(decimals: int) -> Form:
+    """Differences, with their sign."""
+    return lambda number: ("" if number.value is None else f"{number.value:+,.{decimals}f}", "")
+
+
+def span(decimals: int) -> Form:
+    """The interval of a number."""
+    return lambda number: (
+        "" if number.low is None else f"{number.low:,.{decimals}f} to {number.high:,.{decimals}f}",
+        "",
+    )
+
+
+def general(number: Number) -> tuple[str, str]:
+    """A number as it is given; a range where seeds differ; a budget in steps says so."""
+    text = f"{number.low:,.10g} to {number.high:,.10g}" if number.value is None else f"{number.value:,.10g}"
+    return text + " steps" * number.quantity.startswith("steps"), ""
 
 
 @dataclass(frozen=True)
-class Layout:
-    """Which rows and datasets the tables of a profile have, in which order, and how they are written."""
+class Column:
+    """A column: its head and how it prints numbers.
 
+    `behind`: with the numbers stand the trials and how they ended ("all"), their number alone ("n"), or nothing.
+    `staged`: several numbers of a cell are those of training stages, named or joined by " + ". Words stand to the left.
+    """
+
+    head: str
+    form: Form = general
+    behind: Literal["all", "n", ""] = ""
+    staged: Literal["named", "added", ""] = ""
+    aligned: bool = False
+    words: bool = False
+
+    def print(self, cell: Cell) -> Printed:
+        """Return a cell of this column as it is printed."""
+        mark = "‡" if cell.stale and self.behind == "all" else ""
+        if cell.state != "ok":
+            return Printed((), frozenset(), f"{MARKS.get(cell.state, cell.state)} {mark}".rstrip())
+        numbers = [self.form(number) for number in cell.numbers]
+        if self.staged and numbers:
+            named = self.staged == "named" and len(numbers) > 1
+            parts = [
+                number.stage * named + " " * named + text
+                for number, (text, _) in zip(cell.numbers, numbers, strict=True)
+            ]
+            numbers = [((", " if self.staged == "named" else " + ").join(parts), "")]
+        flaws = [f"{cell.ended[name]} {name}" for name in FLAWS if cell.ended[name] and self.behind == "all"]
+        parts = [f"({cell.n})" if cell.n and self.behind else "", f"[{', '.join(flaws)}]" if flaws else "", mark]
+        behind = " ".join(filter(None, [cell.text, *parts, cell.after]))
+        shown = tuple(number for number in numbers if number[0])
+        return Printed(shown, frozenset(i for i, number in enumerate(cell.numbers) if number.leading), behind)
+
+
+def measured(head: str, form: Form) -> Column:
+    """A column of numbers over trials, which say how many these are and how they ended."""
+    return Column(head, form, "all", aligned=True)
+
+
+def count(head: str) -> Column:
+    """A column of whole numbers."""
+    return Column(head, fixed(0))
+
+
+def words(head: str) -> Column:
+    """A column of words."""
+    return Column(head, words=True)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of one profile and, where it is of one, a protocol or device; a format turns it into a file `name`.
+
+    `more` are cells that no format prints, but CSV and JSON have. `apart`: each column can be read without the
+    others, so that a format may set a wide table in parts.
+    """
+
+    name: str
+    label: str
+    caption: str
+    columns: list[Column]
+    lines: list[list[Cell]]
+    notes: list[str]
     profile: str
-    published: Published
-    datasets: list[str]
-    rows: list[str]
-    planned: frozenset[Entry]
-    no_data: Collection[str]
-    stale: frozenset[Entry] = frozenset()
-    spread: str = "seeds"
+    protocol: str = ""
+    protocol_name: str = ""
+    device: str = ""
+    more: list[Cell] = field(default_factory=list)
+    apart: bool = False
 
-    def blank(self, entry: Entry) -> Cell:
-        return Cell(state="no data" if entry[0] in self.no_data else "missing")
+    @property
+    def title(self) -> str:
+        protocol = f", protocol {self.protocol_name}" if self.protocol_name else ""
+        return f"{self.label}. {self.caption}. Profile {self.profile}{protocol}"
 
+    @property
+    def heads(self) -> list[str]:
+        return [column.head for column in self.columns]
 
-def devices(frame: pd.DataFrame) -> list[str]:
-    """The devices that are known to have trained; times of two do not compare."""
-    return sorted(set(frame["device"].unique()) - {""})
+    def printed(self) -> list[list[Printed]]:
+        """Return every cell as it is printed, line by line."""
+        return [[column.print(cell) for column, cell in zip(self.columns, line, strict=True)] for line in self.lines]
 
+    def texts(self) -> list[list[str]]:
+        """Return every cell as plain text, line by line."""
+        return [[str(cell) for cell in line] for line in self.printed()]
 
-def trial_counts(frame: pd.DataFrame) -> str:
-    """Return one sentence: how many trials there are, and how they ended."""
-    trials = frame.drop_duplicates(["dataset", "row", "seed"])
-    counts = Counter(trials["status"])
-    counts["collapsed"] = int(trials["collapsed"].sum())
-    names = ("ok", "diverged", "failed", "timeout", "collapsed")
-    return f"Trials: {len(trials)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
-
-
-def overrides(frame: pd.DataFrame, layout: Layout) -> list[str]:
-    """Return how the profile departs from the paper's settings; nothing when it does not."""
-    found = frame.attrs.get("overrides", {}).get(layout.profile, {})
-    rows = set(frame["row"].unique())
-    parts = [
-        text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
-        for text, where in found.items()
-    ]
-    told = [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _SCALARS]
-    return told if parts else []
+    def cells(self) -> Iterator[Cell]:
+        """Yield every cell with numbers, the printed ones first."""
+        yield from (cell for line in self.lines for cell in line if cell.numbers)
+        yield from self.more

@@ -1,11 +1,14 @@
-"""The trials of one profile and what they left besides numbers: histories and artefacts, read when asked for."""
+"""What is known of one profile: its numbers by protocol, and the histories and artefacts of its trials, read when
+asked for.
+"""
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+import math
+import re
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +16,19 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aegen_bench.report.cells import Entry, Layout
-from aegen_bench.results import trial_folder
+from aegen_bench.report.cells import Cell, Entry, Number
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
+from aegen_bench.results import ANCHORS, EXTERNAL, trial_folder
+from aegen_bench.results.artefacts import read_artefact
+from aegen_bench.results.history import read_history
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["Evidence", "Part", "Trial"]
+__all__ = ["HISTORY", "Evidence", "Part", "Row", "Trial", "distances", "reading"]
+
+Row = dict[str, Any]
+History = dict[str, list[Row]]
 
 
 @dataclass(frozen=True)
@@ -35,12 +44,29 @@ class Trial:
 
 @dataclass(frozen=True)
 class Part:
-    """The numbers of a profile under one protocol. `mark` tells it apart in a file name where there are several."""
+    """The numbers of a profile under one protocol, and of the image sets from elsewhere that compare with them.
+
+    Costs, and trials that failed, go with every part. `mark` ends the names of files where there are several parts.
+    `dagger` are the rows that were trained on the network that scores them (†), `remarks` what evaluation noted beside
+    a metric of an entry, or of an image set from elsewhere.
+    """
 
     mark: str
-    protocol: str
-    extractor: str
+    id: str
+    about: dict[str, Any]
+    dagger: frozenset[str]
+    remarks: dict[Entry, dict[str, str]]
+    summary: Summary
+    guests: Summary
     frame: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        return str(self.about.get("name", self.id))
+
+    @property
+    def extractor(self) -> str:
+        return str(self.about.get("extractor", "features unknown"))
 
     @property
     def metric(self) -> str:
@@ -48,24 +74,87 @@ class Part:
 
     @property
     def label(self) -> str:
+        """What its distance is called."""
         return "FID" if self.metric == "fid" else f"FD ({self.extractor})"
 
-    def seeds(self, dataset: str, row: str) -> list[float]:
-        """Return the distance of each of an entry's trials that ended well, the mean over its draws."""
-        frame = self.frame
-        mine = (frame["dataset"] == dataset) & (frame["row"] == row) & (frame["metric"] == self.metric)
-        values = frame[mine & (frame["status"] == "ok")].groupby("seed")["value"].mean()
-        return [float(value) for value in values.dropna()]
+    @cached_property
+    def distances(self) -> Cells:
+        """The Fréchet distance of each entry."""
+        return self.summary.cells([self.metric], family="fd")
+
+    @cached_property
+    def anchors(self) -> Cells:
+        """The Fréchet distance of each image set from elsewhere."""
+        return self.guests.cells([self.metric], family="fd")
+
+    def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
+        """Return the rows whose distance on a dataset is above the ceiling: uniform noise is closer to the images."""
+        ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
+        known = {row: self.distances[dataset, row] for row in rows} if ceiling.n else {}
+        return [row for row, cell in known.items() if cell.n and cell.value > ceiling.value]
 
 
 @dataclass(frozen=True)
 class Evidence:
-    """What is known of one profile. `unreadable` collects a sentence on each file that could not be read."""
+    """The results of one profile, or those under one `protocol` id. `others` are results of images that no trial made.
+
+    `unreadable` collects a sentence on each file that could not be read.
+    """
 
     root: Path
     frame: pd.DataFrame
     layout: Layout
+    others: pd.DataFrame | None = None
+    protocol: str | None = None
     unreadable: list[str] = field(default_factory=list)
+
+    def name(self, key: str) -> str:
+        """Return how tables write a row or dataset."""
+        return self.layout.published.name(key)
+
+    @cached_property
+    def parts(self) -> tuple[Part, ...]:
+        """The numbers by protocol, in the order of the records."""
+        ids = [name for name in self.frame["protocol"].unique() if name]
+        ids = ids if self.protocol is None else [self.protocol]
+        names = Counter(self.protocol_name(one) for one in ids)
+        plain = {one: re.fullmatch(r"[\w+-][\w.+-]{0,63}", self.protocol_name(one)) for one in ids}
+        marks = {one: name if names[name := self.protocol_name(one)] == 1 and plain[one] else one for one in ids}
+        return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
+
+    @cached_property
+    def whole(self) -> Part:
+        """All numbers, of which those that depend on a protocol do not compare."""
+        return self._part("", "")
+
+    def _part(self, protocol: str, mark: str) -> Part:
+        about = self.frame.attrs["protocols"].get(protocol, {})
+        frame = self.frame[self.frame["protocol"].isin([protocol, ""])] if protocol else self.frame
+        guests = invited(self.frame.iloc[:0] if self.others is None else self.others, frame)
+        network = about.get("extractor")
+        known = self.frame.attrs["dagger"]
+        dagger = frozenset(row for row in self.layout.rows if network in known.get((self.layout.profile, row), []))
+        elsewhere = replace(self.layout, no_data=frozenset(), stale=frozenset())
+        summaries = Summary(frame, self.layout), Summary(guests, elsewhere, "no trial")
+        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame)
+
+    def _remarks(self, protocol: str) -> dict[Entry, dict[str, str]]:
+        found: dict[Entry, dict[str, str]] = {}
+        elsewhere = {} if self.others is None else self.others.attrs.get("notes", {})
+        for (profile, dataset, row, one), said in (elsewhere | self.frame.attrs["notes"]).items():
+            if one == protocol and profile in (self.layout.profile, EXTERNAL, ANCHORS):
+                found[dataset, row if profile == self.layout.profile else guest(profile, row)] = said
+        return found
+
+    def protocol_name(self, protocol: str) -> str:
+        """Return what an id is called; the id itself where its records do not say, nothing for no id."""
+        return str(self.frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
+
+    @property
+    def devices(self) -> list[str]:
+        return devices(self.frame)
+
+    # ---- trials and their files ----------------------------------------------------------------------
 
     @cached_property
     def _trials(self) -> dict[Entry, list[Trial]]:
@@ -82,51 +171,131 @@ class Evidence:
         """Return the trials of an entry by seed."""
         return self._trials.get((dataset, row), [])
 
-    def name(self, key: str) -> str:
-        return self.layout.published.name(key)
-
-    def parts(self) -> Iterator[Part]:
-        """Yield the numbers of each protocol, in the order of the records; costs go with every part."""
-        ids = [name for name in self.frame["protocol"].unique() if name]
-        for name in ids:
-            extractor = str(self.frame.attrs["protocols"].get(name, {}).get("extractor", "features unknown"))
-            frame = self.frame[self.frame["protocol"].isin([name, ""])]
-            yield Part(f"-{name}" if len(ids) > 1 else "", name, extractor, frame)
-
-    def protocol_name(self, protocol: str) -> str:
-        """Return what an id is called; the id itself where its records do not say, nothing for no id."""
-        return str(self.frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
-
-    def marked(self, row: str, extractor: str) -> bool:
-        """Whether a row was trained on the network that scores it (†): shown, never ranked."""
-        return extractor in self.frame.attrs["dagger"].get((self.layout.profile, row), [])
-
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None where it left none."""
-        path = trial.folder / "artefacts.npz"
         try:
-            with np.load(path) as arrays:
-                found: NDArray[Any] | None = arrays.get(name)
-                return found
+            return read_artefact(trial.folder, name)
         except FileNotFoundError:
             return None
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            self._skip(path, error)
+        except (OSError, ValueError) as error:
+            self._skip(trial.folder / "artefacts.npz", error)
             return None
 
-    def history(self, trial: Trial) -> dict[str, list[dict[str, Any]]]:
+    def history(self, trial: Trial) -> History:
         """Return the trial's epochs and probes, oldest first; none where it left none."""
-        path = trial.folder / "history.json"
         try:
-            content = json.loads(path.read_bytes())
-            return {"epochs": content["epochs"], "probes": content["probes"]}
+            found = read_history(trial.folder)
+            return {"epochs": found.epochs, "probes": found.probes}
         except FileNotFoundError:
             pass
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            self._skip(path, error)
+        except (OSError, ValueError) as error:
+            self._skip(trial.folder / "history.json", error)
         return {"epochs": [], "probes": []}
 
     def _skip(self, path: Path, error: Exception) -> None:
         said = f"cannot read {path}: {' '.join(str(error).split())}"
         if said not in self.unreadable:
             self.unreadable.append(said)
+
+    def settled(self) -> dict[Entry, Cell]:
+        """Return the epochs and seconds until each probed entry was near its end, over its trials that ended well."""
+        probed = self.frame.attrs.get("probed", {})
+        found = {}
+        for entry in ((dataset, row) for dataset in self.layout.datasets for row in self.layout.rows):
+            if (self.layout.profile, entry[1]) not in probed:
+                continue
+            trials = [trial for trial in self.trials(*entry) if trial.state in ("ok", "collapsed")]
+            reached = [at for trial in trials if (at := _reached(self.history(trial)))]
+            if reached:
+                names = ("epochs until within 5%", "seconds until within 5%")
+                numbers = tuple(Number.of(name, x) for name, x in zip(names, zip(*reached, strict=True), strict=True))
+                found[entry] = Cell(*entry, numbers, len(reached))
+        return found
+
+
+# ---- what a history says -----------------------------------------------------------------------------
+
+
+def reading(row: Row, group: str, name: str) -> float:
+    """Return a value of a row of terms and logs, an epoch's or a probe's; NaN where it has none. A term counts under
+    any optimizer.
+    """
+    groups = row.get("terms", {}).values() if group == "terms" else [row.get(group, {})]
+    values = [values[name] for values in groups if values.get(name) is not None]
+    return float(values[0]) if values else math.nan
+
+
+def distances(probes: Sequence[Row]) -> list[tuple[Row, float]]:
+    """Return the probes that measured a Fréchet distance, each with it; it is the same kind in all of them."""
+    found = []
+    for probe in probes:
+        metrics = probe.get("metrics", {})
+        value = metrics.get("fid", metrics.get("fd"))
+        if value is not None and math.isfinite(value):
+            found.append((probe, float(value)))
+    return found
+
+
+def last_epoch(group: str, name: str) -> Callable[[History], float]:
+    """The mean over the training batches of the last epoch that has it."""
+
+    def read(history: History) -> float:
+        values = [value for row in history["epochs"] if math.isfinite(value := reading(row, group, name))]
+        return values[-1] if values else math.nan
+
+    return read
+
+
+def nll_gap(history: History) -> float:
+    """NLL of held-out codes minus that of training codes, nats an image, at the last probe, both in eval mode."""
+    for probe in reversed(history["probes"]):
+        seen, unseen = (reading(probe.get(kind, {}), "terms", "nll") for kind in ("probe_train", "probe_test"))
+        if math.isfinite(unseen - seen):
+            return unseen - seen
+    return math.nan
+
+
+def fluctuation(history: History) -> float:
+    """How much the distance jumps from probe to probe in the second half of training: the standard deviation of the
+    steps of its logarithm, so that neither its level nor a steady fall counts. NaN with less than three such steps.
+    """
+    found = distances(history["probes"])
+    logs = np.log([value for _, value in found[len(found) // 2 :] if value > 0])
+    return float(np.diff(logs).std(ddof=1)) if len(logs) >= 4 else math.nan
+
+
+def settled(history: History) -> Row | None:
+    """Return the first probe from which on the distance stays within 5% of that of the last one; None with less than
+    two probes.
+    """
+    found = distances(history["probes"])
+    if len(found) < 2:
+        return None
+    last = found[-1][1]
+    away = [i for i, (_, value) in enumerate(found) if abs(value - last) > 0.05 * abs(last)]
+    return found[away[-1] + 1 if away else 0][0]
+
+
+def _reached(history: History) -> tuple[float, float] | None:
+    """Epochs, over all stages, and training seconds until then."""
+    if (probe := settled(history)) is None:
+        return None
+    stages = [row["stage"] for row in history["epochs"]]
+    before = stages.index(probe["stage"]) if probe["stage"] in stages else 0
+    return float(before + probe["epoch"]), float(probe["seconds"])
+
+
+def convergence(history: History) -> float:
+    """Training seconds until then; NaN where there is none."""
+    probe = settled(history)
+    return float(probe["seconds"]) if probe else math.nan
+
+
+HISTORY: dict[str, Callable[[History], float]] = {
+    "posterior_variance": last_epoch("logs", "posterior_variance"),
+    "nll": last_epoch("terms", "nll"),
+    "nll_gap": nll_gap,
+    "fluctuation": fluctuation,
+    "convergence_seconds": convergence,
+}
+"""A number of a whole trial by name."""

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from aegen_bench.errors import UserError
+from aegen_bench.study.catalog import shipped
+from aegen_bench.study.reading import read_yaml
 
-__all__ = ["Published", "load"]
+__all__ = ["Published", "default", "load"]
 
 # Table 1 and 4: lower is better; Table 3: higher is.
 _HIGHER_IS_BETTER = ("f8", "f1_8")
@@ -58,14 +58,17 @@ class Published:
         return 1 + sum(sign * other < sign * mine for other in others if other is not None)
 
 
+def default() -> Path:
+    """The file of the paper's numbers: the one in the working folder, else the shipped one."""
+    local = Path("baselines", "published.yaml")
+    return local if local.is_file() else shipped() / "baselines" / "published.yaml"
+
+
 def load(path: Path) -> Published:
     """Read published.yaml; UserError when it is missing or not what it should be."""
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise UserError(f"no published numbers at {path}: put back the file that comes with aegen-bench") from None
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read {path}: {' '.join(str(error).split())}") from error
+    if not path.exists():
+        raise UserError(f"no published numbers at {path}: put back the file that comes with aegen-bench")
+    content = read_yaml(path)
     if not isinstance(content, dict) or not {"meta", "sources", "names", "table1", "table3"} <= set(content):
         raise UserError(f"{path} lacks one of meta, sources, names, table1, table3: put back the one shipped")
     return Published(path, content)

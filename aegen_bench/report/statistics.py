@@ -5,7 +5,7 @@ Seeds are the samples. They are no pairs: what a seed fixes in one method has no
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any
@@ -16,9 +16,8 @@ from scipy import stats
 
 __all__ = [
     "ALPHA",
-    "MIN_DATASETS",
+    "Contest",
     "Numbers",
-    "Ranks",
     "bootstrap",
     "difference",
     "hedges_g",
@@ -27,14 +26,11 @@ __all__ = [
     "iqm",
     "pooled_std",
     "probability_of_improvement",
-    "ranks",
     "welch",
 ]
 
 Numbers = NDArray[np.float64]
 ALPHA = 0.05
-MIN_DATASETS = 6
-"""Below it ranks over datasets say nothing: with five, no two-sided signed-rank test can reach p < 0.05."""
 RESAMPLES = 2000
 
 
@@ -87,6 +83,30 @@ def welch(samples: Sequence[Sequence[float]]) -> Numbers:
     matrix = np.ones((len(samples), len(samples)))
     matrix[i, j] = matrix[j, i] = holm(p)
     return matrix
+
+
+@dataclass(frozen=True)
+class Contest:
+    """Tests between the rows of a column, best mean first, each with its trials' numbers; `p` [k, k] are Holm-adjusted
+    p-values of Welch's test. Empty where there are fewer than two rows.
+    """
+
+    samples: dict[str, Sequence[float]]
+    p: Numbers
+
+    @staticmethod
+    def of(samples: Mapping[str, Sequence[float]], sign: int = 1) -> Contest:
+        """Compare samples of two numbers or more; of sign 1 lower is better, of -1 higher."""
+        order = sorted(samples, key=lambda row: sign * np.mean(samples[row])) if len(samples) > 1 else []
+        return Contest({row: samples[row] for row in order}, welch([samples[row] for row in order]))
+
+    def leads(self, row: str) -> bool | None:
+        """Whether a row is not told apart from the best one, as the best one is; None of a row that is not tested."""
+        return self.to_best()[row] >= ALPHA if row in self.samples else None
+
+    def to_best(self) -> dict[str, float]:
+        """Return the p-value of each tested row against the best one, whose own is 1."""
+        return {row: float(self.p[0, i]) for i, row in enumerate(self.samples)}
 
 
 def hedges_g(a: Sequence[float], b: Sequence[float]) -> float:
@@ -152,29 +172,3 @@ def _wins(a: Sequence[float], b: Sequence[float]) -> Numbers:
     """1 where a number of a is lower than one of b, 1/2 where they are equal, else 0: [m, n]."""
     gaps = np.subtract.outer(np.asarray(a, dtype=float), np.asarray(b, dtype=float))
     return np.asarray(np.heaviside(-gaps, 0.5))
-
-
-@dataclass(frozen=True)
-class Ranks:
-    """Average ranks over datasets (1 is best), Friedman's test of "all equal", and the Nemenyi comparison: `p` [k, k],
-    and the difference of average ranks from which two methods are told apart.
-    """
-
-    average: list[float]
-    friedman_p: float
-    critical_difference: float
-    p: Numbers
-
-
-def ranks(scores: ArrayLike) -> Ranks:
-    """Return the ranks of k >= 3 methods over at least `MIN_DATASETS` datasets: scores [datasets, k], lower is better
-    (Demsar 2006).
-    """
-    from scikit_posthocs import posthoc_nemenyi_friedman  # a second to import, and seldom needed
-
-    table = np.asarray(scores, dtype=float)
-    n, k = table.shape
-    average = stats.rankdata(table, axis=1).mean(axis=0)
-    difference = stats.studentized_range.ppf(1 - ALPHA, k, np.inf) * (k * (k + 1) / (12 * n)) ** 0.5
-    p = posthoc_nemenyi_friedman(table).to_numpy(dtype=float)
-    return Ranks([float(r) for r in average], float(stats.friedmanchisquare(*table.T).pvalue), float(difference), p)

@@ -1,29 +1,35 @@
-"""Every table of numbers from the results of one profile: numbers in, text out; no file is touched."""
+"""One function for each table of numbers: cells in, a table out. No file is touched."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
 
-from aegen_bench.errors import UserError, unknown
-from aegen_bench.report.architecture import architecture
-from aegen_bench.report.cells import SPREADS, Cell, Entry, Layout, devices
-from aegen_bench.report.comparisons import comparisons
-from aegen_bench.report.costs import times
-from aegen_bench.report.epochs import epochs
-from aegen_bench.report.guests import invited
-from aegen_bench.report.overall import overall
-from aegen_bench.report.published import Published
-from aegen_bench.report.quality import quality
-from aegen_bench.report.scores import scores
-from aegen_bench.report.table import Table
+from aegen_bench.errors import unknown
+from aegen_bench.evaluation import metrics
+from aegen_bench.report import notes
+from aegen_bench.report.cells import (
+    Cell,
+    Column,
+    Entry,
+    Number,
+    State,
+    Table,
+    count,
+    fixed,
+    general,
+    measured,
+    signed,
+    span,
+    words,
+)
+from aegen_bench.report.evidence import Evidence, Part
+from aegen_bench.report.statistics import Contest, bootstrap, difference, hedges_g, probability_of_improvement
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
+from aegen_bench.results import ANCHORS
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["EVERY", "SUMMARY", "TABLES", "build", "layout"]
+__all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
 
 TABLES = ("1", "2", "3", "4", "5", "6")
 EVERY = (*TABLES, "comparisons", "overall", "scores")
@@ -31,95 +37,495 @@ EVERY = (*TABLES, "comparisons", "overall", "scores")
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
 
+MIB = 2**20
+ARROWS = {"lower": "↓", "higher": "↑"}
+NOTHING = Cell()
 
-def build(
-    frame: pd.DataFrame,
-    published: Published,
-    tables: Sequence[str] = TABLES,
-    *,
-    others: pd.DataFrame | None = None,
-    planned: Sequence[Entry] = (),
-    no_data: Collection[str] = (),
-    protocol: str | None = None,
-    stale: Collection[Entry] = (),
-    spread: str = "seeds",
-    near: Mapping[Entry, Cell] | None = None,
-) -> list[Table]:
-    """Return the tables of one profile: of quality one a protocol id, of times one a device, never a mixture.
 
-    `others` are results of image sets that no trial made; they join the quality tables. `planned` are the (dataset,
-    row) that a run asked for: they have a place, in that order, before any trial has ended. `stale` entries are marked
-    ‡, `spread` says what stands behind ± in the quality tables; `near` is what `epochs.convergence` found.
-    """
-    if spread not in SPREADS:
-        raise unknown("spread", spread, SPREADS)
-    plan = replace(layout(frame, published, planned=planned, no_data=no_data), stale=frozenset(stale), spread=spread)
-    ids = [name for name in frame["protocol"].unique() if name]  # as in the records: in the profile's order
-    if protocol is not None:
-        if protocol not in ids:
-            raise unknown("protocol with results", protocol, ids)
-        ids = [protocol]
-    guests = invited(frame.iloc[:0] if others is None else others, frame)
+def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
+    """Return the tables named: of quality one a protocol, of times one a device, never a mixture."""
     built: list[Table] = []
-    for table in tables:
-        if table in ("1", "3", "4", "comparisons", "overall", "scores"):
-            for mark, part in _cut(frame, "protocol", ids):
-                beside = guests[guests["protocol"].isin(part["protocol"])]
-                here = set(part.loc[part["protocol"] != "", "dataset"].unique())
-                scored = [dataset for dataset in plan.datasets if dataset in here]
-                if table == "scores":
-                    built += [scores(part, beside, plan, dataset, f"scores-{dataset}{mark}") for dataset in scored]
-                elif table == "comparisons":
-                    built += [comparisons(part, plan, dataset, f"comparisons-{dataset}{mark}") for dataset in scored]
-                elif table == "overall":
-                    built.append(overall(part, beside, plan, f"overall{mark}"))
+    for name in names:
+        if name in ("2", "5"):
+            built.append({"2": architecture, "5": epochs}[name](evidence))
+        elif name == "6":
+            known = evidence.devices
+            marks = [f"-device{i}" for i in range(1, len(known) + 1)] if len(known) > 1 else [""]
+            built += [times(evidence, *of) for of in zip(known or [""], marks, strict=True)]
+        elif name in EVERY:
+            for part in evidence.parts or (evidence.whole,):
+                scored = set(part.frame.loc[part.frame["protocol"] != "", "dataset"].unique())
+                here = [dataset for dataset in evidence.layout.datasets if dataset in scored]
+                if name in ("comparisons", "scores"):
+                    table = {"comparisons": comparisons, "scores": scores}[name]
+                    built += [table(evidence, part, dataset) for dataset in here]
                 else:
-                    built.append(quality(part, beside, plan, int(table), f"table{table}{mark}"))
-        elif table == "2":
-            built.append(architecture(frame, plan, "table2"))
-        elif table == "5":
-            built.append(epochs(frame, plan, "table5", near))
-        elif table == "6":
-            built += [times(part, plan, f"table6{mark}") for mark, part in _cut(frame, "device", devices(frame))]
+                    built.append(overall(evidence, part) if name == "overall" else quality(evidence, part, int(name)))
         else:
-            raise unknown("table", table, [*EVERY, "verdicts", "claims"])
+            raise unknown("table", name, [*EVERY, "verdicts", "claims"])
     return built
 
 
-def _cut(frame: pd.DataFrame, column: str, keys: list[str]) -> Iterator[tuple[str, pd.DataFrame]]:
-    """Yield a file mark and the part of each key; what has no key (costs, trials that failed) goes with every part."""
-    for i, key in enumerate(keys or [""]):
-        mark = "" if len(keys) < 2 else f"-{key}" if column == "protocol" else f"-device{i + 1}"
-        yield mark, frame[frame[column].isin([key, ""])]
+# ---- quality -----------------------------------------------------------------------------------------
 
 
-def layout(
-    frame: pd.DataFrame, published: Published, *, planned: Sequence[Entry] = (), no_data: Collection[str] = ()
-) -> Layout:
-    """Order rows and datasets by the plan, then the paper, then the alphabet, numbers by their size; UserError when
-    there are two profiles.
+@dataclass(frozen=True)
+class Measure:
+    """What a quality table shows: our numbers, the paper's names of them, and the metric whose failure they share."""
+
+    title: str
+    metrics: tuple[str, ...]
+    printed: tuple[str, ...] = ("mean",)
+    family: str = "fd"
+    decimals: int = 1  # the paper's
+    sign: int = 1  # 1 where lower is better, -1 where higher is
+
+    @staticmethod
+    def of(table: int, part: Part) -> Measure:
+        if table == 3:
+            features = "" if part.metric == "fid" else f" on {part.extractor} features"
+            title = f"PRD as F8 (recall), F1/8 (precision){features}, higher is better"
+            return Measure(title, ("f8", "f1_8"), ("f8", "f1_8"), "prd", 3, -1)
+        gans = ", beside the GANs that the paper cites" if table == 4 else ""
+        return Measure(f"{part.label}, lower is better{gans}", (part.metric,))
+
+    def decimals_of(self, cells: Cells) -> int:
+        """As many as the paper has where numbers are as large as its own."""
+        return 1 if self.family == "fd" and any(cell.n and cell.value >= 10 for cell in cells.values()) else 3
+
+
+def quality(evidence: Evidence, part: Part, table: int) -> Table:
+    """Tables 1 and 4 (Fréchet distance) and 3 (PRD): a line a row, a column a dataset, the paper beside it; below our
+    rows images from elsewhere. Table 4 has the paper's rows only.
     """
-    profiles = sorted(set(frame["profile"].unique()))
-    if len(profiles) != 1:
-        found = " and ".join(profiles) or "none"
-        raise UserError(f"a table holds one profile, here are {found}: choose one with --profile")
-    rows = [row for _, row in planned]
-    datasets = [dataset for dataset, _ in planned] + sorted(no_data)
-    return Layout(
-        profile=profiles[0],
-        published=published,
-        datasets=_order(datasets, published.datasets, set(frame["dataset"].unique())),
-        rows=_order(rows, [*published.rows(1), *published.rows(5)], set(frame["row"].unique())),
-        planned=frozenset(planned),
-        no_data=frozenset(no_data),
+    layout, paper, measure = evidence.layout, evidence.layout.published, Measure.of(table, part)
+    cells = part.summary.cells(measure.metrics, family=measure.family)
+    below = part.guests.cells(measure.metrics, family=measure.family) if table != 4 else Cells(layout, ())
+    form = fixed(measure.decimals_of(cells), layout.spread)
+    comparable = layout.profile == "paper" and part.extractor == "inception"
+
+    cited, ours = _rows(layout, table)
+    lines = {row: [Cell(text=f"{paper.name(row)} (cited)")] for row in cited}
+    lines |= {row: [_name(evidence, part, row)] for row in ours}
+    guests = {row: [Cell(text=row)] for row in dict.fromkeys(row for _, row in below)}
+    columns, tested, printed = [words("Model")], False, False
+    for dataset in layout.datasets:
+        columns.append(measured(paper.name(dataset), form))
+        if beside := any(paper.value(table, row, dataset) for row in lines):
+            columns += _papers_columns(measure, comparable=comparable)
+        contests = [
+            _contest(cells, dataset, [row for row in ours if row not in part.dagger], place, measure.sign)
+            for place in range(len(measure.metrics))
+        ]
+        tested, printed = tested or any(contest.p.size for contest in contests), printed or beside
+        for row, line in lines.items():
+            cell = cells[dataset, row]
+            leads = [contest.leads(row) for contest in contests]
+            numbers = tuple(replace(n, leading=lead) for n, lead in zip(cell.numbers, leads, strict=True))
+            line.append(NOTHING if row in cited else replace(cell, numbers=numbers))
+            if beside:
+                line += _papers_cells(evidence, measure, table, cell, comparable=comparable)
+        for row, line in guests.items():
+            line += [below[dataset, row], *[NOTHING] * (2 if comparable else 1) * beside]
+    said = [
+        notes.protocol(part),
+        notes.measured(layout.spread),
+        notes.trials(part.frame),
+        *notes.other_images(part.frame, layout),
+        *notes.cautions(part, layout, layout.datasets, (measure.family,)),
+        notes.BOLD if tested else notes.NOT_BOLD,
+        *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
+        *notes.marks(part, layout, ours, guests),
+        *notes.departures(part.frame, layout),
+    ]
+    body = [*lines.values(), *guests.values()]
+    return _scored(part, layout, f"table{table}", f"Table {table}", measure.title, columns, body, said)
+
+
+def _rows(layout: Layout, table: int) -> tuple[list[str], list[str]]:
+    """The rows that the paper cites from another paper's GANs, and ours: in Table 4 those that the paper has."""
+    if table != 4:
+        return [], layout.rows
+    printed = layout.published.rows(4)
+    cited = [row for row in printed if layout.published.source(4, row) == "cited_lucic"]
+    return cited, [row for row in printed if row in layout.rows and row not in cited]
+
+
+def _papers_columns(measure: Measure, *, comparable: bool) -> list[Column]:
+    if not comparable:
+        return [count("paper's rank")]
+    return [Column("paper", fixed(measure.decimals, "seeds")), Column("difference", signed(measure.decimals))]
+
+
+def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, *, comparable: bool) -> list[Cell]:
+    """The paper's numbers and ours minus them; where they do not compare, its ranks."""
+    paper, dataset, row = evidence.layout.published, cell.dataset, cell.row
+    theirs = paper.value(table, row, dataset)
+    if not theirs:
+        return [NOTHING] * (2 if comparable else 1)
+    source, names = paper.source(table, row), list(zip(measure.metrics, measure.printed, strict=True))
+    if not comparable:
+        ranks = [(metric, paper.rank(table, row, dataset, name)) for metric, name in names]
+        numbers = tuple(Number(f"paper's rank by {metric}", rank) for metric, rank in ranks)
+        return [Cell(dataset, row, numbers, source=source)]
+    numbers = tuple(Number(metric, theirs[name], theirs.get("std")) for metric, name in names)
+    gaps = [
+        ours.value - theirs[name] for ours, (_, name) in zip(cell.numbers, names, strict=True) if ours.value is not None
+    ]
+    after = "" if source == "rerun" else "(cited)"
+    return [
+        Cell(dataset, row, numbers, source=source, after=after),
+        Cell(numbers=tuple(Number(value=gap) for gap in gaps)),
+    ]
+
+
+def _contest(cells: Cells, dataset: str, rows: Sequence[str], place: int = 0, sign: int = 1) -> Contest:
+    """Compare the rows of a dataset that have two seeds or more, none of which diverged or collapsed: the mean of those
+    that are left would flatter a row, and a mean over some that collapsed is too uncertain to tell anything from it.
+    """
+    able = {row: cells[dataset, row] for row in rows}
+    sound = {row: c for row, c in able.items() if c.n > 1 and not c.ended["diverged"] and not c.ended["collapsed"]}
+    return Contest.of({row: cell.numbers[place].sample for row, cell in sound.items()}, sign)
+
+
+def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
+    """Every number of a protocol on one dataset: a line a row, a column a number; below our rows image sets from
+    elsewhere.
+    """
+    layout = evidence.layout
+    present = part.summary.metrics(dataset) | part.guests.metrics(dataset)
+    order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
+    meanings = {
+        number: (metric, meaning)
+        for metric in order
+        for number, meaning in metrics.load(metric).VALUES.items()
+        if number in present
+    }
+    here = part.frame[part.frame["dataset"] == dataset]
+    guests = [row for where, row in part.guests.trials if where == dataset]
+    lines = [[_name(evidence, part, row, dataset)] for row in layout.rows] + [[Cell(text=row)] for row in guests]
+    for number, (metric, _) in meanings.items():
+        ours, theirs = (one.cells([number], family=metric) for one in (part.summary, part.guests))
+        for line, row in zip(lines, [*layout.rows, *guests], strict=True):
+            known = theirs if row in guests else ours
+            cell = known[dataset, row]
+            tried = (dataset, row) in known and cell.state == "missing"  # ended well without it: it does not apply
+            line.append(NOTHING if tried else cell)
+    heads = [f"{number} {ARROWS[meaning.better]}" for number, (_, meaning) in meanings.items()]
+    said = [
+        notes.protocol(part),
+        notes.scores({number: meaning.unit for number, (_, meaning) in meanings.items()}),
+        notes.trials(here),
+        *notes.other_images(here, layout),
+        *notes.cautions(part, layout, [dataset], {metric for metric, _ in meanings.values()}),
+        *notes.marks(part, layout, layout.rows, guests),
+        *notes.departures(here, layout),
+    ]
+    columns = [words("Model"), *(measured(head, fixed(None, "seeds")) for head in heads)]
+    label, caption = f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
+    return replace(_scored(part, layout, f"scores-{dataset}", label, caption, columns, lines, said), apart=True)
+
+
+def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
+    """Each row's distance on one dataset, best first, and how it differs from the best one that can be tested."""
+    layout, measure, cells = evidence.layout, Measure.of(1, part), part.distances
+    known = [row for row in layout.rows if cells[dataset, row].n]
+    rows = sorted(known, key=lambda row: (row in part.dagger, cells[dataset, row].value))
+    contest = _contest(cells, dataset, [row for row in rows if row not in part.dagger])
+    decimals = 1 if any(cells[dataset, row].value >= 10 for row in rows) else 3
+    lines = []
+    for row in rows:
+        cell = cells[dataset, row]
+        number = replace(cell.numbers[0], leading=contest.leads(row))
+        own = Number(low=number.low, high=number.high)
+        shown = [replace(cell, numbers=(number,)), Cell(numbers=(own,))]
+        lines.append([_name(evidence, part, row, dataset), *shown, *_to_best(contest, row)])
+    here = part.frame[part.frame["dataset"] == dataset]
+    said = [
+        notes.protocol(part),
+        notes.comparisons(len(contest.samples) * (len(contest.samples) - 1) // 2),
+        notes.BOLD if contest.p.size else notes.NOT_BOLD,
+        notes.trials(here),
+        *notes.cautions(part, layout, [dataset], (measure.family,)),
+        *notes.marks(part, layout, rows),
+    ]
+    columns = [
+        words("Model"),
+        measured(measure.title.split(",")[0], fixed(decimals, "seeds")),
+        Column("95% interval", span(decimals)),
+        Column("to the best", signed(decimals)),
+        Column("95% interval", span(decimals)),
+        Column("Hedges' g", fixed(2)),
+        Column("p", lambda number: ("< 0.001", "") if (number.value or 0) < 0.001 else fixed(3)(number)),
+    ]
+    more = list(_pairs(contest, dataset, part.metric))
+    label = f"Comparisons on {evidence.name(dataset)}"
+    return _scored(part, layout, f"comparisons-{dataset}", label, measure.title, columns, lines, said, more)
+
+
+def _to_best(contest: Contest, row: str) -> list[Cell]:
+    """How a row differs from the best one: difference, interval, effect size, p; nothing of one that is not tested."""
+    best = next(iter(contest.samples), "")
+    if row not in contest.samples or row == best:
+        return [Cell(text="best" if row == best else ""), NOTHING, NOTHING, NOTHING]
+    gap, low, high = difference(contest.samples[row], contest.samples[best])
+    effect = hedges_g(contest.samples[row], contest.samples[best])
+    told = [Number(value=gap), Number(low=low, high=high), Number(value=effect), Number(value=contest.to_best()[row])]
+    return [Cell(numbers=(number,)) for number in told]
+
+
+def _pairs(contest: Contest, dataset: str, metric: str) -> Iterator[Cell]:
+    """Of every pair the difference with its interval, the effect size and the p-value."""
+    for (i, row), (j, other) in combinations(enumerate(contest.samples), 2):
+        a, b = contest.samples[row], contest.samples[other]
+        gap, low, high = difference(a, b)
+        numbers = (
+            Number(f"{metric} difference", gap, low=low, high=high, against=other),
+            Number(f"{metric} Hedges' g", hedges_g(a, b), against=other),
+            Number(f"{metric} p (Welch, Holm)", float(contest.p[i, j]), against=other),
+        )
+        yield Cell(dataset, row, numbers)
+
+
+FLOOR, UNIT = ANCHOR_NAMES[ANCHORS, "floor"], "vae"
+IQM, CHANCE = "IQM of normalised distance", "probability of improvement"
+
+
+def overall(evidence: Evidence, part: Part) -> Table:
+    """All datasets together: the interquartile mean of normalised distances, and how probably a trial of one row is
+    better than one of another.
+    """
+    layout, measure = evidence.layout, Measure.of(1, part)
+    scale = _scale(part, layout.datasets)
+    fair = [row for row in layout.rows if row not in part.dagger]
+    strata = (
+        {row: found for row in fair if (found := _normalised(part.distances, row, scale))} if len(scale) > 1 else {}
     )
+    means = {row: _iqm(mine) for row, mine in strata.items()}
+    order = sorted(means, key=lambda row: means[row].value or 0.0)
+    lines = []
+    for place, row in enumerate(order, 1):
+        iqm, n = means[row], sum(map(len, strata[row]))
+        chances = (_chance(strata, row, other) if row != other else NOTHING for other in order)
+        name = Cell(row=row, text=f"{place}. {evidence.name(row)}")
+        shown = [
+            Cell(row=row, numbers=(iqm,), n=n),
+            *(Cell(numbers=(x,)) for x in (replace(iqm, quantity=""), Number(value=n))),
+        ]
+        lines.append([name, *shown, *chances])
+    left_out = [evidence.name(row) for row in fair if order and row not in order]
+    said = [
+        notes.protocol(part),
+        *notes.cautions(part, layout, list(scale), (measure.family,)),
+        *notes.overall(", ".join(map(evidence.name, scale)), left_out, any_=bool(order)),
+        *([notes.DAGGER] if part.dagger else []),
+    ]
+    columns = [words("Model")]
+    if order:
+        columns += [Column("IQM", fixed(3)), Column("95% interval", span(3)), count("trials")]
+    columns += [Column(f"vs {place}", fixed(2)) for place, _ in enumerate(order, 1)]
+    caption = f"{measure.title}, all datasets together"
+    return _scored(part, layout, "overall", "Overall", caption, columns, lines, said)
 
 
-def _order(planned: Iterable[str], papers: list[str], found: set[str]) -> list[str]:
-    known = [*planned, *(name for name in papers if name in found)]
-    return list(dict.fromkeys([*known, *sorted(found, key=_by_number)]))
+def _scale(part: Part, datasets: Sequence[str]) -> dict[str, tuple[float, float]]:
+    """The datasets with a floor and a VAE above it, each with the floor and how far the VAE is above it."""
+    found = {}
+    for dataset in datasets:
+        floor, unit = part.anchors[dataset, FLOOR], part.distances[dataset, UNIT]
+        if floor.n and unit.n and unit.value > floor.value:
+            found[dataset] = floor.value, unit.value - floor.value
+    return found
 
 
-def _by_number(name: str) -> list[str | float]:
-    """A key of the alphabet in which beta50 comes before beta400: words and numbers take turns."""
-    return [float(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", name))]
+Strata = list[list[float]]  # normalised distances of a row: for each dataset those of its trials
+
+
+def _normalised(cells: Cells, row: str, scale: Mapping[str, tuple[float, float]]) -> Strata:
+    """A row's trials on the datasets of the scale; none where it lacks one."""
+    strata = [
+        [(x - floor) / unit for x in cells[dataset, row].numbers[0].sample] for dataset, (floor, unit) in scale.items()
+    ]
+    return strata if all(strata) else []
+
+
+def _iqm(strata: Strata) -> Number:
+    mean, low, high = bootstrap(strata)
+    return Number(IQM, mean, low=low, high=high) if min(map(len, strata)) > 1 else Number(IQM, mean)
+
+
+def _chance(strata: Mapping[str, Strata], row: str, other: str) -> Cell:
+    p, low, high = probability_of_improvement(strata[row], strata[other])
+    return Cell(row=row, numbers=(Number(CHANCE, p, low=low, high=high, against=other),))
+
+
+def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:
+    return Cell(dataset, row, text=evidence.name(row) + " †" * (row in part.dagger))
+
+
+def _scored(
+    part: Part,
+    layout: Layout,
+    name: str,
+    label: str,
+    caption: str,
+    columns: list[Column],
+    lines: list[list[Cell]],
+    said: list[str],
+    more: Sequence[Cell] = (),
+) -> Table:
+    about = layout.profile, part.id, part.name
+    return Table(name + part.mark, label, caption, columns, lines, said, *about, more=list(more))
+
+
+# ---- networks, epochs and times ----------------------------------------------------------------------
+
+
+def architecture(evidence: Evidence) -> Table:
+    """Table 2: the networks, as the trained models themselves describe their layers; a line for each network, a part of
+    a model, with the rows that have it.
+    """
+    layout = evidence.layout
+    known: Mapping[tuple[str, str, str], Mapping[str, tuple[str, int | None]]] = evidence.frame.attrs.get("layers", {})
+    entries = [(d, row) for d in layout.datasets for row in layout.rows if (layout.profile, d, row) in known]
+    owners: dict[tuple[str, str, int | None], dict[str, list[str]]] = {}
+    more = []
+    for dataset, row in entries:
+        for part, (layers, size) in known[layout.profile, dataset, row].items():
+            owners.setdefault((part, layers, size), {}).setdefault(dataset, []).append(row)
+            more.append(Cell(dataset, row, (Number("layers", size, stage=part),), text=layers))
+    parts = list(dict.fromkeys(part for part, _, _ in owners))
+    everyone = {dataset: [row for other, row in entries if other == dataset] for dataset, _ in entries}
+    lines = []
+    for network in sorted(owners, key=lambda network: parts.index(network[0])):
+        for datasets, models in _alike(owners[network], everyone):
+            part, layers, size = network
+            where = ", ".join(map(evidence.name, datasets))
+            who = "; ".join(map(evidence.name, models)) if models else "all"
+            told = [Cell(text=text) for text in (part.replace("_", " "), where, _folded(layers))]
+            lines.append([*told, NOTHING if size is None else Cell(numbers=(Number(value=size),)), Cell(text=who)])
+    columns = [words("Network"), words("Dataset"), words("Layers"), count("parameters"), words("Models")]
+    return Table("table2", "Table 2", "Networks", columns, lines, [notes.NETWORKS], layout.profile, more=more)
+
+
+def _alike(rows: Mapping[str, list[str]], everyone: Mapping[str, list[str]]) -> list[tuple[list[str], list[str]]]:
+    """Join the datasets on which the same rows have a network: [(datasets, rows)]; no rows mean all of them."""
+    joined: dict[tuple[str, ...], list[str]] = {}
+    for dataset, mine in rows.items():
+        joined.setdefault(() if len(mine) > 1 and mine == everyone[dataset] else tuple(mine), []).append(dataset)
+    return [(datasets, list(mine)) for mine, datasets in joined.items()]
+
+
+def _folded(layers: str) -> str:
+    """`FC8, ReLU, FC8, ReLU` -> `2 x (FC8, ReLU)`: what only repeats a part of itself is written once."""
+    each = layers.split(", ")
+    for period in range(1, len(each) // 2 + 1):
+        repeats, rest = divmod(len(each), period)
+        if not rest and each == each[:period] * repeats:
+            return f"{repeats} x ({', '.join(each[:period])})"
+    return layers
+
+
+def epochs(evidence: Evidence) -> Table:
+    """Table 5: what each stage was to run and what it ran, in epochs, or in steps where these are its budget; and how
+    soon that was long enough, in datasets where something was measured during training.
+    """
+    layout, paper, settled = evidence.layout, evidence.layout.published, evidence.settled()
+    costs = evidence.frame[evidence.frame["kind"] == "cost"]
+    configured = budgets(costs, "configured_", "configured")
+    run = budgets(costs[costs["status"] == "ok"], "", "run")
+    ended = Summary(costs, layout).cells(["parameters"], quantities=[""])
+    columns, beside = [words("Model")], layout.profile == "paper"
+    lines = {row: [Cell(row=row, text=paper.name(row))] for row in layout.rows}
+    for dataset in layout.datasets:
+        columns.append(Column(paper.name(dataset), general, staged="named"))
+        columns.append(Column("run", general, "all", staged="named"))
+        if probed := any(where == dataset for where, _ in settled):
+            columns.append(measured("within 5%: epochs, s", fixed(0, "seeds")))
+        columns += [Column("paper", general, staged="added")] * beside
+        for row, line in lines.items():
+            entry, end = (dataset, row), ended[dataset, row]
+            budget, done = configured.get(entry, {}), run.get(entry, {})
+            told = tuple(done[key] for key in budget if key in done)
+            line.append(Cell(*entry, tuple(budget.values()), text="" if budget else "—"))
+            line.append(Cell(*entry, told, state="ok" if told else _unnumbered(end), stale=end.stale))
+            line += [settled.get(entry, NOTHING)] * probed
+            if beside:
+                theirs = [Number("epochs", value, stage=stage) for stage, value in paper.value(5, row, dataset).items()]
+                line.append(Cell(*entry, tuple(theirs), source=paper.source(5, row) if theirs else "measured"))
+    said = [notes.EPOCHS, notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
+    said += notes.departures(evidence.frame, layout)
+    return Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
+
+
+def _unnumbered(cell: Cell) -> State:
+    """Why another number of the same trials is not there."""
+    return "missing" if cell.state == "ok" else cell.state
+
+
+COSTS = ("images_per_second", "train_seconds", "sample_seconds", "peak_memory", "parameters")
+FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns its codes, and without
+
+
+def times(evidence: Evidence, device: str, mark: str) -> Table:
+    """Table 6: what the rows cost in time and memory on one device, a line a training stage."""
+    layout, paper, beside = evidence.layout, evidence.layout.published, evidence.layout.profile == "paper"
+    frame = evidence.frame[evidence.frame["device"].isin([device, ""])] if device else evidence.frame
+    costs = Summary(frame[(frame["kind"] == "cost") & (frame["value"].notna() | (frame["metric"] == "status"))], layout)
+    totals = [costs.cells([metric]) for metric in COSTS]
+    sizes = totals[-1]
+    paces = _paces(frame[["dataset", "row", "metric"]].drop_duplicates().itertuples(index=False, name=None), costs)
+    seen, lines = set(sizes) | layout.planned, []
+    for entry in ((dataset, row) for dataset in layout.datasets for row in layout.rows if (dataset, row) in seen):
+        dataset, row = entry
+        none = replace(sizes[entry], numbers=(Number("seconds_per_epoch"),), n=0, state=_unnumbered(sizes[entry]))
+        names = [Cell(dataset, row, text=evidence.name(key)) for key in entry]
+        theirs = [Number("seconds_per_epoch", v, stage=k) for k, v in paper.value(6, row, dataset).items()]
+        source = paper.source(6, row) if theirs else "measured"
+        rest = [Cell(dataset, row, tuple(theirs), source=source)] * beside + [cells[entry] for cells in totals]
+        for i, (stage, pace) in enumerate(paces.get(entry, {"": none}).items()):
+            first = [*names, Cell(text=stage), pace, *rest]
+            lines.append(first if i == 0 else [NOTHING, NOTHING, Cell(text=stage), pace, *[NOTHING] * len(rest)])
+    shares = _flow_shares(paces, layout)
+    said = [notes.TIMES, notes.trials(frame)]
+    said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
+    said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
+    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
+    columns += [Column("paper", general, staged="added")] * beside
+    columns += [
+        Column(head, fixed(None, "seeds", scale), "n", aligned=True)
+        for head, scale in {"images/s": 1, "training, s": 1, "sampling, s": 1, "memory, MiB": MIB}.items()
+    ]
+    caption, more = f"Training time on {device or 'an unknown device'}", list(shares.values())
+    columns.append(count("parameters"))
+    device = device or "an unknown device"
+    return Table(f"table6{mark}", "Table 6", caption, columns, lines, said, layout.profile, device=device, more=more)
+
+
+Paces = dict[Entry, dict[str, Cell]]
+
+
+def _paces(timed: Iterator[tuple[str, str, str]], costs: Summary) -> Paces:
+    """For each entry the seconds per epoch by stage; a stage of one epoch has no warm epoch and yet keeps its line."""
+    prefix, cells, found = "seconds_per_epoch.", dict[str, Cells](), dict[Entry, dict[str, Cell]]()
+    for dataset, row, metric in timed:
+        if metric.startswith(prefix):
+            stage = metric.removeprefix(prefix)
+            if metric not in cells:
+                cells[metric] = costs.cells([metric], quantities=["seconds_per_epoch"], stage=stage)
+            found.setdefault((dataset, row), {})[stage] = cells[metric][dataset, row]
+    return found
+
+
+def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
+    """By dataset how much of GLF's epoch the flow takes, where RAE+GMM says how long one without it is."""
+    shares = {}
+    for dataset in layout.datasets:
+        both = [next(iter(paces.get((dataset, row), {}).values()), NOTHING) for row in (FLOW, ALONE)]
+        if all(cell.n for cell in both):
+            glf, without = (cell.numbers[0].sample for cell in both)
+            share, low, high = (part / both[0].value for part in difference(glf, without))
+            ends = (low, high) if low < high else (None, None)  # two seeds or more on both sides
+            number = Number("flow's share of an epoch", share, low=ends[0], high=ends[1], against=ALONE)
+            shares[dataset] = Cell(dataset, FLOW, (number,))
+    return shares

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
-from aegen_bench.results.store import (
+from aegen_bench.results.record import (
     ANCHORS,
     EXTERNAL,
     NO_TRIALS,
     NOT_TRAINING,
     SCHEMA,
     CorruptRecord,
+    Evaluation,
+    Record,
+    evaluated,
+)
+from aegen_bench.results.store import (
     add_evaluation,
     keep_aside,
-    lacking,
     load,
     locked,
+    profiles,
     read_record,
     records,
     stamp,
     standing,
     trial_folder,
+    trial_folders,
+    write_record,
 )
 
 __all__ = [
@@ -28,14 +35,19 @@ __all__ = [
     "NO_TRIALS",
     "SCHEMA",
     "CorruptRecord",
+    "Evaluation",
+    "Record",
     "add_evaluation",
+    "evaluated",
     "keep_aside",
-    "lacking",
     "load",
     "locked",
+    "profiles",
     "read_record",
     "records",
     "stamp",
     "standing",
     "trial_folder",
+    "trial_folders",
+    "write_record",
 ]

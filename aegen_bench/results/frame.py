@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from aegen_bench.environment import timed_on
-from aegen_bench.results import NOT_TRAINING
+from aegen_bench.results.record import NOT_TRAINING, Number, Record
 
 __all__ = ["frame"]
 
@@ -22,7 +23,7 @@ VALUE = {"protocol": object, "real": object, "kind": object, "metric": object, "
 Value = tuple[str, str, str, str, int, float]  # protocol, real images, kind, metric, draw, value
 
 
-def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
+def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
     """Return the long table of checked records; `attrs` as described in docs/results-format.md."""
     trials: list[tuple[Any, ...]] = []
     counts: list[int] = []
@@ -30,41 +31,50 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     protocols: dict[str, dict[str, Any]] = {}
     overrides: dict[str, dict[str, list[str]]] = {}
     dagger: dict[tuple[str, str], list[str]] = {}
-    layers: dict[tuple[str, str, str], dict[str, tuple[str, int | None]]] = {}
+    layers: dict[tuple[str, str, str], dict[str, tuple[str, Number]]] = {}
     probed: dict[tuple[str, str], bool] = {}
     made: dict[str, Counter[str]] = {}
     reasons: dict[tuple[str, str, str, int], str] = {}
+    notes: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for record in records:
         before = len(values)
         values.extend(_values(record))
         counts.append(len(values) - before)
         trials.append(
             (
-                *(record[name] for name in TRIAL[:5]),
-                bool(record["collapsed"]),
-                record["key"],
-                timed_on(record["environment"]),
-                _digest(record["config"]),
+                record.profile,
+                record.dataset,
+                record.row,
+                record.seed,
+                record.status,
+                bool(record.collapsed),
+                record.key,
+                timed_on(record.environment),
+                _digest(record.config),
             )
         )
-        for protocol, entry in record["metrics"].items():
-            protocols.setdefault(protocol, entry["settings"].get("protocol", {}))
-        entry = record["profile"], record["dataset"], record["row"]
-        if record["status"] == "ok":
-            sizes = record["parameters"]
-            layers.setdefault(entry, {part: (str(text), sizes.get(part)) for part, text in record["layers"].items()})
-        if record["config"].get("probe"):
-            probed[record["profile"], record["row"]] = True
-        made.setdefault(record["profile"], Counter())[_maker(record["environment"])] += 1
-        if record["reason"]:
-            reasons[(*entry, record["seed"])] = record["reason"]
-        where = overrides.setdefault(record["profile"], {})
-        for sentence in record["config"].get("overrides", []):
+        for protocol, scored in record.metrics.items():
+            protocols.setdefault(protocol, scored.about)
+        entry = record.profile, record.dataset, record.row
+        for protocol, scored in record.metrics.items():
+            said = {name: str(about["note"]) for name, about in scored.settings.items() if "note" in about}
+            if said:
+                notes.setdefault((*entry, protocol), {}).update(said)
+        if record.status == "ok":
+            sizes = record.parameters
+            layers.setdefault(entry, {part: (text, sizes.get(part)) for part, text in record.layers.items()})
+        if record.config.get("probe"):
+            probed[record.profile, record.row] = True
+        made.setdefault(record.profile, Counter())[_maker(record.environment)] += 1
+        if record.reason:
+            reasons[(*entry, record.seed)] = record.reason
+        where = overrides.setdefault(record.profile, {})
+        for sentence in record.config.get("overrides", []):
             rows = where.setdefault(sentence, [])
-            if record["row"] not in rows:
-                rows.append(record["row"])
-        for extractor in record["config"].get("dagger", []):
-            known = dagger.setdefault((record["profile"], record["row"]), [])
+            if record.row not in rows:
+                rows.append(record.row)
+        for extractor in record.config.get("dagger", []):
+            known = dagger.setdefault((record.profile, record.row), [])
             if extractor not in known:
                 known.append(extractor)
 
@@ -77,7 +87,7 @@ def frame(records: Iterable[dict[str, Any]], corrupt: list[tuple[Path, str]]) ->
     # Text as plain objects, whatever pandas would make of it: it is looped over more than computed with.
     table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
-    about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons}
+    about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons, "notes": notes}
     table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
     return table
 
@@ -105,21 +115,21 @@ def _digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _values(record: dict[str, Any]) -> Iterator[Value]:
-    for protocol, entry in record["metrics"].items():
-        by = protocol, entry["settings"].get("protocol", {}).get("real_sha256", "")[:12]
-        for i, draw in enumerate(entry["draws"]):
+def _values(record: Record) -> Iterator[Value]:
+    for protocol, entry in record.metrics.items():
+        by = protocol, entry.about.get("real_sha256", "")[:12]
+        for i, draw in enumerate(entry.draws):
             yield from ((*by, "draw", name, i, _float(value)) for name, value in draw.items())
-        yield from ((*by, "model", name, -1, _float(value)) for name, value in entry["model"].items())
-        yield from ((*by, "failed", name, -1, float("nan")) for name in entry["failed"])
-    if record["status"] != "ok":
+        yield from ((*by, "model", name, -1, _float(value)) for name, value in entry.model.items())
+        yield from ((*by, "failed", name, -1, float("nan")) for name in entry.failed)
+    if record.status != "ok":
         yield "", "", "cost", "status", -1, float("nan")
     yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record))
 
 
-def _costs(record: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
-    stages, seconds = record["stages"], record["seconds"]
-    for name, planned in record["config"].get("stages", {}).items():
+def _costs(record: Record) -> Iterator[tuple[str, Number]]:
+    stages, seconds = record.stages, record.seconds
+    for name, planned in record.config.get("stages", {}).items():
         for unit in ("epochs", "steps"):
             if isinstance(planned.get(unit), (int, float)):
                 yield f"configured_{unit}.{name}", planned[unit]
@@ -133,9 +143,10 @@ def _costs(record: dict[str, Any]) -> Iterator[tuple[str, float | None]]:
         yield "sample_seconds", seconds["sample"]
     if trained := sum(stage.get("seconds") or 0.0 for stage in stages.values()):
         yield "images_per_second", sum(stage.get("images") or 0 for stage in stages.values()) / trained
-    yield "parameters", record["parameters"].get("total")
-    yield "peak_memory", record["peak_memory"]
+    yield "parameters", record.parameters.get("total")
+    yield "peak_memory", record.peak_memory
 
 
-def _float(value: float | None) -> float:
-    return float("nan") if value is None else float(value)
+def _float(value: Number) -> float:
+    """A number for the table: NaN where there is none, or where sums of huge ones overflow."""
+    return float(value) if value is not None and math.isfinite(value) else float("nan")

@@ -1,53 +1,262 @@
-"""What a record says, of a trial or of images from elsewhere; docs/results-format.md describes each field."""
+"""The record of one trial, or of images from elsewhere, as a typed model; docs/results-format.md describes each field.
+
+A record may come from a stranger: `Record.parse` is the one way in, and what it lets through has the types, names and
+sizes that the rest of the code relies on. `Record.content` is the one way out.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from aegen_bench.results.store import SCHEMA
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from aegen_bench.errors import UserError
+from aegen_bench.files import is_name, require_plain_json
 
 if TYPE_CHECKING:
     from aegen_bench.evaluation import Protocol, Scores
 
-__all__ = ["blank", "evaluated", "weights_path"]
+__all__ = [
+    "ANCHORS",
+    "EXTERNAL",
+    "NOT_TRAINING",
+    "NO_TRIALS",
+    "SCHEMA",
+    "CorruptRecord",
+    "Evaluation",
+    "Record",
+    "Status",
+    "evaluated",
+]
+
+SCHEMA = 1
+EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets that no trial made
+NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
+"""Parts of a record's `config` that do not change what its trial trained."""
+
+LARGEST_SIDE = 4096  # pixels
 
 
-def blank(
-    profile: str,
-    dataset: str,
-    row: str,
-    seed: int,
-    *,
-    key: str,
-    config: Mapping[str, Any],
-    environment: Mapping[str, Any],
-) -> dict[str, Any]:
-    """Return a record of status `ok` that nothing has been measured for yet."""
-    return {
-        "schema": SCHEMA,
-        "key": key,
-        "profile": profile,
-        "dataset": dataset,
-        "row": row,
-        "seed": seed,
-        "status": "ok",
-        "reason": "",
-        "metrics": {},
-        "stages": {},
-        "seconds": {},
-        "peak_memory": None,
-        "parameters": {},
-        "layers": {},
-        "facts": {},
-        "config": dict(config),
-        "environment": dict(environment),
-        "collapsed": False,
-    }
+class CorruptRecord(UserError):
+    """A record that cannot be read; the text names its path. Such a file is skipped, never overwritten."""
 
 
-def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment: Mapping[str, Any]) -> dict[str, Any]:
+# ---- what a field may hold --------------------------------------------------------------------
+
+
+def _folder_name(text: str) -> str:
+    if not is_name(text):
+        raise ValueError("it cannot be the name of a folder")
+    return text
+
+
+Name = Annotated[str, AfterValidator(_folder_name)]
+Key = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{16}$")]
+ProtocolId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
+Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
+"""What a method or a metric calls something: a key of many objects."""
+Number = int | float | None
+Numbers = dict[Label, Number]
+Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Status = Literal["ok", "diverged", "failed", "timeout"]
+
+
+class Strict(BaseModel):
+    """No text is taken for a number; fields that another version added are kept as they are."""
+
+    model_config = ConfigDict(strict=True, extra="allow", populate_by_name=True)
+
+
+class _Scored(Strict):
+    """What an evaluation says of its protocol, for captions."""
+
+    name: str = ""
+    extractor: str = ""
+    describe: str = ""
+    real_sha256: str = ""
+
+
+class _Config(Strict):
+    """The settings that the harness reads back. Those of a method are between it and its arguments."""
+
+    baseline: str = ""
+    code: str = ""
+    recon: str = ""
+    perceptual_net: str = ""
+    precision: str = ""
+    compile: bool = False
+    d: Annotated[int, Field(ge=1)] | None = None
+    flow_width: Annotated[int, Field(ge=1)] | None = None
+    shape: Annotated[list[Annotated[int, Field(ge=1, le=LARGEST_SIDE)]], Field(min_length=3, max_length=3)] | None = (
+        None
+    )
+    n_train: Annotated[int, Field(ge=1)] | None = None
+    train_images: Annotated[int, Field(ge=1)] | None = None
+    data_sha256: str = ""
+    stages: dict[Label, dict[str, Any]] = {}
+    with_: dict[str, Any] = Field({}, alias="with")
+    recipe: dict[str, Any] = {}
+    probe: dict[str, Any] | None = None
+    overrides: list[str] = []
+    dagger: list[str] = []
+
+
+class _Git(Strict):
+    commit: str = ""
+    dirty: bool | None = None
+
+
+class _Environment(Strict):
+    device: str = ""
+    products: str = ""
+    python: str = ""
+    aegen_bench: str = ""
+    versions: dict[Label, str] = {}
+    git: _Git = _Git()
+
+
+def accepted_by(model: type[Strict]) -> AfterValidator:
+    """A dictionary that stays as it was written, and that the model accepts."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        model.model_validate(value)
+        return value
+
+    return AfterValidator(check)
+
+
+def _metric_settings(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    _Scored.model_validate(value.get("protocol", {}))
+    return value
+
+
+# ---- the record -------------------------------------------------------------------------------
+
+
+class Evaluation(Strict):
+    """What was measured under one protocol id: numbers by draw and by model, how, and why some could not be."""
+
+    draws: Annotated[list[Numbers], Field(max_length=10_000)]
+    model: Numbers
+    settings: Annotated[dict[Label, dict[str, Any]], AfterValidator(_metric_settings)]
+    failed: dict[Label, str]
+
+    @classmethod
+    def nothing(cls) -> Evaluation:
+        """Return what stands there before anything was measured."""
+        return cls(draws=[], model={}, settings={}, failed={})
+
+    @property
+    def about(self) -> dict[str, Any]:
+        """What it says of its protocol: name, extractor, description and the sha256 of the real images."""
+        return self.settings.get("protocol", {})
+
+
+class Record(Strict):
+    """One trial, or one set of images that no trial made. In memory numbers may be NaN; in a file they are null."""
+
+    version: Annotated[Literal[1], Field(alias="schema")] = 1
+    key: Key
+    profile: Name
+    dataset: Name
+    row: Name
+    seed: Seed
+    status: Status = "ok"
+    reason: str = ""
+    metrics: dict[ProtocolId, Evaluation] = {}
+    stages: dict[Label, Numbers] = {}
+    seconds: Numbers = {}
+    peak_memory: Number = None
+    parameters: Numbers = {}
+    layers: dict[Label, str] = {}
+    facts: Numbers = {}
+    config: Annotated[dict[str, Any], accepted_by(_Config)] = {}
+    environment: Annotated[dict[str, Any], accepted_by(_Environment)] = {}
+    collapsed: bool | None = False
+    weights_sha256: Sha256 | None = None  # absent where no weights were kept, or by a version that did not say
+
+    @classmethod
+    def parse(cls, content: object) -> Record:
+        """Check what a file holds (`files.read_json`); ValueError in a few words for anything that is no record."""
+        if not isinstance(content, dict):
+            raise ValueError("not an object")
+        if (schema := content.get("schema")) != SCHEMA or isinstance(schema, bool):
+            newer = isinstance(schema, int) and schema > SCHEMA
+            raise NewerSchema if newer else ValueError(f"its schema is {schema!r:.40}")
+        if missing := [name for name in _REQUIRED if name not in content]:
+            raise ValueError(f"'{missing[0]}' is missing")
+        try:
+            return cls.model_validate(content)
+        except ValidationError as error:
+            raise ValueError(in_words(error)) from None
+
+    def content(self) -> dict[str, Any]:
+        """Return what stands in its file; ValueError where that could not be read again."""
+        content = _finite(self.model_dump(by_alias=True))
+        if self.weights_sha256 is None:
+            del content["weights_sha256"]
+        require_plain_json(content)
+        Record.parse(content)
+        return content  # type: ignore[no-any-return]
+
+    @property
+    def place(self) -> tuple[str, str, str, str]:
+        """The names of the folders that it lies in."""
+        return self.profile, self.dataset, self.row, f"seed-{self.seed}"
+
+    @property
+    def label(self) -> str:
+        return "/".join(self.place)
+
+    def lacking(self, protocol: str, metrics: Iterable[str]) -> set[str]:
+        """Return those of a protocol's metrics that were not tried under the protocol's id, or that failed."""
+        entry = self.metrics.get(protocol) or Evaluation.nothing()
+        return {name for name in metrics if name not in entry.settings or name in entry.failed}
+
+    def stands_for(self, key: str, real: Mapping[str, str]) -> bool:
+        """Whether it is of this key and, where it says so, was measured against these real images ({protocol id:
+        sha256}).
+        """
+        known = {protocol: entry.about.get("real_sha256") for protocol, entry in self.metrics.items()}
+        return self.key == key and all((known.get(protocol) or sha256) == sha256 for protocol, sha256 in real.items())
+
+    def weights_path(self, folder: Path) -> Path:
+        """Return where its weights are kept: under its key and their content, so that those of another training of the
+        same key (of another profile, on another machine) are not in their place. Older files have the key alone.
+        """
+        old = folder / f"{self.key}.safetensors"
+        named = folder / f"{self.key}-{(self.weights_sha256 or '')[:8]}.safetensors"
+        return named if self.weights_sha256 and (named.is_file() or not old.is_file()) else old
+
+
+class NewerSchema(ValueError):
+    """A record of a version that is still to come."""
+
+
+_REQUIRED = [field.alias or name for name, field in Record.model_fields.items() if name != "weights_sha256"]
+
+
+def in_words(error: ValidationError) -> str:
+    """The first fault: where it lies, what stands there, and what should."""
+    first = error.errors(include_url=False)[0]
+    where = ".".join(str(part)[:60] for part in first["loc"] if part not in ("int", "float"))
+    return f"'{where}' cannot be {first['input']!r:.40}: {first['msg'][:120]}"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {key: _finite(part) for key, part in value.items()}
+    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
+
+
+def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment: Mapping[str, Any]) -> Evaluation:
     """Return what stands under the protocol's id: each metric with the commit and device that computed it."""
     about = {
         "name": protocol.name,
@@ -58,13 +267,4 @@ def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment:
     commit, version = environment["git"].get("commit", ""), environment["aegen_bench"]
     by = {"device": environment["device"], "commit": commit, "aegen_bench": version}
     settings = {name: {**of_metric, "by": by} for name, of_metric in scores.settings.items()}
-    return {**scores.entry(), "settings": {"protocol": about} | settings}
-
-
-def weights_path(record: Mapping[str, Any], folder: Path) -> Path:
-    """Return where a record's weights are kept: under its key and their content, so that those of another training of
-    the same key (of another profile, on another machine) are not in their place. Older files have the key alone.
-    """
-    key, sha256 = record["key"], record.get("weights_sha256", "")
-    named, old = folder / f"{key}-{sha256[:8]}.safetensors", folder / f"{key}.safetensors"
-    return named if sha256 and (named.is_file() or not old.is_file()) else old
+    return Evaluation(**{**scores.entry(), "settings": {"protocol": about} | settings})

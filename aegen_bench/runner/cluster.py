@@ -22,10 +22,11 @@ from distributed.core import Status
 from aegen_bench import environment
 from aegen_bench.errors import Stopped, UserError
 from aegen_bench.progress import Progress
-from aegen_bench.runner import locks
-from aegen_bench.runner.sight import Sight
-from aegen_bench.runner.task import Ended, Task, killed
-from aegen_bench.runner.workers import Lane, Slot
+from aegen_bench.results import locks
+from aegen_bench.runner.single_trial import Outcome, record_death
+from aegen_bench.runner.worker_check import WorkerCheck
+from aegen_bench.runner.workers import Slot, WorkerProcess
+from aegen_bench.trial.job import Job
 
 __all__ = ["Cluster"]
 
@@ -44,31 +45,31 @@ class Cluster:
     device: str = "auto"
     resources: Mapping[str, float] = field(default_factory=dict)
 
-    def each(self, tasks: Sequence[Task], show: Progress) -> Iterator[tuple[Task, Ended]]:
-        """Do every task and yield how it ended, in the order in which they end.
+    def execute(self, jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
+        """Do every job and yield how it ended, in the order in which they end.
 
         UserError, before the first begins, where a worker does not see what this process sees. When the caller goes
         no further, the workers are told to save and stop, and are waited for.
         """
-        if not tasks:
+        if not jobs:
             return
         run = f"aegen-bench-{uuid.uuid4().hex[:8]}"
-        tasks = [replace(task, run=run, place=task.place.absolute()) for task in tasks]
+        jobs = [replace(job, run=run, place=job.place.absolute()) for job in jobs]
         with (
             self._connected() as client,
-            Sight.of(run, tasks) as sight,
-            _seated(client, Seat(run, sight, self.device, self.resources)),
+            WorkerCheck.of(run, jobs) as check,
+            _offered(client, TrialSlots(run, check, self.device, self.resources)),
         ):
             for _, told in client.get_events(run):
                 show.note(told)
             client.subscribe_topic(run, lambda event: show.note(event[1]))
             if not client.nthreads():
                 show.note(f"{self.address} has no worker yet: waiting for the first")
-            elif not _seats(client, run):
+            elif not _slots(client, run):
                 asked = ",".join(f"{name}={amount:g}" for name, amount in self.resources.items())
                 raise UserError(f"no worker of {self.address} has {asked}: `dask worker --resources {asked} ...`")
             try:
-                yield from _through(client, run, tasks, {run: 1, **self.resources})
+                yield from _through(client, run, jobs, {run: 1, **self.resources})
             except FuturesCancelledError as error:
                 told = "what ended is kept, and the same command resumes when it is back"
                 raise UserError(f"the dask scheduler at {self.address} is gone; {told}") from error
@@ -82,27 +83,30 @@ class Cluster:
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler` (docs/cluster.md)"
             raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
+        except Exception as error:  # such as a tls:// address without certificates
+            reason = " ".join(f"{type(error).__name__}: {error}".split())
+            raise UserError(f"--cluster {self.address}: cannot connect: {reason}") from error
         with client:
             yield client
 
 
-class Seat(WorkerPlugin):
+class TrialSlots(WorkerPlugin):
     """Room for one trial of a run at a time on a dask worker: that of a resource of the run's name, which a worker gets
     when it has looked around and sees what it must.
     """
 
-    def __init__(self, run: str, sight: Sight, device: str, resources: Mapping[str, float]) -> None:
-        self.name, self._sight, self._device, self._resources = run, sight, device, resources
+    def __init__(self, run: str, check: WorkerCheck, device: str, resources: Mapping[str, float]) -> None:
+        self.name, self._check, self._device, self._resources = run, check, device, resources
 
     async def setup(self, worker: Worker) -> None:
         """A worker that is there, or comes later, looks around. UserError for what it does not see."""
         self._worker, self._changing = worker, threading.Lock()
-        self._lane: Lane | None = None
+        self._process: WorkerProcess | None = None
         self._closed = False
         if any(worker.state.total_resources.get(name, 0.0) < least for name, least in self._resources.items()):
             return
         try:
-            warnings = await asyncio.to_thread(self._sight.check)
+            warnings = await asyncio.to_thread(self._check.check)
             self._slot = Slot(str(environment.pick_device(self._device)), worker.state.nthreads)
         except UserError as error:
             worker.log_event(self.name, told := f"worker {worker.address} is not used: {error}")
@@ -114,17 +118,17 @@ class Seat(WorkerPlugin):
         worker.status = Status.paused
         worker.status = Status.running
 
-    def do(self, task: Task) -> Ended:
+    def do(self, job: Job) -> Outcome:
         """Do a trial in a process beside the dask worker: that one gets signals, which no thread does, and may die."""
         with self._changing:
             if self._closed:
                 raise Reschedule
             # A nanny's worker is a daemon, which may have no children. This one ends by itself when its parent does.
             multiprocessing.current_process().daemon = False
-            self._lane = lane = self._lane or Lane(self._slot)
-        self._worker.log_event(self.name, f"{task.label}: {task.state} on {self._slot.device} of {locks.HOST}")
+            self._process = process = self._process or WorkerProcess(self._slot)
+        self._worker.log_event(self.name, f"{job.label}: {job.state} on {self._slot.device} of {locks.HOST}")
         try:
-            return lane.do(task)
+            return process.do(job)
         except BaseException as error:
             if self._closed or isinstance(error, Stopped):  # it has been saved: another worker resumes it
                 raise Reschedule from None
@@ -134,23 +138,23 @@ class Seat(WorkerPlugin):
         """The worker leaves, or the run ends here: what is being done is saved."""
         with self._changing:
             self._closed = True
-        if self._lane:
-            await asyncio.to_thread(self._lane.close)
+        if self._process:
+            await asyncio.to_thread(self._process.close)
 
 
-def _sit(run: str, task: Task) -> Ended:
-    seat = get_worker().plugins.get(run)
-    if not isinstance(seat, Seat):
+def _do(run: str, job: Job) -> Outcome:
+    slots = get_worker().plugins.get(run)
+    if not isinstance(slots, TrialSlots):
         raise Reschedule
-    return seat.do(task)
+    return slots.do(job)
 
 
 @contextlib.contextmanager
-def _seated(client: Client, seat: Seat) -> Iterator[None]:
+def _offered(client: Client, slots: TrialSlots) -> Iterator[None]:
     """Within, every worker that sees what it must has room for a trial; at the end what is being done is saved."""
     try:
         try:
-            client.register_plugin(seat, name=seat.name)
+            client.register_plugin(slots, name=slots.name)
         except UserError:
             raise
         except Exception as error:
@@ -160,43 +164,43 @@ def _seated(client: Client, seat: Seat) -> Iterator[None]:
     finally:
         with contextlib.suppress(KeyError):  # of a worker that could not even load it
             if client.status == "running":
-                client.unregister_worker_plugin(seat.name)
+                client.unregister_worker_plugin(slots.name)
 
 
-def _seats(client: Client, run: str) -> int:
+def _slots(client: Client, run: str) -> int:
     return sum(run in worker["resources"] for worker in client.scheduler_info()["workers"].values())
 
 
 def _through(
-    client: Client, run: str, tasks: Sequence[Task], resources: Mapping[str, float]
-) -> Iterator[tuple[Task, Ended]]:
-    """Give out no more tasks than there are seats: dask blames a worker's death on all that were given to it."""
-    waiting, given = list(reversed(tasks)), dict[Future[Ended], Task]()
+    client: Client, run: str, jobs: Sequence[Job], resources: Mapping[str, float]
+) -> Iterator[tuple[Job, Outcome]]:
+    """Give out no more jobs than there are slots: dask blames a worker's death on all that were given to it."""
+    waiting, given = list(reversed(jobs)), dict[Future[Outcome], Job]()
     try:
         while waiting or given:
-            while waiting and len(given) < max(1, _seats(client, run)):
-                task = waiting.pop()
-                future = client.submit(_sit, run, task, resources=resources, retries=RETRIES, pure=False)
-                given[future] = task
+            while waiting and len(given) < max(1, _slots(client, run)):
+                job = waiting.pop()
+                future = client.submit(_do, run, job, resources=resources, retries=RETRIES, pure=False)
+                given[future] = job
             for future in _done(given):
-                task = given.pop(future)
-                yield task, _ended(future, task)
+                job = given.pop(future)
+                yield job, _outcome(future, job)
     finally:
         client.cancel(list(given))
 
 
-def _done(given: Iterable[Future[Ended]]) -> set[Future[Ended]]:
+def _done(given: Iterable[Future[Outcome]]) -> set[Future[Outcome]]:
     try:
-        done: set[Future[Ended]] = wait(list(given), timeout=LOOKING, return_when="FIRST_COMPLETED").done
+        done: set[Future[Outcome]] = wait(list(given), timeout=LOOKING, return_when="FIRST_COMPLETED").done
     except TimeoutError:
         return set()
     return done
 
 
-def _ended(future: Future[Ended], task: Task) -> Ended:
+def _outcome(future: Future[Outcome], job: Job) -> Outcome:
     error = future.exception()
     if error is None:
         return future.result()
     if isinstance(error, KilledWorker):
-        return killed(task)
+        return record_death(job)
     raise error

@@ -1,6 +1,6 @@
-"""Which baselines exist and what arguments they take, read from their source without importing them.
+"""Which methods exist and what arguments they take, read from their source without running any of it.
 
-A baseline is found by its file name: in the local `baselines/`, else in what the package ships, else among the entry
+A method is found by its file name: in the local `baselines/`, else in what the package ships, else among the entry
 points of the group `aegen_bench.baselines`. The first place that has a name wins.
 """
 
@@ -8,20 +8,26 @@ from __future__ import annotations
 
 import ast
 import functools
-import hashlib
 import importlib
 import importlib.util
+import re
 import sys
-from collections.abc import Mapping
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from importlib.metadata import entry_points
+from importlib.metadata import PackageNotFoundError, entry_points, requires
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Union
 
-from aegen_bench.errors import UserError, unknown
+from aegen_bench.errors import UserError, contained, unknown
+from aegen_bench.study import source
+from aegen_bench.study.reading import storable
 
 __all__ = ["Argument", "Method", "find", "import_class", "read", "shipped"]
+
+PATIENCE = 10.0  # seconds after which an import is said to take long
 
 
 @dataclass(frozen=True)
@@ -34,8 +40,10 @@ class Argument:
 
 @dataclass(frozen=True)
 class Method:
-    """What a baseline's source says of it. `error` is set, and the rest may be empty, when the source cannot be
-    read. `module` is where an installed package has it, and empty for a file in a folder `baselines`.
+    """What a method's source says of it. `error` is set, and the rest may be empty, when the source cannot be read.
+
+    `module` is where an installed package has it, and empty for a file in a folder `baselines`. `optimizers` are the
+    names that it declares, none where they cannot be told without running it.
     """
 
     name: str
@@ -44,6 +52,7 @@ class Method:
     class_name: str = ""
     arguments: Mapping[str, Argument] = field(default_factory=dict)
     stages: tuple[str, ...] = ("train",)
+    optimizers: tuple[str, ...] = ("model",)
     likelihood: bool = False
     code: str = ""
     module: str = ""
@@ -68,7 +77,7 @@ def shipped() -> Path:
 
 
 def find(local: Path) -> dict[str, Method]:
-    """Return every baseline by name, for a command that runs in the folder `local`."""
+    """Return every method by name, for a command that runs in the folder `local`."""
     entries = {e.name: e for e in map(_from_entry_point, entry_points(group="aegen_bench.baselines"))}
     for folder in (shipped() / "baselines", local / "baselines"):
         for path in sorted(folder.glob("*.py")):
@@ -82,45 +91,81 @@ def find(local: Path) -> dict[str, Method]:
 
 
 def read(name: str, path: Path) -> Method:
-    """Read one baseline's source."""
+    """Read the source of one method."""
     try:
-        tree = ast.parse(path.read_text(encoding="utf-8"))
+        if name == "all":
+            raise UserError("'all' means every row: use another name")
+        tree = source.parse(path)
         found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_baseline(node)]
         if len(found) != 1:
             raise UserError(f"needs one class that derives from Baseline, has {len(found)}")
-        arguments, stages = _arguments(found[0]), _stages(found[0])
-    except (OSError, SyntaxError, UnicodeDecodeError, UserError, ValueError) as error:
+        cls = found[0]
+        return Method(
+            name=name,
+            path=path,
+            doc=(ast.get_docstring(cls) or "").partition("\n")[0],
+            class_name=cls.name,
+            arguments=_arguments(cls),
+            stages=_stages(cls),
+            optimizers=_optimizers(cls),
+            likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
+            code=source.digest(path, tree),
+        )
+    except UserError as error:
         return Method(name, path, error=f"{path}: {error}")
-    cls = found[0]
-    return Method(
-        name=name,
-        path=path,
-        doc=(ast.get_docstring(cls) or "").partition("\n")[0],
-        class_name=cls.name,
-        arguments=arguments,
-        stages=stages,
-        likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
-        code=_digest(tree),
-    )
 
 
-def import_class(entry: Method) -> type[Any]:
-    """Import a baseline's file and return its class. Whatever is wrong in it is one UserError line."""
-    if entry.error:
-        raise UserError(f"model '{entry.name}' is broken: {entry.error}")
+# ---- importing ---------------------------------------------------------------------------------
+
+
+def import_class(method: Method) -> type[Any]:
+    """Import a method's file and return its class. Whatever is wrong in it is one UserError line."""
+    if method.error:
+        raise UserError(f"model '{method.name}' is broken: {method.error}")
     try:
-        return getattr(_module(entry.name, entry.path, entry.code, entry.module), entry.class_name)  # type: ignore[no-any-return]
+        with _said_when_slow(method.path), contained():
+            return getattr(_module(method.name, method.path, method.code, method.module), method.class_name)  # type: ignore[no-any-return]
     except UserError:
         raise
     except ModuleNotFoundError as error:
-        raise UserError(f"model '{entry.name}' needs {error.name}: pip install {error.name}") from error
+        raise UserError(f"model '{method.name}' needs {_where_to_get(error.name or str(error), method)}") from error
     except Exception as error:
-        raise UserError(f"model '{entry.name}' is broken: {entry.path}: {_one_line(error)}") from error
+        raise UserError(f"model '{method.name}' is broken: {method.path}: {_one_line(error)}") from error
+
+
+@contextmanager
+def _said_when_slow(path: Path) -> Iterator[None]:
+    """Within: after some seconds, and then ever more seldom, a line on standard error names what is waited for."""
+    ended = threading.Event()
+
+    def wait() -> None:
+        seconds = PATIENCE
+        while not ended.wait(seconds):
+            seconds *= 2
+            print(f"still importing {path}; Ctrl-C stops", file=sys.stderr, flush=True)
+
+    threading.Thread(target=wait, daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+
+
+def _where_to_get(module: str, method: Method) -> str:
+    """Name the missing module, and the package to install where it is one of ours: another may be a helper's name."""
+    top = module.partition(".")[0]
+    try:
+        known = {re.split(r"[^\w.-]", line)[0].lower() for line in requires("aegen-bench") or []}
+    except PackageNotFoundError:
+        known = set()
+    if top.lower().replace("_", "-") in known:
+        return f"{module}: pip install {top}"
+    return f"the module {module}, which is neither installed nor a file {top}.py beside {method.path}"
 
 
 @functools.cache
 def _module(name: str, path: Path, code: str, module: str) -> ModuleType:
-    """A baseline's module, imported once a process; UserError if its code is another by now, as where the file was
+    """A method's module, imported once a process; UserError if its code is another by now, as where the file was
     edited between the plan of a run and the first trial of a worker.
     """
     imported = importlib.import_module(module) if module else _from_file(name, path)
@@ -133,23 +178,37 @@ def _from_file(name: str, path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"aegen_bench_baselines.{name}", path)
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
+    folder = str(path.absolute().parent)
+    if folder not in sys.path:  # for helpers beside the method; last, so that none replaces an installed module
+        sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[spec.name]
+        raise
     return module
 
 
 def _from_entry_point(point: Any) -> Method:
+    """Read the module that an entry point names. Not even its package is imported: the path is put together."""
     module = point.value.partition(":")[0]
     file = module.replace(".", "/")
     paths = [Path(str(point.dist.locate_file(f"{file}{end}"))) for end in (".py", "/__init__.py")]
+    top, _, rest = module.partition(".")
+    try:  # an editable install lies elsewhere; of a module without a dot, `find_spec` imports nothing
+        spec = importlib.util.find_spec(top)
+    except (ImportError, ValueError):
+        spec = None
+    for folder in spec.submodule_search_locations or () if spec else ():
+        inner = Path(folder, *rest.split(".")) if rest else Path(folder)
+        paths += [inner.with_name(inner.name + ".py"), inner / "__init__.py"]
+    if spec and spec.origin and not rest:
+        paths.append(Path(spec.origin))
     path = next((p for p in paths if p.is_file()), None)
-    if path is None:  # an editable install: ask the import system, which imports parent packages but not the module
-        try:
-            spec = importlib.util.find_spec(module)
-        except Exception as error:  # a parent package that is gone, or that fails on import
-            return Method(point.name, paths[0], error=f"entry point {point.value}: {_one_line(error)}")
-        path = Path(spec.origin) if spec and spec.origin else paths[0]
+    if path is None:
+        return Method(point.name, paths[0], error=f"entry point {point.value}: there is no such module")
     return replace(read(point.name, path), module=module)
 
 
@@ -161,6 +220,9 @@ def _is_baseline(cls: ast.ClassDef) -> bool:
     return any((b.id if isinstance(b, ast.Name) else getattr(b, "attr", "")) == "Baseline" for b in cls.bases)
 
 
+# ---- what the syntax tree says -----------------------------------------------------------------
+
+
 def _arguments(cls: ast.ClassDef) -> dict[str, Argument]:
     init = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None)
     if init is None:
@@ -169,12 +231,30 @@ def _arguments(cls: ast.ClassDef) -> dict[str, Argument]:
     for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
         if default is None:
             raise UserError(f"argument '{argument.arg}' has no default")
-        annotation = ast.unparse(argument.annotation) if argument.annotation else "object"
         try:
-            found[argument.arg] = Argument(annotation, ast.literal_eval(default))
-        except ValueError as error:
+            annotation = ast.unparse(argument.annotation) if argument.annotation else "object"
+            value = ast.literal_eval(default)
+        except (RecursionError, MemoryError):
+            raise UserError("its expressions are nested too deeply") from None
+        except (ValueError, TypeError) as error:  # TypeError: {[]: 1}
             raise UserError(f"the default of argument '{argument.arg}' is not a literal") from error
+        if not storable(value):
+            told = f"the default of argument '{argument.arg}' cannot be {value!r:.60}, which no record could hold"
+            raise UserError(f"{told}: use finite numbers, text, None, lists and dicts with text as keys")
+        found[argument.arg] = Argument(annotation, value)
     return found
+
+
+def _optimizers(cls: ast.ClassDef) -> tuple[str, ...]:
+    """The keys of the dict that the method `optimizers` returns; none where they are not written down there."""
+    method = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "optimizers"), None)
+    if method is None:
+        return ("model",)
+    match [node.value for node in ast.walk(method) if isinstance(node, ast.Return)]:
+        case [ast.Dict(keys=keys)]:
+            names = [key.value for key in keys if isinstance(key, ast.Constant) and isinstance(key.value, str)]
+            return tuple(names) if len(names) == len(keys) else ()
+    return ()
 
 
 def _stages(cls: ast.ClassDef) -> tuple[str, ...]:
@@ -198,27 +278,68 @@ def _assigns(node: ast.stmt, name: str, value: object) -> bool:
     return named and isinstance(getattr(node, "value", None), ast.Constant) and node.value.value == value  # type: ignore[attr-defined]
 
 
-def _digest(tree: ast.Module) -> str:
-    """A hash of the code that no comment, docstring or layout changes."""
-    for node in ast.walk(tree):
-        body = getattr(node, "body", None)
-        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
-        if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
-            node.body = body[1:]  # type: ignore[attr-defined]
-    return hashlib.sha256(ast.unparse(tree).encode()).hexdigest()[:16]  # ast.dump changes with Python's version
+# ---- values of arguments -----------------------------------------------------------------------
 
 
-_PLAIN_TYPES = {t.__name__: t for t in (bool, int, float, str, list, tuple, dict)} | {"Literal": Literal}
-
-
-def _typed(entry: Method, name: str, value: Any) -> Any:
+def _typed(method: Method, name: str, value: Any) -> Any:
     from pydantic import TypeAdapter, ValidationError
 
-    annotation = entry.arguments[name].annotation
+    annotation = method.arguments[name].annotation
+    if not storable(value):
+        raise UserError(f"{method.name}: {name} = {value!r:.60} cannot be kept in a record")
     try:
-        kind = eval(annotation, {"__builtins__": {}}, _PLAIN_TYPES)
-        return TypeAdapter(kind).validate_python(value)
+        return TypeAdapter(_type_of(ast.parse(annotation, mode="eval").body)).validate_python(value)
     except ValidationError as error:
-        raise UserError(f"{entry.name}: {name} = {value!r} is not {annotation}: {error.errors()[0]['msg']}") from error
-    except Exception:  # an annotation of other types: the class itself must check the value
+        reason = error.errors()[0]["msg"].removeprefix("Value error, ")
+        raise UserError(f"{method.name}: {name} = {value!r:.60} is not {annotation}: {reason}") from error
+
+
+def _type_of(node: ast.expr) -> Any:
+    """The type that an annotation names, or Any for one of another kind: then the class itself must check the value.
+
+    Only these forms are known: numbers, text, lists, tuples, dicts, Literal, None, and unions of them.
+    """
+    match node:
+        case ast.Constant(value=None):
+            return None
+        case ast.Constant(value=str() as text):  # an annotation in quotes
+            try:
+                return _type_of(ast.parse(text, mode="eval").body)
+            except (SyntaxError, ValueError):
+                return Any
+        case ast.Name(id=name) if name in _plain_types():
+            return _plain_types()[name]
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            one, other = _type_of(left), _type_of(right)
+            return Any if Any in (one, other) else Union[one, other]  # noqa: UP007 - `None | None` is an error
+        case ast.Subscript(value=ast.Name(id="Literal") | ast.Attribute(attr="Literal"), slice=inside):
+            values = [part.value for part in _parts(inside) if isinstance(part, ast.Constant)]
+            return Literal[tuple(values)] if len(values) == len(_parts(inside)) else Any
+        case ast.Subscript(value=ast.Name(id="list"), slice=inside):
+            return list[_type_of(inside)]  # type: ignore[misc]
+        case ast.Subscript(value=ast.Name(id="dict"), slice=ast.Tuple(elts=[key, inside])):
+            return dict[_type_of(key), _type_of(inside)]  # type: ignore[misc]
+        case ast.Subscript(value=ast.Name(id="tuple"), slice=inside):
+            kinds = [... if ast.unparse(part) == "..." else _type_of(part) for part in _parts(inside)]
+            return tuple[tuple(kinds)]  # type: ignore[misc]
+    return Any
+
+
+def _parts(node: ast.expr) -> list[ast.expr]:
+    return node.elts if isinstance(node, ast.Tuple) else [node]
+
+
+@functools.cache
+def _plain_types() -> dict[str, Any]:
+    """Numbers are finite, and `true` is none."""
+    from pydantic import AllowInfNan, BeforeValidator
+
+    def number(value: Any) -> Any:
+        if isinstance(value, bool):
+            raise ValueError("a number is expected")
         return value
+
+    plain: dict[str, Any] = {kind.__name__: kind for kind in (bool, str, list, tuple, dict)}
+    plain["int"] = Annotated[int, BeforeValidator(number)]
+    plain["float"] = Annotated[float, BeforeValidator(number), AllowInfNan(False)]
+    return plain

@@ -1,24 +1,29 @@
-"""The grammar of benchmarks.yaml: its sections as checked models, and how the file is read.
+"""The grammar of benchmarks.yaml: its sections as checked models.
 
-Every section is strict: an unknown key is an error that names the nearest legal one.
+Every section is strict: an unknown key is an error that names the nearest legal one, and every number has a range that
+is stated here once. What a settings layer may hold is the same in the file, in a profile and behind --set.
 """
 
 from __future__ import annotations
 
-import re
+import os
 from collections.abc import Mapping, Sequence
+from math import prod
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from aegen_bench.data import Recipe
-from aegen_bench.errors import UserError, unknown
+from aegen_bench.errors import UserError
 from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.files import is_name
+from aegen_bench.results import NO_TRIALS
 from aegen_bench.study.catalog import shipped
+from aegen_bench.study.reading import DEEPEST, Strict, parse_yaml, read_yaml, storable, validated
 
 __all__ = [
+    "MOST_SEEDS",
     "Dataset",
     "File",
     "Layer",
@@ -26,50 +31,100 @@ __all__ = [
     "Probe",
     "Profile",
     "Row",
-    "Strict",
     "expand",
+    "is_fit",
     "load",
-    "validated",
     "with_settings",
 ]
 
-
-class Strict(BaseModel):
-    """A section of the yaml: an unknown key is an error that names the nearest legal one."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    @model_validator(mode="before")
-    @classmethod
-    def _known_keys(cls, value: Any) -> Any:
-        if isinstance(value, dict):
-            legal = {f.alias or name for name, f in cls.model_fields.items()}
-            for key in value:
-                if key not in legal:
-                    raise ValueError(str(unknown("key", str(key), legal)))
-        return value
+MOST_SEEDS = 1_000
+MOST_ROWS = 1_000  # of one sweep
+RESERVED = {"all"}
+FOLDERS = {*NO_TRIALS, "tables"}  # what lies beside the profiles in a results folder
 
 
-class _Recipe(Strict, Recipe):
+def is_fit(name: str) -> bool:
+    """Whether something of the study may have this name: it becomes a folder, and part of a list with commas."""
+    return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",+`")
+
+
+def _name(text: str) -> str:
+    if not is_fit(text):
+        raise ValueError(
+            f"{text[:40]!r} cannot be a name: use up to 100 letters, digits and underscores, and none of ,+`/ or a "
+            "leading dot"
+        )
+    return text
+
+
+def _free_name(text: str) -> str:
+    if text in RESERVED:
+        raise ValueError(f"'{text}' has a meaning of its own on the command line: use another name")
+    return _name(text)
+
+
+def _profile_name(text: str) -> str:
+    if text in FOLDERS:
+        raise ValueError(f"'{text}' is a folder of every results folder: use another name")
+    return _name(text)
+
+
+def _stored(values: dict[str, Any]) -> dict[str, Any]:
+    for name, value in values.items():
+        if not storable(value):
+            raise ValueError(f"{name} cannot be {value!r:.60}: use finite numbers, text, lists and objects of these")
+    return values
+
+
+def _distinct(values: list[Any]) -> list[Any]:
+    seen: list[tuple[Any, bool]] = []
+    for value in values:
+        if (value, value is True or value is False) in seen:  # 1 and 1.0 are one value, 1 and true are two
+            raise ValueError(f"{value!r} stands twice")
+        seen.append((value, value is True or value is False))
+    return values
+
+
+Name = Annotated[str, AfterValidator(_name)]
+FreeName = Annotated[str, AfterValidator(_free_name)]
+Count = Annotated[int, Field(ge=1, le=10**9)]
+Rate = Annotated[float, Field(gt=0, le=100)]
+Beta = Annotated[float, Field(ge=0, lt=1)]
+Milestone = Annotated[float, Field(gt=0)]
+Factor = Annotated[float, Field(gt=0)]
+Arguments = Annotated[dict[str, Any], AfterValidator(_stored)]
+Values = Annotated[list[Any], Field(min_length=1, max_length=MOST_ROWS), AfterValidator(_distinct)]
+Names = Annotated[list[str], Field(min_length=1)]
+
+
+class Section(Strict, BaseModel):
+    """A part of benchmarks.yaml. Numbers are finite, and neither `true` nor text in quotes is a number."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+
+class _Recipe(Section, Recipe):
     """A recipe as the yaml has it."""
 
 
-class _Protocol(Strict, Protocol):
+class _Protocol(Section, Protocol):
     """A protocol as the yaml has it."""
 
-
-class _Optimizer(Strict):
-    lr: float | None = None
-    betas: tuple[float, float] | None = None
-    weight_decay: float | None = None
+    metrics: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("fd", "prd", "reconstruction")
 
 
-class _Stage(Strict):
-    epochs: int | None = Field(None, ge=1)
-    steps: int | None = Field(None, ge=1)
-    batch: int | None = Field(None, ge=2)
-    lr: float | None = Field(None, gt=0)
-    lr_at: dict[float, float] | None = None
+class _Optimizer(Section):
+    lr: Rate | None = None
+    betas: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = None
+    weight_decay: Annotated[float, Field(ge=0)] | None = None
+
+
+class _Stage(Section):
+    epochs: Count | None = None
+    steps: Count | None = None
+    batch: Annotated[Count, Field(ge=2)] | None = None
+    lr: Rate | None = None
+    lr_at: dict[Milestone, Factor] | None = None
     optimizers: dict[str, _Optimizer] = {}
 
     @model_validator(mode="after")
@@ -79,24 +134,24 @@ class _Stage(Strict):
         return self
 
 
-class Probe(Strict):
-    every: int = Field(10, ge=1)
-    images: int = Field(10_000, ge=1)
+class Probe(Section):
+    every: Count = 10
+    images: Count = 10_000
 
 
-class Layer(Strict):
+class Layer(Section):
     """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
 
     recon: Literal["sse", "perceptual"] | None = None
     perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
     precision: Literal["fp32", "bf16"] | None = None
     compile: bool | None = None
-    d: int | None = Field(None, ge=1)
-    flow_width: int | None = Field(None, ge=1)
-    train_images: int | None = Field(None, ge=2)
+    d: Count | None = None
+    flow_width: Count | None = None
+    train_images: Annotated[Count, Field(ge=2)] | None = None
     probe: Probe | None = None
     stages: dict[str, _Stage] = {}
-    with_: dict[str, Any] = Field({}, alias="with")
+    with_: Arguments = Field({}, alias="with")
 
 
 class Dataset(Layer):
@@ -110,8 +165,14 @@ class Row(Layer):
 
     baseline: str | None = None
     on: dict[str, Layer] = {}
-    sweep: dict[str, list[Any]] = {}
+    sweep: dict[str, Values] = {}
     by_name: bool = False
+
+    @model_validator(mode="after")
+    def _sweep_is_of_a_sensible_size(self) -> Row:
+        if (rows := prod(len(values) for values in self.sweep.values())) > MOST_ROWS:
+            raise ValueError(f"its sweep makes {rows:,} rows, more than {MOST_ROWS:,}")
+        return self
 
 
 class Overlay(Layer):
@@ -125,21 +186,30 @@ class Profile(Overlay):
     stage.
     """
 
-    models: list[str]
-    datasets: list[str]
-    seeds: int = Field(ge=1)
-    draws: int = Field(1, ge=1)
-    protocols: list[str]
-    scale_epochs: float = Field(1.0, gt=0)
+    models: Names
+    datasets: Names
+    seeds: int = Field(ge=1, le=MOST_SEEDS)
+    draws: int = Field(1, ge=1, le=1_000)
+    protocols: Names
+    scale_epochs: float = Field(1.0, gt=0, le=1_000)
 
 
-class File(Strict):
+class File(Section):
+    """benchmarks.yaml, the local one over the shipped one."""
+
     defaults: list[Layer] = []  # the shipped ones and over them the local ones
-    datasets: dict[str, Dataset] = {}
-    protocols: dict[str, _Protocol] = {}
-    rows: dict[str, Row] = {}
-    groups: dict[str, list[str]] = {}
-    profiles: dict[str, Profile] = {}
+    datasets: dict[FreeName, Dataset] = {}
+    protocols: dict[Name, _Protocol] = {}
+    rows: dict[FreeName, Row] = {}
+    groups: dict[FreeName, Names] = {}
+    profiles: dict[Annotated[str, AfterValidator(_profile_name)], Profile] = {}
+
+    @model_validator(mode="after")
+    def _a_name_means_one_thing(self) -> File:
+        for name in self.groups:
+            if name in self.rows:
+                raise ValueError(f"'{name}' is a row and a group: use two names")
+        return self
 
 
 def load(local: Path) -> tuple[File, list[str]]:
@@ -148,7 +218,7 @@ def load(local: Path) -> tuple[File, list[str]]:
     content, replaced = _read(base), list[str]()
     defaults = [content.pop("defaults", None) or {}]
     place = local / "benchmarks.yaml"
-    if place.is_file() and place.resolve() != base.resolve():
+    if os.path.lexists(place) and os.path.realpath(place) != os.path.realpath(base):
         mine = _read(place)
         defaults.append(mine.pop("defaults", None) or {})
         for section, own in mine.items():
@@ -161,10 +231,7 @@ def load(local: Path) -> tuple[File, list[str]]:
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.load(path.read_text(encoding="utf-8"), _Loader) or {}
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise UserError(f"{path}: {' '.join(str(error).split())}") from error
+    content = read_yaml(path) or {}
     if not isinstance(content, dict):
         raise UserError(f"{path}: expected sections such as rows: and profiles:, found {type(content).__name__}")
     for section, names in content.items():
@@ -173,36 +240,26 @@ def _read(path: Path) -> dict[str, Any]:
     return content
 
 
-def validated(kind: type[Any], content: Any, where: str) -> Any:
-    """Return `content` as a model of `kind`; UserError that names the place of its first fault, after `where`."""
-    try:
-        return kind.model_validate(content)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(str(part) for part in first["loc"])
-        told = [where, *([place] if place else []), first["msg"].removeprefix("Value error, ")]
-        raise UserError(": ".join(told)) from error
-
-
 def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, Overlay]:
     """Read `dotted.path=value` texts, the value as yaml; return the profile with them, and the last layer they make."""
     content: dict[str, Any] = {}
     for text in sorted(settings):  # the profile's name does not hold the order they are given in
         path, equals, value = text.partition("=")
+        said = "--set " + " ".join(text.split())
+        said = said if len(said) < 80 else f"{said[:80]}..."
         if not equals or not path:
-            raise UserError(f"--set {text}: expected dotted.path=value, such as train_images=4000")
+            raise UserError(f"{said}: expected dotted.path=value, such as train_images=4000")
         *parents, last = path.split(".")
+        if len(parents) > DEEPEST:
+            raise UserError(f"{said}: a path of {len(parents) + 1:,} names is longer than that of any setting")
         place = content
         for part in parents:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise UserError(f"--set {text}: '{part}' holds a value, not settings")
+                raise UserError(f"{said}: '{part}' holds a value, not settings")
         if last in place:
-            raise UserError(f"--set {text}: {path} is set twice")
-        try:
-            place[last] = yaml.load(value, _Loader)
-        except yaml.YAMLError as error:
-            raise UserError(f"--set {text}: {' '.join(str(error).split())}") from error
+            raise UserError(f"{said}: {path} is set twice")
+        place[last] = parse_yaml(value, said)
     below = profile.model_dump(exclude_unset=True, by_alias=True)
     changed: Profile = validated(Profile, {**below, **content}, "--set") if settings else profile
     own = {f.alias or name for name, f in Overlay.model_fields.items()}
@@ -219,30 +276,9 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
             variants = {f"{n}_{argument}{v}": {**w, argument: v} for n, w in variants.items() for v in swept}
         for variant, values in variants.items():
             merged = {"baseline": row.baseline or name, "with_": {**row.with_, **values}, "sweep": {}}
+            if variant in found or (row.sweep and variant in rows):
+                raise UserError(f"rows.{name}: its sweep makes the row '{variant}', and there is another of that name")
+            if not is_fit(variant):
+                raise UserError(f"rows.{name}: its sweep makes a row that cannot be named '{variant[:60]}'")
             found[variant] = row.model_copy(update=merged) if row.sweep else row
     return found
-
-
-class _Loader(yaml.SafeLoader):
-    """Safe YAML as its version 1.2 reads it: `on` is a word, 1e-3 a number; and a key that stands twice is an error."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
-        keys = [key.value for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.constructor.ConstructorError(None, None, f"'{key}' stands twice", node.start_mark)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {
-    first: [
-        (tag, pattern) for tag, pattern in found if tag not in ("tag:yaml.org,2002:bool", "tag:yaml.org,2002:float")
-    ]
-    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"^(true|false)$", re.I), list("tTfF"))
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float",
-    re.compile(r"^[-+]?(\.[0-9]+|[0-9][0-9_]*(\.[0-9]*)?)([eE][-+]?[0-9]+)?$|^[-+]?\.inf$|^\.nan$", re.I),
-    list("-+0123456789."),
-)

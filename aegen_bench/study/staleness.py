@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
-from aegen_bench.study.study import Study, asked_as
+from aegen_bench.study.command import asked_as
+from aegen_bench.study.study import Study
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -13,18 +13,19 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from aegen_bench import results
 from aegen_bench.data import discover
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.files import is_name
 from aegen_bench.study import catalog
-from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, load, with_settings
+from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, is_fit, load, with_settings
 from aegen_bench.study.settings import resolve
 
-__all__ = ["NUMERICS", "Study", "Trial", "asked_as"]
+__all__ = ["NUMERICS", "Study", "Trial"]
 
 NUMERICS = 1
 """Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained
@@ -71,7 +72,8 @@ class Study:
     def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
         self.entries = catalog.find(local)
         file, self.shadowed = load(local)
-        undeclared = {name: recipe for name, recipe in discover(data).items() if name not in file.datasets}
+        found = {name: recipe for name, recipe in discover(data).items() if is_fit(name) and name != "all"}
+        undeclared = {name: recipe for name, recipe in found.items() if name not in file.datasets}
         self.datasets = file.datasets | {
             name: Dataset.model_validate({"recipe": recipe.model_dump()}) for name, recipe in undeclared.items()
         }
@@ -83,8 +85,10 @@ class Study:
         self._groups = file.groups
         if profile not in self.profiles:
             raise unknown("profile", profile, self.profiles)
-        self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:") for s in sorted(settings))])
+        self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:[]") for s in sorted(settings))])
         self.profile, self._set = with_settings(self.profiles[profile], settings)
+        if not is_name(self.profile_name):
+            raise UserError("these --set are too long for the name of a folder: declare a profile in benchmarks.yaml")
         self._named = self.profiles[profile]
         self._check_names()
 
@@ -139,6 +143,8 @@ class Study:
             own = self._stages(name)
             layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
         for name, rows in self._groups.items():
+            if name in self.rows:
+                raise UserError(f"groups.{name}: '{name}' is a row, too: use another name")
             _require(f"row of groups.{name}", rows, [*self.rows, *self._sweeps])
         for name, profile in {**self.profiles, self.profile_name: self.profile}.items():
             _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
@@ -189,6 +195,9 @@ class Study:
             raise UserError(
                 f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
             )
+        if entry.optimizers:
+            for stage, plan in resolved["stages"].items():
+                _require(f"optimizer of {entry.name}, stage {stage},", plan["optimizers"], entry.optimizers)
         if "probe" in resolved:
             resolved["probe"] = Probe(**resolved["probe"]).model_dump()
         return {
@@ -206,12 +215,6 @@ class Study:
         """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
         groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
         return [overlay, *groups, overlay.rows.get(row, Layer())]
-
-
-def asked_as(name: str) -> tuple[str, list[str]]:
-    """Return what `Study` was asked for to give a profile this name: 'lite+draws=2' -> 'lite', ['draws=2']."""
-    profile, *settings = name.split("+")
-    return profile, [unquote(text) for text in settings]
 
 
 def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
-from aegen_bench.training.stopping import Pace
+from aegen_bench.training.stopping import Interrupts
 
 if TYPE_CHECKING:
     from torch import nn
@@ -36,7 +36,7 @@ class Checkpoints:
 
     folder: Path | None = None
     identity: Mapping[str, str] = field(default_factory=dict)
-    pace: Pace = field(default_factory=Pace)
+    interrupts: Interrupts = field(default_factory=Interrupts)
     note: Callable[[str], None] = print
 
     def read(self) -> dict[str, Any] | None:
@@ -54,7 +54,7 @@ class Checkpoints:
         return None
 
     def save(self, state: dict[str, Any], *, spent: float, where: str) -> None:
-        """Write `state`, then raise what the pace says. `spent` is the trial's training seconds so far.
+        """Write `state`, then raise what `interrupts` says. `spent` is the trial's training seconds so far.
 
         A disk that refuses is a warning: the training matters more than its safety net.
         """
@@ -72,7 +72,7 @@ class Checkpoints:
                     path.unlink(missing_ok=True)
             except (UserError, OSError) as error:
                 self.note(f"warning: no checkpoint: {error}")
-        self.pace.go_on(spent, where)
+        self.interrupts.go_on(spent, where)
 
     def clear(self) -> None:
         """Remove the checkpoints, and what a killed process left half written beside them."""
@@ -115,7 +115,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
         "tensors": {name: value.detach() for name, value in tensors.items()},
         "training": {name: module.training for name, module in model.named_modules()},
         "trained": {name: value.requires_grad for name, value in model.named_parameters()},
-        "progress": getattr(model, "progress", 0.0),
+        "progress": getattr(model, "_progress", 0.0),
     }
 
 

@@ -5,7 +5,6 @@ PRD curve.
 from __future__ import annotations
 
 import io
-import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,13 @@ from aegen_bench.errors import UserError
 from aegen_bench.files import write_bytes
 from aegen_bench.numerics.neighbours import nearest
 from aegen_bench.numerics.pictures import grid
+from aegen_bench.results.artefacts import FILE, read_artefacts
 from aegen_bench.trial.sampling import decode_noise, fixed_noise, interpolate, reconstruct
 
 __all__ = ["add_curves", "make", "write"]
 
 Images = NDArray[np.uint8]
 
-ARRAYS = "artefacts.npz"
 NEIGHBOURS = 5
 STEPS = 10
 
@@ -54,19 +53,18 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 
     picture = io.BytesIO()
     Image.fromarray(grid(made["samples"])).save(picture, "PNG", optimize=True)
-    write_bytes(folder / ARRAYS, _packed(made))
+    write_bytes(folder / FILE, _packed(made))
     write_bytes(folder / "samples.png", picture.getvalue())
 
 
 def add_curves(folder: Path, curves: dict[str, Any]) -> None:
     """Add curves, such as that of PRD, to artefacts.npz; one that is there stays. UserError if it is damaged."""
-    path = folder / ARRAYS
+    path = folder / FILE
     held: dict[str, Any] = {}
     if curves and path.is_file():
         try:
-            with np.load(path) as arrays:
-                held = dict(arrays)
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            held = read_artefacts(folder)
+        except (OSError, ValueError) as error:
             raise UserError(
                 f"{path} is damaged, so that the curves of this evaluation are not kept: {error}"
             ) from error

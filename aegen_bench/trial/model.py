@@ -17,10 +17,14 @@ from aegen_bench.blocks.nets import Nets, describe
 from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import write_bytes
-from aegen_bench.results import record as records
-from aegen_bench.study import catalog
+from aegen_bench.results import Record
+from aegen_bench.study import catalog, command
 
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
+
+
+NEEDED = ("baseline", "code", "recon", "precision", "d", "flow_width", "with", "shape", "n_train")
+"""What a record's `config` must say for its model to be built again."""
 
 
 def build(
@@ -40,32 +44,55 @@ def build(
 def restore(folder: Path, kept: Path, data: Path) -> Baseline:
     """Return the trained baseline of a trial's folder, in eval mode on the CPU. `kept` has the trained weights."""
     record = results.read_record(folder / "record.json")
-    name, entries = record["config"]["baseline"], catalog.find(Path.cwd())
+    name, entries = record.config.get("baseline", ""), catalog.find(Path.cwd())
     if name not in entries:
         raise unknown("model", name, entries)
     return from_record(record, entries[name], kept, data)
 
 
-def from_record(record: dict[str, Any], entry: catalog.Method, kept: Path, data: Path) -> Baseline:
+def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -> Baseline:
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    config, path = record["config"], records.weights_path(record, kept)
+    config, path = record.config, record.weights_path(kept)
+    if missing := [name for name in NEEDED if config.get(name) is None]:
+        raise UserError(f"the record of {record.label} does not say '{missing[0]}': its model cannot be built again")
     if not path.is_file():
-        raise MissingError(f"no weights at {path}: `aegen-bench run --retrain` trains this trial again")
+        raise MissingError(f"no weights at {path}; to train this trial again: {_again(record, kept, data)}")
     if config["code"] != entry.code:
         raise UserError(f"{path} was trained with another version of {entry.path}: restore it, or run the trial again")
-    expected = record.get("weights_sha256")
+    expected = record.weights_sha256
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise UserError(
-            f"{path} holds the weights of another run of this trial: delete it, then `aegen-bench run --retrain`"
-        )
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record["seed"], data)
+        told = "holds the weights of another training of this trial: delete it, and to train it again"
+        raise UserError(f"{path} {told}: {_again(record, kept, data)}")
+    try:
+        model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
+    except UserError:
+        raise
+    except Exception as error:  # of the method, given arguments that a record says
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{record.row} cannot be built as its record says: {what[:200]}") from error
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold the weights of {record['row']}: {str(error)[:200]}") from error
+        raise UserError(f"{path} does not hold the weights of {record.row}: {str(error)[:200]}") from error
     return model.eval()
+
+
+def _again(record: Record, kept: Path, data: Path) -> str:
+    """The command that trains the trial of a record again; a results folder that is not the default is the user's to
+    add.
+    """
+    return command(
+        "run",
+        record.profile,
+        models=[record.row],
+        datasets=[record.dataset],
+        seeds=[record.seed],
+        flags=["--retrain"],
+        data=data,
+        weights=kept,
+    )
 
 
 def save(model: Baseline, folder: Path, key: str) -> str:

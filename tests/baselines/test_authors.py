@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-import yaml
 from conftest import Bench
 from test_cli import refused
 
-from aegen_bench.commands import template
 from aegen_bench.study import Study
 
 ROOT = Path(__file__).parents[2]
@@ -49,14 +48,11 @@ def files(folder: Path) -> set[str]:
 # ---- new ---------------------------------------------------------------------------------------------
 
 
-def test_new_writes_a_baseline_and_its_row_and_nothing_else(empty: Bench) -> None:
+def test_new_writes_a_method_and_nothing_else(empty: Bench) -> None:
     ended = empty("new", "my_model")
     assert ended.code == 0 and "aegen-bench check my_model" in ended.out
-    assert files(empty.folder) == {"baselines/my_model.py", "benchmarks.yaml"}
+    assert files(empty.folder) == {"baselines/my_model.py"}
     assert "class MyModel(Baseline):" in (empty.folder / "baselines/my_model.py").read_text()
-    assert yaml.safe_load((empty.folder / "benchmarks.yaml").read_text()) == {
-        "rows": {"my_model": {"with": {"beta": 1.0}}}
-    }
     assert "  my_model  An auto-encoder whose codes" in empty("list", "models").out
 
 
@@ -68,14 +64,10 @@ def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> 
     assert ended.code == 0 and bench.record("my_model")["status"] == "ok"
 
 
-def test_what_new_writes_is_a_row_of_smoke_and_all_that_it_suggests_is_legal(empty: Bench) -> None:
-    assert empty("new", "my_model").code == 0
-    planned = empty("run", "--profile", "smoke", "--models", "my_model", "--dry-run", "--no-forecast")
-    assert "smoke: 2 trials: 2 run\n" in planned.out
-    path = empty.folder / "benchmarks.yaml"
-    path.write_text(path.read_text().replace("    # ", "    "))
-    config = Study("paper", local=empty.folder, data=empty.data).config("my_model", "digits")
-    assert (config["with"], config["stages"]["train"]["epochs"]) == ({"beta": 4.0}, 200)
+def test_the_command_that_new_suggests_does_what_it_says(empty: Bench) -> None:
+    suggested = empty("new", "my_model", "--data", str(empty.data / "a b")).out.partition("; ")[2].strip()
+    planned = empty(*shlex.split(suggested)[1:], "--dry-run", "--no-forecast")
+    assert "smoke: 2 trials: 2 run\n" in planned.out and "my_model on digits" in planned.out
 
 
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
@@ -117,48 +109,12 @@ def test_a_name_that_is_taken_or_cannot_be_one_is_refused_in_one_line(empty: Ben
     assert (empty.folder / "benchmarks.yaml").read_text() == OWN
 
 
-ROWS = "".join(template.ROW.format(name=name) for name in ("first", "second"))
-YAMLS = {
-    "rows in the middle": OWN,
-    "no rows": "groups:\n  mine: [vae]   # one\n",
-    "rows without any": "rows:\n  # none yet\ngroups: {mine: [vae]}\n",
-    "rows at the end without a newline": "# top\nrows:\n  slow: {baseline: vae}",
-    "a list at the end": "rows:\n  slow:\n    baseline: vae\n    sweep:\n      beta:\n      - 1\n      - 2\n",
-    "a text at the end": "rows:\n  slow:\n    baseline: >-\n     vae\n",
-    "windows": OWN.replace("\n", "\r\n"),
-    "nothing but a comment": "# to be filled\n",
-    "nothing": "",
-    "what is shipped": (ROOT / "benchmarks.yaml").read_text(),
-}
-
-
-@pytest.mark.parametrize("text", YAMLS.values(), ids=YAMLS)
-def test_a_row_is_added_and_every_other_byte_stays(empty: Bench, text: str) -> None:
-    path = empty.folder / "benchmarks.yaml"
-    path.write_bytes(text.encode())
-    for name in ("first", "second"):
-        assert empty("new", name).code == 0
-    after = path.read_bytes().decode()
-    newline = "\r\n" if "\r\n" in text else "\n"
-    assert after.count("\n") == after.count(newline)
-    added = [line.strip() for line in ROWS.splitlines()]
-    lines, original = after.splitlines(), text.splitlines()
-    at = [line.strip() for line in lines].index(added[0])
-    rows = slice(at, at + len(added))
-    assert [line.strip() for line in lines[rows]] == added, "the second row stands behind the first and its comments"
-    del lines[rows]
-    assert lines in (original, [*original, "", "rows:"], [*original, "rows:"])
-    before, now = yaml.safe_load(text) or {}, yaml.safe_load(after)
-    assert now == {**before, "rows": {**(before.get("rows") or {}), **yaml.safe_load(ROWS)}}
-    assert {"first", "second"} <= set(Study("paper", local=empty.folder, data=empty.data).rows)
-
-
-def test_rows_in_braces_are_left_to_their_author(empty: Bench) -> None:
-    text = "rows: {slow: {baseline: vae}}\n"
+@pytest.mark.parametrize("text", [OWN, "rows: {slow: {baseline: vae}}\n", ""], ids=["rows", "in braces", "nothing"])
+def test_a_benchmarks_yaml_stays_as_it_is(empty: Bench, text: str) -> None:
     (empty.folder / "benchmarks.yaml").write_text(text)
-    refused(empty("new", "mine"), "write the row yourself: mine: {with: {beta: 1.0}}")
-    assert files(empty.folder) == {"benchmarks.yaml"}
+    assert empty("new", "first").code == 0
     assert (empty.folder / "benchmarks.yaml").read_text() == text
+    assert "first" in Study("paper", local=empty.folder, data=empty.data).rows
 
 
 # ---- check -------------------------------------------------------------------------------------------
@@ -192,3 +148,13 @@ def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument
 
 def test_an_unknown_name_is_refused_with_the_nearest_that_exists(bench: Bench) -> None:
     refused(bench("check", "gfl"), "unknown model 'gfl': did you mean 'glf'?")
+
+
+def test_check_says_what_takes_the_place_of_something_shipped(bench: Bench) -> None:
+    path = bench.baseline("vae", (ROOT / "baselines" / "vae.py").read_text() + "\n\nX = 1\n")
+    bench.declare(rows={"vae": {"with": {"beta": 2}}})
+    ended = bench("check", "vae")
+    assert ended.code == 0
+    first, second, last = ended.out.splitlines()
+    assert first.startswith("note: ") and path.name in first and str(ROOT / "baselines" / "vae.py") in first
+    assert second.startswith("note: the row vae of ") and last == "vae keeps the contract"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fake_data import Array, random_images, write_idx, write_npz
+from fake_data import CELEBA, Array, random_images, write_celeba, write_idx, write_npz, write_png
 
 from aegen_bench import data
 from aegen_bench.data import Recipe
@@ -126,3 +126,96 @@ def test_a_truncated_idx_file_is_named(tmp_path: Path, keep: int) -> None:
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(UserError, match=rf"train-images-idx3-ubyte: expected an idx .* found {keep} bytes"):
         data.load("fashion", Recipe(source="fashion"), tmp_path, "train")
+
+
+# ---- data as people have them ------------------------------------------------------------------
+
+
+def test_the_keys_of_medmnist_are_read(tmp_path: Path) -> None:
+    train, test = random_images(5, 28, 28), random_images(3, 28, 28, seed=1)
+    labels = np.zeros((5, 1), np.uint8)
+    np.savez(tmp_path / "pneumonia.npz", train_images=train, val_images=test, test_images=test, train_labels=labels)
+    for split, images in (("train", train), ("test", test)):
+        loaded = data.load("pneumonia", Recipe(source="npz"), tmp_path, split)  # type: ignore[arg-type]
+        np.testing.assert_array_equal(loaded[:, 0], images)
+
+
+@pytest.mark.parametrize("suffix", ["png", "tiff", "webp", "bmp"])
+def test_a_folder_for_each_class_is_read_as_torchvision_reads_it(tmp_path: Path, suffix: str) -> None:
+    from torchvision.datasets import ImageFolder
+
+    for split in ("train", "test"):
+        for label, count in (("cats", 3), ("dogs", 2)):
+            for i in range(count):
+                write_png(tmp_path / "pets" / split / label / f"{i}.{suffix}", random_images(8, 8, 3, seed=i))
+    assert data.discover(tmp_path) == {"pets": Recipe(source="folder")}
+    train = data.load("pets", Recipe(source="folder"), tmp_path, "train")
+    theirs = ImageFolder(str(tmp_path / "pets/train"))
+    np.testing.assert_array_equal(train, [np.asarray(image).transpose(2, 0, 1) for image, _ in theirs])
+
+
+def test_an_image_that_moves_to_another_class_is_noticed(tmp_path: Path) -> None:
+    for label in ("cats", "dogs"):
+        for split in ("train", "test"):
+            write_png(tmp_path / "pets" / split / label / "1.png", random_images(8, 8, seed=len(label)))
+    before = data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train")
+    (tmp_path / "pets/train/dogs/1.png").rename(tmp_path / "pets/train/cats/0.png")
+    assert data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train") == before, "the same order"
+    (tmp_path / "pets/train/cats/0.png").rename(tmp_path / "pets/train/cats/2.png")
+    write_png(tmp_path / "pets/train/cats/1.png", random_images(8, 8, seed=9))
+    assert data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train") != before
+
+
+@pytest.mark.parametrize("place", ["cifar10/train/{}.png", "cifar10/train/frogs/{}.png", "cifar10/{}.png"])
+def test_a_folder_called_like_a_declared_dataset_is_used(tmp_path: Path, place: str) -> None:
+    images = [write_png(tmp_path / place.format(i), random_images(32, 32, 3, seed=i)) for i in range(5)]
+    if "train" in place:
+        write_png(tmp_path / place.replace("train", "test").format(0), random_images(32, 32, 3, seed=9))
+    recipe = Recipe(source="cifar10")
+    assert data.missing("cifar10", recipe, tmp_path) is None
+    train = data.load("cifar10", recipe, tmp_path, "train")
+    np.testing.assert_array_equal(train, np.transpose(images, (0, 3, 1, 2))[: len(train)])
+    assert str(tmp_path / "cifar10") in data.fetch("cifar10", recipe, tmp_path)
+
+
+LAYOUTS = {
+    "torchvision": ("celeba/list_eval_partition.txt", "celeba/img_align_celeba"),
+    "Kaggle": ("celeba/list_eval_partition.csv", "celeba/img_align_celeba/img_align_celeba"),
+    "Kaggle in the data folder": ("list_eval_partition.csv", "img_align_celeba/img_align_celeba"),
+    "official": ("CelebA/Eval/list_eval_partition.txt", "CelebA/Img/img_align_celeba"),
+    "capital": ("CelebA/list_eval_partition.txt", "CelebA/img_align_celeba"),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_celeba_is_found_wherever_an_archive_puts_it(tmp_path: Path, layout: str) -> None:
+    write_celeba(tmp_path / "made")
+    partition, images = (tmp_path / "data" / place for place in LAYOUTS[layout])
+    expected = data.load("celeba", CELEBA, tmp_path / "made", "train").copy()
+    lines = (tmp_path / "made/celeba/list_eval_partition.txt").read_text()
+    images.parent.mkdir(parents=True)
+    partition.parent.mkdir(parents=True, exist_ok=True)
+    if partition.suffix == ".csv":
+        lines = "image_id,partition\n" + lines.replace(" ", ",")
+    partition.write_text(lines)
+    (tmp_path / "made/celeba/img_align_celeba").rename(images)
+    assert data.discover(tmp_path / "data") == {}
+    assert "nothing to fetch" in data.fetch("celeba", CELEBA, tmp_path / "data")
+    np.testing.assert_array_equal(data.load("celeba", CELEBA, tmp_path / "data", "train"), expected)
+
+
+def test_celeba_that_is_half_there_is_told_what_is_missing(tmp_path: Path) -> None:
+    write_celeba(tmp_path)
+    (tmp_path / "celeba/list_eval_partition.txt").unlink()
+    told = data.missing("celeba", CELEBA, tmp_path)
+    assert told is not None and str(tmp_path / "celeba/list_eval_partition.txt") in told
+    assert "img_align" not in told
+    nowhere = data.missing("celeba", CELEBA, tmp_path / "nowhere")
+    assert nowhere is not None and "list_eval_partition.txt and no " in nowhere and "img_align_celeba" in nowhere
+
+
+def test_a_partition_file_leads_out_of_no_folder(tmp_path: Path) -> None:
+    write_celeba(tmp_path)
+    (tmp_path / "celeba/list_eval_partition.txt").write_text("../../secret.jpg 0\n")
+    with pytest.raises(UserError, match=r"list_eval_partition\.txt:1: expected a file name"):
+        data.load("celeba", CELEBA, tmp_path, "train")

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -116,11 +117,114 @@ def test_processes_that_prepare_the_same_set_at_once_agree(tmp_path: Path) -> No
     assert found == {data.fingerprint("celeba", CELEBA, tmp_path, "train")}
 
 
-def test_a_full_disk_is_told_before_anything_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_or_quota_is_told_before_the_images_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(descriptor: int, start: int, size: int) -> None:
+        raise OSError(number, os.strerror(number))
+
     write_npz(tmp_path)
-    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 100})())
-    with pytest.raises(UserError, match=r"the images need 0\.0 GB"):
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    with pytest.raises(UserError, match=r"they take 1\.3 kB\): .*AEGEN_BENCH_CACHE") as error:
         data.load("toy", Recipe(source="npz"), tmp_path, "train")
+    assert os.strerror(number) in str(error.value)
+    assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix in (".npy", ".part", ".json")]
+
+
+def test_a_file_system_that_reserves_nothing_is_written_in_full(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_npz(tmp_path)
+    monkeypatch.delattr(os, "posix_fallocate")
+    images = data.load("toy", Recipe(source="npz"), tmp_path, "train")
+    np.testing.assert_array_equal(images, np.load(path)["x_train"].transpose(0, 3, 1, 2))
+
+
+def test_images_are_prepared_elsewhere_and_those_of_two_data_folders_are_kept_apart(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = [tmp_path / "one", tmp_path / "two"]
+    cache = tmp_path / "cache"
+    monkeypatch.setenv("AEGEN_BENCH_CACHE", str(cache))
+    expected = []
+    for seed, folder in enumerate(folders):
+        folder.mkdir()
+        expected.append(random_images(7, 8, 8, 3, seed=seed))
+        write_npz(folder, x_train=expected[-1])
+    for folder, images in zip(folders, expected, strict=True):
+        for _ in range(2):
+            for split in ("train", "test"):
+                loaded = data.load("toy", Recipe(source="npz"), folder, split)  # type: ignore[arg-type]
+                if split == "train":
+                    np.testing.assert_array_equal(loaded, images.transpose(0, 3, 1, 2))
+        assert not (folder / "prepared").exists()
+    assert len(list(cache.glob("prepared/toy-*"))) == 2
+    for folder in folders:
+        (folder / "toy.npz").unlink()
+        assert data.missing("toy", Recipe(source="npz"), folder) is None, "prepared is enough"
+    assert data.missing("toy", Recipe(source="npz"), tmp_path / "three") is not None
+
+
+def test_what_was_prepared_in_the_data_folder_is_used_with_a_cache_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_npz(tmp_path)
+    for split in ("train", "test"):
+        data.load("toy", Recipe(source="npz"), tmp_path, split)  # type: ignore[arg-type]
+    monkeypatch.setenv("AEGEN_BENCH_CACHE", str(tmp_path / "elsewhere"))
+    data.load("toy", Recipe(source="npz"), tmp_path, "train")
+    assert not (tmp_path / "elsewhere").exists()
+
+
+@pytest.mark.parametrize("xdg", [True, False])
+def test_a_read_only_data_folder_has_its_cache_where_caches_lie(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xdg: bool
+) -> None:
+    home = tmp_path / "home"
+    monkeypatch.setenv("HOME", str(home))
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    if xdg:
+        monkeypatch.setenv("XDG_CACHE_HOME", str(home / "xdg"))
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_npz(folder)
+    monkeypatch.setattr(os, "access", lambda path, mode: not str(path).startswith(str(folder)))
+    data.load("toy", Recipe(source="npz"), folder, "train")
+    assert sorted(path.name for path in folder.iterdir()) == ["toy.npz"]
+    place = home / ("xdg" if xdg else ".cache") / "aegen-bench"
+    assert data.cache_folder(folder) == place and list(place.glob("prepared/toy-*/train.npy"))
+
+
+def test_no_home_folder_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HOME", "AEGEN_BENCH_DATA"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
+    with pytest.raises(UserError, match="no home folder is known here: set HOME"):
+        data.default_folder()
+    monkeypatch.setenv("AEGEN_BENCH_DATA", "/somewhere")
+    assert data.default_folder() == Path("/somewhere")
+
+
+@pytest.mark.parametrize("named", ["data folder", "one of its folders"])
+def test_a_folder_that_cannot_be_listed_is_skipped_with_a_word(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str
+) -> None:
+    lost = tmp_path / ("lost+found" if named == "one of its folders" else "")
+    write_png(tmp_path / "mine" / "0.png", random_images(8, 8))
+    (tmp_path / "lost+found").mkdir()
+    listed = os.scandir, os.listdir
+
+    def refuse(path: object = ".") -> object:
+        if Path(str(path)) == lost:
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+        return listed[0](path)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(os, "scandir", refuse)
+    monkeypatch.setattr(os, "listdir", lambda path: [entry.name for entry in refuse(path)])  # type: ignore[attr-defined]
+    found = data.discover(tmp_path)
+    assert list(found) == (["mine"] if named == "one of its folders" else [])
+    assert "cannot be listed: Permission denied" in caplog.text and str(lost) in caplog.text
 
 
 @pytest.mark.parametrize(
@@ -177,7 +281,7 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
 def test_fetch_says_where_there_is_nothing_to_fetch(tmp_path: Path) -> None:
     write_npz(tmp_path, "cifar10")
     assert "scikit-learn" in data.fetch("digits", Recipe(source="digits"), tmp_path)
-    assert "cifar10.npz is used" in data.fetch("cifar10", Recipe(source="cifar10"), tmp_path)
+    assert "cifar10.npz are used" in data.fetch("cifar10", Recipe(source="cifar10"), tmp_path)
     with pytest.raises(MissingError, match="put them there"):
         data.fetch("toy", Recipe(source="folder"), tmp_path)
 

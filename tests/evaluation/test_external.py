@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -95,7 +96,7 @@ def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finis
     assert fd(again) == first
 
 
-def test_scored_again_nothing_is_computed_and_other_images_keep_the_old_record_aside(finished: Bench) -> None:
+def test_scored_again_nothing_is_computed_and_other_images_need_a_name(finished: Bench) -> None:
     folder = save(finished.folder / "mine", real(finished))
     score(finished, folder)
     place = finished.folder / "results/external/digits/mine/seed-0"
@@ -103,13 +104,60 @@ def test_scored_again_nothing_is_computed_and_other_images_keep_the_old_record_a
     assert score(finished, folder).code == 0 and (place / "record.json").read_bytes() == before
     shutil.rmtree(folder)
     save(folder, real(finished, "test"))
-    ended = score(finished, folder)
+    refused(score(finished, folder), "mine/seed-0/record.json is the record of other images: say --name OTHER")
+    assert (place / "record.json").read_bytes() == before and list(place.glob("record.*.json")) == []
+    ended = score(finished, folder, "--name", "mine")
     (aside,) = place.glob("record.*.1.json")
     assert ended.code == 0 and aside.read_bytes() == before
     kept = aside.relative_to(finished.folder)
     assert ended.err.endswith(f"mine, seed 0: the record of other images is kept aside as {kept}\n")
     assert score(finished, folder, "--name", "other", "--seed", "3").code == 0
     assert record(finished, "other", seed=3)["seed"] == 3
+
+
+def test_two_generators_whose_folders_have_one_name_need_one(finished: Bench) -> None:
+    for generator, split in (("gan", "train"), ("vae", "test")):
+        save(finished.folder / generator / "samples", real(finished, split))
+    assert score(finished, "gan/samples").code == 0
+    refused(score(finished, "vae/samples"), "is the record of other images: say --name OTHER")
+    assert score(finished, "vae/samples", "--name", "vae").code == 0
+    assert score(finished, "gan/samples").code == 0, "the same images again"
+    assert fd(record(finished, "samples")) != fd(record(finished, "vae"))
+
+
+def test_the_name_is_the_one_that_was_typed(finished: Bench) -> None:
+    save(finished.folder / "gan" / "samples", real(finished))
+    (finished.folder / "mymodel").symlink_to("gan/samples")
+    assert score(finished, "mymodel").code == 0
+    assert record(finished, "mymodel")["row"] == "mymodel"
+    assert score(finished, "gan/../gan/samples/").code == 0 and record(finished, "samples")
+
+
+@pytest.mark.parametrize("name", [".x", "a/b", "..", "x" * 300, "a\nb"])
+def test_a_name_that_cannot_be_a_folder_of_results_is_refused(finished: Bench, name: str) -> None:
+    save(finished.folder / "mine", real(finished)[:2])
+    refused(score(finished, "mine", "--name", name), "--name")
+
+
+@pytest.mark.parametrize("name", [b".hidden", b"\xff"])
+def test_a_folder_whose_name_cannot_be_kept_asks_for_another(finished: Bench, name: bytes) -> None:
+    folder = save(finished.folder / os.fsdecode(name), real(finished))
+    refused(score(finished, folder), "--name")
+    assert score(finished, folder, "--name", "mine").code == 0
+    assert finished("report", "--profile", "tiny", "--tables", "1").code == 0
+
+
+@pytest.mark.parametrize("against", ["{}/train", "{}/real.npy"])
+def test_what_is_compared_with_goes_by_two_parts_of_its_path(finished: Bench, against: str) -> None:
+    for place, split in (("a", "train"), ("b", "test")):
+        save(finished.folder / place / "test", real(finished, "test"))
+        save(finished.folder / place / "train", real(finished, split))
+        np.save(finished.folder / place / "real.npy", real(finished, split))
+        where = against.format(place)
+        ended = finished("evaluate", f"{place}/test", "--against", where, "--protocol", "tiny")
+        assert ended.code == 0, ended.err
+    last = "train" if against.endswith("train") else "real"
+    assert fd(record(finished, "test", f"vs_b-{last}")) < 1e-6 < fd(record(finished, "test", f"vs_a-{last}"))
 
 
 def test_an_unnamed_folder_goes_by_its_whole_name(finished: Bench) -> None:
@@ -121,9 +169,10 @@ def test_an_unnamed_folder_goes_by_its_whole_name(finished: Bench) -> None:
 def test_two_folders_against_each_other(finished: Bench) -> None:
     a, b = save(finished.folder / "a", real(finished)), save(finished.folder / "b", real(finished, "test"))
     ended = finished("evaluate", str(a), "--against", str(b), "--protocol", "tiny")
-    assert ended.code == 0 and "against vs_b" in ended.out
+    vs_b = f"vs_{finished.folder.name}-b"
+    assert ended.code == 0 and f"against {vs_b}" in ended.out
     same = finished("evaluate", str(b), "--against", str(b), "--protocol", "tiny")
-    assert same.code == 0 and fd(record(finished, "b", "vs_b")) < 1e-6 < fd(record(finished, "a", "vs_b"))
+    assert same.code == 0 and fd(record(finished, "b", vs_b)) < 1e-6 < fd(record(finished, "a", vs_b))
 
 
 def test_a_trial_is_completed_by_a_named_protocol_and_trains_nothing(finished: Bench) -> None:
@@ -248,7 +297,7 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     refused(score(finished, "mine", "--results", "broken.npz"), "cannot write to the folder broken.npz")
     assert score(finished, "mine", "--seed", "-1").code == 2
     own = ("evaluate", "mine", "--against", "mine", "--protocol", "lite_classifier")
-    refused(finished(*own), "none for vs_mine: take another protocol")
+    refused(finished(*own), "none for vs_work-mine: take another protocol")
     trial = ("evaluate", "--trial", "results/tiny/digits/glf/seed-0")
     refused(finished(*trial, "--count", "9"), "leave out --count")
     refused(finished(*trial, "--seed", "0", "--results", "results"), "leave out --seed, --results")
@@ -288,25 +337,46 @@ def test_a_metric_that_fails_is_a_line_an_exit_code_and_tried_again(finished: Be
     assert set(entry["failed"]) == {"prd"} and set(entry["draws"][0]) == {"fd"}
 
 
-def test_a_data_folder_that_takes_no_features_fails_what_needs_them(finished: Bench) -> None:
+def test_distances_are_computed_where_their_features_cannot_be_kept(
+    finished: Bench, caplog: pytest.LogCaptureFixture
+) -> None:
     save(finished.folder / "mine", real(finished, n=40))
     shutil.rmtree(finished.data / "cache")
     (finished.data / "cache").write_text("no folder")
     ended = score(finished, "mine", "--count", "40")
-    assert ended.code == 1 and "failed: cannot keep" in ended.out and "Not a directory" in ended.out
-    (finished.data / "cache").unlink()
+    assert ended.code == 0 and fd(record(finished, "mine")) > 0
+    assert "cannot be kept" in caplog.text and "AEGEN_BENCH_CACHE" in caplog.text
+
+
+def test_features_are_kept_in_the_cache_folder(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    save(finished.folder / "mine", real(finished))
+    monkeypatch.setenv("AEGEN_BENCH_CACHE", str(finished.folder / "kept"))
+    before = set((finished.data / "cache").iterdir())
     assert score(finished, "mine", "--count", "40").code == 0
+    assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
+    assert set((finished.data / "cache").iterdir()) == before
+    assert score(finished, "mine").code == 0, "those in the data folder are used"
+    assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
 
 
 def test_other_real_images_under_an_old_name_are_not_taken_for_the_old_ones(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
-    for where, split in (("here", "train"), ("there", "test")):
-        save(finished.folder / where / "real", real(finished, split))
-    told = [finished("evaluate", "mine", "--against", f"{w}/real", "--protocol", "tiny") for w in ("here", "there")]
-    assert [ended.code for ended in told] == [0, 0]
-    assert fd(record(finished, "mine", "vs_real")) > 1e-3
-    (aside,) = (finished.folder / "results/external/vs_real/mine/seed-0").glob("record.*.1.json")
+    command = ("evaluate", "mine", "--against", "here/real", "--protocol", "tiny")
+    save(finished.folder / "here/real", real(finished))
+    assert finished(*command).code == 0
+    shutil.rmtree(finished.folder / "here")
+    save(finished.folder / "here/real", real(finished, "test"))
+    refused(finished(*command), "is the record of other images")
+    assert finished(*command, "--name", "mine").code == 0
+    assert fd(record(finished, "mine", "vs_here-real")) > 1e-3
+    (aside,) = (finished.folder / "results/external/vs_here-real/mine/seed-0").glob("record.*.1.json")
     assert fd(json.loads(aside.read_text())) < 1e-6, "the first folder held the very images"
+
+
+def test_grey_images_with_alpha_are_compared_with_as_grey(finished: Bench) -> None:
+    save(finished.folder / "mine", real(finished))
+    save(finished.folder / "real", real(finished), "LA")
+    assert finished("evaluate", "mine", "--against", "real", "--protocol", "tiny").code == 0
 
 
 def test_ctrl_c_is_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,10 +16,9 @@ from scipy import stats
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.report import claims, published
-from aegen_bench.report.claims import tabulate
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.published import Published
-from aegen_bench.report.tables import layout
+from aegen_bench.report.summary import plan
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -40,10 +39,10 @@ def lay(root: Path, row: str, values: Sequence[float], metric: str = "fd", **fie
         put(root, make(row=row, seed=seed, metrics={A: evaluation([{metric: value}], protocol)}, **fields))
 
 
-def evidence(root: Path, *own: dict[str, Any]) -> Evidence:
+def evidence(root: Path, *own: dict[str, Any], protocol: str | None = None) -> Evidence:
     frame = results.load(root)
     numbers = Published(PAPER.path, {**PAPER.content, "claims": list(own)}) if own else PAPER
-    return Evidence(root, frame, layout(frame, numbers))
+    return Evidence(root, frame, plan(frame, numbers), protocol=protocol)
 
 
 def found(root: Path, predicate: dict[str, Any], measure: str = "distance", **fields: Any) -> claims.Finding:
@@ -307,7 +306,7 @@ def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Pa
     everywhere = list(claims.evaluate(evidence(tmp_path, about | LOWER)))
     assert [(f.place, f.verdict, f.test) for f in everywhere[1:]] == [("paper", NONE, "not measured (VAE)")]
     assert [f.verdict for f in everywhere] == [GOOD, NONE]
-    assert [f.verdict for f in claims.evaluate(evidence(tmp_path, about | LOWER), A)] == [GOOD]
+    assert [f.verdict for f in claims.evaluate(evidence(tmp_path, about | LOWER, protocol=A))] == [GOOD]
     assert found(tmp_path, LOWER, protocol="paper").test == "not measured (VAE)"
     assert found(tmp_path, LOWER, protocol="stretch").test == "nothing is scored under protocol stretch"
 
@@ -319,9 +318,15 @@ def history(root: Path, row: str, seed: int, distances: Sequence[float], nll: fl
     def terms(value: float) -> dict[str, Any]:
         return {"terms": {"model": {"nll": value}}, "logs": {"posterior_variance": 1e-4}}
 
-    epochs = [{"epoch": i, "seconds": 10.0 * i, **terms(nll)} for i in range(1, len(distances) + 1)]
+    epochs = [
+        {"stage": "train", "epoch": i, "images": i, "seconds": 10.0 * i, **terms(nll)}
+        for i in range(1, len(distances) + 1)
+    ]
     probes = [
-        {**e, "metrics": {"fd": fd}, "probe_train": terms(nll), "probe_test": terms(held_out)}
+        {
+            **{name: e[name] for name in ("stage", "epoch", "images", "seconds")},
+            **{"metrics": {"fd": fd}, "probe_train": terms(nll), "probe_test": terms(held_out)},
+        }
         for e, fd in zip(epochs, distances, strict=True)
     ]
     path = root / "lite" / "fashion" / row / f"seed-{seed}" / "history.json"
@@ -402,14 +407,16 @@ def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: 
     lay(tmp_path, "vae", FAR_APART)
     own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"], "paper_differs": ["fashion"]}
     known = evidence(tmp_path, own)
-    short, long = tabulate.build(["verdicts", "claims"], known)
-    assert long.rows == [
+    findings = list(claims.evaluate(known))
+    short, long = claims.verdicts(known, findings), claims.claims(known, findings)
+    assert long.texts() == [
         ["x", "1", "Fashion", "lite", GOOD, "GLF 80.0 ± 2.0 (3); VAE 100 ± 2 (3)",
          "Welch, one-sided: p = 0.00013 (against VAE); the paper's own numbers do not show it"],
         ["", "", "MNIST, CelebA", "lite", NONE, "", "no results on this dataset"],
     ]  # fmt: skip
-    assert short.rows == [["x", "1", "Fashion: reproduced"]]
-    assert not tabulate.build(["verdicts"], evidence(tmp_path, own | {"datasets": ["mnist"]}))[0].rows
+    assert short.texts() == [["x", "1", "Fashion: reproduced"]]
+    untested = evidence(tmp_path, own | {"datasets": ["mnist"]})
+    assert not claims.verdicts(untested, list(claims.evaluate(untested))).lines
     assert short.notes[0].startswith("1 claim: 1 reproduced")
     assert any("tested at 5%" in note for note in short.notes)
 

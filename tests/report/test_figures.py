@@ -13,7 +13,7 @@ from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.report import published
 from aegen_bench.report.evidence import Evidence
-from aegen_bench.report.tables import layout
+from aegen_bench.report.summary import plan
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
@@ -26,7 +26,7 @@ def lay(root: Path, *records: dict[str, Any], **options: Any) -> None:
 
 def evidence(root: Path) -> Evidence:
     frame = results.load(root)
-    return Evidence(root, frame, layout(frame, published.load(PUBLISHED)))
+    return Evidence(root, frame, plan(frame, published.load(PUBLISHED)))
 
 
 def draw(root: Path, names: str, out: Path) -> list[str]:
@@ -126,7 +126,8 @@ def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
     path.write_text(json.dumps(history))
     [figure] = drawn(tmp_path, "3")
     _, entropy, nll = figure.axes
-    assert nll.get_ylim() == pytest.approx((81 - 0.05 * 17, 98 + 0.05 * 17))
+    assert nll.get_ylim() == pytest.approx((81 - 0.05 * 18, 99 + 0.05 * 18))
+    assert "up to 1e+12" in texts(figure)
     assert entropy.get_ylim()[0] < 0 < 19 < entropy.get_ylim()[1]
 
 

@@ -15,8 +15,7 @@ import pytest
 from records import ended, evaluation, make, put, put_artefacts
 
 from aegen_bench import report
-from aegen_bench.report import page
-from aegen_bench.report.page import trials
+from aegen_bench.report.render import opened, page
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
@@ -168,7 +167,7 @@ def test_claims_have_a_section_and_their_summary_is_not_said_twice(tmp_path: Pat
 def test_of_very_many_trials_the_first_seeds_are_drawn_and_all_numbers_stay(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(trials, "DRAWN", 8)  # four entries: two seeds of each
+    monkeypatch.setattr(opened, "DRAWN", 8)  # four entries: two seeds of each
     lay(tmp_path / "results")
     put(tmp_path / "results", ended("diverged", seed=2))
     for path in put(tmp_path / "results", make(seed=3, metrics={A: evaluation([{"fd": 97.0}])})):

@@ -19,9 +19,10 @@ from records import INCEPTION, ended, evaluation, make, put
 
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
-from aegen_bench.report import latex, markdown, published, quality, tables
-from aegen_bench.report.costs import times
-from aegen_bench.report.table import Number, Table
+from aegen_bench.report import published, tables
+from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
+from aegen_bench.report.render import latex, machine, markdown
+from aegen_bench.report.summary import plan
 from aegen_bench.study import Study
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
@@ -34,9 +35,17 @@ def trial(row: str, seed: int, fd: float, f8: float = 0.9, f1_8: float = 0.8, **
     return make(row=row, seed=seed, **({"metrics": {A: evaluation(draws)}} | fields))
 
 
-def built(root: Path, *records: dict[str, Any], tables_: Sequence[int] = tables.TABLES, **options: Any) -> list[Table]:
+def built(root: Path, *records: dict[str, Any], tables_: Sequence[str] = tables.TABLES, **options: Any) -> list[Table]:
+    """The tables of the one profile that is there; `stale` are entries."""
     put(root, *records)
-    return tables.build(results.load(root), PAPER, tables_, **options)
+    marked = {(records[0]["profile"] if records else "lite", *entry) for entry in options.pop("stale", [])}
+    [chapter] = report.make(root, PUBLISHED, tables_, stale=lambda _: marked, **options).chapters
+    return chapter.tables
+
+
+def bold(table: Table) -> list[tuple[str, int]]:
+    """(row, place) of every bold number."""
+    return [(cell.row, i) for line in table.lines for cell in line for i, n in enumerate(cell.numbers) if n.leading]
 
 
 def grid(table: Table) -> str:
@@ -74,7 +83,7 @@ def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_pat
 def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, lite: list[Any]) -> None:
     lite[0]["config"]["overrides"].append("beta 2")
     [table] = built(tmp_path, *lite, tables_=["1"])
-    assert table.title == "Table 1. FD (efficientnet_lite0), lower is better. Profile lite"
+    assert table.title == "Table 1. FD (efficientnet_lite0), lower is better. Profile lite, protocol lite"
     notes = "\n".join(table.notes)
     assert notes.startswith(f"Protocol {A}: EfficientNet-Lite0 at 224 px.")
     assert "sample standard deviation over seeds" in notes
@@ -105,21 +114,18 @@ def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
     for record in marked:
         record["config"]["dagger"] = ["efficientnet_lite0"]
     one, three = built(tmp_path, *fair, *near, *marked, trial("wae_gan", 0, 1.0, 0.99), tables_=["1", "3"])
-    bold = {row[0]: getattr(row[1], "bold", None) for row in one.rows}
-    assert bold == {"VAE": {*()}, "WAE-GAN": {*()}, "RAE+GMM": {0}, "GLF": {0}, "GLF+perceptual loss †": {*()}}
-    assert {row[0] for row in three.rows if 0 in getattr(row[1], "bold", ())} == {"VAE"}  # constant: told apart
+    assert bold(one) == [("rae_gmm", 0), ("glf", 0)]
+    assert [row for row, place in bold(three) if place == 0] == ["vae"]  # constant: told apart
     assert "| **100.0 ± 2.0** (3) |" in markdown.render(one)
     flawed = [*near[:2], ended("diverged", row="rae_gmm", seed=2)]
     [again] = built(tmp_path / "flawed", *fair, *flawed, *seeds("aae", 90.0, 91.0, collapsed=True), tables_=["1"])
-    assert {value.row for value in again.values if value.leading} == {"glf"}
+    assert bold(again) == [("glf", 0)]
     assert any(note.startswith("Bold: ") and "Welch" in note and "Holm" in note for note in one.notes)
-    leading = {value.row for value in one.values if value.leading}
-    assert leading == {"glf", "rae_gmm"}
 
 
 def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
     [table] = built(tmp_path, *seeds("glf", 1.0, 2.0), trial("vae", 0, 9.0), tables_=["1"])
-    assert all(not getattr(text, "bold", ()) for row in table.rows for text in row)
+    assert bold(table) == []
     assert any(note.startswith("Nothing is bold: ") for note in table.notes)
 
 
@@ -130,11 +136,11 @@ def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
     texts, notes = {}, {}
     for spread in ("seeds", "interval", "draws"):
         [table] = built(tmp_path, *seeds("glf", 100.0, 104.0), tables_=["1"], spread=spread)
-        texts[spread], notes[spread] = table.rows[0][1], " ".join(table.notes)
+        texts[spread], notes[spread] = table.texts()[0][1], " ".join(table.notes)
     assert texts == {"seeds": "102.0 ± 2.8 (2)", "interval": "102.0 ± 25.4 (2)", "draws": "102.0 ± 1.4 (2)"}
     assert "95% interval" in notes["interval"] and "draws within a trial, pooled" in notes["draws"]
     [single] = built(tmp_path / "one", make(), tables_=["1"], spread="draws")
-    assert single.rows[0][1] == "674.1 (1)"
+    assert single.texts()[0][1] == "674.1 (1)"
     with pytest.raises(UserError, match="unknown spread 'drwas': did you mean 'draws'"):
         built(tmp_path, tables_=["1"], spread="drwas")
 
@@ -143,18 +149,18 @@ def test_a_stale_entry_says_so(tmp_path: Path) -> None:
     bad = ended("diverged", row="vae")
     stale = [("fashion", "glf"), ("fashion", "vae")]
     [table] = built(tmp_path, make(), make(row="aae"), bad, tables_=["1"], stale=stale)
-    assert {row[0]: row[1] for row in table.rows} == {"VAE": "diverged ‡", "GLF": "674.1 (1) ‡", "AAE": "674.1 (1)"}
+    assert {row[0]: row[1] for row in table.texts()} == {"VAE": "diverged ‡", "GLF": "674.1 (1) ‡", "AAE": "674.1 (1)"}
     assert any(note.startswith("‡: ") and "--stale" in note for note in table.notes)
-    assert {value.row for value in table.values if value.stale} == {"glf", "vae"}
+    assert {cell.row for cell in table.cells() if cell.stale} == {"glf", "vae"}
 
 
 def test_table_4_has_the_papers_rows_with_the_gans_it_cites(tmp_path: Path) -> None:
     [table] = built(tmp_path, make(), make(row="mine"), tables_=["4"])
-    assert [row[0] for row in table.rows] == [
+    assert [row[0] for row in table.texts()] == [
         *(f"{gan} (cited)" for gan in ("MM GAN", "NS GAN", "LSGAN", "WGAN", "WGAN GP", "DRAGAN", "BEGAN")),
         "GLF",
     ]
-    assert table.rows[0][1:] == ["", "11"] and table.rows[-1][1:] == ["674.1 (1)", "3"]
+    assert table.texts()[0][1:] == ["", "11"] and table.texts()[-1][1:] == ["674.1 (1)", "3"]
     assert any("MM GAN, NS GAN" in note and "Lucic" in note for note in table.notes)
 
 
@@ -181,9 +187,12 @@ def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path)
 
 def looked_at(folder: Path, *distances: float) -> None:
     """Lay a history of probes every two epochs."""
-    epochs = [{"stage": "train", "epoch": i + 1} for i in range(2 * len(distances))]
+    epochs = [
+        {"stage": "train", "epoch": i + 1, "images": i, "seconds": 5.0 * i, "terms": {}, "logs": {}}
+        for i in range(2 * len(distances))
+    ]
     probes = [
-        {"stage": "train", "epoch": 2 * i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
+        {"stage": "train", "epoch": 2 * i, "images": i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
         for i, distance in enumerate(distances, 1)
     ]
     (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
@@ -238,7 +247,7 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
         "| ------- | ------------- | ------ | -------------: | ----------: | ----------: | --------------: "
         "| ------------: | ---------: |"
     )
-    assert ["|".join(row) for row in [table.columns, *table.rows]] == [
+    assert ["|".join(row) for row in [table.heads, *table.texts()]] == [
         "Dataset|Model|Stage|s/epoch|images/s|training, s|sampling, s|memory, MiB|parameters",
         "Fashion|GLF|train|29.9 ± 1.4 (2)|413 ± 0 (2)|290 ± 0 (2)|4.00 ± 0.00 (2)|1,177 ± 0 (2)|13,225,141",
         "Fashion|VAE||failed|failed|failed|failed|failed|failed",
@@ -267,7 +276,7 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
 
 def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
     [table] = built(tmp_path, make(collapsed=True), tables_=["6"])
-    assert table.rows == [
+    assert table.texts() == [
         [
             "Fashion",
             "GLF",
@@ -287,58 +296,59 @@ def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extract
     mine = [make(profile="paper", seed=i, metrics={A: entry}) for i, entry in enumerate(ours)]
     cited = make(profile="paper", row="glann_perceptual", metrics={A: ours[0]})
     one, three = built(tmp_path / "paper", *mine, cited, tables_=["1", "3"])
-    assert one.title == "Table 1. FID, lower is better. Profile paper"
-    assert one.columns == ["Model", "Fashion", "paper", "difference"]
-    assert one.rows[0] == ["GLF", "21.5 ± 0.7 (2)", "21.3 ± 0.2", "+0.2"]
-    assert one.rows[1][2] == "13.0 ± 0.1 (cited)"
+    assert one.title == "Table 1. FID, lower is better. Profile paper, protocol paper"
+    assert one.heads == ["Model", "Fashion", "paper", "difference"]
+    assert one.texts()[0] == ["GLF", "21.5 ± 0.7 (2)", "21.3 ± 0.2", "+0.2"]
+    assert one.texts()[1][2] == "13.0 ± 0.1 (cited)"
     assert any("Hoshen" in note for note in one.notes)
-    assert three.rows[0] == ["GLF", "0.500 ± 0.000, 0.500 ± 0.000 (2)", "0.932, 0.926", "-0.432, -0.426"]
+    assert three.texts()[0] == ["GLF", "0.500 ± 0.000, 0.500 ± 0.000 (2)", "0.932, 0.926", "-0.432, -0.426"]
     [other] = built(tmp_path / "lite", make(metrics={A: ours[0]}), tables_=["1"])
-    assert other.columns == ["Model", "Fashion", "paper's rank"] and "21.3" not in markdown.render(other)
+    assert other.heads == ["Model", "Fashion", "paper's rank"] and "21.3" not in markdown.render(other)
     [other] = built(tmp_path / "lite0", make(profile="paper"), tables_=["1"])
-    assert other.columns == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
+    assert other.heads == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
 
 
 def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
     both = make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)})
     only = make(row="vae", metrics={B: evaluation([{"fid": 30.0}], INCEPTION)})
     first, second = built(tmp_path, both, only, tables_=["1"])
-    assert (first.name, second.name) == (f"table1-{A}", f"table1-{B}")
-    assert [row[1] for row in first.rows] == ["—", "10.0 (1)"]
-    assert [row[1] for row in second.rows] == ["30.0 (1)", "20.0 (1)"]
+    assert (first.name, second.name) == ("table1-lite", "table1-paper")
+    assert (first.protocol, second.protocol) == (A, B)
+    assert [row[1] for row in first.texts()] == ["—", "10.0 (1)"]
+    assert [row[1] for row in second.texts()] == ["30.0 (1)", "20.0 (1)"]
     assert "FD (efficientnet_lite0)" in first.title and "FID" in second.title
-    frame = results.load(tmp_path)
-    [chosen] = tables.build(frame, PAPER, ["1"], protocol=B)
-    assert chosen.rows == second.rows and chosen.name == "table1"
-    with pytest.raises(UserError, match="protocol"):
-        tables.build(frame, PAPER, ["1"], protocol="cccc")
-    with pytest.raises(UserError, match=rf"{A} and {B}: choose one with --protocol"):
-        quality.quality(frame, frame.iloc[:0], tables.layout(frame, PAPER), 1, "table1")
+    for asked in (B, "paper"):
+        [chosen] = built(tmp_path, tables_=["1"], protocol=asked)
+        assert chosen.texts() == second.texts() and chosen.name == "table1"
+    with pytest.raises(UserError, match="unknown protocol with results 'papr': did you mean 'paper'"):
+        built(tmp_path, tables_=["1"], protocol="papr")
+
+
+def test_two_ids_of_one_protocol_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+    put(tmp_path, make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fd": 20.0}])}))
+    assert [table.name for table in built(tmp_path, tables_=["1"])] == [f"table1-{A}", f"table1-{B}"]
+    with pytest.raises(UserError, match=f"lite stands for the ids {A} and {B}: choose one of them"):
+        built(tmp_path, tables_=["1"], protocol="lite")
 
 
 def test_rows_that_neither_plan_nor_paper_orders_come_by_the_alphabet_and_numbers_by_size(tmp_path: Path) -> None:
     names = ["a_gamma0.5", "a_gamma2", "a_gamma10", "b", "glf"]
     put(tmp_path, *(trial(row, 0, 1.0) for row in reversed(names)))
     frame = results.load(tmp_path)
-    assert tables.layout(frame, PAPER).rows == ["glf", *names[:-1]]
-    assert tables.layout(frame, PAPER, planned=[("fashion", "b")]).rows[0] == "b"
+    assert plan(frame, PAPER).rows == ["glf", *names[:-1]]
+    assert plan(frame, PAPER, planned=[("fashion", "b")]).rows[0] == "b"
 
 
 def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path) -> None:
     both = make(metrics={B: evaluation([{"fid": 20.0}], INCEPTION), A: evaluation([{"fd": 10.0}])})
-    assert [table.name for table in built(tmp_path, both, tables_=["1"])] == [f"table1-{B}", f"table1-{A}"]
+    assert [table.name for table in built(tmp_path, both, tables_=["1"])] == ["table1-paper", "table1-lite"]
 
 
-def test_two_devices_get_a_table_of_times_each_and_two_profiles_no_table(tmp_path: Path) -> None:
+def test_two_devices_get_a_table_of_times_each(tmp_path: Path) -> None:
     other = make(row="vae", environment={"device": "NVIDIA H200"})
     first, second = built(tmp_path, make(), other, tables_=["6"])
     assert "on AMD EPYC" in first.title and "on NVIDIA H200" in second.title
-    assert [len(first.rows), len(second.rows)] == [1, 1]
-    frame = results.load(tmp_path)
-    with pytest.raises(UserError, match="AMD EPYC, 2 threads and NVIDIA H200"):
-        times(frame, tables.layout(frame, PAPER), "table6")
-    with pytest.raises(UserError, match="one profile, here are lite and smoke"):
-        built(tmp_path, make(profile="smoke"))
+    assert [len(first.texts()), len(second.texts())] == [1, 1]
 
 
 def test_times_by_two_libraries_of_one_device_are_two_tables(tmp_path: Path) -> None:
@@ -352,7 +362,7 @@ def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tm
     _, three = built(
         tmp_path, make(metrics={A: failed}), make(row="vae", metrics={A: evaluation([])}), tables_=["1", "3"]
     )
-    assert [row[1] for row in three.rows] == ["—", "failed"]
+    assert [row[1] for row in three.texts()] == ["—", "failed"]
 
 
 def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -> None:
@@ -360,12 +370,12 @@ def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -
     record = make(row="glf_perceptual", metrics=metrics)
     record["config"]["dagger"] = ["efficientnet_lite0"]
     marked, other = built(tmp_path, record, make(metrics=metrics), tables_=["1"])
-    assert [row[0] for row in marked.rows] == ["GLF", "GLF+perceptual loss †"]
+    assert [row[0] for row in marked.texts()] == ["GLF", "GLF+perceptual loss †"]
     assert any(note.startswith("†") for note in marked.notes)
-    assert [row[0] for row in other.rows] == ["GLF", "GLF+perceptual loss"]
+    assert [row[0] for row in other.texts()] == ["GLF", "GLF+perceptual loss"]
     assert not any(note.startswith("†") for note in other.notes)
     [every, _] = built(tmp_path, tables_=["scores"])
-    assert every.rows[1][0] == "GLF+perceptual loss †" and any(note.startswith("†") for note in every.notes)
+    assert every.texts()[1][0] == "GLF+perceptual loss †" and any(note.startswith("†") for note in every.notes)
 
 
 def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
@@ -388,8 +398,8 @@ def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
 def published_table(root: Path, number: int, cited: Sequence[str] = ()) -> Table:
     rows = [row for row in PAPER.rows(number) if row not in cited]
     put(root, *(record for row in rows for dataset in PAPER.datasets for record in as_published(number, row, dataset)))
-    [table] = tables.build(results.load(root), PAPER, [str(number)])
-    return table
+    [chapter] = report.make(root, PUBLISHED, [str(number)]).chapters
+    return chapter.tables[0]
 
 
 @pytest.mark.parametrize("number", [1, 3, 4])
@@ -398,8 +408,8 @@ def test_tables_1_3_and_4_made_of_the_published_numbers_are_the_papers(tmp_path:
     gans = [row for row in PAPER.rows(number) if PAPER.source(number, row) == "cited_lucic"]
     table = published_table(tmp_path, number, gans)
     names = [f"{PAPER.name(row)} (cited)" if row in gans else PAPER.name(row) for row in PAPER.rows(number)]
-    assert [row[0] for row in table.rows] == names
-    for row in table.rows:
+    assert [row[0] for row in table.texts()] == names
+    for row in table.texts():
         for ours, theirs, gap in zip(row[1::3], row[2::3], row[3::3], strict=True):
             if row[0].endswith(" (cited)"):
                 assert ours == gap == "" and theirs.endswith(" (cited)")
@@ -410,8 +420,8 @@ def test_tables_1_3_and_4_made_of_the_published_numbers_are_the_papers(tmp_path:
 
 def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
     table = published_table(tmp_path, 5)
-    assert sorted(row[0] for row in table.rows) == sorted(map(PAPER.name, PAPER.rows(5)))
-    for row in table.rows:
+    assert sorted(row[0] for row in table.texts()) == sorted(map(PAPER.name, PAPER.rows(5)))
+    for row in table.texts():
         for configured, run, theirs in zip(row[1::3], row[2::3], row[3::3], strict=True):
             assert configured == run and re.sub("[a-z]+ ", "", run).split(", ") == theirs.split(" + ")
 
@@ -419,12 +429,12 @@ def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> 
 def test_table_6_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
     """Two stages have two lines of ours, and one entry of the paper's in the first."""
     table = published_table(tmp_path, 6)
-    assert [row[1] for row in table.rows if row[1]] == [PAPER.name(row) for row in PAPER.rows(6)] * 4
+    assert [row[1] for row in table.texts() if row[1]] == [PAPER.name(row) for row in PAPER.rows(6)] * 4
     ours: list[list[float]] = []
-    for row in table.rows:
+    for row in table.texts():
         ours += [[]] if row[1] else []
         ours[-1].append(float(row[3].removesuffix(" (1)")))
-    assert ours == [[float(pace) for pace in row[4].split(" + ")] for row in table.rows if row[1]]
+    assert ours == [[float(pace) for pace in row[4].split(" + ")] for row in table.texts() if row[1]]
 
 
 def test_the_published_numbers_are_those_of_the_paper() -> None:
@@ -456,7 +466,7 @@ def test_ranks_count_from_the_best_and_ties_share_one() -> None:
     assert PAPER.source(1, "glann_perceptual") == "cited_glann"
 
 
-@pytest.mark.parametrize(("content", "fault"), [("a: [", "cannot read"), ("a: 1", "lacks one of")])
+@pytest.mark.parametrize(("content", "fault"), [("a: [", "line 1: expected"), ("a: 1", "lacks one of")])
 def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault: str) -> None:
     path = tmp_path / "published.yaml"
     with pytest.raises(UserError, match="no published numbers"):
@@ -467,14 +477,22 @@ def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault:
     assert str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-BODY = [["<script>|&\\", "-3.1", Number(["1,352.2 ± 34.6"], "(3)", [0])], ["rae_x", "[—]", "diverged"]]
-AWKWARD = Table("t", "Table 9. 50% of a_b", ["Model", "x", "FD"], BODY, ["# ^~{} `run --stale`"])
+BODY = [
+    [
+        Cell(text="<script>|&\\"),
+        Cell(numbers=(Number(value=-3.1),)),
+        Cell(numbers=(Number("fd", 1352.24, 34.61, leading=True),), n=3),
+    ],
+    [Cell(text="rae_x"), Cell(text="[—]"), Cell(state="diverged")],
+]
+COLUMNS = [words("Model"), Column("x"), measured("FD", fixed(1, "seeds"))]
+AWKWARD = Table("t", "Table 9", "50% of a_b", COLUMNS, BODY, ["# ^~{} `run --stale`"], "lite")
 
 
 def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
     assert (
         markdown.render(AWKWARD)
-        == r"""### Table 9. 50% of a_b
+        == r"""### Table 9. 50% of a_b. Profile lite
 
 | Model            |    x |                     FD |
 | ---------------- | ---: | ---------------------: |
@@ -491,7 +509,7 @@ def test_latex_escapes_every_special_character_and_aligns_numbers() -> None:
         latex.render(AWKWARD)
         == r"""\begin{table}[htbp]
 \centering\footnotesize\setlength{\tabcolsep}{3pt}\sisetup{uncertainty-mode=separate,group-separator={,},group-minimum-digits=4,mode=text,reset-text-series=false}
-\caption{50\% of a\_b}
+\renewcommand{\thetable}{9}\caption{50\% of a\_b. Profile lite}\label{tab:lite:t}\addtocounter{table}{-1}
 \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{%
 \begin{tabular}{lrS[table-format=4.1(3)]@{\;}l}
 \toprule
@@ -510,18 +528,19 @@ rae\_x & {[}\textemdash{}{]} & \multicolumn{2}{c}{diverged} \\
 
 
 def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() -> None:
-    numbers = [Number([f"{i}.25"], "(1)") for i in range(30)]
-    wide = Table("t", "Scores", ["Model", *(f"m{i}" for i in range(30))], [["GLF", *numbers]], ["Of the last part."])
+    numbers = [Cell(numbers=(Number("fd", i + 0.25),), n=1) for i in range(30)]
+    columns = [words("Model"), *(measured(f"m{i}", fixed(2)) for i in range(30))]
+    wide = Table("t", "Scores", "All", columns, [[Cell(text="GLF"), *numbers]], ["Of the last part."], "lite")
     assert latex.render(wide).count(r"\begin{table}") == 1
     parts = latex.render(replace(wide, apart=True)).split(r"\end{table}")[:-1]
     assert len(parts) == 3
     for number, part in enumerate(parts, 1):
-        assert rf"\caption{{Scores ({number} of 3)}}" in part and part.count("GLF & ") == 1
+        assert f"Profile lite ({number} of 3)}}" in part and part.count("GLF & ") == 1
         assert ("Of the last part." in part) == (number == 3)
     shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
     assert shown == list(range(30))
     for length in (127, 128, 200):  # of a name; 128 and its margin fill a line
-        named = replace(wide, rows=[["x" * length, *numbers]], apart=True)
+        named = replace(wide, lines=[[Cell(text="x" * length), *numbers]], apart=True)
         assert latex.render(named).count(r"\begin{table}") == 5
 
 
@@ -628,7 +647,7 @@ def test_in_the_table_of_scores_a_metric_that_failed_is_not_one_that_does_not_ap
     measured["failed"]["prd"] = "PRD needs at least 20 images a set, there are 12"
     put(tmp_path, make(metrics={A: measured}), make(row="vae", metrics={A: evaluation([{"fd": 2.0, "f8": 0.5}])}))
     [table] = built(tmp_path, tables_=["scores"])
-    shown = {row[0]: dict(zip(table.columns, row, strict=True)) for row in table.rows}
+    shown = {row[0]: dict(zip(table.heads, row, strict=True)) for row in table.texts()}
     assert shown["GLF"]["f8 ↑"] == "failed" and shown["VAE"]["f8 ↑"] == "0.500 (1)"
 
 
@@ -636,8 +655,58 @@ def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
     some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
     [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=some).chapters
-    assert [row[0] for row in chapter.tables[0].rows] == ["VAE"] and "MNIST" not in chapter.tables[0].columns
+    assert [row[0] for row in chapter.tables[0].texts()] == ["VAE"] and "MNIST" not in chapter.tables[0].heads
     for none, said in ((report.Only({"gfl": ["gfl"]}), "model with results 'gfl': did you mean 'glf'"),
                        (report.Only(datasets=["cifar"]), "dataset with results 'cifar'")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             report.make(tmp_path, PUBLISHED, ["1"], only=none)
+
+
+def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_path: Path) -> None:
+    both = {A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)}
+    put(tmp_path, make(metrics=both), trial("glf", 1, 14.0), make(profile="smoke", row="vae"))
+    found = report.table(tmp_path, "1", profile="lite", protocol="lite")
+    assert list(found.loc[("fashion", "glf", "fd"), ["value", "std", "n"]]) == [12.0, pytest.approx(math.sqrt(8)), 2]
+    times = report.table(tmp_path, "6", profile="lite")
+    assert times.loc[("fashion", "glf", "seconds_per_epoch", "train"), "value"] == 28.9
+    with pytest.raises(UserError, match="choose a profile, and a protocol or device; there are: lite, lite; lite, pa"):
+        report.table(tmp_path, "1")
+    with pytest.raises(UserError, match="unknown profile with results 'liet': did you mean 'lite'"):
+        report.table(tmp_path, "1", profile="liet")
+
+
+def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: Path) -> None:
+    """Fewer images than features, as `evaluate` says it; and more distant than uniform noise."""
+    few = evaluation([{"fd": 900.0}])
+    few["settings"]["fd"]["note"] = "200 images for 1,280 features: the covariance is singular"
+    noise = make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 800.0}])})
+    for record in (few, noise["metrics"][A]):
+        record["settings"]["protocol"] = record["settings"]["protocol"] | {"real_sha256": "f" * 64}
+    put(tmp_path, make(row="vae", metrics={A: few}), noise)
+    made = built(tmp_path, tables_=["1", "3", "comparisons", "scores"], profile="lite")
+    said = {table.name: [note for note in table.notes if note.startswith("Caution: ")] for table in made}
+    singular = "Caution: 200 images for 1,280 features: the covariance is singular (VAE on Fashion)."
+    far = "Caution: further from the real images than uniform noise is: VAE on Fashion."
+    assert said == {name: [singular, far] for name in ("table1", "comparisons-fashion", "scores-fashion")} | {
+        "table3": []
+    }
+
+
+def test_a_report_writes_inside_its_folder_whatever_records_say(tmp_path: Path) -> None:
+    root, out = tmp_path / "results", tmp_path / "results" / "tables"
+    evil = {name: evaluation([{"fd": 1.0}], {"name": "/../../../victim", "extractor": "x"}) for name in (A, B)}
+    put(root, make(metrics=evil))
+    paths = report.write(root, PUBLISHED, out, ["markdown", "latex", "csv", "json", "html"], report.EVERY)
+    assert {path.parent for path in paths} == {out / "lite"}
+    (out / "lite").rename(out / "kept")
+    (out / "lite").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="leads out of"):
+        report.write(root, PUBLISHED, out)
+    assert {path.name for path in tmp_path.iterdir()} == {"results"}
+
+
+def test_text_of_csv_is_no_formula(tmp_path: Path) -> None:
+    put(tmp_path, *(make(row=row) for row in ("=1+1", "@x", "-2", "+3")))
+    [table] = built(tmp_path, tables_=["1"])
+    rows = {line["row"] for line in csv.DictReader(machine.csv(table).splitlines())}
+    assert rows == {"'=1+1", "'@x", "'-2", "'+3"}

@@ -17,7 +17,6 @@ from aegen_bench.report.statistics import (
     iqm,
     pooled_std,
     probability_of_improvement,
-    ranks,
     welch,
 )
 
@@ -25,25 +24,6 @@ from aegen_bench.report.statistics import (
 SLEEP = [
     [0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0],
     [1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4],
-]
-
-# Demsar 2006, Table 6: AUC of C4.5, C4.5+m, C4.5+cf and C4.5+m+cf on 14 datasets; higher is better. On the last but one
-# he prints 0.975 twice and ranks them 2 and 3: the difference was in the fourth digit.
-AUC = [
-    [0.763, 0.768, 0.771, 0.798],
-    [0.599, 0.591, 0.590, 0.569],
-    [0.954, 0.971, 0.968, 0.967],
-    [0.628, 0.661, 0.654, 0.657],
-    [0.882, 0.888, 0.886, 0.898],
-    [0.936, 0.931, 0.916, 0.931],
-    [0.661, 0.668, 0.609, 0.685],
-    [0.583, 0.583, 0.563, 0.625],
-    [0.775, 0.838, 0.866, 0.875],
-    [1.000, 1.000, 1.000, 1.000],
-    [0.940, 0.962, 0.965, 0.962],
-    [0.619, 0.666, 0.614, 0.669],
-    [0.972, 0.981, 0.9751, 0.975],
-    [0.957, 0.978, 0.946, 0.970],
 ]
 
 
@@ -134,22 +114,3 @@ def test_probability_of_improvement_is_mann_whitneys_u() -> None:
     assert point == pytest.approx(u / 12) and low <= point <= high
     both, _, _ = probability_of_improvement([a, b], [b, a])
     assert both == pytest.approx(0.5)
-
-
-def test_ranks_are_those_of_demsar() -> None:
-    """Demsar 2006, 3.2.2: average ranks 3.143, 2.000, 2.893, 1.964; CD 1.25 at 0.05. His Friedman statistic is 9.28;
-    scipy's also corrects for ties, which makes it larger.
-    """
-    found = ranks(-np.array(AUC))
-    assert found.average == pytest.approx([3.143, 2.000, 2.893, 1.964], abs=5e-4)
-    assert found.critical_difference == pytest.approx(1.25, abs=5e-3)
-    assert found.friedman_p == pytest.approx(stats.chi2.sf(9.28 / _ties(AUC), 3), rel=2e-3)
-    apart = np.abs(np.subtract.outer(found.average, found.average)) > found.critical_difference
-    assert found.p.shape == (4, 4) and np.array_equal(found.p < 0.05, apart) and not apart.any()
-
-
-def _ties(table: list[list[float]]) -> float:
-    """The factor by which ties lower Friedman's statistic (Hollander and Wolfe, section 7.1)."""
-    n, k = len(table), len(table[0])
-    counts = [np.unique(row, return_counts=True)[1] for row in table]
-    return float(1 - sum((c**3 - c).sum() for c in counts) / (n * k * (k * k - 1)))

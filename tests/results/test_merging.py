@@ -13,8 +13,9 @@ import pytest
 import records
 from conftest import Bench
 
-from aegen_bench.commands.merging import merge
+from aegen_bench.results import merge as merging
 from aegen_bench.results import read_record
+from aegen_bench.results.merge import merge
 
 
 def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path) -> None:
@@ -38,7 +39,7 @@ def test_an_evaluation_that_ours_lacks_comes_with_its_seconds_and_not_with_those
     ((conflict, told),) = merge([tmp_path / "there"], tmp_path / "here")
     assert not conflict and "completed" in told
     merged = read_record(ours)
-    assert merged["seconds"] == {"train": 100.0, "sample": 4.0} and merged["metrics"] == theirs["metrics"]
+    assert merged.seconds == {"train": 100.0, "sample": 4.0} and merged.content()["metrics"] == theirs["metrics"]
 
 
 def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_half_trial(
@@ -47,22 +48,22 @@ def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_ha
     (path,) = records.put(bench.folder / "there", records.make())
     path.with_name("history.json").write_text("{}")
     path.with_name("artefacts.npz").write_bytes(b"images")
-    fsync, read = os.fsync, Path.read_bytes
+    fsync, read = os.fsync, merging.read_bytes
 
     def full(descriptor: int) -> None:
         if "artefacts" in os.readlink(f"/proc/self/fd/{descriptor}"):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         fsync(descriptor)
 
-    def forbidden(path: Path) -> bytes:
+    def forbidden(path: Path, limit: int, *, follow: bool) -> bytes:
         if path.name == "artefacts.npz":
             raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
-        return read(path)
+        return read(path, limit, follow=follow)
 
     trial, here = "lite/fashion/glf/seed-0", bench.folder / "results/lite/fashion/glf/seed-0"
     for owner, name, fault, told in (
         (os, "fsync", full, f"cannot write results/{trial}/artefacts.npz: No space left on device"),
-        (Path, "read_bytes", forbidden, f"cannot read there/{trial}/artefacts.npz: Permission denied"),
+        (merging, "read_bytes", forbidden, f"cannot read there/{trial}/artefacts.npz: Permission denied"),
     ):
         with monkeypatch.context() as patch:
             patch.setattr(owner, name, fault)
@@ -87,27 +88,28 @@ def test_what_one_lacks_is_filled_in(tmp_path: Path) -> None:
         (False, "completed: lite/fashion/glf/seed-0: protocol a1b2c3d4e5f6, bbbbbbbbbbbb")
     ]
     merged = read_record(path)
-    assert merged["metrics"] == theirs["metrics"] and merged["seconds"]["train"] == 290.0
+    assert merged.content()["metrics"] == theirs["metrics"] and merged.seconds["train"] == 290.0
 
 
 def test_a_trial_that_failed_on_one_side_is_taken_from_the_other(tmp_path: Path) -> None:
     good, bad = records.make(), records.ended("failed")
     (here,), _ = records.put(tmp_path / "here", bad), records.put(tmp_path / "there", good)
     assert list(merge([tmp_path / "there"], tmp_path / "here")) == [(False, "new: lite/fashion/glf/seed-0")]
-    assert read_record(here)["status"] == "ok"
+    assert read_record(here).status == "ok"
     records.put(tmp_path / "there", bad)
     assert list(merge([tmp_path / "there"], tmp_path / "here")) == []
-    assert read_record(here)["status"] == "ok"
+    assert read_record(here).status == "ok"
 
 
 def test_conflicts_are_shown_and_ours_stays(tmp_path: Path) -> None:
     here = tmp_path / "here"
     (path,) = records.put(here, records.make())
     before = path.read_bytes()
-    other_key, number, training = records.make(key="ffff"), records.make(), records.make(status="diverged", metrics={})
+    other_key, number = records.make(key="f" * 16), records.make()
+    training = records.make(status="diverged", metrics={})
     number["metrics"]["a1b2c3d4e5f6"]["draws"][0]["fd"] = 1.0
     for name, theirs, said in [
-        ("key", other_key, "key 3f2a here, ffff"),
+        ("key", other_key, "key 3f2a000000000000 here, ffff"),
         ("number", number, "already has another 'fd'"),
         ("training", training, "another 'status'"),
     ]:
@@ -135,9 +137,12 @@ def test_the_commands_merge_and_clean_say_what_they_do_and_clean_asks(bench: Ben
         (weights / f"{name}.safetensors").write_bytes(b"w" * 1000)
     (bench.folder / "results/lite/fashion/glf/seed-0/checkpoint-3.pt").write_bytes(b"c")
     with mock.patch("sys.stdin", io.StringIO("n\n")):
-        asked = bench("clean")
+        asked = bench("clean", "--weights", str(weights))
     assert asked.code == 1 and "delete 2 files, 0.0 MB?" in asked.out and f"{gone}.safetensors" in asked.out
-    assert bench("clean", "--yes").code == 0
+    unnamed = bench("clean", "--yes")
+    assert unnamed.code == 0 and "1 weights files" in unnamed.out and f"--weights {weights}" in unnamed.out
+    assert len(list(weights.iterdir())) == 3, "weights of other results folders are safe from a plain clean"
+    assert bench("clean", "--yes", "--weights", str(weights)).code == 0
     assert sorted(path.stem for path in weights.iterdir()) == [key, "not_ours"]
     assert not list(bench.folder.rglob("checkpoint-*"))
     assert bench("clean").out == "nothing to clean\n"

@@ -19,9 +19,9 @@ from records import evaluation, make, put
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_json
-from aegen_bench.results.record import weights_path
+from aegen_bench.results import Evaluation, Record
 
-ID = "a1b2c3d4e5f6"
+ID, F, KEY = "a1b2c3d4e5f6", "f" * 12, "3f2a000000000000"
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 
 
@@ -70,9 +70,9 @@ def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(t
     shutil.copy(Path(__file__).parent / "record-schema-1.json", path)
     before = path.read_bytes()
     record = results.read_record(path)
-    assert "weights_sha256" not in record, "fields have been added since"
-    (protocol,) = record["metrics"]
-    assert results.lacking(record, protocol, ["fd", "prd", "reconstruction"]) == set()
+    assert record.weights_sha256 is None, "fields have been added since"
+    (protocol,) = record.metrics
+    assert record.lacking(protocol, ["fd", "prd", "reconstruction"]) == set()
     table = results.load(tmp_path)
     assert table.set_index("metric")["value"]["fd"] == 693.4210020598707 and table.attrs["corrupt"] == []
     assert "693.4" in report.text(tmp_path, PUBLISHED, profile="lite")
@@ -89,8 +89,8 @@ def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(t
         (json.dumps({k: v for k, v in make().items() if k != "stages"}), "'stages' is missing"),
         (json.dumps(make(seed="0")), "'seed' cannot be '0'"),
         (json.dumps(make(status="fine")), "'status' cannot be 'fine'"),
-        (json.dumps(make(metrics={"id": {}})), "'metrics.id' has no list of draws"),
-        (json.dumps(make(seconds={"train": "long"})), "'seconds' holds something that is no number"),
+        (json.dumps(make(metrics={ID: {}})), f"'metrics.{ID}.draws' cannot be {{}}: Field required"),
+        (json.dumps(make(seconds={"train": "long"})), "'seconds.train' cannot be 'long'"),
         (json.dumps(make(seed=5)), "is the record of lite/fashion/glf/seed-5"),
     ],
 )
@@ -99,7 +99,7 @@ def test_a_corrupt_record_is_named_skipped_and_left_untouched(tmp_path: Path, te
     bad.write_text(text)
     seen: list[tuple[Path, str]] = []
     kept = [
-        r["seed"] for _, r in results.records(tmp_path, on_corrupt=lambda path, error: seen.append((path, str(error))))
+        r.seed for _, r in results.records(tmp_path, on_corrupt=lambda path, error: seen.append((path, str(error))))
     ]
     assert kept == [1]
     [(path, message)] = seen
@@ -113,7 +113,7 @@ def test_records_come_in_the_order_of_seeds_and_other_folders_are_not_trials(tmp
     put(tmp_path, make(seed=10), make(seed=9), make(profile="smoke"))
     (tmp_path / "lite/fashion/glf/seed-9.old").mkdir()
     (tmp_path / "lite/fashion/glf/seed-11").mkdir()  # begun, no record yet
-    found = [(r["profile"], r["seed"]) for _, r in results.records(tmp_path)]
+    found = [(r.profile, r.seed) for _, r in results.records(tmp_path)]
     assert found == [("lite", 9), ("lite", 10), ("smoke", 0)]
 
 
@@ -124,9 +124,9 @@ def test_a_record_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> No
 
 def test_evaluation_adds_a_protocol_and_changes_nothing_else(tmp_path: Path) -> None:
     [path] = put(tmp_path, make())
-    results.add_evaluation(path, "ffff", evaluation([{"fd": 1.0}]))
-    record = results.read_record(path)
-    assert record.pop("metrics") == make()["metrics"] | {"ffff": evaluation([{"fd": 1.0}])}
+    results.add_evaluation(path, F, Evaluation(**evaluation([{"fd": 1.0}])))
+    record = results.read_record(path).content()
+    assert record.pop("metrics") == make()["metrics"] | {F: evaluation([{"fd": 1.0}])}
     assert record == {k: v for k, v in make().items() if k != "metrics"}
 
 
@@ -142,20 +142,20 @@ while len(list(path.parent.glob("record.json.?"))) < 2:
     time.sleep(0.001)
 for number in range(25):
     entry = {"draws": [{"fd": float(number)}], "model": {}, "settings": {"fd": {}}, "failed": {}}
-    results.add_evaluation(path, f"{me}{number}", entry)
+    results.add_evaluation(path, f"{me}{number:011d}", results.Evaluation(**entry))
 """
     running = [subprocess.Popen([sys.executable, "-c", code, me, str(path)]) for me in "ab"]
     assert [process.wait(timeout=120) for process in running] == [0, 0]
-    assert len(results.read_record(path)["metrics"]) == 50
+    assert len(results.read_record(path).metrics) == 50
 
 
 def test_a_record_stands_for_its_key_and_the_real_images_that_it_names(tmp_path: Path) -> None:
     about = {"name": "lite", "real_sha256": "1234"}
-    (path,) = put(tmp_path, make(metrics={ID: evaluation([{"fd": 1.0}], about), "old": evaluation([{"fd": 1.0}])}))
-    assert results.standing(path, "3f2a", {ID: "1234", "old": "any", "new": "any"}) is not None
-    assert results.standing(path, "3f2a", {ID: "5678"}) is None
-    assert results.standing(path, "ffff", {ID: "1234"}) is None
-    assert results.standing(path.with_name("none.json"), "3f2a", {}) is None
+    (path,) = put(tmp_path, make(metrics={ID: evaluation([{"fd": 1.0}], about), F: evaluation([{"fd": 1.0}])}))
+    assert results.standing(path, KEY, {ID: "1234", F: "any", "0" * 12: "any"}) is not None
+    assert results.standing(path, KEY, {ID: "5678"}) is None
+    assert results.standing(path, "f" * 16, {ID: "1234"}) is None
+    assert results.standing(path.with_name("none.json"), KEY, {}) is None
 
 
 def test_evaluation_fills_in_what_is_missing_null_or_failed(tmp_path: Path) -> None:
@@ -163,8 +163,8 @@ def test_evaluation_fills_in_what_is_missing_null_or_failed(tmp_path: Path) -> N
     [path] = put(tmp_path, make(metrics={ID: before}))
     new = {"draws": [{"fd": 2.0, "kid": 0.1}, {"fd": 3.0, "kid": 0.2}], "model": {"mmd": 1.0}, "settings": {"kid": {}}}
     new["settings"]["protocol"] = {"name": "renamed"}  # type: ignore[call-overload]
-    results.add_evaluation(path, ID, new | {"failed": {"recall": "too few"}})
-    entry = results.read_record(path)["metrics"][ID]
+    results.add_evaluation(path, ID, Evaluation(**new, failed={"recall": "too few"}))
+    entry = results.read_record(path).content()["metrics"][ID]
     assert entry["settings"] == before["settings"] | {"kid": {}}
     assert entry["draws"] == new["draws"]
     assert entry["model"] == {"reconstruction_mse": 0.011, "mmd": 1.0}
@@ -183,7 +183,7 @@ def test_evaluation_never_changes_a_number_or_a_setting(tmp_path: Path, entry: d
     [path] = put(tmp_path, make())
     before = path.read_bytes()
     with pytest.raises(UserError, match="a record is never changed"):
-        results.add_evaluation(path, ID, entry)
+        results.add_evaluation(path, ID, Evaluation(**entry))
     assert path.read_bytes() == before
 
 
@@ -196,7 +196,7 @@ def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(
 
     first, second = again(), again()
     assert first is not None and second is not None
-    assert [first.name, second.name] == ["record.3f2a.1.json", "record.3f2a.2.json"]
+    assert [first.name, second.name] == [f"record.{KEY}.1.json", f"record.{KEY}.2.json"]
     assert {path.name for path in first.parent.iterdir()} == {first.name, second.name, "history.json"}
     first.unlink()
     kept = second.read_bytes()
@@ -207,13 +207,13 @@ def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(
 
 def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_path: Path) -> None:
     sha256 = "0123456789abcdef" * 4
-    new, old = tmp_path / "k-01234567.safetensors", tmp_path / "k.safetensors"
-    record = make(key="k", weights_sha256=sha256)
-    assert weights_path(record, tmp_path) == new and weights_path(make(key="k"), tmp_path) == old
+    new, old = tmp_path / f"{KEY}-01234567.safetensors", tmp_path / f"{KEY}.safetensors"
+    record = Record.parse(make(weights_sha256=sha256))
+    assert record.weights_path(tmp_path) == new and Record.parse(make()).weights_path(tmp_path) == old
     old.touch()
-    assert weights_path(record, tmp_path) == old
+    assert record.weights_path(tmp_path) == old
     new.touch()
-    assert weights_path(record, tmp_path) == new
+    assert record.weights_path(tmp_path) == new
 
 
 def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:

@@ -20,9 +20,10 @@ from dask.utils import parse_timedelta
 from loopback import PATIENCE, Dask, scheduler, until
 
 from aegen_bench.errors import UserError
+from aegen_bench.results import locks
 from aegen_bench.runner import cluster as engine
-from aegen_bench.runner import locks, sight
-from aegen_bench.runner.task import Task
+from aegen_bench.runner import worker_check
+from aegen_bench.trial.job import Job
 
 SLOW = """
 import time
@@ -215,7 +216,7 @@ def test_resources_that_no_worker_has(bench: Bench, cluster: Dask) -> None:
 
 def test_a_worker_with_other_code(bench: Bench, cluster: Dask, monkeypatch: pytest.MonkeyPatch) -> None:
     cluster.workers(1)
-    monkeypatch.setattr(sight, "CODE", "0123456789ab")
+    monkeypatch.setattr(worker_check, "CODE", "0123456789ab")
     line = refused(bench, "--cluster", cluster.address)
     assert "is not used: aegen-bench: version 0.1.0 with code " in line
     assert line.endswith("with code 0123456789ab where the run was started")
@@ -244,22 +245,22 @@ def test_a_device_that_a_worker_lacks(bench: Bench, cluster: Dask) -> None:
 
 
 @pytest.fixture
-def tasks(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Task]:
-    """The tasks of the grid `tiny`, as the runner hands them to an engine."""
-    given: list[Task] = []
+def jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
+    """The jobs of the grid `tiny`, as the runner hands them to an engine."""
+    given: list[Job] = []
 
-    def each(self: engine.Cluster, tasks: list[Task], show: Any) -> Iterator[Any]:
-        given.extend(tasks)
+    def execute(self: engine.Cluster, jobs: list[Job], show: Any) -> Iterator[Any]:
+        given.extend(jobs)
         return iter(())
 
-    monkeypatch.setattr(engine.Cluster, "each", each)
+    monkeypatch.setattr(engine.Cluster, "execute", execute)
     bench("run", "--profile", "tiny", "--cluster", "tcp://127.0.0.1:8786")
-    return [dataclasses.replace(task, place=dataclasses.replace(task.place, results=bench.folder)) for task in given]
+    return [dataclasses.replace(job, place=dataclasses.replace(job.place, results=bench.folder)) for job in given]
 
 
-def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, tasks: list[Task]) -> None:
-    assert len(tasks) == 3
-    with sight.Sight.of("this-run", tasks) as mine:
+def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, jobs: list[Job]) -> None:
+    assert len(jobs) == 3
+    with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         assert mine.check() == []
         elsewhere = dataclasses.replace(mine, run="on-another-disk")
         with pytest.raises(UserError, match=rf"the folder {bench.folder}: not there on .*, there where the run was"):
@@ -274,8 +275,8 @@ def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, tasks: 
     assert not any((bench.folder / ".locks").glob("this-run*"))
 
 
-def test_a_worker_that_sees_no_locks_of_others_is_told_of(tasks: list[Task], monkeypatch: pytest.MonkeyPatch) -> None:
-    with sight.Sight.of("this-run", tasks) as mine:
+def test_a_worker_that_sees_no_locks_of_others_is_told_of(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+    with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         monkeypatch.setattr(locks, "taken", lambda path: False)
         assert all("do not reach" in warning for warning in mine.check()) and len(mine.check()) == 2
 

@@ -22,9 +22,10 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.evaluation import extractors
-from aegen_bench.runner import locks, workers
+from aegen_bench.results import locks
+from aegen_bench.runner import workers
 from aegen_bench.trial import artefacts, sampling
-from aegen_bench.trial.job import Samples
+from aegen_bench.trial.scoring import Samples
 
 RUN = ("run", "--profile", "tiny")
 TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
@@ -234,8 +235,8 @@ def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> Non
 def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "encode", lambda *args, **more: torch.zeros(5, 4, dtype=torch.long))
     monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("nobody compares these"))
-    place = SimpleNamespace(device=torch.device("cpu"))
-    asked: Any = SimpleNamespace(training_set=np.zeros((5, 1, 8, 8)), trial=SimpleNamespace(seed=0), place=place)
+    images, cpu = np.zeros((5, 1, 8, 8)), torch.device("cpu")
+    asked: Any = SimpleNamespace(training_set=images, trial=SimpleNamespace(seed=0), device=cpu)
     assert Samples(asked, nn.Identity()).codes(5) is None  # type: ignore[arg-type]
 
 
@@ -303,7 +304,9 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
     before, old = contents(finished.trial("glf")), finished.record("glf")
     ended = finished(*RUN)
-    assert "stale: glf on digits, seed 0" in ended.out and "`run --stale`" in ended.out
+    assert (
+        "stale: glf on digits, seed 0" in ended.out and "--models glf --datasets digits --seeds 0, --stale" in ended.out
+    )
     said = finished("list", "--profile", "tiny", "--why", "glf").out.splitlines()
     assert said[0].startswith(f"glf on digits, seed 0: key {old['key']} is now ")
     assert said[1:] == ["  with.beta: 1.0 -> 2.0"]
@@ -327,7 +330,7 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
     assert bench(*run).code == 0 and "1 done" in bench(*run).out
     put(1)
     ended = bench(*run)
-    assert "stale: glf on mine, seed 0: its training images have changed (`run --stale` trains it again)" in ended.out
+    assert "stale: glf on mine, seed 0: its training images have changed; to train it again: aegen" in ended.out
     assert "‡" in ended.tables
     assert "‡" not in bench(*run, "--stale").tables and "1 done" in bench(*run).out
 
@@ -372,9 +375,9 @@ def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Benc
     assert bench(*RUN).code == 1
     key = bench.record("raises")["key"]
     path.write_text(path.read_text().replace("no such luck", "luck"))
-    assert "retry: raises on digits, seed 0: ValueError: no such luck\n" in bench(*RUN).out
+    assert "retry: raises on digits, seed 0: ValueError: no such luck (raises.py, line " in bench(*RUN).out
     record = bench.record("raises")
-    assert record["key"] != key and record["reason"].startswith("ValueError: luck\n")
+    assert record["key"] != key and record["reason"].startswith("ValueError: luck (raises.py, line ")
     assert not list(bench.trial("raises").glob("record.*.json")), "a failed record protects nothing"
 
 
@@ -383,14 +386,14 @@ def test_a_record_of_another_key_that_came_since_the_plan_is_left_alone_unless_i
     finished: Bench, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
-    each, written = workers.each, list[bytes]()
+    in_process, written = workers.in_process, list[bytes]()
 
     def meanwhile(*given: Any) -> Any:
         """A run with other settings writes the record that this run is about to write."""
         written.append(alter(finished, "glf", key="f" * 16, status=status))
-        return each(*given)
+        return in_process(*given)
 
-    monkeypatch.setattr(workers, "each", meanwhile)
+    monkeypatch.setattr(workers, "in_process", meanwhile)
     ended = finished(*RUN, "--stale")
     left = "left to another run: its record has another key (other settings)\n" in ended.err
     untouched = [(finished.trial("glf") / "record.json").read_bytes()] == written
@@ -417,7 +420,7 @@ def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
     assert ended.code == 1 and "Traceback" not in ended.out + ended.err
     assert bench.record("glf")["status"] == "ok"
     failed, diverged = bench.record("raises"), bench.record("diverges")
-    assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck\n")
+    assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck (raises.py, line ")
     assert "raises.py" in failed["reason"], "where it happened is in the record"
     assert diverged["status"] == "diverged" and "not finite in epoch 1 of stage 'train'" in diverged["reason"]
     assert failed["metrics"] == diverged["metrics"] == {}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ import pytest
 import yaml
 
 from aegen_bench.errors import UserError
-from aegen_bench.study import Study, Trial
+from aegen_bench.study import Study, Trial, asked_as
 from aegen_bench.training.schedule import StagePlan
 
 TOY = '''
@@ -29,6 +31,9 @@ class Toy(Baseline):
 
     def stages(self):
         return [Stage("first", self.step), Stage(name="second", step=self.step, data="codes")]
+
+    def optimizers(self):
+        return {"model": [{"params": self.parameters()}], "critic": [{"params": self.parameters()}]}
 '''
 PROFILE = {"models": ["toy"], "datasets": ["digits"], "seeds": 1, "protocols": ["smoke"]}
 
@@ -536,7 +541,54 @@ def test_on_is_a_word_and_1e_3_a_number(make: Make) -> None:
 
 def test_a_key_that_stands_twice_is_an_error(make: Make, tmp_path: Path) -> None:
     message = fails(lambda: make(HEAD + "rows:\n  toy: {d: 1}\n  toy: {d: 2}\n"))
-    assert "'toy' stands twice" in message and str(tmp_path / "benchmarks.yaml") in message and "line 3" in message
+    assert "'toy' stands twice" in message and str(tmp_path / "benchmarks.yaml") in message and "line 4" in message
+
+
+HUGE = "9" * 5_000
+HOSTILE = {
+    "aliases of aliases": "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n"
+    + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 10)}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)),
+    "an alias in itself": "rows: &a [*a]",
+    "brackets": "rows: " + "[" * 20_000,
+    "braces": "{a: " * 20_000,
+    "dashes": "- " * 20_000,
+    "a number of 5,000 digits": f"rows: {{toy: {{d: {HUGE}}}}}",
+    "a tag it cannot have": "rows: {toy: {d: !!int x}}",
+    "a tag that would run code": "rows: !!python/object/apply:os.system [ls]",
+    "a date": "rows: {toy: {d: 2026-99-99}}",
+    "50,000 keys": "rows:\n" + "".join(f"  r{i}: {{}}\n" for i in range(50_000)),
+    "another document": "rows: {}\n---\nrows: {}",
+}
+
+
+@pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
+def test_a_text_that_grows_or_means_something_else_is_refused_at_once_with_its_line(
+    make: Make, tmp_path: Path, text: str
+) -> None:
+    begin = time.process_time()
+    message = fails(lambda: make(text, profile="paper"))
+    assert re.match(f"{tmp_path / 'benchmarks.yaml'}: line [0-9]+: ", message) and len(message) < 500
+    assert time.process_time() - begin < 3
+    if len(text) < 100_000:
+        value = text.replace("\n", " ").partition("rows: ")[2] or text
+        assert fails(lambda: make("", f"d={value}"))
+
+
+def test_what_is_no_file_is_not_waited_for(make: Make, tmp_path: Path) -> None:
+    make()
+    (tmp_path / "benchmarks.yaml").unlink()
+    (tmp_path / "benchmarks.yaml").symlink_to("/dev/zero")
+
+    def ask() -> Study:
+        return Study("paper", local=tmp_path, data=tmp_path / "data")
+
+    assert "not a regular file" in fails(ask)
+    (tmp_path / "benchmarks.yaml").unlink()
+    os.mkfifo(tmp_path / "benchmarks.yaml")
+    assert "not a regular file" in fails(ask)
+    (tmp_path / "benchmarks.yaml").unlink()
+    (tmp_path / "benchmarks.yaml").write_bytes(b"#" * 2**21)
+    assert "larger than" in fails(ask)
 
 
 @pytest.mark.parametrize(
@@ -595,6 +647,113 @@ def test_a_setting_that_does_not_fit_the_baseline_is_an_error(make: Make, settin
             study.config(row, "digits")
 
     assert said in fails(ask)
+
+
+TOY_ROW: dict[str, dict[str, Any]] = {  # what cannot be, and a word of what is said
+    "nan": {"with": {"beta": float("nan")}},
+    "infinity": {"with": {"beta": float("inf")}},
+    "true for an argument": {"with": {"beta": True}},
+    "true for a count": {"d": True},
+    "true for a rate": {"stages": {"*": {"lr": True}}},
+    "text for a count": {"d": "3"},
+    "half a dimension": {"d": 2.5},
+    "no dimension": {"d": 0},
+    "a rate of nothing": {"stages": {"*": {"lr": 0}}},
+    "a rate below": {"stages": {"*": {"lr": -1e-3}}},
+    "a rate without end": {"stages": {"*": {"lr": float("inf")}}},
+    "a milestone before": {"stages": {"*": {"lr_at": {-1: 0.5}}}},
+    "a factor below": {"stages": {"*": {"lr_at": {1: -1}}}},
+    "a factor of nothing": {"stages": {"*": {"lr_at": {1: 0}}}},
+    "a milestone that is no number": {"stages": {"*": {"lr_at": {"x": 0.5}}}},
+    "betas of two": {"stages": {"*": {"optimizers": {"model": {"betas": [2, 0.9]}}}}},
+    "one beta": {"stages": {"*": {"optimizers": {"model": {"betas": [0.9]}}}}},
+    "a decay below": {"stages": {"*": {"optimizers": {"model": {"weight_decay": -1}}}}},
+    "an optimizer it lacks": {"stages": {"*": {"optimizers": {"nope": {"lr": 0.1}}}}},
+    "no epochs": {"stages": {"*": {"epochs": 0}}},
+    "epochs without end": {"stages": {"*": {"epochs": 10**30}}},
+    "a value that no record holds": {"with": {"kind": 2**70}},
+    "a sweep of nothing": {"sweep": {"beta": []}},
+    "a value twice in a sweep": {"sweep": {"beta": [1, 2, 1.0]}},
+    "nothing twice in a sweep": {"sweep": {"beta": [0, 0]}},
+    "an endless value in a sweep": {"sweep": {"beta": [1, float("inf")]}},
+    "a sweep of a million": {"sweep": {name: list(range(100)) for name in ("beta", "kind", "layers")}},
+}
+
+
+@pytest.mark.parametrize("settings", TOY_ROW.values(), ids=TOY_ROW)
+def test_a_number_that_means_nothing_is_refused_where_it_stands(make: Make, settings: dict[str, Any]) -> None:
+    def ask() -> None:
+        study = make(rows={"mine": {"baseline": "toy", **settings}})
+        for row in study.models(["mine"]):
+            study.config(row, "digits")
+
+    begin = time.process_time()
+    assert "mine" in fails(ask) or "toy" in fails(ask)
+    assert time.process_time() - begin < 2
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"models": []},
+        {"datasets": []},
+        {"protocols": []},
+        {"seeds": 0},
+        {"seeds": 20_261_129},
+        {"seeds": True},
+        {"draws": 10**9},
+        {"scale_epochs": float("inf")},
+        {"scale_epochs": 0},
+        {"train_images": 1},
+        {"probe": {"every": 0}},
+    ],
+    ids=str,
+)
+def test_a_profile_of_nothing_or_without_end_is_refused(make: Make, change: dict[str, Any]) -> None:
+    assert f"profiles.p.{next(iter(change))}" in fails(lambda: make(profiles={"p": {**PROFILE, **change}}))
+
+
+FAR_TOO_LONG = "x" * 300
+
+
+@pytest.mark.parametrize(
+    "sections",
+    [
+        *({"profiles": {"p": PROFILE, name: PROFILE}} for name in ("external", "anchors", "tables", ".locks", "a+b")),
+        *({"rows": {name: {"baseline": "toy"}}} for name in ("all", ".hidden", FAR_TOO_LONG, "a,b", "a/b", "-x", "")),
+        *({"datasets": {name: {"recipe": {"source": "npz"}}}} for name in ("all", ".x", FAR_TOO_LONG, "a\ud800")),
+        *({"groups": {name: ["vae"]}} for name in ("all", "glf", "toy", "mine", ".g")),
+        {"groups": {"empty": []}},
+        {"protocols": {".p": {"extractor": "random_conv"}}},
+        {"rows": {"mine": {"baseline": "toy", "sweep": {"beta": [1, 2]}}, "mine_beta1": {"baseline": "toy"}}},
+        {"rows": {"mine": {"baseline": "toy", "sweep": {"kind": ["x" * 200]}}}},
+        {"rows": {"mine": {"baseline": "toy", "sweep": {"kind": ["a/b"]}}}},
+    ],
+    ids=lambda sections: ascii(sections)[:60],
+)
+def test_a_name_that_is_taken_or_cannot_be_a_folder_is_refused(make: Make, sections: dict[str, Any]) -> None:
+    rows = {"mine": {"baseline": "toy"}} if "groups" in sections else {}
+    assert fails(lambda: make(**{"profiles": {"p": PROFILE}, "rows": rows, **sections}))
+
+
+def test_settings_too_long_for_a_folder_are_refused_and_brackets_stay_as_they_are(make: Make) -> None:
+    assert "too long" in fails(lambda: make("", f"rows.toy.with.kind={FAR_TOO_LONG}"))
+    study = make("", "protocols=[smoke,pixels]")
+    assert study.profile_name == "p+protocols=[smoke,pixels]" and study.profile.protocols == ["smoke", "pixels"]
+    assert asked_as(study.profile_name) == ("p", ["protocols=[smoke,pixels]"])
+    assert asked_as("p+protocols=%5Bsmoke%5D") == ("p", ["protocols=[smoke]"]), "as results of before are named"
+
+
+def test_a_list_that_is_given_as_one_word_is_shown_as_a_list(make: Make) -> None:
+    assert "protocols: expected a list: write [smoke]" in fails(lambda: make("", "protocols=smoke"))
+    assert "20,000 names" in fails(lambda: make("", ".".join("a" * 20_000) + "=1"))
+
+
+def test_a_folder_of_data_that_cannot_be_named_is_no_dataset(make: Make, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("all.npz", "a,b.npz", "good.npz"):
+        (tmp_path / "data" / name).write_bytes(b"")
+    assert {"good"} == {name for name in make().datasets if name in ("all", "a,b", "good")}
 
 
 def test_a_stage_that_the_baseline_lacks_is_an_error_in_the_profile_s_row_too(make: Make) -> None:

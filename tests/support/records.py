@@ -26,7 +26,7 @@ def make(**fields: Any) -> dict[str, Any]:
     """Return a record of one good trial of glf on fashion under `lite`; keywords replace its fields."""
     record = {
         "schema": 1,
-        "key": "3f2a",
+        "key": "3f2a000000000000",
         "profile": "lite",
         "dataset": "fashion",
         "row": "glf",

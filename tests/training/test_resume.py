@@ -24,7 +24,7 @@ from aegen_bench.numerics import products
 from aegen_bench.training import checkpoint
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
-from aegen_bench.training.stopping import Pace, seconds
+from aegen_bench.training.stopping import Interrupts, seconds
 
 RUN = ("run", "--profile", "tiny", "--models", "glf", "--checkpoint-every", "0.00001")  # saves after each step
 
@@ -50,7 +50,7 @@ def dying(folder: Path, row: str, looks: int, target: str, calls: int) -> None:
         return original(*args, **kwargs)
 
     setattr(owner, name, counted)
-    Pace.due = lambda self, epoch_over=False: next(looked) == looks  # type: ignore[method-assign]
+    Interrupts.due = lambda self, epoch_over=False: next(looked) == looks  # type: ignore[method-assign]
     small_grid.command(folder, "--models", row)
 
 
@@ -71,15 +71,15 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("row", "looks", "target", "calls"),
     [
-        ("vae", 7, "training.loop:Optimizers.update", 8),  # one stage, within its second epoch
-        ("vae", 5, "training.loop:Optimizers.update", 8),  # between two epochs
-        ("two_stage_vae", 18, "training.loop:Optimizers.update", 18),  # within its second stage, on codes
+        ("vae", 7, "training.optimizers:Optimizers.update", 8),  # one stage, within its second epoch
+        ("vae", 5, "training.optimizers:Optimizers.update", 8),  # between two epochs
+        ("two_stage_vae", 18, "training.optimizers:Optimizers.update", 18),  # within its second stage, on codes
         ("two_stage_vae", 12, "training.loop:extract", 1),  # between stages
-        ("glann", 22, "training.loop:Optimizers.update", 20),  # a buffer in no state_dict; new optimizers each epoch
-        ("wae_gan", 22, "training.loop:Optimizers.update", 26),  # between the two updates of a step
+        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer in no state_dict; fresh optimizers
+        ("wae_gan", 22, "training.optimizers:Optimizers.update", 26),  # between the two updates of a step
         ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
-        ("vae", 3, "job:Samples.score", 1),
+        ("vae", 3, "trial.scoring:Samples.score", 1),
     ],
 )
 def test_a_killed_trial_ends_as_one_that_was_left_alone(
@@ -92,7 +92,7 @@ def test_a_killed_trial_ends_as_one_that_was_left_alone(
     assert process.exitcode == -signal.SIGKILL
     small_grid.begin(folder, row).join()
     resumed = small_grid.RESUMED.findall((folder / "log").read_text())
-    assert len(resumed) == (target not in ("files:os.replace", "job:Samples.score"))
+    assert len(resumed) == (target not in ("files:os.replace", "trial.scoring:Samples.score"))
     assert small_grid.essence(folder, row) == alone(row)
 
 
@@ -143,6 +143,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
     [
         ([signal.SIGINT], 130, "0 epochs and 3 steps"),
         ([signal.SIGTERM], 143, "0 epochs and 3 steps"),
+        ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
+        ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
+        ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
         ([signal.SIGINT, signal.SIGINT], 130, None),  # at once: nothing is saved any more
     ],
 )
@@ -276,10 +279,10 @@ def test_a_resumed_trial_takes_the_threads_of_its_checkpoint_and_adds_its_second
 
 
 def test_the_pace_saves_by_the_clock_at_epochs_or_at_a_signal() -> None:
-    by_epoch = Pace(every=0)
+    by_epoch = Interrupts(every=0)
     by_epoch.start(0.0)
     assert not by_epoch.due() and by_epoch.due(epoch_over=True)
-    by_clock = Pace(every=300)
+    by_clock = Interrupts(every=300)
     by_clock.start(0.0)
     assert not by_clock.due() and not by_clock.due(epoch_over=True)
     by_clock.signal = signal.SIGTERM

@@ -14,7 +14,6 @@ from fake_data import write_png
 from PIL import Image
 
 from aegen_bench.blocks import nets
-from aegen_bench.progress import Progress
 from aegen_bench.study import Study, catalog
 from aegen_bench.trial.job import Job, Place
 
@@ -62,8 +61,8 @@ def test_the_training_set_is_in_memory_once(faces: Bench, train_images: int | No
     settings = [f"train_images={train_images or 1000}"]
     study = Study("tiny", local=faces.folder, data=faces.data, settings=settings)
     (trial,) = study.trials(["glf"], ["celebahq"], [0])
-    place = Place(faces.data, faces.folder / "results", faces.folder / "weights", torch.device("cpu"))
-    job = Job(trial, catalog.find(faces.folder)["glf"], [], 1, place, Progress())
+    place = Place(faces.data, faces.folder / "results", faces.folder / "weights")
+    job = Job(trial, catalog.find(faces.folder)["glf"], [], 1, place)
     job.images("train")  # decoded and cached, before anything is measured
     tracemalloc.start()
     try:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any, ClassVar
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ from torch import Tensor, nn
 
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.errors import Diverged
+from aegen_bench.errors import BrokenContract, Diverged
 from aegen_bench.trial import sampling
 
 CPU = torch.device("cpu")
@@ -132,3 +134,54 @@ def test_what_a_method_logs_while_sampling_goes_to_whoever_listens() -> None:
     with model.using(None, lambda name, value: heard.__setitem__(name, float(value))):
         sampling.generate(model, 3, seed=0, draw=0, device=CPU)
     assert heard == {"function_evaluations": 7.0}
+
+
+# ---- what is no image, or no code -------------------------------------------------------------------------------
+
+
+class Faulty(Identity):
+    """Gives whatever a test wants of it."""
+
+    wrong: ClassVar[dict[str, Any]] = {}
+
+    def __getattribute__(self, name: str) -> Any:
+        wrong = object.__getattribute__(self, "wrong")
+        return (lambda *given: wrong[name](*given)) if name in wrong else super().__getattribute__(name)
+
+
+FAULTS: dict[str, tuple[dict[str, Any], str]] = {
+    "above 1": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), 1.01)}, "values from 1.01 to 1.01, images lie in"),
+    "below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1.0)}, "values from -1 to -1, images lie in"),
+    "far below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1e30)}, "images lie in"),
+    "another side": ({"decode": lambda z: torch.zeros(len(z), 1, 3, 3)}, "shape (3, 1, 3, 3), the images are (3, 1, 2"),
+    "another number": ({"decode": lambda z: torch.zeros(1, 1, 2, 2)}, "shape (1, 1, 2, 2), the images are (3, 1, 2, 2"),
+    "integers": ({"decode": lambda z: torch.zeros(len(z), 1, 2, 2, dtype=torch.int)}, "images are floats"),
+    "no tensor": ({"decode": lambda z: [z]}, "gives list, images are a tensor"),
+    "noise of one row": ({"noise": lambda n: torch.zeros(1, 4)}, "noise(3) gives shape (1, 4) for 3 rows"),
+    "codes of one row": ({"prior": lambda e: e[:1]}, "prior(e) gives shape (1, 4) for 3 rows"),
+}
+
+
+@pytest.mark.parametrize("kind", FAULTS)
+def test_what_is_no_image_or_no_code_is_refused_with_the_reason(kind: str) -> None:
+    model = Faulty()
+    model.wrong, told = FAULTS[kind]
+    with pytest.raises(BrokenContract) as error:
+        sampling.generate(model, 3, seed=0, draw=0, device=CPU)
+    assert told in str(error.value)
+
+
+def test_codes_of_images_are_checked_too() -> None:
+    model = Faulty()
+    model.wrong = {"encode": lambda x: x[:1].flatten(1)}
+    with pytest.raises(BrokenContract, match=r"encode\(x\) gives shape \(1, 4\) for 3 rows"):
+        sampling.reconstruct(model, np.zeros((3, 1, 2, 2), np.uint8), seed=0, device=CPU)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
+def test_the_rounding_of_floats_is_no_fault(dtype: torch.dtype) -> None:
+    over = 1 + torch.finfo(dtype).eps
+    images = torch.tensor([-(over - 1), over], dtype=dtype).view(1, 1, 1, 2)
+    assert sampling.fault("decode(z)", images, (1, 1, 1, 2)) == ""
+    assert sampling.to_uint8(images).flatten().tolist() == [0, 255]
+    assert sampling.fault("decode(z)", images * 1.02, (1, 1, 1, 2)) != ""

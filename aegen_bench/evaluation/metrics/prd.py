@@ -43,7 +43,7 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
         raise UserError("PRD needs finite features; there are NaN or infinite ones")
     if len(real) < KMEANS["n_clusters"]:
         raise UserError(f"PRD needs at least {KMEANS['n_clusters']} images a set, there are {len(real)}")
-    from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+    from threadpoolctl import threadpool_info, threadpool_limits
 
     n = len(generated)
     # Distances stay, and their products, in float32 too, lose no digits to what all features have in common.

@@ -6,15 +6,14 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import NamedTuple
 
 import numpy as np
 
 from aegen_bench.errors import UserError
-from aegen_bench.report.cells import Cell, Entry
-from aegen_bench.report.evidence import Evidence, Part, Trial
-from aegen_bench.report.readings import HISTORY
+from aegen_bench.report.cells import Cell, Number, fixed, measured
+from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
+from aegen_bench.report.summary import Summary
 from aegen_bench.results import read_record
 
 __all__ = ["MEASURES", "Measure", "Sample", "Source"]
@@ -47,6 +46,7 @@ MEASURES = {
 }
 PROBED = ("nll_gap", "fluctuation", "convergence_seconds")
 """What is read of a row's probes, which only the rows of sweeps have unasked."""
+_PRINTED = measured("", fixed(None, "seeds"))
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ class Sample:
     def text(self) -> str:
         """`GLF 710 ± 22 (3) [1 collapsed]`: also what became of the trials that have no number."""
         if self.values:
-            return f"{self.name} {Cell(tuple((value,) for value in self.values), 'ok', self.states).shown()}"
+            cell = Cell(numbers=(Number.of("", self.values),), n=len(self.values), ended=self.states)
+            return f"{self.name} {_PRINTED.print(cell)}"
         ended = [f"{number} {state}" for state, number in self.states.items() if state != "ok" or not self.why]
         return f"{self.name}: {', '.join(ended)}" if ended else ""
 
@@ -77,49 +78,21 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """Where numbers are looked up: those under one protocol, or the times of one `device`, or what neither touches."""
+    """Where numbers are looked up: in trials under one protocol, on one `device`, or in all where neither matters."""
 
     evidence: Evidence
     part: Part
+    summary: Summary
     device: str = ""
 
     @property
     def place(self) -> str:
         """What the protocol is called, or the device; empty where it is neither."""
-        return self.evidence.protocol_name(self.part.protocol) or self.device
-
-    @cached_property
-    def _numbers(self) -> dict[tuple[str, str, str], dict[int, float]]:
-        """(dataset, row, metric) -> seed -> the mean over its draws, of the trials that ended well."""
-        known = {self._metric(name) for name in MEASURES}
-        frame = self.part.frame
-        good = frame[(frame["status"] == "ok") & ~frame["collapsed"] & frame["metric"].isin(known)]
-        means = good.dropna(subset="value").groupby(["dataset", "row", "metric", "seed"], observed=True)["value"].mean()
-        found: dict[tuple[str, str, str], dict[int, float]] = {}
-        for dataset, row, metric, seed, value in means.reset_index().itertuples(index=False, name=None):
-            found.setdefault((dataset, row, metric), {})[seed] = float(value)
-        return found
-
-    @cached_property
-    def _made(self) -> dict[Entry, tuple[set[str], set[int]]]:
-        """Entry -> the configurations (not of trials that failed, which may lack part of theirs) and the seeds of its
-        trials here.
-        """
-        found: dict[Entry, tuple[set[str], set[int]]] = {}
-        trials = self.part.frame[["dataset", "row", "config", "seed", "status"]].drop_duplicates()
-        for dataset, row, config, seed, status in trials.itertuples(index=False, name=None):
-            configs, seeds = found.setdefault((dataset, row), (set(), set()))
-            seeds.add(seed)
-            if status != "failed":
-                configs.add(config)
-        return found
-
-    def _metric(self, name: str) -> str:
-        return self.part.metric if name == "distance" else MEASURES[name].metric
+        return self.part.name or self.device
 
     def has(self, dataset: str) -> bool:
         """Whether any trial was on this dataset."""
-        return any(entry[0] == dataset for entry in self._made)
+        return any(entry[0] == dataset for entry in self.summary.trials)
 
     def sample(self, dataset: str, row: str, measure: str) -> Sample:
         """Return the numbers of an entry. A row `ROW@DATASET` is that row on another dataset."""
@@ -127,33 +100,37 @@ class Source:
         name = self.evidence.name(row) + (f" on {self.evidence.name(other)}" if other else "")
         dataset = other or dataset
         about = MEASURES[measure]
-        configs, seeds = self._made.get((dataset, row), (set(), set()))
-        trials = [trial for trial in self.evidence.trials(dataset, row) if trial.seed in seeds]
+        here = {key for key, _, _ in self.summary.trials.get((dataset, row), [])}
+        trials = [trial for trial in self.evidence.trials(dataset, row) if (dataset, row, trial.seed) in here]
         states = Counter(trial.state for trial in trials)
-        values = self._values(dataset, row, measure, trials)
+        values = self._values(measure, [trial for trial in trials if trial.state == "ok"])
         why = ""
         if not trials:
             why = "no trial"
-        elif len(configs) > 1:
+        elif (dataset, row) in self.summary.mixed:
             why, values = "mixed configurations", ()
-        elif about.scored and self.evidence.marked(row, self.part.extractor):
+        elif about.scored and row in self.part.dagger:
             why, values = "trained on the network that scores it (†)", ()
         elif not values and measure != "states":
             lacking = "not probed: `run --set rows.ROW.probe.every=1`" if measure in PROBED else "not measured"
             why = lacking if "ok" in states else "no trial ended well"
         return Sample(name, values, states, about.exact, why)
 
-    def _values(self, dataset: str, row: str, measure: str, trials: Sequence[Trial]) -> tuple[float, ...]:
-        if metric := self._metric(measure):
-            return tuple(self._numbers.get((dataset, row, metric), {}).values())
-        read = (self._of_trial(trial, measure) for trial in trials if trial.state == "ok" and measure != "states")
-        return tuple(value for value in read if math.isfinite(value))
+    def _values(self, measure: str, trials: Sequence[Trial]) -> tuple[float, ...]:
+        if measure == "states":
+            return ()
+        if metric := self.part.metric if measure == "distance" else MEASURES[measure].metric:
+            known = self.summary.numbers.get(metric, {})
+            read = (known.get((trial.dataset, trial.row, trial.seed), math.nan) for trial in trials)
+        else:
+            read = (self._of_trial(trial, measure) for trial in trials)
+        return tuple(value for value in read if not math.isnan(value))
 
     def _of_trial(self, trial: Trial, measure: str) -> float:
         if measure in HISTORY:
             return HISTORY[measure](self.evidence.history(trial))
         try:
-            sizes = read_record(trial.folder / "record.json")["parameters"]
+            sizes = read_record(trial.folder / "record.json").parameters
         except UserError:
             return math.nan
         flow, total = sizes.get("flow"), sizes.get("total")

@@ -1,54 +1,7 @@
-"""The paper's Figures 2 to 8 and some it lacks, from what trials left: a family a file of this folder, found by name.
-
-A family's file declares `FIGURES = {name: Kind(draw, needs)}`. `draw(evidence)` yields (ending of the file name,
-figure) for each that there is something to draw of. matplotlib is imported in this folder alone, through `Figure`:
-no pyplot, no window, no global state.
-"""
+"""The paper's Figures 2 to 8 and some it lacks, from what trials left. matplotlib is imported in this folder alone."""
 
 from __future__ import annotations
 
-import pkgutil
-from collections.abc import Iterator, Sequence
-from importlib import import_module
-from pathlib import Path
-
-from aegen_bench.errors import unknown
-from aegen_bench.files import write_bytes
-from aegen_bench.report.evidence import Evidence
-from aegen_bench.report.figures import style
-from aegen_bench.report.figures.kind import Kind
+from aegen_bench.report.figures.catalogue import catalogue, write
 
 __all__ = ["catalogue", "write"]
-
-
-def catalogue() -> dict[str, Kind]:
-    """Return every figure by name: the paper's by number, then the others."""
-    found: dict[str, Kind] = {}
-    for module in pkgutil.iter_modules(__path__):
-        found |= getattr(import_module(f"{__name__}.{module.name}"), "FIGURES", {})
-    return {name: found[name] for name in sorted(found, key=lambda name: (not name.isdigit(), name))}
-
-
-def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
-    """Write OUT/figureNAME.png and .pdf and yield a line a figure; one with nothing to draw is said, not written.
-
-    `all` stands for every figure. UserError when a name is unknown.
-    """
-    kinds = catalogue()
-    wanted = list(kinds) if list(names) == ["all"] else list(dict.fromkeys(names))
-    for name in wanted:
-        if name not in kinds:
-            raise unknown("figure", name, [*kinds, "all"])
-    for name in wanted:
-        made = 0
-        with style.applied():
-            for ending, figure in kinds[name].draw(evidence):
-                for form in style.FORMATS:
-                    path = out / f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}"
-                    write_bytes(path, style.encode(figure, form))
-                    made += 1
-        profile = evidence.layout.profile
-        yield f"figure {name}, profile {profile}: " + (
-            f"{made} files" if made else f"nothing to draw: {kinds[name].needs}"
-        )
-    yield from (f"skipped: {text}" for text in evidence.unreadable)

@@ -1,18 +1,43 @@
-"""PRD curves and loss curves."""
+"""Curves: PRD, losses by epoch, and the sweeps of Figures 3 and 4 and those that the paper only speaks of.
+
+In a sweep thin lines are means over the training batches of an epoch. At each probe, in eval mode, solid lines are
+training images and dashed ones held-out images, so that their gap is over-fitting and not the mode. The distance is the
+probe's. A run that diverged ends where it ended, with a cross.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from aegen_bench.report.evidence import Evidence, Trial
-from aegen_bench.report.figures.kind import Drawn, Kind
-from aegen_bench.report.figures.style import DASHES, PALETTE, WARNING, canvas, identity, plain_log
+from aegen_bench.report.evidence import Evidence, Row, Trial, distances, reading
+from aegen_bench.report.figures.style import (
+    DASHES,
+    GREY,
+    PALETTE,
+    WARNING,
+    Drawn,
+    Kind,
+    canvas,
+    headed,
+    identity,
+    keep_readable,
+    ordered,
+    plain_log,
+)
 
 __all__ = ["FIGURES"]
+
+ENDS = {"diverged": "x", "failed": "v", "timeout": "s"}
 
 
 def prd(evidence: Evidence) -> Drawn:
@@ -49,17 +74,16 @@ def losses(evidence: Evidence) -> Drawn:
         panels = figure.subplots(lines, columns, squeeze=False).flat
         for axes, (row, trials) in zip(panels, found.items(), strict=False):
             _terms(axes, evidence, trials)
-            axes.set(title=evidence.name(row), xlabel="epoch")
+            axes.set(title=headed(evidence.name(row), 2.2), xlabel="epoch")
             axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            low, high = axes.dataLim.intervaly
+            low, high = keep_readable(axes)
             if low > 0 and high > 20 * low:
+                axes.set_ylim(low / 1.2, high * 1.2)
                 plain_log(axes, "y")
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), handlelength=1.5, borderpad=0, fontsize=6.5)
         for axes in figure.axes[len(found) :]:
             axes.set_axis_off()
-        figure.suptitle(
-            f"Mean loss terms by epoch, {evidence.name(dataset)}, profile {evidence.layout.profile}", fontsize=8
-        )
+        figure.suptitle(f"Mean loss terms by epoch, {evidence.name(dataset)}, profile {evidence.layout.profile}")
         yield f"-{dataset}", figure
 
 
@@ -94,7 +118,171 @@ def _terms(axes: Axes, evidence: Evidence, trials: list[Trial]) -> None:
         axes.axvline(bound + 0.5, color="#A0A0A0", linewidth=0.6, linestyle=":")
 
 
+class Quantity(NamedTuple):
+    """A curve: its label, and where its value stands in a row of the history (an epoch's, or a probe of images)."""
+
+    label: str
+    group: str
+    name: str
+    scale: str = "linear"
+
+    def of(self, row: Row) -> float:
+        return reading(row, self.group, self.name)
+
+
+FD = Quantity("FD", "metrics", "", "log")
+ENTROPY = Quantity(r"entropy term, $-\Sigma\,\log(\sigma)\,/\,2$", "logs", "entropy_paper")
+NLL = Quantity("NLL of the codes", "terms", "nll")
+RECONSTRUCTION = Quantity("reconstruction, 0.5 SSE", "logs", "half_sse", "log")
+KL = Quantity("KL", "terms", "kl")
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A group of rows: `prefix` and a value each, the paper's named first, and GLF beside them."""
+
+    prefix: str
+    papers: tuple[str, ...]
+    quantities: tuple[Quantity, ...]
+    beside: str = "curve_glf"
+
+    def rows(self, evidence: Evidence) -> list[str]:
+        """Return the rows by value; those without an order (learned) last."""
+        found = [row for row in evidence.layout.rows if re.fullmatch(rf"{self.prefix}_[a-z]+[\d.]*", row)]
+        every = {*found, *(f"{self.prefix}_{value}" for value in self.papers)}
+        return sorted(every, key=lambda row: (_value(row), row))
+
+
+def _value(row: str) -> float:
+    number = re.search(r"[\d.]+$", row)
+    return float(number[0]) if number else math.inf
+
+
+def _label(row: str, sweep: Sweep) -> str:
+    if row == sweep.beside:
+        return "GLF"
+    name, number = re.fullmatch(r"([a-z]+)([\d.]*)", row.removeprefix(f"{sweep.prefix}_")).groups()  # type: ignore[union-attr]
+    symbol = {"beta": r"$\beta$", "gamma": r"$\gamma$"}.get(name, name)
+    return f"{symbol} = {number}" if number else {"learnable": r"$\beta$ learned"}.get(name, name)
+
+
+def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
+    rows = sweep.rows(evidence)
+    values = [row for row in rows if math.isfinite(_value(row))]
+    colours = ordered(values) | {row: PALETTE[1] for row in rows if row not in values} | {sweep.beside: "black"}
+    distance = next((part.label for part in evidence.parts), "FD")  # a probe's is that of the first protocol
+    for dataset in evidence.layout.datasets:
+        if not any(evidence.history(trial)["epochs"] for row in rows for trial in evidence.trials(dataset, row)):
+            continue
+        figure = canvas(2.9)
+        panels = figure.subplots(1, len(sweep.quantities))
+        for letter, axes, quantity in zip("abcd", panels, sweep.quantities, strict=False):
+            for row in [*rows, sweep.beside]:
+                for trial in evidence.trials(dataset, row):
+                    _draw(axes, evidence, trial, quantity, colours[row])
+            axes.set(xlabel="training epoch", title=f"({letter}) {distance if quantity is FD else quantity.label}")
+            if quantity.scale == "log" and axes.lines:
+                plain_log(axes, "y")
+            elif axes.lines:
+                keep_readable(axes)
+            if quantity is ENTROPY and axes.lines:  # the paper halves it; the other axis does not
+                whole = axes.secondary_yaxis("right", functions=(lambda half: 2 * half, lambda full: full / 2))
+                whole.set_ylabel(r"$-\Sigma\,\log\,\sigma$", fontsize=7)
+                whole.spines.right.set_visible(True)
+            if not axes.lines:
+                axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
+        legend = [_entry(evidence, dataset, row, sweep, colours[row]) for row in [*rows, sweep.beside]]
+        states = {trial.state for row in rows for trial in evidence.trials(dataset, row)}
+        legend += [Line2D([], [], color=GREY, label=said, **_STYLES[kind]) for kind, said in _SAID.items()]
+        legend += [Line2D([], [], color=GREY, marker=m, ls="", label=s) for s, m in ENDS.items() if s in states]
+        figure.legend(handles=legend, loc="outside lower center", ncols=min(6, len(legend)))
+        figure.suptitle(f"{evidence.name(dataset)}, profile {evidence.layout.profile}")
+        yield f"-{dataset}", figure
+
+
+_STYLES: dict[str, dict[str, Any]] = {
+    "batches": {"linestyle": "-", "linewidth": 0.7, "alpha": 0.45},
+    "probe_train": {"linestyle": "-", "linewidth": 1.3},
+    "probe_test": {"linestyle": (0, (4, 1.5)), "linewidth": 1.3},
+}
+_SAID = {"batches": "training batches", "probe_train": "training images", "probe_test": "held-out images"}
+
+
+def _draw(axes: Axes, evidence: Evidence, trial: Trial, quantity: Quantity, colour: Any) -> None:
+    """Draw one trial's curves, and how they end."""
+    history = evidence.history(trial)
+    if quantity is FD:
+        lines = {"probe_train": [(probe["epoch"], value) for probe, value in distances(history["probes"])]}
+    else:
+        lines = {"batches": list(_points(history["epochs"], quantity))}
+        for kind in ("probe_train", "probe_test"):
+            looked = [{"epoch": row["epoch"], **row[kind]} for row in history["probes"] if kind in row]
+            lines[kind] = list(_points(looked, quantity))
+    for kind, points in lines.items():
+        if points:
+            axes.plot(*zip(*points, strict=True), color=colour, **_STYLES[kind])
+    last = lines.get("batches") or lines.get("probe_train")
+    if last and trial.state in ENDS:
+        axes.plot(*last[-1], color=colour, marker=ENDS[trial.state], markersize=6, linestyle="")
+
+
+def _points(rows: list[Row], quantity: Quantity) -> Iterator[tuple[int, float]]:
+    for row in rows:
+        if math.isfinite(value := quantity.of(row)) and (value > 0 or quantity.scale != "log"):
+            yield row["epoch"], value
+
+
+def _entry(evidence: Evidence, dataset: str, row: str, sweep: Sweep, colour: Any) -> Line2D:
+    """A row in the legend: how its trials ended, where not all did well; a dotted grey line where there is none."""
+    trials = evidence.trials(dataset, row)
+    if not trials:
+        return Line2D([], [], color=GREY, linestyle=":", label=f"{_label(row, sweep)}: no trial")
+    counts = Counter(trial.state for trial in trials if trial.state != "ok")
+    said = ", ".join(state if len(trials) == 1 else f"{n} of {len(trials)} {state}" for state, n in counts.items())
+    return Line2D([], [], color=colour, label=_label(row, sweep) + (f": {said}" if said else ""))
+
+
+def ends(evidence: Evidence, sweep: Sweep) -> Drawn:
+    """The distance after training against the value that was swept: a point a seed, a line through the means."""
+    for part in evidence.parts:
+        cells = part.distances
+        rows = [row for row in sweep.rows(evidence) if math.isfinite(_value(row))]
+        for dataset in evidence.layout.datasets:
+            here = [(row, cells[dataset, row]) for row in rows if (dataset, row) in cells]
+            if not any(cell.n for _, cell in here):
+                continue
+            figure = canvas(2.8, 3.5)
+            axes = figure.subplots()
+            means = [(_value(row), cell.value) for row, cell in here if cell.n]
+            axes.plot(*zip(*means, strict=True), color=PALETTE[0])
+            for row, cell in here:
+                seeds = cell.numbers[0].sample
+                axes.plot([_value(row)] * len(seeds), seeds, "o", color=PALETTE[0], markerfacecolor="white")
+                if not cell.n:
+                    axes.text(_value(row), 0.02, cell.state, rotation=90, transform=axes.get_xaxis_transform())
+            axes.set(xscale="log", xlabel=r"$\gamma$" if "gamma" in rows[0] else r"$\beta$", ylabel=part.label)
+            axes.set_xticks([_value(row) for row, _ in here], [f"{_value(row):g}" for row, _ in here])
+            axes.minorticks_off()
+            axes.set_title(f"{evidence.name(dataset)}, profile {evidence.layout.profile}")
+            yield f"-{dataset}{part.mark}", figure
+
+
+FLOW_PRIOR = Sweep("curve_flow_prior", ("beta10", "beta50", "beta100", "beta400", "learnable"), (FD, ENTROPY, NLL))
+REGULARIZED = Sweep("curve_glf_regularized", ("beta50", "beta100", "beta400"), (FD, RECONSTRUCTION, NLL))
+VAE = Sweep("curve_vae", ("beta1", "beta10", "beta50", "beta100", "beta400"), (FD, RECONSTRUCTION, KL))
+GAMMA = Sweep("curve_rae_gmm", (), ())
+
+
+def _kind(draw: Callable[..., Drawn], sweep: Sweep, group: str) -> Kind:
+    needs = f"no trial of {sweep.prefix} has ended; `aegen-bench run --models {group}` trains them"
+    return Kind(partial(draw, sweep=sweep), needs)
+
+
 FIGURES = {
     "prd": Kind(prd, "no trial left a PRD curve; it comes with the metric prd of a protocol"),
     "losses": Kind(losses, "no trial left a history"),
+    "3": _kind(curves, FLOW_PRIOR, "figure3"),
+    "4": _kind(curves, REGULARIZED, "figure4"),
+    "vae_beta": _kind(curves, VAE, "vae_beta"),
+    "rae_gamma": _kind(ends, GAMMA, "rae_gamma"),
 }

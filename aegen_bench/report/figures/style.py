@@ -3,24 +3,53 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+import textwrap
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocator
 
-__all__ = ["FORMATS", "GREY", "PALETTE", "WARNING", "WIDTH", "applied", "canvas", "encode", "identity", "ordered"]
+from aegen_bench.report.evidence import Evidence
+
+__all__ = [
+    "DASHES",
+    "FORMATS",
+    "GREY",
+    "PALETTE",
+    "WARNING",
+    "WIDTH",
+    "Drawn",
+    "Kind",
+    "applied",
+    "canvas",
+    "encode",
+    "headed",
+    "identity",
+    "keep_readable",
+    "ordered",
+    "plain_log",
+]
+
+Drawn = Iterator[tuple[str, Figure]]
+
+
+class Kind(NamedTuple):
+    """How a figure is drawn, and what is missing when nothing is."""
+
+    draw: Callable[[Evidence], Drawn]
+    needs: str
+
 
 FORMATS = ("png", "pdf")
 WIDTH = 7.0
 """Inches: the text of a two-column page."""
-
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
-
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
 GREY, WARNING = "#767676", "#D55E00"
@@ -28,23 +57,16 @@ GREY, WARNING = "#767676", "#D55E00"
 _STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
-    "axes.titlesize": 8,
-    "axes.labelsize": 8,
-    "xtick.labelsize": 7,
-    "ytick.labelsize": 7,
-    "legend.fontsize": 7,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.6,
-    "xtick.major.width": 0.6,
-    "ytick.major.width": 0.6,
+    **dict.fromkeys(("axes.titlesize", "axes.labelsize", "figure.titlesize"), 8),
+    **dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 7),
+    **dict.fromkeys(("axes.spines.top", "axes.spines.right", "legend.frameon"), False),
+    **dict.fromkeys(("axes.linewidth", "xtick.major.width", "ytick.major.width"), 0.6),
     "axes.grid": True,
     "grid.color": "#E4E4E4",
     "grid.linewidth": 0.5,
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
-    "legend.frameon": False,
     "pdf.fonttype": 42,  # letters stay letters in the article
     "savefig.dpi": 200,
 }
@@ -68,6 +90,12 @@ def encode(figure: Figure, form: str) -> bytes:
     return buffer.getvalue()
 
 
+def headed(text: str, inches: float) -> str:
+    """Return a title broken into lines that fit into a panel so wide, whatever a row is called."""
+    fits = max(8, int(inches / 0.068))  # of this font's letters at the size of titles
+    return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, fits) or [""])
+
+
 def identity(number: int) -> dict[str, Any]:
     """Return colour, marker and dashes of the n-th row of a profile: no two of the first 28 are alike."""
     around, place = divmod(number, len(PALETTE))
@@ -76,6 +104,29 @@ def identity(number: int) -> dict[str, Any]:
         "marker": MARKERS[(place + around) % len(MARKERS)],
         "linestyle": DASHES[around % len(DASHES)],
     }
+
+
+def keep_readable(axes: Axes) -> tuple[float, float]:
+    """Let single values leave the frame where they would flatten all others to a line, and say how far they go; return
+    the least and largest value in the frame.
+
+    A value is far off where it lies more than three times the middle 80% of its own curve outside of these.
+    """
+    kept, every = [], []
+    for line in axes.lines:
+        y = np.asarray(line.get_ydata(), dtype=float)
+        low, high = np.quantile(y, [0.1, 0.9], method="nearest")
+        kept.append(y[(y >= low - 3 * (high - low)) & (y <= high + 3 * (high - low))])
+        every.append(y)
+    if not every:
+        return 0.0, 0.0
+    near, full = np.concatenate(kept), np.concatenate(every)
+    if np.ptp(full) > 10 * np.ptp(near) > 0:
+        margin = 0.05 * np.ptp(near)
+        axes.set_ylim(near.min() - margin, near.max() + margin)
+        far = [f"{sign} to {x:.2g}" for sign, x in (("up", full.max()), ("down", full.min())) if x not in near]
+        axes.text(0.98, 0.98, ", ".join(far), transform=axes.transAxes, ha="right", va="top", color=GREY, fontsize=6)
+    return float(near.min()), float(near.max())
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:

@@ -1,0 +1,44 @@
+"""Where the data folder is, and where what is computed from it is kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from pathlib import Path
+
+from aegen_bench.files import place
+
+__all__ = ["cache_folder", "cached_file", "default_folder", "prepared_folders"]
+
+
+def default_folder() -> Path:
+    """Return the data folder of a user who names none: AEGEN_BENCH_DATA, else ~/.cache/aegen-bench."""
+    return place(os.environ.get("AEGEN_BENCH_DATA") or "~/.cache/aegen-bench")
+
+
+def cache_folder(data: Path) -> Path:
+    """Return the folder for what can be computed again: AEGEN_BENCH_CACHE, else the data folder, else, where that
+    cannot be written to, aegen-bench in XDG_CACHE_HOME or ~/.cache.
+    """
+    if named := os.environ.get("AEGEN_BENCH_CACHE"):
+        return place(named)
+    nearest = next((path for path in (data, *data.absolute().parents) if path.exists()), data)
+    if os.access(nearest, os.W_OK):
+        return data
+    return place(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "aegen-bench"
+
+
+def cached_file(data: Path, *names: str) -> Path:
+    """Return where a computed file, whose name says what it was computed from, is or will be kept."""
+    inside = data.joinpath("cache", *names)
+    return inside if inside.is_file() else cache_folder(data).joinpath("cache", *names)
+
+
+def prepared_folders(data: Path, name: str) -> list[Path]:
+    """Return where a prepared dataset may lie: in the data folder, and last where it is written.
+
+    Outside the data folder its name says which one it was made from: two may hold different images under one name.
+    """
+    inside, outside = data / "prepared" / name, cache_folder(data)
+    source = hashlib.sha256(os.fsencode(os.path.abspath(data))).hexdigest()[:8]
+    return [inside] if outside == data else [inside, outside / "prepared" / f"{name}-{source}"]

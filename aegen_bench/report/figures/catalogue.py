@@ -1,0 +1,50 @@
+"""Every figure by name, and their files.
+
+A family's file declares `FIGURES = {name: Kind(draw, needs)}`. `draw(evidence)` yields (ending of the file name,
+figure) for each that there is something to draw of, through matplotlib's `Figure`: no pyplot, no window, no global
+state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aegen_bench.errors import unknown
+from aegen_bench.files import inside, write_bytes
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.figures import curves, images, scatter, style
+from aegen_bench.report.figures.style import Kind
+
+__all__ = ["catalogue", "write"]
+
+
+def catalogue() -> dict[str, Kind]:
+    """Return every figure by name: the paper's by number, then the others."""
+    found: dict[str, Kind] = images.FIGURES | curves.FIGURES | scatter.FIGURES
+    return {name: found[name] for name in sorted(found, key=lambda name: (not name.isdigit(), name))}
+
+
+def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
+    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line a figure; one with nothing to draw is not written.
+
+    `all` stands for every figure. UserError when a name is unknown.
+    """
+    kinds = catalogue()
+    wanted = list(kinds) if list(names) == ["all"] else list(dict.fromkeys(names))
+    for name in wanted:
+        if name not in kinds:
+            raise unknown("figure", name, [*kinds, "all"])
+    profile = evidence.layout.profile
+    for name in wanted:
+        made = 0
+        with style.applied():
+            for ending, figure in kinds[name].draw(evidence):
+                for form in style.FORMATS:
+                    path = inside(out, profile, f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}")
+                    write_bytes(path, style.encode(figure, form))
+                    made += 1
+        yield f"figure {name}, profile {profile}: " + (
+            f"{made} files" if made else f"nothing to draw: {kinds[name].needs}"
+        )
+    yield from (f"skipped: {text}" for text in evidence.unreadable)

@@ -1,0 +1,198 @@
+"""Figures 2, 5, 6, 7 and 8, and all rows side by side: sheets of images, the first of each trial, none selected."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from aegen_bench.numerics.pictures import grid
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.figures.style import GREY, WARNING, WIDTH, Drawn, Kind, canvas, headed
+
+__all__ = ["FIGURES"]
+
+LARGE, PAPERS = "celebahq", "celeba"
+_HATCH = {"diverged": "///", "failed": "xxx", "timeout": "..."}
+
+
+@dataclass(frozen=True)
+class Panel:
+    """One entry's images [n, C, S, S], or None; `state` is the trial's, or `no trial`, or `no images`."""
+
+    title: str
+    images: NDArray[np.uint8] | None
+    state: str
+    columns: int
+    note: str = ""
+
+
+def look(evidence: Evidence, dataset: str, row: str, array: str, title: str, limit: int, columns: int = 0) -> Panel:
+    """Return the first `limit` images of an array of an entry's first trial that ended well: nothing is selected.
+
+    Where an earlier seed ended badly, the note says so. `columns` 0: as the array has it, [n, columns, C, S, S], or a
+    square of [n, C, S, S].
+    """
+    trials = evidence.trials(dataset, row)
+    passed: list[str] = []
+    for trial in trials:
+        if trial.state in ("ok", "collapsed"):
+            found = evidence.array(trial, array)
+            if found is not None and found.size:
+                rows = found.reshape(-1, *found.shape[-3:])[: limit or None]
+                note = "; ".join([*passed, *([f"seed {trial.seed}"] if passed else [])])
+                across = columns or (found.shape[1] if found.ndim == 5 else int(len(rows) ** 0.5))
+                return Panel(title, rows, trial.state, across, note)
+        passed.append(f"seed {trial.seed} {trial.state if trial.state not in ('ok', 'collapsed') else 'left none'}")
+    state = trials[0].state if trials else "no trial"
+    return Panel(title, None, "no images" if state in ("ok", "collapsed") else state, columns)
+
+
+def show(axes: Axes, panel: Panel, inches: float) -> None:
+    """Draw a panel: collapsed trials in a frame of their own; no images as a hatched or an empty box that says why."""
+    lines = [panel.title, panel.note]
+    axes.set(xticks=[], yticks=[])
+    axes.grid(False)
+    axes.spines[:].set_visible(True)
+    if panel.images is None:
+        axes.set(xlim=(0, 1), ylim=(0, 1), aspect="equal")
+        axes.spines[:].set(color=GREY, linestyle=":" if panel.state == "no trial" else "-")
+        if panel.state in _HATCH:
+            axes.patch.set(hatch=_HATCH[panel.state], edgecolor="#C8C8C8", linewidth=0)
+        plain = {"boxstyle": "square", "facecolor": "white", "edgecolor": "none"}
+        axes.text(0.5, 0.5, panel.state, ha="center", va="center", color="#404040", bbox=plain)
+    else:
+        sheet = grid(panel.images, panel.columns)
+        scale = max(1, 600 // max(sheet.shape[:2]))  # whole pixels, so that the white rules stay equally thin
+        axes.imshow(sheet.repeat(scale, 0).repeat(scale, 1), cmap="gray", vmin=0, vmax=255)
+        axes.spines[:].set_visible(False)
+        if panel.state == "collapsed":
+            axes.spines[:].set(visible=True, color=WARNING, linewidth=2)
+            lines.append("collapsed")
+    axes.set_title(headed("\n".join(line for line in lines if line), inches))
+
+
+def lettered(panels: Sequence[Panel]) -> list[Panel]:
+    """The panels with letters as in the paper, where there are several."""
+    if len(panels) < 2:
+        return list(panels)
+    return [replace(p, title=f"({chr(97 + i)}) {p.title}" if i < 26 else p.title) for i, p in enumerate(panels)]
+
+
+def sheet(shown: Sequence[Panel], across: int = 4, width: float = WIDTH, foot: str = "") -> Figure:
+    """Return a figure of equal panels."""
+    columns = min(across, len(shown))
+    rows = -(-len(shown) // columns)
+    drawn = next((panel for panel in shown if panel.images is not None), None)
+    tall = -(-len(drawn.images) // drawn.columns) / drawn.columns if drawn and drawn.images is not None else 1.0
+    side = min(width / columns, 4.5 / max(1.0, tall))
+    figure = canvas(rows * (side * tall + 0.3), columns * side)
+    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, lettered(shown), strict=False):
+        show(axes, panel, side)
+    for axes in figure.axes[len(shown) :]:
+        axes.set_axis_off()
+    if foot:
+        figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
+    return figure
+
+
+def interpolated(evidence: Evidence, row: str) -> list[Panel]:
+    """Return straight lines in noise space on the paper's dataset, else on the last one where a trial left some."""
+    found: list[tuple[bool, int, Panel]] = []
+    for dataset in evidence.layout.datasets:
+        panel = look(evidence, dataset, row, "interpolations", f"Noise interpolation, {evidence.name(dataset)}", 0)
+        if panel.images is not None:
+            found.append((dataset == PAPERS, len(found), panel))
+    return [max(found, key=lambda each: each[:2])[2]] if found else []
+
+
+def figure2(evidence: Evidence) -> Drawn:
+    """Samples of GLF on every dataset, and noise interpolation on CelebA, or on the last dataset that has some."""
+    grids = [_samples(evidence, "glf", name) for name in evidence.layout.datasets]
+    if all(panel.images is None for panel in grids):
+        return
+    lines = interpolated(evidence, "glf")
+    across = min(3, len(grids))
+    rows, side = -(-len(grids) // across), WIDTH / max(2, across)
+    figure = canvas(rows * (side + 0.3) + (0.6 * across * side + 0.3 if lines else 0), across * side)
+    layout = figure.add_gridspec(rows + bool(lines), across, height_ratios=[1.0] * rows + [0.6 * across] * bool(lines))
+    for i, panel in enumerate(lettered([*grids, *lines])):
+        place, inches = (layout[i // across, i % across], side) if i < len(grids) else (layout[-1, :], WIDTH)
+        show(figure.add_subplot(place), panel, inches)
+    yield "", figure
+
+
+def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Panel:
+    return look(evidence, dataset, row, "samples", evidence.name(dataset) + more, 25 if dataset == LARGE else 36)
+
+
+def figure5(evidence: Evidence) -> Drawn:
+    """Is it memory? A generated image on the left, then its nearest training images in pixel L2."""
+    found = [
+        look(evidence, dataset, "glf", "neighbours", f"{evidence.name(dataset)}: a sample, its nearest", 0)
+        for dataset in evidence.layout.datasets
+        if evidence.trials(dataset, "glf")
+    ]
+    if any(panel.images is not None for panel in found):
+        yield "", sheet(found, across=2)
+
+
+def figure6(evidence: Evidence) -> Drawn:
+    """GLF with squared error above, with the perceptual loss below."""
+    names = [name for name in evidence.layout.datasets if name != LARGE]
+    rows = {"glf": "", "glf_perceptual": ", perceptual"}
+    tried = [row for row in rows if any(evidence.trials(dataset, row) for dataset in names)]
+    grids = [_samples(evidence, row, dataset, rows[row]) for row in tried for dataset in names]
+    if any(panel.images is not None for panel in grids):
+        yield "", sheet(grids, across=len(names))
+
+
+def figure7(evidence: Evidence) -> Drawn:
+    panel = _samples(evidence, "glf_perceptual", LARGE)
+    if panel.images is not None:
+        yield "", sheet([panel])
+
+
+def figure8(evidence: Evidence) -> Drawn:
+    for panel in interpolated(evidence, "glf_perceptual"):
+        yield "", sheet([panel])
+
+
+def samples(evidence: Evidence) -> Drawn:
+    """Every row of a dataset, from the same noise wherever its shape is the same."""
+    yield from _all_rows(evidence, "samples", 36, 0)
+
+
+def reconstructions(evidence: Evidence) -> Drawn:
+    """Test images, each with its reconstruction to the right."""
+    yield from _all_rows(evidence, "reconstructions", 32, 8)
+
+
+def _all_rows(evidence: Evidence, array: str, limit: int, columns: int) -> Iterator[tuple[str, Figure]]:
+    """A panel a row. Rows that ended well and have no such images have no panel: they are named below."""
+    for dataset in evidence.layout.datasets:
+        rows = [row for row in evidence.layout.rows if evidence.trials(dataset, row)]
+        found = [look(evidence, dataset, row, array, evidence.name(row), limit, columns) for row in rows]
+        without = [panel.title for panel in found if panel.state == "no images"]
+        if any(panel.images is not None for panel in found):
+            foot = f"Without {array}: {', '.join(without)}" if without else ""
+            yield f"-{dataset}", sheet([panel for panel in found if panel.state != "no images"], foot=foot)
+
+
+_ASK = "`aegen-bench run --models {}` makes some"
+FIGURES = {
+    "2": Kind(figure2, f"no trial of glf left samples; {_ASK.format('glf')}"),
+    "5": Kind(figure5, f"no trial of glf left its neighbours; {_ASK.format('glf')}"),
+    "6": Kind(figure6, f"no trial of glf or glf_perceptual left samples; {_ASK.format('glf,glf_perceptual')}"),
+    "7": Kind(
+        figure7,
+        f"no trial of glf_perceptual on {LARGE} left samples; {_ASK.format('glf_perceptual --datasets ' + LARGE)}",
+    ),
+    "8": Kind(figure8, f"no trial of glf_perceptual left interpolations; {_ASK.format('glf_perceptual')}"),
+    "samples": Kind(samples, "no trial left samples"),
+    "reconstructions": Kind(reconstructions, "no trial left reconstructions"),
+}

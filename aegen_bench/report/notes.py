@@ -1,0 +1,211 @@
+"""Every sentence under the tables."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from aegen_bench.report.cells import Cell, Spread
+from aegen_bench.report.published import Published
+from aegen_bench.report.statistics import ALPHA
+from aegen_bench.report.summary import ANCHOR_NAMES, Layout
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from aegen_bench.report.evidence import Part
+
+SPREADS: dict[Spread, str] = {
+    "seeds": "Mean ± sample standard deviation over seeds",
+    "interval": "Mean ± half the width of its 95% interval (Student's t over seeds)",
+    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has no ±)",
+}
+"""What stands behind ±."""
+BOLD = (
+    "Bold: the leading group of a column, the rows that cannot be told apart from the best mean by two-sided Welch "
+    "t-tests between all rows of the column (5%, Holm-corrected). Rows with one seed, and rows of which a trial "
+    "diverged or collapsed, are not tested and never bold."
+)
+NOT_BOLD = "Nothing is bold: a test needs two rows of a column with two seeds or more, none diverged or collapsed."
+DAGGER = "†: trained on the network that scores it here, so it is not tested, ranked or bold."
+STALE = (
+    "‡: stale. The code, settings or images that it was trained with have changed since; `aegen-bench run --stale` "
+    "trains it again."
+)
+EXTERNAL = "(external): images made elsewhere and scored by `aegen-bench evaluate`, without our training budget."
+ANCHORS = "Floor and ceiling: training images, and uniform noise, scored in place of generated images."
+NETWORKS = (
+    "One line for each distinct network, as described by the trained models. 4x4 Conv64: 64 kernels of 4x4 with stride "
+    "2; BN: batch norm; FC: fully connected. Only trained parameters are counted."
+)
+EPOCHS = (
+    "For each dataset: the configured epochs, then those run by the trials that ended well, by training stage. A range "
+    "means that seeds differ."
+)
+SETTLED = (
+    "within 5%: epochs and training seconds after which the distance measured during training stays within 5% of its "
+    "last value; mean ± sample standard deviation over seeds, number of trials in brackets. Only sweeps measure it."
+)
+TIMES = (
+    "Mean ± sample standard deviation over seeds, number of trials in brackets. s/epoch: mean over the epochs after "
+    "the first, without evaluation. training: all of it, with extracting codes and fitting a density to them. "
+    "sampling: that of the first evaluation. memory: the peak during training, of the process on a CPU, of the "
+    "allocator on a GPU."
+)
+PAPERS_TIMES = (
+    "paper: Table 6, on hardware that the paper does not name. Only ratios between rows compare, and those of "
+    "Two-Stage VAE do not: its published code ran in another framework."
+)
+_DEVIATION = (
+    "Deviation: where a schedule is shortened, learned variances and betas get a learning rate that is larger by the "
+    "same ratio, up to 0.01; otherwise they would hardly move."
+)
+
+
+def protocol(part: Part) -> str:
+    """What the numbers are measured with."""
+    return str(part.about.get("describe", f"Protocol {part.id}")) if part.id else "Nothing has been evaluated yet."
+
+
+def measured(spread: Spread) -> str:
+    return f"{SPREADS[spread]}, number of trials in brackets. The value of a trial is the mean over its draws."
+
+
+def trials(frame: pd.DataFrame) -> str:
+    """How many trials there are, and how they ended."""
+    each = frame.drop_duplicates(["dataset", "row", "seed"])
+    counts = Counter(each["status"])
+    counts["collapsed"] = int(each["collapsed"].sum())
+    names = ("ok", "diverged", "failed", "timeout", "collapsed")
+    return f"Trials: {len(each)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
+
+
+def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
+    """What the marks of these rows, and the rows below ours, mean."""
+    said = [DAGGER] if part.dagger & set(rows) else []
+    said += [STALE] if any(row in rows for _, row in layout.stale) else []
+    said += [EXTERNAL] if any(row.endswith("(external)") for row in guests) else []
+    return said + ([ANCHORS] if any(row in ANCHOR_NAMES.values() for row in guests) else [])
+
+
+def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Collection[str]) -> list[str]:
+    """What makes distances doubtful: what evaluation noted beside these metrics, and distances above that of noise."""
+    name, said, noise = layout.published.name, dict[str, list[str]](), list[str]()
+    for dataset in datasets:
+        for (where, row), remarks in part.remarks.items():
+            for text in dict.fromkeys(remarks[metric] for metric in metrics if metric in remarks and where == dataset):
+                said.setdefault(text, []).append(f"{name(row)} on {name(dataset)}")
+        if {"fd", "fid"} & set(metrics):
+            noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
+    told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
+    if noise:
+        told.append(f"Caution: further from the real images than uniform noise is: {'; '.join(noise)}.")
+    return told
+
+
+def other_images(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """A warning where trials on one dataset were compared with different real images."""
+    known = frame.loc[frame["real"] != "", ["dataset", "real"]].drop_duplicates()
+    torn = [layout.published.name(name) for name in known.loc[known.duplicated("dataset"), "dataset"].unique()]
+    if not torn:
+        return []
+    return [
+        f"Not comparable: on {', '.join(torn)} the trials were scored against different real images. Keep the results "
+        "of each set of images in a folder of their own (`--results`)."
+    ]
+
+
+def departures(frame: pd.DataFrame, layout: Layout) -> list[str]:
+    """How the profile departs from the paper's settings; nothing when it does not."""
+    found = frame.attrs.get("overrides", {}).get(layout.profile, {})
+    rows = set(frame["row"].unique())
+    parts = [
+        text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
+        for text, where in found.items()
+    ]
+    return [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _DEVIATION] * bool(
+        parts
+    )
+
+
+def paper(published: Published, table: int, rows: Iterable[str], *, comparable: bool) -> list[str]:
+    """What the paper's columns mean, and the sources of the numbers that it cites."""
+    printed = published.rows(table)
+    title = f"Table {table} of {published.content['meta']['paper']}"
+    said = f"paper: {title}. difference: ours minus the paper's."
+    if not comparable:
+        said = (
+            f"paper's rank: the place of the row among the {len(printed)} rows of {title} (1 is best). The paper's "
+            "numbers are not shown, because they hold only for its own protocol and training budget."
+        )
+    cited: dict[str, list[str]] = {}
+    for row in rows:
+        if row in printed and (source := published.source(table, row)) != "rerun":
+            cited.setdefault(published.content["sources"][source], []).append(published.name(row))
+    return [said, *(f"The paper's numbers of {', '.join(names)}: {source}." for source, names in cited.items())]
+
+
+def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
+    """How much of the epoch of a flow the flow takes, by dataset."""
+    if not shares:
+        return []
+    parts = []
+    for dataset, cell in shares.items():
+        [number] = cell.numbers
+        within = "" if number.low is None else f" (95% interval {number.low:.1%} to {number.high:.1%})"
+        parts.append(f"{dataset} {number.value:.1%}{within}")
+    return [f"Share of the flow in an epoch, ({flow} - {alone}) / {flow}, with Welch's interval: {', '.join(parts)}."]
+
+
+def comparisons(pairs: int) -> str:
+    return (
+        "Best mean first. Mean ± sample standard deviation over seeds, number of trials in brackets, and Student's 95% "
+        "interval of the mean. To the best: the mean minus that of the best tested row, with Welch's 95% interval. "
+        "Hedges' g: that difference in pooled standard deviations, corrected for few seeds. p: two-sided Welch t-test, "
+        f"Holm-corrected over the {pairs} pairs of tested rows."
+    )
+
+
+def overall(datasets: str, left_out: Sequence[str], *, any_: bool) -> list[str]:
+    """How distances are put on one scale, or why they are not."""
+    if not any_:
+        return [
+            "Nothing is averaged over datasets: that needs two datasets with trials of the VAE and a floor to scale "
+            f"by; here: {datasets or 'none'}."
+        ]
+    return [
+        f"Over {datasets}. A distance is normalised by dataset, (x - floor) / (VAE - floor): 0 is as good as training "
+        "images, 1 is the mean of the VAE.",
+        "IQM: interquartile mean, the mean of the middle half of the normalised distances of all trials, with the 95% "
+        "interval of a bootstrap stratified by dataset (Agarwal et al. 2021). Needs two seeds a dataset.",
+        "vs k: probability of improvement, how often a trial of the row has a lower distance than one of row k on the "
+        "same dataset (ties count half), averaged over datasets (Agarwal et al. 2021).",
+        *([f"Left out, because not on all of these datasets: {', '.join(left_out)}."] if left_out else []),
+    ]
+
+
+def scores(units: Mapping[str, str]) -> str:
+    said = "; ".join(f"{name} in {unit}" for name, unit in units.items() if unit != "1")
+    return (
+        "Mean ± sample standard deviation over seeds, number of trials in brackets. ↓ lower is better, ↑ higher is "
+        "better; an empty cell does not apply." + (f" Units: {said}." if said else "")
+    )
+
+
+CLAIMS = (
+    f"reproduced: every comparison that the claim needs holds, each tested at {ALPHA:.0%} with two trials or more on "
+    "each side (a trend over all its trials), without correction across claims. not reproduced: at least one fails. "
+    "not tested: none fails, and at least one cannot be tested. Trials that diverged, failed or collapsed do not "
+    "count. FID stands for the Fréchet distance of each protocol."
+)
+
+
+def counted(verdicts: Mapping[str, int]) -> str:
+    """How many claims there are, and what became of them."""
+    number = sum(verdicts.values())
+    told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
+    return (
+        f"{number} {'claim' if number == 1 else 'claims'}: {told}, taking all tests of a claim together. The table "
+        "`claims` has the numbers, and the reasons where nothing was tested."
+    )

@@ -1,0 +1,127 @@
+"""The page for the eyes: one HTML file without network, whose tables sort and filter and whose cells open.
+
+What a cell opens is data in the page (`opened.py`), drawn by `page.js`; `page.html` is a jinja2 template that escapes
+every name, and the script sets text, never markup: a row called `<script>` is text.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from aegen_bench import __version__
+from aegen_bench.files import inside, write_bytes
+from aegen_bench.report import notes
+from aegen_bench.report.cells import Cell, Printed, Table
+from aegen_bench.report.claims import Finding, alike
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.render.markdown import LONG
+from aegen_bench.report.render.opened import Picture, columns, entries
+
+__all__ = ["INLINE_BYTES", "write"]
+
+INLINE_BYTES = 2_500_000
+"""Sample grids up to this many bytes are inside the page, more of them lie in a folder beside it."""
+
+
+def write(
+    evidence: Evidence, tables: Sequence[Table], findings: Sequence[Finding], skipped: Sequence[str], path: Path
+) -> list[Path]:
+    """Write the page, and its sample grids beside it where they are too large to be inside; return the paths."""
+    import jinja2
+
+    found = list(entries(evidence))
+    paths = [path, *_place([picture for _, pictures in found for picture in pictures], path)]
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    here, attrs = files(__package__), evidence.frame.attrs
+    claims = [table for table in tables if table.name == "claims"]
+    # What claims show, their summary would say twice.
+    shown_twice = {"claims", "verdicts"} if claims else set()
+    text = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
+        profile=evidence.layout.profile,
+        counts=notes.trials(evidence.frame),
+        tables=[_shown(table, evidence) for table in tables if table.name not in shown_twice],
+        claims=[(table.title, table.notes, list(_claims(evidence, findings))) for table in claims],
+        data={"names": _names(evidence), "columns": columns(evidence), "entries": [entry for entry, _ in found]},
+        protocols={part.id: part.about.get("describe", "") for part in evidence.parts},
+        environments=attrs["environments"].get(evidence.layout.profile, Counter()).most_common(),
+        skipped=[*(text.strip() for text in skipped), *evidence.unreadable],
+        version=__version__,
+        style=(here / "page.css").read_text(encoding="utf-8"),
+        script=(here / "page.js").read_text(encoding="utf-8"),
+    )
+    write_bytes(path, text.encode())
+    return paths
+
+
+def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
+    """Put the pictures into the page's data, or write them beside it and yield where."""
+    if sum(len(picture.packed) for picture in pictures) <= INLINE_BYTES:
+        for picture in pictures:
+            picture.data["grid"] = picture.inlined()
+        return
+    beside = path.with_name(f"{path.stem}-grids")
+    for picture in pictures:
+        write_bytes(where := inside(path.parent, beside.name, picture.name), picture.packed)
+        picture.data["grid"] = quote(f"{beside.name}/{picture.name}")
+        yield where
+
+
+def _names(evidence: Evidence) -> dict[str, str]:
+    return {key: evidence.name(key) for key in (*evidence.layout.rows, *evidence.layout.datasets)}
+
+
+def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
+    """Each claim: what the paper says and where, the verdicts that are none of "not tested", the lines of evidence."""
+    for claim, groups in alike(findings):
+        lines = []
+        for group in groups:
+            datasets = ", ".join(dict.fromkeys(evidence.name(one.dataset) for one in group))
+            places = "; ".join(dict.fromkeys(one.place for one in group))
+            first = group[0]
+            where = f"{datasets} ({places})" if places else datasets
+            lines.append(
+                {"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": first.said(group)}
+            )
+        verdicts = [(line["where"], line["verdict"]) for line in lines if line["verdict"] != "not tested"]
+        yield {"says": claim.says, "section": claim.section, "verdicts": verdicts, "lines": lines}
+
+
+def _shown(table: Table, evidence: Evidence) -> dict[str, Any]:
+    """A table for the template: its lines in groups that sort as one, each cell with what it sorts by and opens."""
+    printed = table.printed()
+    prose = [max((len(str(line[i])) for line in printed), default=0) > LONG for i, _ in enumerate(table.columns)]
+    kinds = ["prose" if long else "words" * column.words for column, long in zip(table.columns, prose, strict=True)]
+    groups: list[list[list[dict[str, Any]]]] = []
+    for line, texts in zip(table.lines, printed, strict=True):
+        cells = [_cell(*each, evidence) for each in zip(line, texts, kinds, strict=True)]
+        if groups and not line[0].text:
+            groups[-1].append(cells)  # another stage of the trial, or another dataset of the claim above
+        else:
+            groups.append([cells])
+    heads = [{"text": column.head, "kind": kind} for column, kind in zip(table.columns, kinds, strict=True)]
+    about = table.device or table.protocol_name
+    known = {"name": table.name, "title": table.title, "notes": table.notes, "heads": heads, "groups": groups}
+    return known | {"brief": table.label, "about": about}
+
+
+def _cell(cell: Cell, printed: Printed, column: str, evidence: Evidence) -> dict[str, Any]:
+    """A cell of a row and a dataset opens its trials there; a row's name opens those on every dataset."""
+    collapsed = "collapsed" if cell.ended["collapsed"] and cell.n else ""
+    flawed = next((name for name in ("diverged", "failed") if cell.ended[name] and cell.n), collapsed)
+    state = cell.state.replace(" ", "-") if cell.state != "ok" else flawed
+    opens = (
+        cell.row
+        and cell.source == "measured"
+        and (cell.n or cell.state not in ("ok", "missing", "no data") or cell.text)
+    )
+    where = [evidence.name(cell.row), evidence.name(cell.dataset) if cell.dataset else ""] if opens else []
+    value = cell.numbers[0].value if cell.numbers and cell.state == "ok" else None
+    pieces = list(printed.pieces()) if printed.bold else []
+    kind = " ".join(filter(None, [state, column]))
+    return {"text": str(printed), "parts": pieces, "value": value, "kind": kind, "opens": where}

@@ -1,0 +1,92 @@
+"""Doing what a plan says: every trial in its order, in this process or on workers, and then the anchors."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from aegen_bench import results
+from aegen_bench.evaluation import imagesets
+from aegen_bench.progress import Progress
+from aegen_bench.results import locks
+from aegen_bench.runner.planning import TO_DO, scorers
+from aegen_bench.study import Study
+from aegen_bench.training.stopping import Interrupts
+from aegen_bench.trial.job import Job
+
+if TYPE_CHECKING:
+    from aegen_bench.runner.single_trial import Outcome
+
+__all__ = ["Executor", "Summary", "run", "running"]
+
+Executor: TypeAlias = "Callable[[Sequence[Job], Progress], Iterator[tuple[Job, Outcome]]]"
+"""Does jobs, here or elsewhere, and yields each with its outcome, in the order in which they end."""
+
+
+@dataclass(frozen=True)
+class Summary:
+    """How a run ended: how many trials had each outcome."""
+
+    outcomes: Counter[str]
+
+    @property
+    def good(self) -> bool:
+        return not set(self.outcomes) - {"ok", locks.ELSEWHERE}
+
+
+def run(
+    study: Study,
+    jobs: Sequence[Job],
+    show: Progress,
+    broken: dict[str, str],
+    interrupts: Interrupts,
+    execute: Executor,
+    device: str,
+) -> Summary:
+    """Do what is to be done of the jobs by `execute`, and compute the missing anchors on `device`.
+
+    A trial that fails stops no other; Ctrl-C and SIGTERM raise `Stopped`. `broken` are rows that cannot be imported.
+    """
+    import torch
+
+    from aegen_bench import environment
+
+    to_do = [job for job in jobs if job.state in TO_DO and job.trial.row not in broken]
+    to_do = [
+        replace(
+            job,
+            place=replace(job.place, device=device),
+            label=f"[{number}/{len(to_do)}] {job.trial.label}",
+            interrupts=interrupts,
+        )
+        for number, job in enumerate(to_do, 1)
+    ]
+    outcomes: Counter[str] = Counter(broken=sum(job.trial.row in broken for job in jobs)) if broken else Counter()
+    with interrupts.listening():
+        show.grid(0, len(to_do))
+        for number, (job, outcome) in enumerate(execute(to_do, show), 1):
+            if outcome.status != locks.ELSEWHERE and not job.record.is_file():
+                outcome = replace(outcome, status="not recorded")
+            outcomes[outcome.status] += 1
+            show.note(f"{job.label}: {outcome.text}")
+            show.grid(number, len(to_do))
+        if lost := len(to_do) - outcomes.total() + outcomes["broken"]:
+            outcomes["not run"] = lost
+        for scorer in scorers(study, jobs, torch.device(device), show):
+            lock = locks.lock_path(scorer.results, results.ANCHORS, scorer.dataset)
+            try:
+                with locks.wait_for(lock, f"the anchors of {scorer.dataset}", show.note), environment.exact():
+                    imagesets.anchors(scorer)
+            except Exception as error:
+                outcomes["evaluation failed"] += 1
+                show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
+    return Summary(outcomes)
+
+
+def running(root: Path) -> list[tuple[str, dict[str, Any]]]:
+    """The trials that processes work on now: label and figures (`progress.facts`), by profile, dataset, row, seed."""
+    trials = ((names, figures) for names, figures in locks.held(root) if len(names) == 4)
+    return [(f"{row} on {dataset}, {seed.replace('-', ' ')}", told) for (_, dataset, row, seed), told in trials]

@@ -1,0 +1,130 @@
+"""Comparing what is asked with what is on disk: what is to be done with each trial, and what is missing for it.
+
+Planning imports no torch, so that `list` and the plan of a run are shown at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from typing import Any
+
+from aegen_bench import data, results, weights
+from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.evaluation import extractors, imagesets
+from aegen_bench.progress import Progress
+from aegen_bench.study import Study, Trial, catalog
+from aegen_bench.training import checkpoint
+from aegen_bench.trial.job import Job, Place
+
+__all__ = ["ON_REQUEST", "TO_DO", "anchors_missing", "plan", "require_weights", "scorers", "unimportable"]
+
+ON_REQUEST = ("diverged", "timeout")
+"""Outcomes that another try does not change by itself: such trials are tried again only when that is asked for."""
+TO_DO = ("run", "resume", "retry", "evaluate", "retrain")
+
+
+def plan(
+    study: Study,
+    trials: Sequence[Trial],
+    place: Place,
+    *,
+    without_data: Sequence[str] = (),
+    retrain: bool = False,
+    stale: bool = False,
+    retry: Sequence[str] = (),
+) -> list[Job]:
+    """Return what is to be done with each trial.
+
+    `retrain` also trains again those whose weights are gone, even where every number is there; `stale` those whose key
+    or images have changed; `retry` those that ended in the states it names: diverged, timeout.
+    """
+    for status in set(retry) - set(ON_REQUEST):
+        raise unknown("outcome to retry", status, ON_REQUEST)
+    protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
+
+    @cache
+    def images_of(dataset: str) -> str | None:
+        return data.known_fingerprint(dataset, study.datasets[dataset].recipe, place.data, "train")
+
+    def look(job: Job) -> Job:
+        trial = job.trial
+        if trial.dataset in without_data:
+            return replace(job, state="no data")
+        if not job.record.is_file():
+            saved = checkpoint.paths(job.folder)
+            return replace(job, state="resume", detail=f"from {saved[-1].name}") if saved else job
+        try:
+            record = results.read_record(job.record)
+        except UserError as error:
+            return replace(job, state="corrupt", detail=str(error))
+        another_try = replace(job, state="retry", detail=record.reason.partition("\n")[0])
+        if record.status == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
+            return another_try
+        if record.key != trial.key:
+            return replace(job, state="retrain" if stale else "stale", detail="its key has changed")
+        trained_on, here = record.config.get("data_sha256"), images_of(trial.dataset)
+        if trained_on and here and trained_on != here:
+            return replace(job, state="retrain" if stale else "stale", detail="its training images have changed")
+        if record.status in retry:
+            return another_try
+        if record.status != "ok":
+            return replace(job, state=record.status, detail=record.reason)
+        wanted = {m for p in job.protocols for m in record.lacking(p.id, p.metrics)}
+        kept = record.weights_path(place.weights).is_file()
+        if not kept and retrain:
+            return replace(job, state="retrain", detail="its weights are gone")
+        if not wanted:
+            return replace(job, state="done")
+        return replace(job, state="evaluate" if kept else "weights gone", detail=", ".join(sorted(wanted)))
+
+    def planned(trial: Trial) -> Job:
+        # The stamp first: what is written after it was taken is noticed when the trial's turn comes.
+        stamp = results.stamp(trial.folder(place.results) / "record.json")
+        entry, chosen = study.entry(trial.row), protocols[trial.dataset]
+        return look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
+
+    return [planned(trial) for trial in trials]
+
+
+def require_weights(study: Study, jobs: Sequence[Job]) -> None:
+    """MissingError where the weights of an extractor or a perceptual loss that the plan needs are not there."""
+    to_do = [job for job in jobs if job.state in TO_DO]
+    for job in {job.trial.dataset: job for job in to_do}.values():
+        for protocol in job.protocols:
+            needed = extractors.recipe(protocol.extractor).file(job.trial.dataset)
+            hint = weights.missing(needed, job.place.data) if needed else None
+            if hint:
+                raise MissingError(
+                    f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
+                    "or use --profile lite or smoke, which work offline"
+                )
+    for job in (job for job in to_do if job.state != "evaluate"):
+        network = job.trial.config.get("perceptual_net")
+        if network and (hint := weights.missing(network, job.place.data)):
+            raise MissingError(f"the reconstruction loss of row {job.trial.row} needs {hint}")
+
+
+def unimportable(jobs: Sequence[Job]) -> dict[str, str]:
+    """Import the baselines that the plan needs; return the rows whose baseline fails to import, with the reason."""
+    broken = {}
+    for job in {job.trial.row: job for job in jobs if job.state in TO_DO}.values():
+        try:
+            catalog.import_class(job.entry)
+        except UserError as error:
+            broken[job.trial.row] = str(error)
+    return broken
+
+
+def anchors_missing(study: Study, jobs: Sequence[Job]) -> bool:
+    """Whether a dataset with finished trials has no floor or ceiling yet under one of their protocols."""
+    done = [job for job in jobs if job.state == "done"]
+    return any(imagesets.anchors_lack(scorer) for scorer in scorers(study, done, None, Progress()))
+
+
+def scorers(study: Study, jobs: Sequence[Job], device: Any, show: Progress) -> Iterator[imagesets.Scorer]:
+    """What scores the anchors, one a dataset of the plan."""
+    for name, job in {job.trial.dataset: job for job in jobs if job.state != "no data"}.items():
+        real = imagesets.real_images(name, study.datasets[name].recipe, job.place.data)
+        yield imagesets.Scorer(name, real, job.protocols, job.place.results, job.place.data, device, show)

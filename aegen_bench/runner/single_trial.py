@@ -1,0 +1,202 @@
+"""One job, done by the process that holds its trial's lock: so several runs on one results folder share the work."""
+
+from __future__ import annotations
+
+import contextlib
+import faulthandler
+import os
+import traceback
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from statistics import median
+
+from aegen_bench import environment, results
+from aegen_bench.errors import UserError
+from aegen_bench.files import append_line, read_bytes
+from aegen_bench.progress import Progress, logged
+from aegen_bench.results import locks
+from aegen_bench.results.locks import ELSEWHERE
+from aegen_bench.trial import lifecycle
+from aegen_bench.trial.job import Job
+
+__all__ = ["Outcome", "crash", "died_before", "do", "lock_of", "record_death"]
+
+KILLED = "killed (out of memory?)"
+CRASHED = "the process crashed"
+CRASH_SIZE = 1 << 16
+GIVEN_UP = 600.0  # seconds that the lock of a lost worker may take to come free: it ends, or its file system notices
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a job ended: a word that is counted and a line that is shown."""
+
+    status: str
+    text: str
+
+
+def lock_of(job: Job) -> Path:
+    """The lock of the job's trial."""
+    trial = job.trial
+    return locks.lock_path(job.place.results, trial.profile, trial.dataset, trial.row, f"seed-{trial.seed}")
+
+
+def do(job: Job, show: Progress) -> Outcome:
+    """Train and evaluate what the job's state says, holding its trial's lock. A trial that fails is an outcome, not an
+    error.
+    """
+    lock, state = lock_of(job), job.state
+    ours = job.run != "" and locks.whose(lock).get("run") == job.run  # a lost worker of this run: it will end
+    with (
+        locks.claim(lock, patience=GIVEN_UP if ours else locks.PATIENCE, run=job.run) as mine,
+        environment.exact(),
+        environment.keeping_memory(),
+    ):
+        if mine is None:
+            holder = locks.holder(lock)
+            if ours:
+                return Outcome(
+                    "locked", f"its lost worker, {holder}, still holds its lock: run again when it has ended"
+                )
+            return Outcome(ELSEWHERE, f"{ELSEWHERE}, {holder}")
+        if results.stamp(job.record) != job.stamp and job.record.is_file():  # another run was faster
+            theirs = results.read_record(job.record)
+            if theirs.key == job.trial.key:
+                lacks = any(theirs.lacking(p.id, p.metrics) for p in job.protocols)
+                if theirs.status != "ok" or not lacks:
+                    return Outcome(theirs.status, f"another run did it: {_told(theirs)}")
+                state = "evaluate"
+            elif theirs.status != "failed":
+                return Outcome(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
+            else:  # planned as "evaluate", perhaps: nothing of this key is left to evaluate
+                state = "retry"
+        with logged(job.folder / "log.txt", mine.tell, show) as told, _crash_noted(lock):
+            job = replace(job, show=told)
+            told.expect(_seconds_after(job))
+            record: results.Record | None = None
+            if state != "evaluate":
+                results.keep_aside(job.record)
+                record = lifecycle.train(job)
+            if record is None or record.status == "ok":
+                try:
+                    record = lifecycle.evaluate(job)
+                except Exception as error:  # what was trained stays, and the next run evaluates it
+                    why = " ".join(str(error).split()) or type(error).__name__
+                    if not isinstance(error, UserError):
+                        _log(job, "".join(traceback.format_exception(error)))
+                        why += _where_to_look(job)
+                    return Outcome("evaluation failed", f"evaluation failed: {why}")
+        ended = _told(record)
+        if record.status == "failed" and "\n" in record.reason:  # an exception, with its traceback
+            _log(job, record.reason)
+            ended += _where_to_look(job)
+        return Outcome(record.status, ended)
+
+
+def record_death(job: Job) -> Outcome:
+    """Record that the process that held the lock died; a trial that had been trained keeps its record."""
+    lock = lock_of(job)
+    with locks.claim(lock) as mine:
+        reason = crash(job) or KILLED
+        if mine is None:  # another run has taken it over
+            return Outcome(ELSEWHERE, f"{reason}; {ELSEWHERE}")
+        _crash_file(lock).unlink(missing_ok=True)
+        if results.stamp(job.record) not in (None, job.stamp) or job.state == "evaluate":
+            return Outcome("evaluation failed", f"evaluation failed: {reason}{_where_to_look(job)}")
+        results.keep_aside(job.record)
+        record = lifecycle.blank(job)
+        record.status, record.reason = "failed", reason
+        results.write_record(job.record, record)
+        return Outcome("failed", f"failed: {reason}{_where_to_look(job)}")
+
+
+def died_before(job: Job) -> bool:
+    """Whether the trial's last process crashed, or the last two were killed: the next one is likely to die, too."""
+    lock = lock_of(job)
+    return locks.abandoned(lock) and (crash(job) != "" or locks.deaths(lock) >= 2)
+
+
+def crash(job: Job) -> str:
+    """What the last process of the trial wrote when it crashed: the signal and where, in one line; empty if nothing."""
+    try:
+        lines = read_bytes(_crash_file(lock_of(job)), CRASH_SIZE, follow=False).decode(errors="replace").splitlines()
+    except OSError:
+        return ""
+    if not lines:
+        return ""
+    what = lines[0].removeprefix("Fatal Python error: ")
+    frames = [line.strip() for line in lines if line.startswith("  File ")]
+    own = next((frame for frame in frames if str(job.entry.path) in frame), next(iter(frames), ""))
+    return f"{CRASHED}: {what}" + (f" ({own})" if own else "")
+
+
+def _crash_file(lock: Path) -> Path:
+    return lock.with_suffix(".crash")
+
+
+@contextlib.contextmanager
+def _crash_noted(lock: Path) -> Iterator[None]:
+    """Within, a process that crashes (segmentation fault, abort, ...) leaves the signal and its stack beside the lock,
+    where `crash` finds them. Where faulthandler is in use already, it stays as it is.
+    """
+    path, file = _crash_file(lock), None
+    if not faulthandler.is_enabled():
+        with contextlib.suppress(OSError):  # a disk that refuses it costs the reason of a crash, no more
+            path.unlink(missing_ok=True)
+            file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
+    if file is None:
+        yield
+        return
+    faulthandler.enable(file, all_threads=False)
+    try:
+        yield
+    finally:
+        faulthandler.disable()
+        os.close(file)
+        path.unlink(missing_ok=True)
+
+
+def _where_to_look(job: Job) -> str:
+    return f"; see {job.folder / 'log.txt'}, and `aegen-bench check {job.trial.row}` for faults of the model"
+
+
+def _log(job: Job, text: str) -> None:
+    with contextlib.suppress(OSError):
+        append_line(job.folder / "log.txt", text)
+
+
+def _seconds_after(job: Job) -> dict[str, float]:
+    """How long what follows each stage took in finished trials on this kind of device, where there are some: later
+    stages in those of the same row, and what comes after training in those of the dataset.
+    """
+    here = environment.timed_on(environment.describe(job.device))
+    stages, rest = defaultdict[str, list[float]](list), list[float]()
+    for path in (job.place.results / job.trial.profile / job.trial.dataset).glob("*/seed-*/record.json"):
+        try:
+            record = results.read_record(path)
+        except UserError:
+            continue
+        spent = record.seconds
+        if record.status == "ok" and "sample" in spent and environment.timed_on(record.environment) == here:
+            rest.append(sum(seconds or 0.0 for part, seconds in spent.items() if part != "train"))
+            for name, told in record.stages.items() if record.row == job.trial.row else ():
+                stages[name].append(told.get("seconds") or 0.0)
+    after, known = dict[str, float](), median(rest) if rest else None
+    for name in reversed(job.entry.stages):
+        if known is None:
+            break
+        after[name] = known
+        known = known + median(stages[name]) if stages[name] else None
+    return after
+
+
+def _told(record: results.Record) -> str:
+    if record.status != "ok":
+        return f"{record.status}: {record.reason.partition(chr(10))[0]}"
+    first = [(entry.draws or [{}])[0] for entry in record.metrics.values()]
+    numbers = [f"{name} {value:.4g}" for draw in first for name, value in draw.items() if value is not None]
+    failed = [f"{name} failed" for entry in record.metrics.values() for name in entry.failed]
+    spent = sum(seconds or 0 for seconds in record.seconds.values())
+    return ", ".join(["collapsed"] * bool(record.collapsed) + numbers + failed + [f"{spent:,.0f} s"])

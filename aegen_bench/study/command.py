@@ -1,0 +1,56 @@
+"""Commands to paste: what every hint prints, so that it does what it says wherever the results and data are."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from aegen_bench.data import default_folder
+
+__all__ = ["asked_as", "command"]
+
+
+def asked_as(name: str) -> tuple[str, list[str]]:
+    """Return what `Study` was asked for to give a profile this name: 'lite+draws=2' -> 'lite', ['draws=2']."""
+    from urllib.parse import unquote
+
+    profile, *settings = name.split("+")
+    return profile, [unquote(text) for text in settings]
+
+
+def command(
+    verb: str,
+    profile: str,
+    *,
+    models: Iterable[str] = (),
+    datasets: Iterable[str] = (),
+    seeds: Sequence[int] = (),
+    flags: Iterable[str] = (),
+    results: Path | None = None,
+    data: Path | None = None,
+    weights: Path | None = None,
+) -> str:
+    """Return a command line, quoted for a shell: `aegen-bench run --profile lite --models glf --seeds 0, --stale`.
+
+    `profile` is its name in results, from which `--set` is told. Folders that are the default's are left out.
+
+    >>> command("run", "lite+draws=2", models=["glf"], seeds=[0, 2], flags=["--stale"])
+    'aegen-bench run --profile lite --set draws=2 --models glf --seeds 0,2 --stale'
+    """
+    named, settings = asked_as(profile)
+    words = ["aegen-bench", verb, "--profile", named]
+    for text in settings:
+        words += ["--set", text]
+    for option, names in (("--models", list(models)), ("--datasets", list(datasets))):
+        words += [option, ",".join(names)] if names else []
+    if seeds:
+        words += ["--seeds", ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
+    folder = data or default_folder()
+    for option, place, default in (
+        ("--results", results, Path("results")),
+        ("--data", data, default_folder()),
+        ("--weights", weights, folder / "weights"),
+    ):
+        words += [option, str(place)] if place is not None and place != default else []
+    return shlex.join([*words, *flags])

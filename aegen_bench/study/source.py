@@ -1,0 +1,163 @@
+"""Source code as data: how a method's file is read, and the text of it that its key hashes.
+
+Nothing here runs what it reads, and no file can hold up a command: only regular files of a sensible size are opened.
+"""
+
+from __future__ import annotations
+
+import ast
+import hashlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from aegen_bench.errors import UserError
+from aegen_bench.files import read_bytes
+
+__all__ = ["digest", "helpers", "parse"]
+
+LARGEST = 2**20  # bytes of one source file; the longest shipped method has 5,000
+
+
+def parse(path: Path) -> ast.Module:
+    """Return the syntax tree of a Python file; a UserError says what is wrong with it.
+
+    Python itself decides on the encoding: a byte order mark or a coding cookie is respected.
+    """
+    try:
+        return ast.parse(read_bytes(path, LARGEST))
+    except OSError as error:
+        raise UserError(error.strerror or str(error)) from error
+    except (RecursionError, MemoryError):
+        raise UserError("its expressions are nested too deeply") from None
+    except (SyntaxError, ValueError) as error:  # ValueError: a null byte
+        raise UserError(str(error)) from error
+
+
+def digest(path: Path, tree: ast.Module) -> str:
+    """Return 16 hex digits over a method's code and that of the helper files beside it which it imports.
+
+    Comments, docstrings and layout do not count, and the digits are the same under every version of Python. `tree` is
+    consumed.
+    """
+    beside = helpers(path, tree)
+    own = _hash(_text(tree))
+    if not beside:
+        return own
+    return _hash(own + "".join(f" {name} {_hash(_text(code))}" for name, code in sorted(beside.items())))
+
+
+def helpers(path: Path, tree: ast.Module) -> dict[str, ast.Module]:
+    """Return the modules in the folder of `path` that a tree imports, and that these import, by name."""
+    found: dict[str, ast.Module] = {}
+    waiting = list(_imported(tree))
+    while waiting:
+        name = waiting.pop()
+        place = path.parent / f"{name}.py"
+        if name in found or name == path.stem or not place.exists():
+            continue
+        found[name] = parse(place)
+        waiting += _imported(found[name])
+    return found
+
+
+def _imported(tree: ast.Module) -> Iterator[str]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.level == 0 and node.module:
+            yield node.module.partition(".")[0]
+
+
+def _hash(text: str) -> str:
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+def _text(tree: ast.Module) -> str:
+    """The code as `ast.unparse` of Python 3.11 writes it, without docstrings, under any version of Python."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
+        if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
+            node.body = body[1:]  # type: ignore[attr-defined]
+    try:
+        return ast.unparse(_Frozen().visit(tree))
+    except RecursionError:
+        raise UserError("its expressions are nested too deeply") from None
+
+
+# ---- f-strings as Python 3.11 writes them --------------------------------------------------------
+# Since 3.12 `ast.unparse` quotes f-strings differently; over the standard library nothing else changed up to 3.13. So
+# each f-string is replaced by a name that holds its text, which every version writes as it is.
+
+_ALL_QUOTES = ("'", '"', '"""', "'''")
+
+
+class _Frozen(ast.NodeTransformer):
+    """Replaces f-strings, and within them text, by what Python 3.11 writes for them."""
+
+    def __init__(self, *, within: bool = False) -> None:
+        self._within = within  # the braces of an f-string, where 3.11 allows no backslash
+
+    def visit_Constant(self, node: ast.Constant) -> ast.AST:
+        if self._within and isinstance(node.value, str):
+            prefix = "u" if node.kind == "u" else ""
+            return ast.Name(prefix + _quoted(node.value))
+        return node
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.AST:
+        if self._within:
+            return ast.Name("f" + _quoted("".join(map(_part, node.values))))
+        return ast.Name("f" + _joined([(_part(part), isinstance(part, ast.Constant)) for part in node.values]))
+
+
+def _part(node: ast.expr) -> str:
+    """One part of an f-string: literal text, or an expression in braces."""
+    if isinstance(node, ast.Constant):
+        return str(node.value).replace("{", "{{").replace("}", "}}")
+    if isinstance(node, ast.JoinedStr):  # a format
+        return "".join(map(_part, node.values))
+    assert isinstance(node, ast.FormattedValue), node
+    # As the condition of `... if a else b` an expression gets the parentheses that it gets within braces.
+    inner = ast.IfExp(test=ast.Name("a"), body=_Frozen(within=True).visit(node.value), orelse=ast.Name("b"))
+    text = ast.unparse(inner).removesuffix(" if a else b")
+    conversion = f"!{chr(node.conversion)}" if node.conversion != -1 else ""
+    form = f":{_part(node.format_spec)}" if node.format_spec else ""
+    return "{" + " " * text.startswith("{") + text + conversion + form + "}"
+
+
+def _quoted(text: str) -> str:
+    escaped, quotes = _literal(text, _ALL_QUOTES)
+    return f"{quotes[0]}{escaped}{quotes[0]}"
+
+
+def _joined(parts: Sequence[tuple[str, bool]]) -> str:
+    """Literal parts (True) may have escapes, expressions may not; one kind of quotes must suit all of them."""
+    quotes, written = list(_ALL_QUOTES), list[str]()
+    for text, literal in parts:
+        escaped, possible = _literal(text, quotes, whitespace=literal)
+        if set(possible).isdisjoint(quotes):
+            written = [repr('"' + other)[2:-1] for other, _ in parts]
+            return "'''" + "".join(written) + "'''"
+        written.append(escaped)
+        quotes = possible
+    return quotes[0] + "".join(written) + quotes[0]
+
+
+def _literal(text: str, quotes: Sequence[str], *, whitespace: bool = False) -> tuple[str, list[str]]:
+    """Text as it stands between quotes, and the quotes that it can stand between, the best first."""
+
+    def escape(c: str) -> str:
+        if not whitespace and c in "\n\t":
+            return c
+        return c if c != "\\" and c.isprintable() else c.encode("unicode_escape").decode("ascii")
+
+    escaped = "".join(map(escape, text))
+    possible = [quote for quote in quotes if quote not in escaped and ("\n" not in escaped or len(quote) == 3)]
+    if not possible:
+        whole = repr(text)
+        return whole[1:-1], [next((quote for quote in quotes if whole[0] in quote), whole[0])]
+    if escaped:
+        possible.sort(key=lambda quote: quote[0] == escaped[-1])
+        if possible[0][0] == escaped[-1]:
+            escaped = escaped[:-1] + "\\" + escaped[-1]
+    return escaped, possible

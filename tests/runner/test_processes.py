@@ -1,0 +1,119 @@
+"""What surrounds a run: its terminal, its folder, its environment, and what is asked of the machine."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+
+from aegen_bench import progress
+
+RUN = ("run", "--profile", "tiny")
+
+
+# ---- what is only shown may be lost -----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def one(bench: Bench) -> Bench:
+    bench.declare(profiles=bench.tiny(models=["vae"]))
+    return bench
+
+
+@pytest.mark.parametrize("jobs", ["1", "2"])
+@pytest.mark.parametrize("sink", ["full", "pipe"])
+def test_a_broken_output_costs_no_trial(one: Bench, sink: str, jobs: str) -> None:
+    """A disk that is full (ENOSPC), and a pipe whose reader has gone (EPIPE)."""
+    if sink == "full":
+        out = os.open("/dev/full", os.O_WRONLY)
+    else:
+        reader, out = os.pipe()
+        os.close(reader)
+    try:
+        command = [sys.executable, "-m", "aegen_bench", *RUN, "--jobs", jobs]
+        env = {**os.environ, "AEGEN_BENCH_DATA": str(one.data)}
+        ended = subprocess.run(command, cwd=one.folder, env=env, stdout=out, stderr=out, timeout=300, check=False)
+    finally:
+        os.close(out)
+    assert ended.returncode == 0
+    assert one.record("vae")["status"] == "ok" and one.record("vae")["metrics"]
+
+
+def test_a_stream_that_fails_is_given_up_and_one_that_is_closed_too(tmp_path: Path) -> None:
+    with open("/dev/full", "w") as full:
+        stream = progress._Forgiving(full)
+        assert stream.write("lost") == 4
+        stream.flush()
+        stream.write("into nowhere")
+        stream.flush()
+    stream.write("it is closed")
+    stream.flush()
+    progress._Forgiving(None).write("there is none")
+
+
+def test_a_log_that_is_a_link_is_not_written_through(one: Bench) -> None:
+    victim = one.folder / "victim"
+    victim.write_text("mine")
+    one.trial("vae").mkdir(parents=True)
+    (one.trial("vae") / "log.txt").symlink_to(victim)
+    assert one(*RUN).code == 0 and victim.read_text() == "mine"
+
+
+# ---- workers start without the working folder on their path -----------------------------------------------------
+
+
+def test_workers_import_nothing_from_the_working_folder(one: Bench) -> None:
+    for name in ("pickle", "struct", "multiprocessing", "signal", "threading"):
+        (one.folder / f"{name}.py").write_text(f"open('imported-{name}', 'w').close()\nraise SystemExit(3)\n")
+    # As the console script begins: without the working folder, and with nothing set that workers would inherit.
+    env = {**os.environ, "AEGEN_BENCH_DATA": str(one.data), "PYTHONSAFEPATH": "1"}
+    program = "import os; del os.environ['PYTHONSAFEPATH']; from aegen_bench.cli import main; main()"
+    command = [sys.executable, "-c", program, *RUN, "--jobs", "2"]
+    ended = subprocess.run(command, cwd=one.folder, env=env, capture_output=True, text=True, timeout=300, check=False)
+    assert ended.returncode == 0, ended.stderr
+    assert list(one.folder.glob("imported-*")) == []
+
+
+# ---- what cannot be had is one line -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "env", "told"),
+    [
+        (["--devices", "cpu:200"], {}, "--device cpu:200: the processors have no numbers; use cpu"),
+        (["--jobs", "100000"], {}, "more than 1,024 trials at the same time"),
+        (["--devices", "cpu", "--jobs-per-device", "100000"], {}, "more than 1,024 trials at the same time"),
+        (["--jobs", "2"], {"OMP_NUM_THREADS": "0"}, "OMP_NUM_THREADS=0: expected a number of threads from 1 to 1024"),
+        ([], {"OMP_NUM_THREADS": "many"}, "OMP_NUM_THREADS=many: expected a number of threads"),
+    ],
+)
+def test_what_cannot_be_had_is_one_line(
+    one: Bench, monkeypatch: pytest.MonkeyPatch, options: list[str], env: dict[str, str], told: str
+) -> None:
+    for name, value in env.items():
+        monkeypatch.setenv(name, value)
+    ended = one(*RUN, *options)
+    (line,) = [line for line in ended.err.splitlines() if line]
+    assert ended.code == 2 and line.startswith("aegen-bench: ") and told in line
+    assert not one.trial("vae").exists()
+
+
+def test_a_cluster_with_certificates_that_are_not_there(one: Bench) -> None:
+    pytest.importorskip("distributed")
+    ended = one(*RUN, "--cluster", "tls://127.0.0.1:9")
+    (line,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
+    assert ended.code == 2 and "--cluster tls://127.0.0.1:9: cannot connect: TypeError: TLS expects" in line
+
+
+def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
+    gone = tmp_path / "gone"
+    gone.mkdir()
+    script = f"import os; os.rmdir({str(gone)!r}); from aegen_bench.cli import main; main()"
+    command = [sys.executable, "-P", "-c", script, "list"]
+    ended = subprocess.run(command, cwd=gone, capture_output=True, text=True, timeout=120, check=False)
+    assert (ended.returncode, ended.stdout) == (2, "")
+    assert ended.stderr == "aegen-bench: the working folder is gone: change to one that exists\n"

@@ -1,0 +1,113 @@
+"""The commands that hints print: pasted into a shell, each does what it says and nothing else."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from conftest import Bench
+from test_cli import refused
+
+from aegen_bench.study import asked_as, command
+
+
+def pasted(bench: Bench, told: str) -> list[str]:
+    """The states and trials of what a printed command would do."""
+    words = shlex.split(told)
+    assert words[0] == "aegen-bench"
+    ended = bench(*words[1:], "--dry-run", "--no-forecast")
+    assert ended.code == 0, ended
+    return re.findall(r"^(?:retrain|retry|run): .*$", ended.out, re.M)
+
+
+def hints(text: str) -> list[str]:
+    return re.findall(r"again: (aegen-bench run .*)$", text, re.M)
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_a_stale_trial_s_hint_trains_this_trial_alone(finished: Bench, tmp_path: Path, elsewhere: bool) -> None:
+    places: list[str] = []
+    if elsewhere:
+        (finished.folder / "results").rename(finished.folder / "other results")
+        finished.data.rename(finished.data.parent / "more data")
+        places = ["--results", "other results", "--data", str(finished.data.parent / "more data")]
+        places += ["--weights", str(tmp_path / "its weights")]
+    finished.declare(rows={name: {"with": {"beta": 2}} for name in ("glf", "vae")})
+    ended = finished("run", "--profile", "tiny", "--dry-run", "--no-forecast", *places)
+    told = hints(ended.out)
+    assert len(told) == 2
+    first = next(line for line in told if "--models vae" in line)
+    assert pasted(finished, first) == ["retrain: vae on digits, seed 0: its key has changed"]
+
+
+def test_hints_hold_the_settings_of_the_profile(finished: Bench) -> None:
+    (finished.folder / "results" / "tiny").rename(finished.folder / "results" / "tiny+protocols=[tiny,other]")
+    for path in (finished.folder / "results").rglob("record.json"):
+        record = json.loads(path.read_text())
+        changes = {"profile": "tiny+protocols=[tiny,other]", "status": "diverged", "reason": "a test"}
+        path.write_text(json.dumps(record | changes))
+    ended = finished("run", "--profile", "tiny", "--set", "protocols=[tiny,other]", "--dry-run", "--no-forecast")
+    (told,) = {line for line in hints(ended.out) if "--models glf" in line}
+    assert "--set 'protocols=[tiny,other]'" in told and "--retry diverged" in told
+    assert pasted(finished, told) == ["retry: glf on digits, seed 0: a test"]
+
+
+def test_where_weights_are_gone_the_hint_trains_the_trial_again(finished: Bench) -> None:
+    finished.weights("glf").unlink()
+    ended = finished("sample", "glf", "--dataset", "digits", "--out", "images")
+    (told,) = hints(ended.err)
+    assert ended.code == 2 and pasted(finished, told) == ["retrain: glf on digits, seed 0: its weights are gone"]
+
+
+def test_results_of_another_profile_are_listed_by_the_command_that_is_printed(finished: Bench) -> None:
+    (finished.folder / "results" / "tiny").rename(finished.folder / "results" / "tiny+draws=2")
+    ended = finished("list", "trials", "--profile", "tiny")
+    (told,) = re.findall(r"`(aegen-bench list .*)`$", ended.out, re.M)
+    listed = finished(*shlex.split(told)[1:])
+    assert listed.code == 0 and "profile tiny+draws=2" in listed.out
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        (["draws=2"], "lite+draws=2"),
+        (["rows.glf.with.beta=2", "d=3"], "lite+d=3+rows.glf.with.beta=2"),
+        (["datasets=[a b]"], "lite+datasets=[a%20b]"),
+    ],
+)
+def test_a_profile_s_name_becomes_the_options_it_was_asked_with(settings: list[str], name: str) -> None:
+    words = shlex.split(command("run", name))
+    assert words[:4] == ["aegen-bench", "run", "--profile", "lite"]
+    assert sorted(words[5::2]) == sorted(settings) and asked_as(name) == ("lite", sorted(settings))
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("20261129", "a count is from 1 to 1,000; for seed 20261129 alone write --seeds 20261129,"),
+        ("4294967296", "a count is from 1 to 1,000"),
+        ("4294967296,", "a seed is from 0 to 2,147,483,647, not 4294967296"),
+        ("1,-3", "a seed is from 0 to 2,147,483,647, not -3"),
+        ("0", "for seed 0 alone write --seeds 0,"),
+        ("9" * 100_000, "expected whole numbers"),
+    ],
+)
+def test_a_number_of_seeds_or_a_seed_out_of_range_is_refused_with_what_was_meant(
+    bench: Bench, text: str, said: str
+) -> None:
+    refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast", "--seeds", text), said)
+
+
+def test_no_hint_in_the_source_starts_more_than_it_says() -> None:
+    """`aegen-bench run` without --profile is the paper's 360 trials: no text between backticks may be that."""
+    package = Path(__file__).parents[2] / "aegen_bench"
+    wrong = []
+    for path in package.rglob("*.py"):
+        for line in path.read_text().splitlines():
+            for told in re.findall(r"`(?:aegen-bench )?run [^`]*`", line):
+                if "--" in told and "--profile" not in told and "report" not in path.parts and '"' in line:
+                    wrong.append(f"{path.name}: {told}")
+    assert wrong == []
