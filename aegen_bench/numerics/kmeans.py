@@ -5,7 +5,6 @@ clusters set anew, an end when the smoothed inertia no longer falls. In the type
 from __future__ import annotations
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 
 __all__ = ["minibatch_kmeans", "nearest_centre"]
@@ -21,6 +20,8 @@ def minibatch_kmeans(
     x: Rows, *, n_clusters: int, n_init: int, batch_size: int, init_size: int, random: np.random.Generator
 ) -> Rows:
     """Return centres [n_clusters, d] of finite rows x [n, d], in the type of x; n_clusters is at most half a batch."""
+    import torch
+
     n, batch_size, init_size = len(x), min(batch_size, len(x)), min(init_size, len(x))
     centres = _start(x, n_clusters, n_init, init_size, random)
     sums, counts = np.zeros_like(centres), np.zeros(n_clusters)  # of all rows a cluster was ever given
