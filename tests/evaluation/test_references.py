@@ -10,12 +10,11 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measuring import measure
+from measuring import measure, scored
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import (
     Protocol,
-    evaluate,
     extractors,
     features,
     metrics,
@@ -339,15 +338,8 @@ OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
 
 
 def scores(folder, protocol=EVERY, n=40, **more):
-    arguments = {
-        "dataset": "digits",
-        "fingerprint": "f",
-        "seed": 0,
-        "device": "cpu",
-        "data_folder": folder,
-    }
     generated = [noise(s, n, 12) for s in (1, 2)]
-    return evaluate(protocol, generated=generated, real=noise(0, n, 12), **{**arguments, **more})
+    return scored(protocol, generated=generated, real=noise(0, n, 12), data_folder=folder, **more)
 
 
 def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path):
