@@ -21,7 +21,7 @@ lint: .venv/installed
 # How fast it is, a script a question: `perf` runs the short forms (minutes), `perf-full` everything (hours).
 # For the comparison with pythae: .venv/bin/pip install -c constraints.txt -e '.[perf]'
 QUICK := whole_paper startup second_stage compiled utilisation training_loop forecast trial \
-         grid memory evaluation metrics
+         grid memory evaluation metrics inference
 FULL := $(QUICK) extraction plan
 
 perf: .venv/installed
@@ -38,7 +38,7 @@ docs: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,cluster,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,cluster,exchange,dev]'
 	touch $@
 
 clean:

@@ -107,9 +107,10 @@ def test_report_needs_no_torch() -> None:
         assert not {"torch", "torchvision"} & heavy, name
 
 
-def test_numerics_import_nothing_of_ours_but_numerics() -> None:
-    for name in within("numerics"):
-        assert [other for other in ours(FILES[name]) if not under(other, "numerics")] == [], name
+@pytest.mark.parametrize("package", ["numerics", "inference"])
+def test_numerics_and_inference_import_nothing_of_ours_but_themselves(package: str) -> None:
+    for name in within(package):
+        assert [other for other in ours(FILES[name]) if not under(other, package)] == [], name
 
 
 def test_blocks_import_blocks_numerics_and_errors_only() -> None:
@@ -179,6 +180,7 @@ FROZEN = {
     ("data/sources.py", "RandomState"): "the split of the digits",
     ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
     ("evaluation/extractors/random_conv.py", "manual_seed"): "the weights of the extractor for tests",
+    ("inference/overall.py", "default_rng"): "what the bootstrap draws: one report of the same records",
     ("report/statistics.py", "default_rng"): "what the bootstrap draws: one report of the same records",
 }
 SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed", "set_state", "set_rng_state"}

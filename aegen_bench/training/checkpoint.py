@@ -115,7 +115,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
         "tensors": {name: value.detach() for name, value in tensors.items()},
         "training": {name: module.training for name, module in model.named_modules()},
         "trained": {name: value.requires_grad for name, value in model.named_parameters()},
-        "progress": getattr(model, "progress", 0.0),
+        "progress": getattr(model, "_progress", 0.0),
     }
 
 

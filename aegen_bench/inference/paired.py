@@ -1,0 +1,36 @@
+"""Rows that share a trained trunk: with one seed they stand on the same auto-encoder, so their seeds are pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from itertools import combinations
+
+import numpy as np
+
+from aegen_bench.inference.comparing import Difference
+from aegen_bench.inference.moderation import moderate
+from aegen_bench.inference.scales import Scale
+
+__all__ = ["paired"]
+
+
+def paired(samples: Mapping[str, Mapping[int, float]], scale: Scale) -> dict[tuple[str, str], Difference]:
+    """Compare all pairs of rows that share a trunk, seed by seed.
+
+    Args:
+        samples: of each row its numbers by seed, all on the trunks of the same seeds.
+
+    What the trunk of a seed does to both rows cancels out of their difference. The variances of the pairs' differences
+    are moderated among each other. Pairs with one seed in common borrow it; without any in common they are left out.
+    """
+    gaps: dict[tuple[str, str], list[float]] = {}
+    for a, b in combinations(samples, 2):
+        both = [(scale.of([samples[a][s]]), scale.of([samples[b][s]])) for s in samples[a] if s in samples[b]]
+        if found := [x[0] - y[0] for x, y in both if x and y]:
+            gaps[a, b] = found
+    variances = [float(np.var(x, ddof=1)) if len(x) > 1 else 0.0 for x in gaps.values()]
+    noise = moderate(variances, [len(x) - 1 for x in gaps.values()])
+    return {
+        pair: Difference(float(np.mean(x)), float(variance / len(x)) ** 0.5, float(df))
+        for (pair, x), variance, df in zip(gaps.items(), noise.variance, noise.df, strict=True)
+    }

@@ -1,0 +1,105 @@
+"""Two rows compared, equivalence, pairs, and what a number of seeds can tell apart."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from aegen_bench.inference import LOG, RAW, Difference, detectable, difference, equivalent, paired, seeds_needed
+from aegen_bench.inference.comparing import Row, rows
+from aegen_bench.inference.power import critical, detectable_by_t
+
+SLEEP = {  # Student's sleep data (Cushny and Peebles 1905), as R ships it: two drugs, ten patients
+    "one": dict(enumerate([0.7, -1.6, -0.2, -1.2, -0.1, 3.4, 3.7, 0.8, 0.0, 2.0])),
+    "two": dict(enumerate([1.9, 0.8, 1.1, 0.1, -0.1, 4.4, 5.5, 1.6, 4.6, 3.4])),
+}
+
+
+def test_a_paired_test_is_that_of_r_on_students_sleep_data() -> None:
+    """`t.test(extra ~ group, paired = TRUE)`: t = -4.0621, df = 9, p = 0.002833, -2.4598858 to -0.7001142."""
+    found = paired(SLEEP, RAW)["one", "two"]
+    assert (found.t(), found.df) == pytest.approx((-4.0621, 9), abs=5e-5)
+    assert 2 * found.p_below() == pytest.approx(0.002833, abs=5e-7)
+    assert found.interval() == pytest.approx((-2.4598858, -0.7001142))
+
+
+def test_pairs_cancel_what_their_trunk_does_to_both() -> None:
+    generator = np.random.default_rng(0)
+    trunk = generator.normal(0, 0.3, 4)
+    table = {
+        name: {s: float(np.exp(trunk[s] + shift + generator.normal(0, 0.02))) for s in range(4)}
+        for name, shift in (("a", 0.0), ("b", 0.1), ("c", 0.1))
+    }
+    found = paired(table, LOG)
+    apart = difference(*(rows({k: list(v.values()) for k, v in table.items()}, LOG)[0][name] for name in "ba"))
+    assert found["a", "b"].p_below() < 0.01 < 0.1 < apart.p_above()
+    assert abs(found["b", "c"].t()) < 3
+
+
+def test_pairs_are_of_the_same_seed_only() -> None:
+    found = paired({"a": {0: 1.0, 1: 2.0}, "b": {1: 1.0, 2: 5.0}, "c": {3: 1.0}}, RAW)
+    assert list(found) == [("a", "b")] and found["a", "b"].gap == 1.0 and not found["a", "b"].tested
+
+
+def test_without_borrowing_a_difference_is_students() -> None:
+    a, b = [1.0, 2.0, 3.0, 4.0], [2.0, 4.0, 6.0, 7.0]
+    each = [Row(float(np.mean(x)), len(x), float(np.var(x, ddof=1)), 6.0) for x in (a, b)]
+    expected = stats.ttest_ind(a, b, alternative="less")
+    found = difference(*each)
+    assert (found.t(), found.p_below()) == pytest.approx((expected.statistic, expected.pvalue))
+    assert found.p_above() == pytest.approx(1 - expected.pvalue)
+
+
+def test_equivalence_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.weightstats import ttost_ind
+
+    a, b = [1.0, 1.1, 0.9, 1.05], [1.02, 1.12, 0.95, 1.0]
+    pooled = float(np.var(a, ddof=1) + np.var(b, ddof=1)) / 2
+    found = difference(Row(float(np.mean(a)), 4, pooled, 6.0), Row(float(np.mean(b)), 4, pooled, 6.0))
+    assert equivalent(found, -0.2, 0.2) == pytest.approx(ttost_ind(np.array(a), np.array(b), -0.2, 0.2)[0])
+
+
+def test_a_share_is_a_step_on_the_logarithm() -> None:
+    assert LOG.factor(0.05) == pytest.approx(math.log(1.05)) and LOG.gap(math.log(1.05)) == "5%"
+    with pytest.raises(ValueError, match="logarithmic"):
+        RAW.factor(0.05)
+
+
+@pytest.mark.filterwarnings("error")
+def test_without_error_the_means_decide() -> None:
+    equal, above = Difference(0.0, 0.0, 0.0), Difference(0.1, 0.0, 0.0)
+    assert (equal.p_below(), above.p_above(), above.p_below()) == (0.5, 0.0, 1.0)
+    assert above.interval() == (0.1, 0.1)
+    nothing = Difference(0.1, float("nan"), 0.0)
+    assert not nothing.tested and math.isnan(nothing.p_above()) and math.isnan(equivalent(nothing, -1, 1))
+
+
+@pytest.mark.parametrize(("m", "df"), [(2, 4.0), (9, 7.0), (9, 3.5), (5, 28.0), (2, 1.0)])
+def test_the_critical_value_is_scipys(m: int, df: float) -> None:
+    exact = stats.studentized_range.ppf(0.95, m, df) / 2**0.5
+    assert critical(m, df) == pytest.approx(exact, rel=1e-3)
+
+
+def test_what_is_detectable_is_found_with_the_power_it_says() -> None:
+    """A row that is worse than one other by exactly that much, whose noise is known with as many degrees of freedom."""
+    gap, generator = detectable(0.025, 4, 2), np.random.default_rng(0)
+    tables = generator.normal(0, 0.025, (4000, 2, 4)) + np.array([0, gap])[:, None]
+    t = (tables[:, 1].mean(axis=1) - tables[:, 0].mean(axis=1)) / (tables.var(axis=2, ddof=1).mean(axis=1) / 2) ** 0.5
+    assert (t > critical(2, 6.0)).mean() == pytest.approx(0.8, abs=0.02)
+
+
+def test_the_power_of_a_one_sided_test_is_that_of_statsmodels() -> None:
+    from statsmodels.stats.power import TTestIndPower
+
+    effect = detectable_by_t((2 / 6) ** 0.5, 10.0)
+    assert TTestIndPower().power(effect, 6, 0.05, alternative="larger") == pytest.approx(0.8, abs=1e-3)
+
+
+def test_seeds_that_are_needed_are_the_fewest_that_see_the_gap() -> None:
+    n = seeds_needed(0.05, 0.025, 9)
+    assert n is not None and detectable(0.025, n, 9) <= 0.05 < detectable(0.025, n - 1, 9)
+    assert seeds_needed(1e-5, 0.025, 9) is None and seeds_needed(0.0, 0.025, 9) is None
+    assert math.isnan(detectable(0.025, 1, 9))

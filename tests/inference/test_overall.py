@@ -1,0 +1,55 @@
+"""Rows over all datasets and networks."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from aegen_bench.inference import overall
+
+
+def test_strata_count_the_same_whatever_their_number_of_trials() -> None:
+    found = overall(
+        {"a": {"x": [2.0, 2.0, 2.0, 2.0, 2.0, 2.0], "y": [8.0, 8.0]}, "b": {"x": [3.0, 3.0], "y": [3.0, 3.0]}}
+    )
+    assert found["a"].ratio == pytest.approx(4.0) and found["b"].ratio == pytest.approx(3.0)
+    assert [row for row in found] == ["b", "a"] and (found["b"].rank, found["a"].rank) == (1, 2)
+
+
+def test_a_row_that_lacks_a_stratum_or_a_ratio_is_left_out() -> None:
+    full = {"x": [2.0, 2.1], "y": [3.0, 3.1]}
+    found = overall({"a": full, "b": {"x": [1.0, 1.0]}, "c": {"x": [1.0, float("nan")], "y": [1.0, 1.0]}, "d": {}})
+    assert list(found) == ["a"]
+
+
+@pytest.mark.filterwarnings("error")
+def test_one_seed_somewhere_has_no_interval() -> None:
+    found = overall({"a": {"x": [2.0], "y": [3.0, 3.1]}, "b": {"x": [2.0, 2.1], "y": [3.0, 3.1]}})
+    assert found["a"].interval is None and found["b"].interval is not None
+    assert found["a"].ranks is None and found["b"].ranks is None and overall({}) == {}
+
+
+def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
+    """Two strata of three seeds: a plain bootstrap would hold it in three quarters of cases."""
+    generator, held = np.random.default_rng(0), 0
+    for _ in range(200):
+        drawn = np.exp(generator.normal(1.0, 0.03, (2, 3)))
+        low, high = overall({"a": {"x": drawn[0].tolist(), "y": drawn[1].tolist()}})["a"].interval or (0, 0)
+        held += low <= math.e <= high
+    assert 0.85 <= held / 200 <= 0.99
+
+
+def test_ranks_that_seeds_cannot_tell_have_wide_intervals() -> None:
+    generator = np.random.default_rng(1)
+    found = overall(
+        {
+            name: {"x": (level + generator.normal(0, 0.05, 5)).tolist()}
+            for name, level in (("a", 2.0), ("b", 2.0), ("c", 4.0))
+        }
+    )
+    assert found["c"].ranks == (3, 3)
+    assert found["a"].ranks is not None and found["b"].ranks is not None
+    assert {*found["a"].ranks, *found["b"].ranks} == {1, 2}
+    assert overall({"a": {"x": [1.0, 1.1]}}) == overall({"a": {"x": [1.0, 1.1]}})
