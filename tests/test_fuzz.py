@@ -34,8 +34,8 @@ def test_a_command_ends_with_a_word_and_harms_nothing(
         (Ended(-11, "", "x"), "traceback"),
     ],
 )
-def test_the_fuzz_sees_a_fault(bench: Bench, ended: Ended, outcome: str) -> None:
-    assert fuzz.outcome(ended, bench) == outcome
+def test_the_fuzz_sees_a_fault(ended: Ended, outcome: str) -> None:
+    assert fuzz.outcome(ended) == outcome
 
 
 def test_the_fuzz_sees_a_hang_and_an_exception(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:

@@ -16,6 +16,7 @@ import io
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -374,81 +375,114 @@ def declarations(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...
     return prepare, [rng.choice([*LOOKS, *others]), rng.choice([*LOOKS, ("clean", "--yes"), ("list", row)])]
 
 
+SETTINGS = {
+    "train_images": "64",
+    "protocols": "[tiny]",
+    "scale_epochs": "0.5",
+    "seeds": "2",
+    "draws": "2",
+    "d": "4",
+    "recon": "sse",
+    "precision": "fp32",
+    "models": "[glf]",
+    "datasets": "[digits]",
+    "probe": "{every: 1, images: 64}",
+    "stages.*.lr": "0.01",
+    "stages.*.batch": "32",
+    "stages.*.lr_at": "{1: 0.5}",
+    "stages.train.epochs": "2",
+    "rows.glf.with.beta": "2",
+    "rows.glf.stages.train.optimizers": "{model: {lr: 0.1}}",
+    "rows.vae.on.digits.with.beta": "3",
+}
+
+
 def settings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     """--set with odd paths and values."""
-    keys = [
-        "train_images",
-        "protocols",
-        "scale_epochs",
-        "seeds",
-        "stages.*.lr",
-        "stages.*.batch",
-        "stages.*.lr_at",
-        "models",
-    ]
-    keys += [
-        "rows.glf.with.beta",
-        "rows.glf.stages.train.optimizers",
-        "precision",
-        "draws",
-        "perceptual_net",
-        "d",
-        "recon",
-    ]
-    key = rng.choice([*keys, *keys, *WORDS])
-    if rng.random() < 0.3:
-        key += "." + rng.choice(WORDS)
-    value = rng.choice(
-        [str(rng.choice(VALUES)), json.dumps(rng.choice(VALUES)), "[" * 9000, "{a: 1}", "[smoke]", "smoke"]
+    given: list[str] = []
+    for _ in range(rng.choice([1, 1, 2])):
+        key, value = rng.choice(list(SETTINGS.items()))
+        match rng.randrange(12):
+            case 0:
+                key += "." + rng.choice(WORDS)
+            case 1:
+                key = rng.choice(WORDS)
+            case 2 | 3:
+                value = str(rng.choice(VALUES))
+            case 4:
+                value = json.dumps(rng.choice(VALUES))
+            case 5:
+                value = rng.choice(["[" * 9000, "{a: 1}", "[]", "[[]]", "{}", "*a", "!!set {a}", "- 1"])
+            case 6:
+                value = damaged(rng, value.encode()).decode(errors="replace").replace("\0", "")
+        given += ["--set", f"{key}={value}"]
+    command = rng.choice(
+        [("list",), ("list", "trials"), ("run", "--dry-run", "--no-forecast"), ("list", "--why", "glf")]
     )
-    given = f"{key}={value}" if rng.random() < 0.95 else key
-    command = rng.choice([("list",), ("list", "trials"), ("run", "--dry-run", "--no-forecast")])
-    return lambda bench: None, [(*command, "--profile", "tiny", "--set", given)]
+    return lambda bench: None, [(*command, "--profile", "tiny", *given)]
+
+
+# Each command: the word it takes, and its options with a value that fits.
+REQUESTS = {
+    "run": ("", "models datasets seeds profile device jobs devices jobs-per-device precision set data results weights "
+                "retry checkpoint-every time-limit resources"),
+    "evaluate": ("images", "dataset against trial protocol count name seed device data results weights"),
+    "sample": ("glf", "dataset out count seed draw profile device data results weights"),
+    "list": ("models", "why profile set data results weights"),
+    "report": ("", "profile format tables figures models datasets protocol spread data results out"),
+    "clean": ("", "data results weights"),
+    "merge": ("results", "results"),
+    "fetch": ("digits", "data"),
+    "check": ("odd", "data"),
+    "new": ("my_model", "data"),
+    "doctor": ("", "data"),
+}  # fmt: skip
+FITTING = {
+    "models": "glf", "datasets": "digits", "seeds": "1", "profile": "tiny", "device": "cpu", "jobs": "1",
+    "devices": "cpu", "jobs-per-device": "1", "precision": "fp32", "set": "train_images=64", "data": "../data",
+    "results": "results", "weights": "../data/weights", "retry": "failed", "checkpoint-every": "5",
+    "time-limit": "1h", "resources": "GPU=1", "dataset": "digits", "against": "images.npz",
+    "trial": "results/tiny/digits/glf/seed-0", "protocol": "tiny", "count": "20", "name": "mine", "seed": "0",
+    "out": "drawn", "draw": "0", "why": "glf", "format": "json", "tables": "1", "figures": "curves", "spread": "seeds",
+}  # fmt: skip
+NEEDED = {
+    "run": "profile",
+    "evaluate": "dataset protocol",
+    "sample": "dataset out",
+    "report": "profile",
+    "list": "profile",
+    "merge": "results",
+}
 
 
 def requests(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
-    """A command with options and words at random."""
-    options = {
-        "run": "models datasets seeds profile device jobs devices jobs-per-device precision set data results weights "
-        "retry checkpoint-every time-limit resources",
-        "evaluate": "dataset against trial protocol count name seed device data results weights",
-        "sample": "dataset out count seed draw profile device data results weights",
-        "list": "why profile set data results weights",
-        "report": "profile format tables figures models datasets protocol spread data results out",
-        "clean": "data results weights",
-        "merge": "results",
-        "fetch": "data",
-        "check": "data",
-        "new": "data",
-        "doctor": "data",
-    }
-    name = rng.choice(list(options))
-    words = [
-        *WORDS,
-        "results",
-        "images",
-        "results/tiny/digits/glf/seed-0",
-        "1",
-        "2",
-        "64",
-        "markdown",
-        "json",
-        "samples",
-        "0.5",
-    ]
-    command = [name]
-    for _ in range(rng.choice([0, 1, 1, 1, 2])):
-        command.append(rng.choice(words))
-    own = [f"--{option}" for option in options[name].split()]
-    for option in rng.sample(own, rng.randrange(min(5, len(own) + 1))):
-        command += [option, rng.choice(words)] if rng.random() < 0.8 else [f"{option}={rng.choice(words)}"]
+    """A command with options at random, most of which fit."""
+
+    def word(fitting: str) -> str:
+        return fitting if rng.random() < 0.7 else rng.choice([*WORDS, *FITTING.values()])
+
+    name = rng.choice(list(REQUESTS))
+    positional, options = REQUESTS[name]
+    command = [name, *([word(positional)] if positional or rng.random() < 0.1 else [])]
+    needed = NEEDED.get(name, "").split()
+    for option in options.split():
+        if rng.random() < (0.9 if option in needed else 0.2):
+            value = word("other" if (name, option) == ("merge", "results") else FITTING[option])
+            command += [f"--{option}", value] if rng.random() < 0.8 else [f"--{option}={value}"]
     if name == "run":
         command += ["--dry-run", "--no-forecast"]
     if name == "clean":
         command.append("--yes")
     if name == "fetch":
-        command = [word for word in command if word not in ("all", "smoke", "lite")]
-    return lambda bench: images(rng, bench.folder / "images"), [tuple(command)]
+        command = [part for part in command if part not in ("all", "smoke", "lite")]
+
+    def prepare(bench: Bench) -> None:
+        images(rng, bench.folder / "images")
+        np.savez(bench.folder / "images.npz", np.zeros((70, 8, 8), np.uint8))
+        (bench.folder / "baselines").mkdir()
+        (bench.folder / "baselines" / "odd.py").write_text(METHOD)
+
+    return prepare, [tuple(command), ("report", "--profile", "tiny")]
 
 
 def datasets(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
@@ -655,14 +689,20 @@ def _ended(bench: Bench, command: tuple[str, ...], process: bool) -> tuple[str, 
         return "hang", "".join(traceback.format_exc().splitlines(keepends=True)[-8:])
     except BaseException:
         return "traceback", "".join(traceback.format_exc().splitlines(keepends=True)[-12:])
-    return outcome(ended, bench), ended.err[-600:] or ended.out[-300:]
+    how, told = outcome(ended), ended.err[-600:] or ended.out[-300:]
+    if how in ("net", "hang"):
+        kept = re.search(r"traceback is in (\S+)", told)
+        with contextlib.suppress(OSError):
+            told += "".join((bench.folder / kept[1]).read_text().splitlines(keepends=True)[-16:]) if kept else ""
+    return how, told
 
 
-def outcome(ended: Ended, bench: Bench) -> str:
+def outcome(ended: Ended) -> str:
+    """One of OUTCOMES for how a command ended."""
     if "Traceback (most recent call last)" in ended.err + ended.out:
         return "traceback"
-    if ended.code == 70 or list(bench.folder.rglob(".errors/*")):
-        return "net"
+    if ended.code == 70:  # the net under the command line
+        return "hang" if f"{Hung.__name__}" in ended.err else "net"
     if not (ended.out.strip() or ended.err.strip()):
         return "silence"
     return {0: "done", 1: "done in part", 2: "refused", 3: "skipped"}.get(ended.code, "traceback")
