@@ -14,7 +14,7 @@ from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
-from aegen_bench.study import Study, Trial, catalog, command
+from aegen_bench.study import Study, Trial, command
 from aegen_bench.study.grammar import MOST_SEEDS
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
@@ -227,8 +227,9 @@ def weights_folder(named: Path | None, folder: Path | None) -> Path:
 
 def published() -> Path:
     """The file of the paper's numbers: the local one, else the shipped one."""
-    local = Path("baselines", "published.yaml")
-    return local if local.is_file() else catalog.shipped() / "baselines" / "published.yaml"
+    from aegen_bench.report import published
+
+    return published.default()
 
 
 def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
