@@ -261,7 +261,8 @@ def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
     with monkeypatch.context() as broken:
         broken.setattr(sampling, "generate", die)
         ended = finished(*RUN)
-    assert ended.code == 1 and "glf on digits, seed 0: evaluation failed: no room for features; see results" in ended.err
+    assert ended.code == 1
+    assert "glf on digits, seed 0: evaluation failed: no room for features; see results" in ended.err
     trained = finished.record("glf")
     assert trained["status"] == "ok" and trained["metrics"] == {} and trained["seconds"]["train"] > 0
     assert contents(finished.data / "weights") == weights
