@@ -21,6 +21,7 @@ __all__ = [
     "exact",
     "keeping_memory",
     "native_bf16",
+    "native_tf32",
     "on_free_processors",
     "peak_memory",
     "pick_device",
@@ -187,6 +188,13 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     listed = [line.split() for line in lines if line.lower().startswith(("flags", "features"))]
     flags = {flag for line in listed for flag in line}
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) if flags else None
+
+
+def native_tf32(device: Any) -> bool:
+    """Whether the device multiplies in TF32: NVIDIA GPUs since Ampere."""
+    import torch
+
+    return bool(device.type == "cuda" and torch.cuda.get_device_properties(device).major >= 8)
 
 
 @contextlib.contextmanager
