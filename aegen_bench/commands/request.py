@@ -38,9 +38,20 @@ class Request:
     weights: Path
 
     def plan(
-        self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = (), graphs: bool = True
+        self,
+        *,
+        retrain: bool = False,
+        stale: bool = False,
+        retry: Sequence[str] = (),
+        graphs: bool = True,
+        also: Sequence[tuple[str, str, int]] = (),
     ) -> list[Job]:
+        """Compare what was asked for, and `also` these (dataset, row, seed), with what is on disk."""
         trials = self.study.trials(self.models, self.datasets, self.seeds)
+        known = {(trial.dataset, trial.row, trial.seed) for trial in trials}
+        for dataset, row, seed in also:
+            if (dataset, row, seed) not in known:
+                trials += self.study.trials([row], [dataset], [seed])
         return runner.plan(
             self.study,
             trials,

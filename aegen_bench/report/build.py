@@ -149,7 +149,8 @@ def make(
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
     chapters = []
-    for name in sorted(set(frame["profile"].unique()) - {results.ANCHORS}):
+    profiles = sorted(set(frame["profile"].unique()) - {results.ANCHORS})
+    for name in profiles:
         part = frame[frame["profile"] == name]
         chosen = _protocol(frame, part, protocol)
         if profile is None and protocol is not None and chosen is None and _protocol(frame, frame, protocol):
@@ -163,7 +164,9 @@ def make(
         built = build(evidence, [table for table in shown if table not in CLAIMS])
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
-        corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
+        # What lies in no profile that has a chapter is said in each: anchors, or folders that cannot be listed.
+        skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
+        corrupt = [error for where, error in skipped if where == name or where not in profiles]
         chapters.append(Chapter(evidence, built, findings, [f"Skipped: {error}\n" for error in corrupt]))
     return Report(chapters)
 

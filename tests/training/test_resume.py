@@ -143,6 +143,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
     [
         ([signal.SIGINT], 130, "0 epochs and 3 steps"),
         ([signal.SIGTERM], 143, "0 epochs and 3 steps"),
+        ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
+        ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
+        ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
         ([signal.SIGINT, signal.SIGINT], 130, None),  # at once: nothing is saved any more
     ],
 )
