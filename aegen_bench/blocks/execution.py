@@ -17,9 +17,10 @@ from torch import Tensor, nn
 
 from aegen_bench.numerics import products
 
-__all__ = ["autocast", "compile_for", "compiled", "in_bf16", "quickened", "tf32"]
+__all__ = ["autocast", "compile_for", "compiled", "forget_compiled", "in_bf16", "quickened", "tf32"]
 
 FORWARDS = ("forward", "features")
+_COMPILED_FOR: list[str] = [""]
 M = TypeVar("M", bound=nn.Module)
 Call = Callable[..., Any]
 
@@ -57,10 +58,14 @@ def compiled(module: M) -> M:
 
 
 def _wrapped(module: M, wrap: Callable[[Call], Call]) -> M:
-    kind = type(module)
-    wrapped = {name: wrap(getattr(kind, name)) for name in FORWARDS if hasattr(kind, name)}
-    module.__class__ = type(kind.__name__, (kind,), wrapped)
+    kind: Any = type(module)
+    module.__class__ = _subclass(kind, wrap)
     return module
+
+
+@functools.cache  # equal networks are of one class, so what was compiled for one serves all
+def _subclass(kind: Any, wrap: Callable[[Call], Call]) -> Any:
+    return type(kind.__name__, (kind,), {name: wrap(getattr(kind, name)) for name in FORWARDS if hasattr(kind, name)})
 
 
 def _in_bf16(call: Call) -> Call:
@@ -86,6 +91,13 @@ def _compiled(call: Call) -> Call:
         return (fast(x.device.type) if training else call)(module, x, *rest)
 
     return run
+
+
+def forget_compiled(networks: str) -> None:
+    """Drop what was compiled, with its CUDA graphs, unless it was for networks that this text describes, too."""
+    if _COMPILED_FOR[0] != networks:
+        torch.compiler.reset()
+        _COMPILED_FOR[0] = networks
 
 
 def compile_for(call: Call, device_type: str) -> Call:

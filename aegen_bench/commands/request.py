@@ -143,6 +143,8 @@ class Request:
 
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
+        if here == "auto" and not parallelism.cluster and (told := environment.about_auto()):
+            print(told)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")

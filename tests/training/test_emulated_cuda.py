@@ -405,3 +405,23 @@ def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
     run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cpu")
     assert "warning: cpu has no TF32" in bench(*run, "--precision", "tf32").out
     assert "has no TF32" not in bench(*run).out
+
+
+def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_trials_share_it(bench: Bench) -> None:
+    run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cuda")
+    with emulated_cuda():
+        assert bench(*run).code == 0
+        environment_of = bench.record("glf")["environment"]
+        assert (environment_of["trials_at_once"], environment_of["graphs"]) == (1, True)
+
+    def identity(name: str) -> dict[str, str]:
+        """Of a checkpoint that is saved after the first step."""
+        with emulated_cuda(name=name):
+            bench(*run, "--results", name, "--checkpoint-every", "0.00001", "--time-limit", "0.0001s")
+        (path, *_) = (bench.folder / name).glob("tiny/digits/glf/seed-0")
+        saved = Checkpoints(path).read()
+        assert saved
+        return saved["identity"]  # type: ignore[no-any-return]
+
+    here, there = identity("A"), identity("B")
+    assert {name for name in here if here[name] != there[name]} == {"model of GPU"}
