@@ -580,7 +580,7 @@ def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path)
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
     paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
-    stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
+    stems = ["table1.md", "table5.md", "tables.md", "table1.tex", "table5.tex", "tables.tex", "main.tex"]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()
