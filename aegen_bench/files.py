@@ -114,9 +114,10 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
     OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
     """
     with regular(path, limit, follow=follow) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:  # it grew, or it is a file of /proc, whose size is 0
-        raise _too_large(path, limit)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)  # no more memory than the file needs
+    if len(content) > size:  # or it is a file of /proc, whose size is 0
+        raise OSError(errno.EBUSY, "it grew while it was read", str(path))
     return content
 
 
