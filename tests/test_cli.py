@@ -145,7 +145,7 @@ def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_
     assert {path: path.stat().st_mtime_ns for path in (bench.folder / "results").rglob("*") if path.is_file()} == files
 
 
-def test_report_writes_every_table_and_prints_the_first_or_those_asked_for(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
+def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
     told = finished("report").out
     folder = finished.folder / "results/tables/tiny"
     assert "### Table 1. FD" in told and "### Table 3" not in told and len(told.splitlines()) < 30
