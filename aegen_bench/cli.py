@@ -277,7 +277,7 @@ def main() -> None:
             _require_working_folder()
             app(arguments)
     except UserError as error:
-        faults.complain(str(error))
+        faults.refuse(error, debug)
         sys.exit(error.code)
     except (SystemExit, KeyboardInterrupt):
         raise
