@@ -31,6 +31,7 @@ __all__ = [
     "append_line",
     "inside",
     "is_name",
+    "last_file",
     "lock",
     "locked",
     "new_folder",
@@ -113,9 +114,10 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
     OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
     """
     with regular(path, limit, follow=follow) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:  # it grew, or it is a file of /proc, whose size is 0
-        raise _too_large(path, limit)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)  # no more memory than the file needs
+    if len(content) > size:  # or it is a file of /proc, whose size is 0
+        raise OSError(errno.EBUSY, "it grew while it was read", str(path))
     return content
 
 
@@ -198,12 +200,22 @@ def _npy() -> Any:
     return npy
 
 
+_last: Path | None = None
+
+
+def last_file() -> Path | None:
+    """The file that was last opened by this module: what an unexpected error is about, more often than not."""
+    return _last
+
+
 @contextmanager
 def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BufferedReader]:
     """Within: a regular file of at most `limit` bytes, open for reading; OSError for anything else.
 
     A FIFO is not waited for.
     """
+    global _last
+    _last = path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     with open(descriptor, "rb") as file:
         about = os.fstat(descriptor)
@@ -288,6 +300,8 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file whole or not at all, making its folders; UserError when the disk refuses. What need not survive a
     power failure is not waited for.
     """
+    global _last
+    _last = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(path)
