@@ -21,7 +21,7 @@ from aegen_bench.trial import artefacts, scoring
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
-__all__ = ["blank", "evaluate", "train"]
+__all__ = ["blank", "evaluate", "out_of_memory", "train"]
 
 
 def train(job: Job) -> Record:
@@ -43,11 +43,7 @@ def train(job: Job) -> Record:
     except TimedOut as error:
         record.status, record.reason = "timeout", str(error)
     except torch.OutOfMemoryError:
-        batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
-        hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
-        if job.device.type == "cuda":
-            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
-        record.status, record.reason = "failed", hint
+        record.status, record.reason = "failed", out_of_memory(job)
     except (BrokenContract, UserError) as error:
         record.status, record.reason = "failed", str(error)
     except Exception as error:
@@ -150,6 +146,15 @@ def _evaluate(job: Job) -> Record:
         results.add_evaluation(job.record, protocol.id, entry, **once)
         artefacts.add_curves(job.folder, scores.curves)
     return results.read_record(job.record)
+
+
+def out_of_memory(job: Job) -> str:
+    """What failed for want of memory on the device, and what helps."""
+    batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
+    hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+    if job.device.type == "cuda":
+        hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
+    return hint
 
 
 def _described(error: Exception, job: Job) -> str:
