@@ -76,6 +76,9 @@ class Request:
         """What is done, to do, and in the way, before anything starts."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+        if pairs := [p for p in planned if p.trunk]:
+            trunks = {pair.trunk.folder for pair in pairs if pair.trunk}
+            yield f"{len(trunks)} trunks, {len(pairs)} pairs; each trunk is trained once"
         if interrupts.limit is not None:
             yield f"time limit: {interrupts.limit:,.0f} s of training a trial, over all its pieces"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
@@ -100,7 +103,7 @@ class Request:
             elif item.state in runner.ON_REQUEST:
                 again = self.command(item.trial, "--retry", item.state)
                 yield f"{item.state}: {item.trial.label}: {item.detail}; to try it again: {again}"
-            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
+            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt", "blocked"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
     def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
