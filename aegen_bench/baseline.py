@@ -59,6 +59,9 @@ class Stage:
 class Seeded(nn.Module):
     """What methods and priors have in common: random streams and logged quantities, both the harness's."""
 
+    progress_was_read: bool = False
+    _progress: float = 0.0
+
     def __init__(self) -> None:
         super().__init__()
         self._stream: torch.Generator | None = None
@@ -70,7 +73,7 @@ class Seeded(nn.Module):
         """
         if "/" in name:
             raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
-        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.tensor(float(value)))
+        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers on the module's device, from the stream of the present purpose."""
@@ -89,6 +92,20 @@ class Seeded(nn.Module):
         if self._stream is not None:
             return self._stream.device
         return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss.
+
+        It is another Python number at each step, so steps that read it cannot be captured as a CUDA graph; on a GPU
+        they take longer.
+        """
+        self.progress_was_read = True
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress = value
 
     # ---- for the harness ------------------------------------------------------------------------
 
@@ -110,9 +127,6 @@ class Baseline(Seeded):
 
     likelihood: ClassVar[bool] = False
     """True for a method whose loss is a likelihood of the pixels: another `recon` than `sse` is then an error."""
-
-    progress: float = 0.0
-    """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss."""
 
     def __init__(self, nets: Nets) -> None:
         super().__init__()

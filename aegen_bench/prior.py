@@ -35,9 +35,6 @@ class Prior(Seeded):
     standardised: ClassVar[bool] = True
     """False for a prior that was agreed on before training, as N(0, I) is: its codes are the trunk's own, unscaled."""
 
-    progress: float = 0.0
-    """Fraction of the training that is done, in [0, 1), for schedules inside a loss."""
-
     def __init__(self, nets: Nets) -> None:
         super().__init__()
         self.nets = nets
@@ -131,7 +128,6 @@ class Pair(Baseline):
         self.density.before_epoch(self.standard(codes))
 
     def step(self, x: Tensor, index: Tensor) -> Updates:
-        self.density.progress = self.progress
         yield "prior", self.density.loss(self.standard(x), index)
 
     def fit(self, codes: Tensor) -> None:
@@ -164,6 +160,24 @@ class Pair(Baseline):
 
     def decode(self, z: Tensor) -> Tensor:
         return self.trunk.decode(z)
+
+    # What is read of the training's progress is read by the prior.
+
+    @property
+    def progress(self) -> float:
+        return self.density.progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self.density.progress = value
+
+    @property
+    def progress_was_read(self) -> bool:
+        return self.density.progress_was_read
+
+    @progress_was_read.setter
+    def progress_was_read(self, value: bool) -> None:
+        self.density.progress_was_read = value
 
     @contextmanager
     def using(

@@ -132,6 +132,7 @@ def quality(evidence: Evidence, part: Part, table: int) -> Table:
         notes.measured(layout.spread),
         notes.trials(part.frame),
         *notes.other_images(part.frame, layout),
+        *notes.cautions(part, layout, layout.datasets, (measure.family,)),
         notes.BOLD if tested else notes.NOT_BOLD,
         *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
         *notes.marks(part, layout, ours, guests),
@@ -216,6 +217,7 @@ def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
         notes.scores({number: meaning.unit for number, (_, meaning) in meanings.items()}),
         notes.trials(here),
         *notes.other_images(here, layout),
+        *notes.cautions(part, layout, [dataset], {metric for metric, _ in meanings.values()}),
         *notes.marks(part, layout, layout.rows, guests),
         *notes.departures(here, layout),
     ]
@@ -244,6 +246,7 @@ def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
         notes.comparisons(len(contest.samples) * (len(contest.samples) - 1) // 2),
         notes.BOLD if contest.p.size else notes.NOT_BOLD,
         notes.trials(here),
+        *notes.cautions(part, layout, [dataset], (measure.family,)),
         *notes.marks(part, layout, rows),
     ]
     columns = [
@@ -313,6 +316,7 @@ def overall(evidence: Evidence, part: Part) -> Table:
     left_out = [evidence.name(row) for row in fair if order and row not in order]
     said = [
         notes.protocol(part),
+        *notes.cautions(part, layout, list(scale), (measure.family,)),
         *notes.overall(", ".join(map(evidence.name, scale)), left_out, any_=bool(order)),
         *([notes.DAGGER] if part.dagger else []),
     ]
@@ -326,9 +330,9 @@ def overall(evidence: Evidence, part: Part) -> Table:
 
 def _scale(part: Part, datasets: Sequence[str]) -> dict[str, tuple[float, float]]:
     """The datasets with a floor and a VAE above it, each with the floor and how far the VAE is above it."""
-    floors, found = part.guests.cells([part.metric], family="fd"), {}
+    found = {}
     for dataset in datasets:
-        floor, unit = floors[dataset, FLOOR], part.distances[dataset, UNIT]
+        floor, unit = part.anchors[dataset, FLOOR], part.distances[dataset, UNIT]
         if floor.n and unit.n and unit.value > floor.value:
             found[dataset] = floor.value, unit.value - floor.value
     return found

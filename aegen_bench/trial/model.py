@@ -27,6 +27,10 @@ __all__ = ["anatomy", "build", "from_record", "read_trunk", "restore", "save"]
 TRUNK = "trunk."  # what the names of a pair's state begin with where they are its trunk's
 
 
+NEEDED = ("baseline", "code", "recon", "precision", "d", "flow_width", "with", "shape", "n_train")
+"""What a record's `config` must say for its model to be built again."""
+
+
 def build(
     config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path
 ) -> Baseline:
@@ -64,6 +68,9 @@ def restore(folder: Path, kept: Path, data: Path) -> Baseline:
 def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -> Baseline:
     """Return the trained model of a record, in eval mode on the CPU."""
     config, path, below = record.config, record.weights_path(kept), record.trunk_path(kept)
+    needed = (*NEEDED, "trunk") if entry.trunk else NEEDED
+    if missing := [name for name in needed if config.get(name) is None]:
+        raise UserError(f"the record of {record.label} does not say '{missing[0]}': its model cannot be built again")
     for one in (path, below):
         if one is not None and not one.is_file():
             raise MissingError(f"no weights at {one}; to train this trial again: {_again(record, kept, data)}")
@@ -72,7 +79,13 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
         if code != method.code:
             told = f"was trained with another version of {method.path}: restore it, or run the trial again"
             raise UserError(f"{path} {told}")
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
+    try:
+        model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
+    except UserError:
+        raise
+    except Exception as error:  # of the method, given arguments that a record says
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{record.row} cannot be built as its record says: {what[:200]}") from error
     try:
         if isinstance(model, Pair):
             if below is None or record.trunk is None:
