@@ -169,7 +169,7 @@ class Pair(Baseline):
 
     @progress.setter
     def progress(self, value: float) -> None:
-        self.density.progress = value
+        self._progress = self.density.progress = value
 
     @property
     def progress_was_read(self) -> bool:

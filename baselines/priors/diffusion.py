@@ -14,7 +14,8 @@ class Diffusion(Prior):
 
     The denoiser is D(u; s) = c_skip u + c_out F(c_in u; log(s) / 4), with the factors of their Table 1. Loss:
     w(s) ||D(u + s e; s) - u||^2, log s ~ N(p_mean, p_std^2), w(s) = (s^2 + 1) / s^2. Sample: s_max e, then Heun's
-    method along du/ds = (u - D(u; s)) / s over `solver_steps` levels from s_max to s_min, and to 0 (their Algorithm 1).
+    method along du/ds = (u - D(u; s)) / s over `solver_steps` levels from s_max to s_min, and to 0 (their Algorithm 1);
+    40 levels as theirs for faces, for with the 18 for CIFAR-10 the exact denoiser of N(0, I) samples 4.5% too widely.
 
     Deviation: F is a small fully connected network that is told log(s) / 4 by sinusoids of 10 times it, there is no
     dropout, and as in every row here no moving average of the weights.
@@ -30,7 +31,7 @@ class Diffusion(Prior):
         s_min: float = 0.002,
         s_max: float = 80.0,
         rho: float = 7.0,
-        solver_steps: int = 18,
+        solver_steps: int = 40,
     ) -> None:
         super().__init__(nets)
         self.network = self.sized(lambda width: TimedMLP(nets.d, width=width, hidden_layers=hidden_layers))
