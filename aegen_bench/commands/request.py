@@ -113,10 +113,16 @@ class Request:
             if item.state in ("stale", "weights gone"):
                 again = self.command(item.trial, "--stale" if item.state == "stale" else "--retrain")
                 yield f"{item.state}: {item.trial.label}: {item.detail}; to train it again: {again}"
+            elif item.state == "blocked" and item.trunk:
+                flags = {"stale": ["--stale"], "weights gone": ["--retrain"]} | {
+                    state: ["--retry", state] for state in runner.ON_REQUEST
+                }
+                again = self.command(item.trial, *flags.get(item.trunk.state, []))
+                yield f"blocked: {item.trial.label}: {item.detail}; to train both: {again}"
             elif item.state in runner.ON_REQUEST:
                 again = self.command(item.trial, "--retry", item.state)
                 yield f"{item.state}: {item.trial.label}: {item.detail}; to try it again: {again}"
-            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt", "blocked"):
+            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
                 yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
 
     def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:

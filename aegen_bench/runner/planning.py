@@ -99,10 +99,14 @@ def plan(
 def _on_trunk(job: Job, trunk: Job) -> Job:
     """A pair that is to be trained needs a trunk that is trained, or is to be trained before it."""
     job = replace(job, trunk=trunk)
-    if job.state not in TRAINING or trunk.state in (*TRAINING, "done", "evaluate"):
+    if job.state not in TRAINING or trunk.state in TRAINING:
         return job
+    if trunk.state in ("done", "evaluate"):
+        if results.read_record(trunk.record).has_weights(trunk.place.weights):
+            return job
+        trunk = replace(trunk, state="weights gone", detail="")
     why = f"{trunk.state} ({trunk.detail})" if trunk.detail else trunk.state
-    return replace(job, state="blocked", detail=f"its trunk, {trunk.trial.label}, is {why}")
+    return replace(job, state="blocked", trunk=trunk, detail=f"its trunk, {trunk.trial.label}: {why}")
 
 
 def _trunks_first(jobs: Sequence[Job]) -> list[Job]:

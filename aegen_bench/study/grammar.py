@@ -293,10 +293,12 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
     found: dict[str, Row] = {}
     for name, row in rows.items():
         if row.trunks:
-            for pair in (Row(trunk=trunk, prior=prior, by_name=row.by_name) for trunk, prior in _pairs(row)):
-                if not is_fit(f"{pair.trunk}+{pair.prior}"):
-                    raise UserError(f"rows.{name}: a pair cannot be named {pair.trunk}+{pair.prior}")
-                found.setdefault(f"{pair.trunk}+{pair.prior}", pair)  # the same pair may be in several sets
+            for trunk, prior in _pairs(row):
+                pair = f"{trunk}+{prior}"
+                if not is_fit(pair):
+                    raise UserError(f"rows.{name}: a pair cannot be named {pair}")
+                if pair not in rows:  # one that is written down takes its place
+                    found[pair] = Row(trunk=trunk, prior=prior, by_name=row.by_name)
             continue
         variants: dict[str, dict[str, Any]] = {name: {}}
         for argument, swept in row.sweep.items():
@@ -307,7 +309,7 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
                 "with_": {**row.with_, **values},
                 "sweep": {},
             }
-            if (variant in found and found[variant] != row) or (row.sweep and variant in rows):
+            if variant in found or (row.sweep and variant in rows):
                 raise UserError(f"rows.{name}: its sweep makes the row '{variant}', and there is another of that name")
             if not is_fit(variant):
                 raise UserError(f"rows.{name}: its sweep makes a row that cannot be named '{variant[:60]}'")
