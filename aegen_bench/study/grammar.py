@@ -44,6 +44,9 @@ RESERVED = {"all"}
 FOLDERS = {*NO_TRIALS, "tables"}  # what lies beside the profiles in a results folder
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
 def is_fit(name: str) -> bool:
     """Whether something of the study may have this name: it becomes a folder, and part of a list with commas."""
     return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",`")
@@ -148,7 +151,8 @@ class Layer(Section):
 
     recon: Literal["sse", "perceptual"] | None = None
     perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Precision | None = None
+    perceptual_precision: Precision | None = None
     compile: bool | None = None
     d: Count | None = None
     flow_width: Count | None = None
@@ -184,7 +188,7 @@ class Row(Layer):
         if bool(self.trunk) != bool(self.prior) or bool(self.trunks) != bool(self.priors):
             raise ValueError("a pair has a trunk and a prior, or trunks and priors")
         if pair := self.trunk or self.trunks:
-            own = {"baseline", "recon", "perceptual_net", "precision", "compile", "d", "flow_width", "train_images"}
+            own = {"baseline", *Layer.model_fields} - {"stages", "with_", "probe"}
             if self.trunk and self.trunks:
                 raise ValueError("a pair has trunk and prior, or trunks and priors, not both")
             if foreign := sorted(own & self.model_fields_set) + ["probe"] * (self.probe is not None):

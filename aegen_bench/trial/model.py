@@ -39,11 +39,18 @@ def build(
     Of a pair, `entry` is the prior, with the method of its trunk.
     """
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
+    precision, compile = config["precision"], config.get("compile", False)
     if config["recon"] == "perceptual":
         network = config["perceptual_net"]
-        recon = PerceptualLoss(network, shape[-1], partial(weights.load, network, data))
-    how = config["precision"], config.get("compile", False)
-    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, *how)
+        recon = PerceptualLoss(
+            network,
+            shape[-1],
+            partial(weights.load, network, data),
+            precision=config.get("perceptual_precision", "fp32"),
+            around=precision,
+            compile=compile,
+        )
+    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, precision, compile)
     trunk = build(config["trunk"], entry.trunk, shape, n_train, seed, data) if entry.trunk else None
     with seeding.initialising(seed):
         made = catalog.import_class(entry)(nets, **config["with"])
