@@ -181,7 +181,6 @@ FROZEN = {
     ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
     ("evaluation/extractors/random_conv.py", "manual_seed"): "the weights of the extractor for tests",
     ("inference/overall.py", "default_rng"): "what the bootstrap draws: one report of the same records",
-    ("report/statistics.py", "default_rng"): "what the bootstrap draws: one report of the same records",
 }
 SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed", "set_state", "set_rng_state"}
 
