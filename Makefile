@@ -38,7 +38,7 @@ docs: .venv/installed
 
 .venv/installed: pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,cluster,dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[offline,models,cluster,exchange,dev]'
 	touch $@
 
 clean:

@@ -60,10 +60,16 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     """Return the trained baseline of a finished trial, in eval mode on the CPU.
 
     `folder` is the trial's (`results/lite/fashion/glf/seed-0`), `weights` where `run` keeps them (default: `weights/`
-    in the data folder). Samples are `model.decode(model.prior(model.noise(n)))`. Raises MissingError when the weights
-    are gone.
+    in the data folder). Or `folder` names a trial of a pack, `results.zip#glf/fashion/0` (row, dataset, seed; with the
+    profile before them where the pack has several). Samples are `model.decode(model.prior(model.noise(n)))`. Raises
+    MissingError when the weights are gone.
     """
+    from aegen_bench.exchange.pack import open_trial
     from aegen_bench.trial import model
 
     place = data.default_folder()
+    file, hash_, words = str(folder).rpartition("#")
+    if hash_ and files.place(file).is_file():
+        with open_trial(files.place(file), words) as (unpacked, kept):
+            return model.restore(unpacked, kept, place)
     return model.restore(files.place(folder), files.place(weights) if weights else place / "weights", place)

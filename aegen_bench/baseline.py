@@ -61,8 +61,8 @@ class Baseline(nn.Module):
     likelihood: ClassVar[bool] = False
     """True for a method whose loss is a likelihood of the pixels: another `recon` than `sse` is then an error."""
 
-    progress: float = 0.0
-    """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss."""
+    progress_was_read: bool = False
+    _progress: float = 0.0
 
     def __init__(self, nets: Nets) -> None:
         super().__init__()
@@ -138,7 +138,7 @@ class Baseline(nn.Module):
         """
         if "/" in name:
             raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
-        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.tensor(float(value)))
+        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
 
     def randn(self, *shape: int) -> Tensor:
         """Standard normal numbers on the model's device, from the stream of the present purpose."""
@@ -155,6 +155,20 @@ class Baseline(nn.Module):
     @property
     def _device(self) -> torch.device:
         return self._stream.device if self._stream is not None else next(self.parameters()).device
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss.
+
+        It is another Python number at each step, so steps that read it cannot be captured as a CUDA graph; on a GPU
+        they take longer.
+        """
+        self.progress_was_read = True
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress = value
 
     # ---- for the harness ------------------------------------------------------------------------
 

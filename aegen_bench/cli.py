@@ -1,8 +1,8 @@
 """The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
 
 Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 130 or 143 stopped by Ctrl-C or SIGTERM. torch and pandas are imported by the
-commands that need them, when they run.
+right, 3 done but a dataset was skipped, 70 a fault of the program itself, 128 + N stopped by signal N (130 by Ctrl-C,
+143 by SIGTERM). torch and pandas are imported by the commands that need them, when they run.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aegen_bench import __version__, environment
-from aegen_bench.commands import reporting, upkeep
+from aegen_bench.commands import exchanging, faults, reporting, upkeep
 from aegen_bench.commands.options import (
     LARGEST_SEED,
     PATH,
@@ -34,7 +34,9 @@ from aegen_bench.errors import UserError
 
 __all__ = ["app", "main"]
 
+
 app = typer.Typer(
+    cls=faults.Commands,
     name="aegen-bench",
     help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
     no_args_is_help=True,
@@ -44,12 +46,17 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (reporting.report, upkeep.merge, upkeep.clean):
+for command in (reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
     app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False) -> None:
+def _version(
+    version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
+    debug: Annotated[
+        bool, typer.Option("--debug", help="Print the traceback of a fault of the program; with any command.")
+    ] = False,  # `main` takes it out
+) -> None:
     if version:
         print(f"aegen-bench {__version__}")
         raise typer.Exit
@@ -71,6 +78,10 @@ def run(
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
+    graphs: Annotated[
+        bool,
+        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs: equal numbers."),
+    ] = True,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
@@ -100,7 +111,7 @@ def run(
     parallelism = Parallelism(jobs, tuple(filter(None, devices.split(","))), jobs_per_device, cluster, resources)
     asked = request.parse(models, datasets, seeds, profile, changes, data, results, weights)
     asked.require_data()
-    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [])
+    planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
         print(*asked.announce(planned, interrupts), sep="\n", flush=True)
         for line in asked.forecast(planned, device) if forecast else ():
@@ -256,13 +267,22 @@ def _require_working_folder() -> None:
 
 
 def main() -> None:
-    """The console script: errors a user can mend are one line on standard error."""
+    """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
     environment.prepare_processes()
+    arguments, debug = faults.without_debug(sys.argv[1:])
     try:
-        _require_working_folder()
-        app()
+        with faults.printable_output():
+            _require_working_folder()
+            app(arguments)
     except UserError as error:
-        print(f"aegen-bench: {error}", file=sys.stderr)
+        faults.complain(str(error))
         sys.exit(error.code)
+    except (SystemExit, KeyboardInterrupt):
+        raise
+    except BrokenPipeError:  # `| head` has seen enough
+        sys.exit(1)
+    except BaseException as error:
+        faults.report(error, arguments, debug)
+        sys.exit(faults.CODE)

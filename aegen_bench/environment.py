@@ -19,6 +19,7 @@ from aegen_bench.errors import UserError
 __all__ = [
     "describe",
     "exact",
+    "identity",
     "keeping_memory",
     "native_bf16",
     "on_free_processors",
@@ -125,6 +126,17 @@ def _ticks(stat: Path) -> dict[str, tuple[int, int]]:
     return found
 
 
+def identity(device: str) -> str:
+    """What names a device whatever number a process gives it: the UUID of a GPU, else its own name."""
+    import torch
+
+    found = torch.device(device)
+    if found.type != "cuda":
+        return found.type
+    uuid = getattr(torch.cuda.get_device_properties(found), "uuid", None)
+    return device.replace(":", "-") if uuid is None else f"GPU-{uuid}"
+
+
 def require_compiler(device: Any) -> None:
     """UserError where torch.compile does not work, as without a C++ compiler: the only sure way to know is to compile
     something (seconds, the first time on a machine up to a minute).
@@ -223,7 +235,8 @@ def keeping_memory() -> Iterator[None]:
         yield
     finally:
         _malloc(mmap=2**25, trim=2**26)  # where malloc's own would end, which setting it stops from growing
-        torch.cuda.empty_cache()  # nothing where CUDA was never used
+        with contextlib.suppress(RuntimeError):  # of a device that fails every call, since a trial's kernel did
+            torch.cuda.empty_cache()  # nothing where CUDA was never used
 
 
 def _malloc(*, mmap: int, trim: int) -> None:

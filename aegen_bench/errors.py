@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from difflib import get_close_matches
@@ -19,8 +20,17 @@ __all__ = [
     "TimedOut",
     "UserError",
     "contained",
+    "printable",
     "unknown",
 ]
+
+
+_ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+def printable(text: str) -> str:
+    """Return text without escape codes and control characters, which could act on the terminal that shows it."""
+    return _ESCAPES.sub("", text)
 
 
 class UserError(Exception):

@@ -24,12 +24,16 @@ from typing import IO, TYPE_CHECKING, Any
 from aegen_bench.errors import UserError
 
 if TYPE_CHECKING:
+    from filelock import BaseFileLock
     from numpy.typing import NDArray
 
 __all__ = [
     "append_line",
     "inside",
     "is_name",
+    "last_file",
+    "lock",
+    "locked",
     "new_folder",
     "place",
     "read_array",
@@ -110,9 +114,10 @@ def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
     OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
     """
     with regular(path, limit, follow=follow) as file:
-        content = file.read(limit + 1)
-    if len(content) > limit:  # it grew, or it is a file of /proc, whose size is 0
-        raise _too_large(path, limit)
+        size = os.fstat(file.fileno()).st_size
+        content = file.read(size + 1)  # no more memory than the file needs
+    if len(content) > size:  # or it is a file of /proc, whose size is 0
+        raise OSError(errno.EBUSY, "it grew while it was read", str(path))
     return content
 
 
@@ -195,12 +200,22 @@ def _npy() -> Any:
     return npy
 
 
+_last: Path | None = None
+
+
+def last_file() -> Path | None:
+    """The file that was last opened by this module: what an unexpected error is about, more often than not."""
+    return _last
+
+
 @contextmanager
 def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BufferedReader]:
     """Within: a regular file of at most `limit` bytes, open for reading; OSError for anything else.
 
     A FIFO is not waited for.
     """
+    global _last
+    _last = path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
     with open(descriptor, "rb") as file:
         about = os.fstat(descriptor)
@@ -237,6 +252,47 @@ def require_plain_json(value: Any, depth: int = 0) -> None:
             require_plain_json(part, depth + 1)
 
 
+# ---- locking ----------------------------------------------------------------------------------
+
+HOUR = 3600.0
+POLL = 0.05  # seconds between two attempts
+
+
+def lock(path: Path, wait: float) -> BaseFileLock | None:
+    """Return the lock of a file, taken; None where another process holds it for `wait` seconds more.
+
+    The system frees it when the process ends. UserError where the file system has no such locks: a file that exists is
+    never taken for a lock, since it may have come along with a copied folder.
+    """
+    from filelock import FileLock, Timeout
+
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        taken = FileLock(path, thread_local=False, fallback_to_soft=False)
+        taken.acquire(timeout=wait, poll_interval=POLL)
+    except Timeout:
+        return None
+    except OSError as error:
+        place = f"the file system of {path.parent} may have no locks: use a folder on another one"
+        raise UserError(f"cannot lock {path}: {error.strerror or error}: {place}") from error
+    return taken
+
+
+@contextmanager
+def locked(path: Path, wait: float = HOUR) -> Iterator[None]:
+    """Hold the lock of a file within. UserError as of `lock`, and where another process holds it for `wait` seconds."""
+    held = lock(path, wait)
+    if held is None:
+        raise UserError(
+            f"{path} has been locked by another process for {wait / 60:,.0f} minutes: wait for the command that works "
+            "there, or delete the file if there is none"
+        )
+    try:
+        yield
+    finally:
+        held.release()
+
+
 # ---- writing ----------------------------------------------------------------------------------
 
 
@@ -244,6 +300,8 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
     """Write a file whole or not at all, making its folders; UserError when the disk refuses. What need not survive a
     power failure is not waited for.
     """
+    global _last
+    _last = path
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = _temporary(path)

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 
 import torch
 
-__all__ = ["derive", "initialising", "stream"]
+__all__ = ["derive", "initialising", "restart", "stream"]
 
 
 def derive(seed: int, purpose: str, stage: int = 0, epoch: int = 0) -> int:
@@ -33,8 +33,20 @@ def stream(
     """Return a generator on `device`, at its start or where its `get_state` gave `state`; CPU and CUDA generators give
     different numbers for the same seed.
     """
-    made = torch.Generator(device=device).manual_seed(derive(seed, purpose, stage, epoch))
-    return made if state is None else made.set_state(state)
+    return restart(torch.Generator(device=device), seed, purpose, stage, epoch, state)
+
+
+def restart(
+    generator: torch.Generator,
+    seed: int,
+    purpose: str,
+    stage: int = 0,
+    epoch: int = 0,
+    state: torch.Tensor | None = None,
+) -> torch.Generator:
+    """Make an existing generator what `stream` would return, and return it."""
+    generator.manual_seed(derive(seed, purpose, stage, epoch))
+    return generator if state is None else generator.set_state(state)
 
 
 @contextmanager

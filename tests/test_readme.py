@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
+import shutil
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -106,14 +107,22 @@ def test_the_python_of_the_readme_runs_as_it_stands(
     assert bench("run", "--profile", "smoke").code == 0
     monkeypatch.chdir(bench.folder)
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
-    namespace: dict[str, object] = {"__name__": "readme"}
+    shutil.copytree(
+        ROOT / "results/lite",
+        "results/lite",
+        ignore=shutil.ignore_patterns("*.npz", "*.png"),
+    )
+    namespace: dict[str, Any] = {"__name__": "readme"}
     examples = [text for _, text in blocks(README, "python")]
     assert any("aegen_bench.evaluate(" in text for text in examples)
-    assert any("aegen_bench.results.load(" in text for text in examples)
+    assert any("aegen_bench.table(" in text for text in examples)
     assert any("aegen_bench.load(" in text for text in examples)
     for number, text in enumerate(examples, 1):
         exec(compile(text, f"README.md, Python block {number}", "exec"), namespace)
     assert os.getcwd() == str(bench.folder) and "fd" in capsys.readouterr().out
+    glf = re.search(r"^\| GLF +\|(.*?)\|", README.read_text(), re.M)
+    value, std, n = namespace["table"].loc[("fashion", "glf", "fd"), ["value", "std", "n"]]
+    assert glf and glf[1].strip().replace("**", "") == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the cell of its Table 1"
 
 
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:

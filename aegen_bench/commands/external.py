@@ -107,11 +107,12 @@ def evaluate_trial(
     study = Study(profile, local=Path.cwd(), data=place, settings=settings)
     names = protocols or [p.name for p in study.chosen_protocols(record.dataset)]
     chosen = _protocols(study, names, record.dataset, None, place)
-    baseline = record.config["baseline"]
+    baseline = record.config.get("baseline", "")
     if baseline not in study.entries:
         raise unknown("model", baseline, study.entries)
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
-    where = Place(place, folder.resolve().parents[3], kept or place / "weights", str(environment.pick_device(device)))
+    root, where_to = _whole(folder, record).parents[3], str(environment.pick_device(device))
+    where = Place(place, root, kept or place / "weights", where_to)
     with _watching() as show, _on_machine(show):
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
         record = lifecycle.evaluate(job)
@@ -125,7 +126,7 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     """Return the folder of a finished trial; without a profile, that of the only one that has it."""
     if profile is not None:
         return results.trial_folder(root, profile, dataset, row, seed)
-    profiles = sorted(path.name for path in root.glob("*/") if path.name not in results.NO_TRIALS)
+    profiles = [name for name in results.profiles(root) if name not in results.NO_TRIALS]
     places = {name: results.trial_folder(root, name, dataset, row, seed) for name in profiles}
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
@@ -149,14 +150,21 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
         raise UserError(f"{out} is there already: name another folder, or another .npz")
-    seed = _record_of_trial(folder).seed
+    record = _record_of_trial(folder)
+    if Path(os.path.abspath(folder)).parts[-4:] != record.place:  # a row's folder that is a link to another's
+        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
     require_folder(out.parent)
     model = api.load(folder, weights=kept)
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")
-        with contained():
-            images = sampling.generate(model.to(where), count, seed=seed, draw=draw, device=where)
+        try:
+            with contained():
+                images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
+        except (KeyboardInterrupt, UserError):
+            raise
+        except Exception as error:  # of the model: weights that are not finite, an index out of range, ...
+            raise UserError(f"{folder} generates no images: {type(error).__name__}: {error}") from error
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
         if out.suffix == ".npz":
             import io
@@ -199,9 +207,19 @@ def _record_of_trial(folder: Path) -> Record:
         raise UserError(
             f"{folder} is the record of images that no trial made: `aegen-bench evaluate PATH` scores images"
         )
-    if folder.resolve().parts[-4:] != record.place:
-        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
+    _whole(folder, record)
     return record
+
+
+def _whole(folder: Path, record: Record) -> Path:
+    """Return RESULTS/PROFILE/DATASET/ROW/seed-K for a trial's folder, which may be named by a link, or lie under one.
+    UserError where neither what was typed nor where it leads has the record's names.
+    """
+    places = (Path(os.path.abspath(folder)), folder.resolve())
+    whole = next((place for place in places if place.parts[-4:] == record.place), None)
+    if whole is None:
+        raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
+    return whole
 
 
 def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | None, place: Path) -> list[Protocol]:

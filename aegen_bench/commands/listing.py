@@ -73,31 +73,50 @@ def _trials(asked: Request) -> Iterator[str]:
     yield f"profile {asked.study.profile_name}, results in {asked.results}"
     for label, note in runner.running(asked.results):
         yield f"running: {label}: {facts(note)}, {describe(note)}"
+    skipped: list[str] = []
     cells: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for item in asked.plan():
+    for item in asked.plan(also=_recorded(asked, skipped)):
         states = cells.setdefault((item.trial.dataset, item.trial.row), {})
         states.setdefault(item.state, []).append(str(item.trial.seed))
     for (dataset, row), states in cells.items():
         told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
         yield f"{row} on {dataset}  {told}"
-    for name, count in _recorded(asked.results).items():
-        if name != asked.study.profile_name:
+    for name in results.profiles(asked.results):
+        count = sum(1 for folder in results.trial_folders(asked.results, profile=name) if _has_record(folder))
+        if count and name not in (asked.study.profile_name, *results.NO_TRIALS):
             told = command("list", name, results=asked.results, data=asked.data)
             yield f"also in results: {name}, {count} trials: `{told}`"
+    yield from skipped
 
 
-def _recorded(root: Path) -> dict[str, int]:
-    """How many trials of each profile have a record, read or not."""
-    names = sorted(path.name for path in root.glob("*/") if path.name not in results.NO_TRIALS)
-    counts = {name: sum(1 for _ in (root / name).glob("*/*/seed-*/record.json")) for name in names}
-    return {name: count for name, count in counts.items() if count}
+def _recorded(asked: Request, skipped: list[str]) -> list[tuple[str, str, int]]:
+    """The dataset, row and seed of every trial of the profile that has a record, read or not. What cannot be listed,
+    and rows and datasets that the study does not have, are told to `skipped`.
+    """
+
+    def skip(path: Path, error: UserError) -> None:
+        skipped.append(f"skipped: {error}")
+
+    found, unknown_cells = [], set()
+    for folder in results.trial_folders(asked.results, profile=asked.study.profile_name, skip=skip):
+        dataset, row, seed = folder.parts[-3:]
+        if dataset not in asked.study.datasets or row not in asked.study.rows:
+            unknown_cells.add(f"{row} on {dataset}  is in the results, and not in this study")
+        elif _has_record(folder):
+            found.append((dataset, row, int(seed.removeprefix("seed-"))))
+    skipped += sorted(unknown_cells)
+    return found
+
+
+def _has_record(folder: Path) -> bool:
+    return (folder / "record.json").is_file()
 
 
 def why(asked: Request, row: str) -> Iterator[str]:
     """Say of each stale trial of a row which parts of its key differ from those of its record."""
-    stale = 0
-    for item in asked.plan():
-        if item.trial.row in asked.study.models([row]) and item.state == "stale":
+    stale, rows = 0, asked.study.models([row])
+    for item in asked.plan(also=_recorded(asked, [])):
+        if item.trial.row in rows and item.state == "stale":
             stale += 1
             record = results.read_record(item.trial.folder(asked.results) / "record.json")
             was, now = (_leaves(c) for c in (record.config, item.trial.config))

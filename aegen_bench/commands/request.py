@@ -14,7 +14,7 @@ from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
-from aegen_bench.study import Study, Trial, catalog, command
+from aegen_bench.study import Study, Trial, command
 from aegen_bench.study.grammar import MOST_SEEDS
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
@@ -37,12 +37,25 @@ class Request:
     results: Path
     weights: Path
 
-    def plan(self, *, retrain: bool = False, stale: bool = False, retry: Sequence[str] = ()) -> list[Job]:
+    def plan(
+        self,
+        *,
+        retrain: bool = False,
+        stale: bool = False,
+        retry: Sequence[str] = (),
+        graphs: bool = True,
+        also: Sequence[tuple[str, str, int]] = (),
+    ) -> list[Job]:
+        """Compare what was asked for, and `also` these (dataset, row, seed), with what is on disk."""
         trials = self.study.trials(self.models, self.datasets, self.seeds)
+        known = {(trial.dataset, trial.row, trial.seed) for trial in trials}
+        for dataset, row, seed in also:
+            if (dataset, row, seed) not in known:
+                trials += self.study.trials([row], [dataset], [seed])
         return runner.plan(
             self.study,
             trials,
-            Place(self.data, self.results, self.weights),
+            Place(self.data, self.results, self.weights, graphs=graphs),
             without_data=list(self.skipped),
             retrain=retrain,
             stale=stale,
@@ -214,8 +227,9 @@ def weights_folder(named: Path | None, folder: Path | None) -> Path:
 
 def published() -> Path:
     """The file of the paper's numbers: the local one, else the shipped one."""
-    local = Path("baselines", "published.yaml")
-    return local if local.is_file() else catalog.shipped() / "baselines" / "published.yaml"
+    from aegen_bench.report import published
+
+    return published.default()
 
 
 def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:

@@ -17,7 +17,7 @@ from aegen_bench.data.images import Images, Progress
 from aegen_bench.data.recipe import Recipe, Split
 from aegen_bench.data.sources import Fill, files, read
 from aegen_bench.errors import UserError
-from aegen_bench.files import read_bytes, shown
+from aegen_bench.files import HOUR, locked, read_bytes, shown
 
 __all__ = ["Note", "is_prepared", "prepared", "shape"]
 
@@ -54,8 +54,6 @@ def prepared(
     It is made now if it is absent, damaged or not made from the present sources. A sound one needs no sources; None
     if there is neither.
     """
-    from filelock import FileLock
-
     places = _places(name, recipe, folder, split)
     sources = _stamp(files(name, recipe, folder, split))
     if (found := _cached(places, sources)) is not None:
@@ -65,7 +63,7 @@ def prepared(
     array, note = places[-1]
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
-        with FileLock(array.with_suffix(".lock")):
+        with locked(array.with_suffix(".lock"), wait=6 * HOUR):
             # Another process may have made it while this one waited.
             if (found := _cached(places, sources)) is None:
                 _prepare(name, recipe, folder, split, sources, (array, note), progress)

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-from filelock import FileLock
 from numpy.typing import NDArray
 
-from aegen_bench.files import read_array, read_arrays, shown
+from aegen_bench.errors import UserError
+from aegen_bench.files import HOUR, lock, read_array, read_arrays, shown
 
 __all__ = ["Arrays", "kept"]
 
@@ -31,12 +31,10 @@ def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arra
     held = _read(file, sound)
     if held is not None:
         return held
-    lock = FileLock(file.with_suffix(".lock"))
     try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire()
-    except OSError as error:
-        _warn(file.parent, error.strerror or str(error))
+        held_lock = lock(file.with_suffix(".lock"), HOUR)
+    except UserError as error:
+        _warn(file.parent, str(error))
         return compute()
     try:
         held = _read(file, sound)  # whoever held the lock may have written it
@@ -47,7 +45,8 @@ def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arra
             except OSError as error:
                 _warn(file.parent, error.strerror or str(error))
     finally:
-        lock.release()
+        if held_lock:  # another process may hold it for longer than this one waits
+            held_lock.release()
     return held
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aegen_bench.report.build import CLAIMS, FORMATS, Only, Report, draw, make, require_formats, text, write
+from aegen_bench.report.build import CLAIMS, FORMATS, Only, Report, draw, make, require_formats, table, text, write
 from aegen_bench.report.tables import EVERY, SUMMARY, TABLES
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     "draw",
     "make",
     "require_formats",
+    "table",
     "text",
     "write",
 ]

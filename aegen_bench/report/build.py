@@ -11,7 +11,7 @@ import pandas as pd
 
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.files import write_bytes
+from aegen_bench.files import inside, write_bytes
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Entry, Spread, Table
 from aegen_bench.report.claims import Finding, claims, evaluate, verdicts
@@ -20,7 +20,19 @@ from aegen_bench.report.render import latex, machine, markdown, page
 from aegen_bench.report.summary import plan
 from aegen_bench.report.tables import SUMMARY, TABLES, build
 
-__all__ = ["CLAIMS", "FORMATS", "Chapter", "Only", "Report", "draw", "make", "require_formats", "text", "write"]
+__all__ = [
+    "CLAIMS",
+    "FORMATS",
+    "Chapter",
+    "Only",
+    "Report",
+    "draw",
+    "make",
+    "require_formats",
+    "table",
+    "text",
+    "write",
+]
 
 CLAIMS = {"verdicts": verdicts, "claims": claims}
 """The tables of what the paper says, by name."""
@@ -78,17 +90,18 @@ class Chapter:
             return [table for table in self.tables if any(machine.records(table))]
         return [table for table in self.tables if (name, table.name) != ("latex", "claims")]
 
-    def write(self, name: str, folder: Path) -> Iterator[Path]:
-        """Write every table in a format, each and all together, and yield the paths."""
+    def write(self, name: str, out: Path) -> Iterator[Path]:
+        """Write every table in a format, each and all together, to OUT/PROFILE and yield the paths."""
         if name == "html":
-            yield from page.write(self.evidence, self.tables, self.findings, self.skipped, folder / "report.html")
+            path = inside(out, self.profile, "report.html")
+            yield from page.write(self.evidence, self.tables, self.findings, self.skipped, path)
             return
         suffix, render = FORMATS[name]
         shown = self.shown(name)
         files = {table.name: render(table) for table in shown}
         files["tables"] = "\n".join([render(*shown), *(self.skipped if name == "markdown" else [])])
         for stem, content in files.items():
-            path = folder / f"{stem}{suffix}"
+            path = inside(out, self.profile, f"{stem}{suffix}")
             write_bytes(path, content.encode())
             yield path
 
@@ -110,7 +123,7 @@ class Report:
         paths. UserError for an unknown format.
         """
         require_formats(formats)
-        return [path for one in self.chapters for name in formats for path in one.write(name, out / one.profile)]
+        return [path for one in self.chapters for name in formats for path in one.write(name, out)]
 
 
 def require_formats(names: Sequence[str]) -> None:
@@ -148,8 +161,11 @@ def make(
     old = set(stale(frame)) if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
+    if joint is not None:
+        joint.attrs = {"notes": {entry: said for one in others for entry, said in one.attrs["notes"].items()}}
     chapters = []
-    for name in sorted(set(frame["profile"].unique()) - {results.ANCHORS}):
+    profiles = sorted(set(frame["profile"].unique()) - {results.ANCHORS})
+    for name in profiles:
         part = frame[frame["profile"] == name]
         chosen = _protocol(frame, part, protocol)
         if profile is None and protocol is not None and chosen is None and _protocol(frame, frame, protocol):
@@ -163,7 +179,9 @@ def make(
         built = build(evidence, [table for table in shown if table not in CLAIMS])
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
-        corrupt = [error for path, error in frame.attrs["corrupt"] if path.parts[-5] == name]
+        # What lies in no profile that has a chapter is said in each: anchors, or folders that cannot be listed.
+        skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
+        corrupt = [error for where, error in skipped if where == name or where not in profiles]
         chapters.append(Chapter(evidence, built, findings, [f"Skipped: {error}\n" for error in corrupt]))
     return Report(chapters)
 
@@ -181,6 +199,30 @@ def _protocol(frame: pd.DataFrame, part: pd.DataFrame, asked: str | None) -> str
     if len(found) > 1:
         raise UserError(f"protocol {asked} stands for the ids {' and '.join(found)}: choose one of them")
     return found[0] if found else None
+
+
+def table(
+    root: str | Path = "results",
+    name: str = "1",
+    *,
+    profile: str | None = None,
+    protocol: str | None = None,
+    device: str | None = None,
+) -> pd.DataFrame:
+    """Return one table of a report as a pandas frame, indexed by dataset, row and quantity (and training stage, or the
+    row that is compared with): the numbers at full precision in `value`, `std`, `low` and `high` (95% interval over
+    seeds), of `n` trials each, and how these ended.
+
+    `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
+    where there are several profiles, protocols or devices and none is chosen: their numbers do not compare.
+    """
+    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol)
+    tables = [one for chapter in made.chapters for one in chapter.tables if device in (None, one.device)]
+    kinds = {(one.profile, one.protocol_name, one.device) for one in tables}
+    if len(kinds) != 1:
+        which = "; ".join(", ".join(filter(None, kind)) for kind in sorted(kinds)) or "none"
+        raise UserError(f"table {name}: choose a profile, and a protocol or device; there are: {which}")
+    return pd.concat([machine.frame(one) for one in tables])
 
 
 def write(
@@ -223,7 +265,7 @@ def draw(
         raise UserError(f"figures are drawn of trials, and there is none under {root}: `aegen-bench run` trains some")
     for name in profiles:
         part = frame[frame["profile"] == name]
-        yield from write(Evidence(root, part, plan(part, numbers)), figures, out / name)
+        yield from write(Evidence(root, part, plan(part, numbers)), figures, out)
 
 
 def _frame(root: Path, profile: str | None, only: Only | None = None) -> pd.DataFrame:

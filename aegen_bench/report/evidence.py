@@ -5,6 +5,7 @@ asked for.
 from __future__ import annotations
 
 import math
+import re
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
@@ -16,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.report.cells import Cell, Entry, Number
-from aegen_bench.report.summary import Cells, Layout, Summary, devices, invited
-from aegen_bench.results import trial_folder
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
+from aegen_bench.results import ANCHORS, EXTERNAL, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
 
@@ -46,13 +47,15 @@ class Part:
     """The numbers of a profile under one protocol, and of the image sets from elsewhere that compare with them.
 
     Costs, and trials that failed, go with every part. `mark` ends the names of files where there are several parts.
-    `dagger` are the rows that were trained on the network that scores them (†).
+    `dagger` are the rows that were trained on the network that scores them (†), `remarks` what evaluation noted beside
+    a metric of an entry, or of an image set from elsewhere.
     """
 
     mark: str
     id: str
     about: dict[str, Any]
     dagger: frozenset[str]
+    remarks: dict[Entry, dict[str, str]]
     summary: Summary
     guests: Summary
     frame: pd.DataFrame
@@ -79,6 +82,17 @@ class Part:
         """The Fréchet distance of each entry."""
         return self.summary.cells([self.metric], family="fd")
 
+    @cached_property
+    def anchors(self) -> Cells:
+        """The Fréchet distance of each image set from elsewhere."""
+        return self.guests.cells([self.metric], family="fd")
+
+    def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
+        """Return the rows whose distance on a dataset is above the ceiling: uniform noise is closer to the images."""
+        ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
+        known = {row: self.distances[dataset, row] for row in rows} if ceiling.n else {}
+        return [row for row, cell in known.items() if cell.n and cell.value > ceiling.value]
+
 
 @dataclass(frozen=True)
 class Evidence:
@@ -104,7 +118,8 @@ class Evidence:
         ids = [name for name in self.frame["protocol"].unique() if name]
         ids = ids if self.protocol is None else [self.protocol]
         names = Counter(self.protocol_name(one) for one in ids)
-        marks = {one: name if names[name := self.protocol_name(one)] == 1 else one for one in ids}
+        plain = {one: re.fullmatch(r"[\w+-][\w.+-]{0,63}", self.protocol_name(one)) for one in ids}
+        marks = {one: name if names[name := self.protocol_name(one)] == 1 and plain[one] else one for one in ids}
         return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
 
     @cached_property
@@ -121,7 +136,15 @@ class Evidence:
         dagger = frozenset(row for row in self.layout.rows if network in known.get((self.layout.profile, row), []))
         elsewhere = replace(self.layout, no_data=frozenset(), stale=frozenset())
         summaries = Summary(frame, self.layout), Summary(guests, elsewhere, "no trial")
-        return Part(mark, protocol, about, dagger, *summaries, frame)
+        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame)
+
+    def _remarks(self, protocol: str) -> dict[Entry, dict[str, str]]:
+        found: dict[Entry, dict[str, str]] = {}
+        elsewhere = {} if self.others is None else self.others.attrs.get("notes", {})
+        for (profile, dataset, row, one), said in (elsewhere | self.frame.attrs["notes"]).items():
+            if one == protocol and profile in (self.layout.profile, EXTERNAL, ANCHORS):
+                found[dataset, row if profile == self.layout.profile else guest(profile, row)] = said
+        return found
 
     def protocol_name(self, protocol: str) -> str:
         """Return what an id is called; the id itself where its records do not say, nothing for no id."""

@@ -94,6 +94,21 @@ def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[
     return said + ([ANCHORS] if any(row in ANCHOR_NAMES.values() for row in guests) else [])
 
 
+def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Collection[str]) -> list[str]:
+    """What makes distances doubtful: what evaluation noted beside these metrics, and distances above that of noise."""
+    name, said, noise = layout.published.name, dict[str, list[str]](), list[str]()
+    for dataset in datasets:
+        for (where, row), remarks in part.remarks.items():
+            for text in dict.fromkeys(remarks[metric] for metric in metrics if metric in remarks and where == dataset):
+                said.setdefault(text, []).append(f"{name(row)} on {name(dataset)}")
+        if {"fd", "fid"} & set(metrics):
+            noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
+    told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
+    if noise:
+        told.append(f"Caution: further from the real images than uniform noise is: {'; '.join(noise)}.")
+    return told
+
+
 def other_images(frame: pd.DataFrame, layout: Layout) -> list[str]:
     """A warning where trials on one dataset were compared with different real images."""
     known = frame.loc[frame["real"] != "", ["dataset", "real"]].drop_duplicates()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from aegen_bench.errors import UserError
-from aegen_bench.study.reading import read_yaml
+from aegen_bench.study.catalog import shipped
+from aegen_bench.study.reading import read_yaml, validated
 
-__all__ = ["Published", "load"]
+__all__ = ["Published", "default", "load"]
 
 # Table 1 and 4: lower is better; Table 3: higher is.
 _HIGHER_IS_BETTER = ("f8", "f1_8")
@@ -57,6 +60,12 @@ class Published:
         return 1 + sum(sign * other < sign * mine for other in others if other is not None)
 
 
+def default() -> Path:
+    """The file of the paper's numbers: the one in the working folder, else the shipped one."""
+    local = Path("baselines", "published.yaml")
+    return local if local.is_file() else shipped() / "baselines" / "published.yaml"
+
+
 def load(path: Path) -> Published:
     """Read published.yaml; UserError when it is missing or not what it should be."""
     if not path.exists():
@@ -64,4 +73,58 @@ def load(path: Path) -> Published:
     content = read_yaml(path)
     if not isinstance(content, dict) or not {"meta", "sources", "names", "table1", "table3"} <= set(content):
         raise UserError(f"{path} lacks one of meta, sources, names, table1, table3: put back the one shipped")
+    validated(_File, content, str(path))
     return Published(path, content)
+
+
+Finite = Annotated[float, Field(strict=True, allow_inf_nan=False)]
+T = TypeVar("T")
+
+
+class _Meta(BaseModel):
+    paper: str
+    datasets: list[str]
+
+
+class _Row(BaseModel, Generic[T]):
+    """Who measured a row, and its cells by dataset."""
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, T] = Field(init=False)
+
+    source: str = "rerun"
+
+
+class _MeanStd(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    mean: Finite
+    std: Finite
+
+
+class _Stages(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    first: Finite
+    second: Finite
+
+
+class _File(BaseModel):
+    """The shape of published.yaml; `claims` are checked where they are evaluated."""
+
+    meta: _Meta
+    sources: dict[str, str]
+    names: dict[str, str]
+    table1: dict[str, _Row[_MeanStd]]
+    table3: dict[str, _Row[tuple[Finite, Finite]]]
+    table4: dict[str, _Row[_MeanStd]] = {}
+    table5: dict[str, _Row[_Stages | Finite]] = {}
+    table6: dict[str, _Row[_Stages | Finite]] = {}
+
+    @model_validator(mode="after")
+    def _sources_are_named(self) -> _File:
+        for number in (1, 3, 4, 5, 6):
+            for row, cells in getattr(self, f"table{number}").items():
+                if cells.source not in self.sources:
+                    raise ValueError(f"table{number}.{row}: '{cells.source}' is none of sources")
+        return self

@@ -19,7 +19,7 @@ from aegen_bench.results import ANCHORS, EXTERNAL
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ANCHOR_NAMES", "Cells", "Layout", "Summary", "budgets", "devices", "invited", "plan"]
+__all__ = ["ANCHOR_NAMES", "Cells", "Layout", "Summary", "budgets", "devices", "guest", "invited", "plan"]
 
 Key = tuple[str, str, int]  # dataset, row, seed
 KEYS = ["dataset", "row", "seed"]
@@ -212,6 +212,11 @@ def devices(frame: pd.DataFrame) -> list[str]:
     return sorted(set(frame["device"].unique()) - {""})
 
 
+def guest(profile: str, row: str) -> str:
+    """Return how tables write an image set from elsewhere."""
+    return ANCHOR_NAMES.get((profile, row), f"{row} (external)")
+
+
 def invited(others: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     """Return the external image sets, then the anchors, that were compared with the same real images under the same
     protocols as a frame of one profile; named as they stand in a table.
@@ -219,9 +224,6 @@ def invited(others: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
     kin = frame.loc[frame["protocol"] != "", ["dataset", "protocol", "real"]].drop_duplicates()
     guests = others.merge(kin, on=["dataset", "protocol", "real"])
     guests = guests[guests["profile"].isin([EXTERNAL, ANCHORS]) & ~guests["profile"].isin(frame["profile"])]
-    names = [
-        ANCHOR_NAMES.get((profile, row), f"{row} (external)")
-        for profile, row in zip(guests["profile"], guests["row"], strict=True)
-    ]
+    names = [guest(profile, row) for profile, row in zip(guests["profile"], guests["row"], strict=True)]
     last = (guests["profile"] == ANCHORS).astype(int) + (guests["row"] == "ceiling")
     return guests.assign(row=names, last=last).sort_values(["last", "row"], kind="stable").drop(columns="last")

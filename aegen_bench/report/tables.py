@@ -139,6 +139,7 @@ def quality(evidence: Evidence, part: Part, table: int) -> Table:
         notes.measured(layout.spread),
         notes.trials(part.frame),
         *notes.other_images(part.frame, layout),
+        *notes.cautions(part, layout, layout.datasets, (measure.family,)),
         *notes.leading([group for groups in found.values() for group in groups]),
         *_resolution(evidence, part, measure, found),
         *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
@@ -249,6 +250,7 @@ def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
         notes.scores({number: meaning.unit for number, (_, meaning) in meanings.items()}),
         notes.trials(here),
         *notes.other_images(here, layout),
+        *notes.cautions(part, layout, [dataset], {metric for metric, _ in meanings.values()}),
         *notes.marks(part, layout, layout.rows, guests),
         *notes.departures(here, layout),
     ]
@@ -277,6 +279,7 @@ def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
         *notes.leading([group]),
         *_resolution(evidence, part, measure, {dataset: [group]}),
         notes.trials(here),
+        *notes.cautions(part, layout, [dataset], (measure.family,)),
         *notes.marks(part, layout, rows),
     ]
     columns = [
@@ -309,11 +312,10 @@ def overall(evidence: Evidence) -> Table:
     layout, samples, strata = evidence.layout, dict[str, dict[str, list[float]]](), list[str]()
     datasets = set[str]()
     for part in evidence.parts:
-        floors = part.guests.cells([part.metric], family="fd")
         for dataset in layout.datasets:
             cells = {row: part.distances[dataset, row] for row in layout.rows if row not in part.dagger}
             sound = {row: c for row, c in cells.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
-            floor = floors[dataset, FLOOR]
+            floor = part.anchors[dataset, FLOOR]
             if not (floor.n and floor.value > 0 and sound):
                 continue
             datasets.add(dataset)
@@ -333,6 +335,8 @@ def overall(evidence: Evidence) -> Table:
         lines.append([Cell(row=row, text=evidence.name(row)), *shown, *ranks, Cell(numbers=(Number(value=n),))])
     left_out = [evidence.name(row) for row in layout.rows if found and row not in found]
     said = notes.overall(strata, left_out, any_=bool(found))
+    for part in evidence.parts:
+        said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
     columns = [words("Model"), Column("times the floor's distance", fixed(2)), Column("95% interval", span(2))]
     columns += [count("rank"), Column("95% interval of the rank", span(0)), count("trials")]
     caption = "Distance over that of training images, all datasets and networks together, lower is better"

@@ -35,6 +35,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     probed: dict[tuple[str, str], bool] = {}
     made: dict[str, Counter[str]] = {}
     reasons: dict[tuple[str, str, str, int], str] = {}
+    notes: dict[tuple[str, str, str, str], dict[str, str]] = {}
     for record in records:
         before = len(values)
         values.extend(_values(record))
@@ -55,6 +56,10 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
         for protocol, scored in record.metrics.items():
             protocols.setdefault(protocol, scored.about)
         entry = record.profile, record.dataset, record.row
+        for protocol, scored in record.metrics.items():
+            said = {name: str(about["note"]) for name, about in scored.settings.items() if "note" in about}
+            if said:
+                notes.setdefault((*entry, protocol), {}).update(said)
         if record.status == "ok":
             sizes = record.parameters
             layers.setdefault(entry, {part: (text, sizes.get(part)) for part, text in record.layers.items()})
@@ -82,7 +87,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     # Text as plain objects, whatever pandas would make of it: it is looped over more than computed with.
     table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
-    about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons}
+    about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons, "notes": notes}
     table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
     return table
 

@@ -10,16 +10,15 @@ import contextlib
 import os
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import BaseModel, ConfigDict
 
 from aegen_bench.errors import UserError
-from aegen_bench.files import read_json, write_json
+from aegen_bench.files import lock, read_json, write_json
 
 __all__ = [
     "ELSEWHERE",
@@ -30,8 +29,10 @@ __all__ = [
     "deaths",
     "describe",
     "held",
+    "holder",
     "lock_path",
     "taken",
+    "wait_for",
     "whose",
 ]
 
@@ -39,6 +40,8 @@ ELSEWHERE = "left to another run"
 FOLDER = ".locks"
 HOST = socket.gethostname()
 LARGEST_NOTE = 1 << 16  # bytes
+LONGEST = 3 * 24 * 3600.0  # seconds that anything is waited for
+SILENT = 600.0  # seconds without a word of a process that tells every few
 PATIENCE = 1.0  # seconds: as short as it can be, and longer than `held` holds a lock to try it
 
 
@@ -64,23 +67,32 @@ class Claim:
 @contextlib.contextmanager
 def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[Claim | None]:
     """Hold the lock `path` within, with a note of `facts` too; None where another process holds it for `patience`
-    seconds more (-1: for as long as it takes).
+    seconds more.
     """
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        lock = FileLock(path, thread_local=False).acquire(timeout=patience)
-    except Timeout:
+    held = lock(path, patience)
+    if held is None:
         yield None
         return
-    except OSError as error:
-        raise UserError(f"cannot lock {path}: {error.strerror or error}") from error
-    with lock:
+    with held:
         mine = Claim(_note(path))
         mine.tell(deaths=deaths(path), **facts)
         try:
             yield mine
         finally:
             mine.note.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def wait_for(path: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
+    """Hold the lock `path` of `what` within. Where it must be waited for, `say` is told once on what and for whom."""
+    with contextlib.ExitStack() as stack:
+        mine = stack.enter_context(claim(path))
+        if mine is None:
+            say(f"waits for {what}: {holder(path)} has it")
+            mine = stack.enter_context(claim(path, patience=LONGEST))
+        if mine is None:
+            raise UserError(f"{holder(path)} has had {what} for {LONGEST / 3600:.0f} hours: end it, or delete {path}")
+        yield
 
 
 class _Note(BaseModel):
@@ -138,16 +150,29 @@ def describe(note: dict[str, Any]) -> str:
     return f"process {note['pid']} on {note['host']}" if note else "another process"
 
 
+def holder(path: Path) -> str:
+    """The process that holds a lock; of one on another host that has been silent for long, what to do if it is dead: on
+    some network file systems its lock outlives it.
+    """
+    note = whose(path)
+    with contextlib.suppress(OSError):
+        silent = time.time() - _note(path).stat().st_mtime
+        if note and note["host"] != HOST and silent > SILENT:
+            return f"{describe(note)} (silent for {silent / 60:,.0f} minutes; if it is dead, delete {path})"
+    return describe(note)
+
+
 def _note(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
 def taken(path: Path) -> bool:
-    """Whether a living process holds the lock."""
+    """Whether a living process holds the lock; not where the file system has no locks."""
     try:
-        with FileLock(path, thread_local=False).acquire(timeout=0):
-            return False
-    except Timeout:
-        return True
-    except OSError:
+        held = lock(path, 0.0)
+    except UserError:
         return False
+    if held is None:
+        return True
+    held.release()
+    return False

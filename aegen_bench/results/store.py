@@ -10,6 +10,7 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from aegen_bench import files
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import is_name, read_json, write_json
 from aegen_bench.results.record import CorruptRecord, Evaluation, NewerSchema, Number, Record
@@ -206,20 +207,21 @@ def _add(record: Record, path: Path, protocol: str, entry: Evaluation) -> None:
     have.failed = {name: why for name, why in have.failed.items() if name not in measured} | entry.failed
 
 
+_HELD: set[Path] = set()  # the records that this process has locked
+
+
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
     """Within, no other process changes the record: what two add at once is not lost. May be nested."""
-    from filelock import FileLock
-
-    lock = FileLock(path.with_suffix(".lock"), is_singleton=True)
-    try:
-        lock.acquire()
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror or error}") from error
-    try:
+    if path in _HELD:
         yield
-    finally:
-        lock.release()
+        return
+    with files.locked(path.with_suffix(".lock")):
+        _HELD.add(path)
+        try:
+            yield
+        finally:
+            _HELD.remove(path)
 
 
 def keep_aside(path: Path) -> Path | None:

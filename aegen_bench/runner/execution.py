@@ -78,7 +78,7 @@ def run(
         for scorer in scorers(study, jobs, torch.device(device), show):
             lock = locks.lock_path(scorer.results, results.ANCHORS, scorer.dataset)
             try:
-                with locks.claim(lock, patience=-1), environment.exact():
+                with locks.wait_for(lock, f"the anchors of {scorer.dataset}", show.note), environment.exact():
                     imagesets.anchors(scorer)
             except Exception as error:
                 outcomes["evaluation failed"] += 1

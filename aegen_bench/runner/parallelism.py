@@ -46,7 +46,7 @@ class Parallelism:
 
         if self.cluster is not None:
             return self._on_cluster(self.cluster, device)
-        names = [str(environment.pick_device(name)) for name in self.devices or (device,)]
+        names = [str(environment.pick_device(name)) for name in dict.fromkeys(self.devices) or (device,)]
         if not self.devices and (self.jobs or 1) == 1:
             return workers.in_process
         slots = workers.slots(self.jobs, names if self.devices else [], self.per_device, names[0], threads)

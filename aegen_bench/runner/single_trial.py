@@ -55,7 +55,7 @@ def do(job: Job, show: Progress) -> Outcome:
         environment.keeping_memory(),
     ):
         if mine is None:
-            holder = locks.describe(locks.whose(lock))
+            holder = locks.holder(lock)
             if ours:
                 return Outcome(
                     "locked", f"its lost worker, {holder}, still holds its lock: run again when it has ended"

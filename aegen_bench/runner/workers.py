@@ -32,12 +32,11 @@ ATTEMPTS = 3  # to begin a job in a worker process that dies before it does
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one trial at a time. A named device's slots are locked: other runs on the folder respect them."""
+    """Room for one trial at a time. Other runs on the results folder respect its `lock`, a name; empty: it has none."""
 
     device: str
     threads: int
-    number: int = 0
-    named: bool = False
+    lock: str = ""
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str, threads: int) -> list[Slot]:
@@ -48,7 +47,7 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
     room = [(name, i) for i in range(per_device) for name in devices] if devices else [(device, 0)] * (jobs or 1)
     room = room[: jobs or None]
     share = max(1, threads // len(room))
-    return [Slot(name, share, i, bool(devices)) for name, i in room]
+    return [Slot(name, share, f"{environment.identity(name)}-{i}" if devices else "") for name, i in room]
 
 
 def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
@@ -85,8 +84,9 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
     def in_a_worker(job: Job) -> tuple[Job, Outcome]:
         worker = free.get()
         try:
-            show.note(f"{job.label}: {job.state} on {worker.slot.device}")
-            return job, worker.do(_for_worker(job, show))
+            with _reserved(worker.slot, job, show):
+                show.note(f"{job.label}: {job.state} on {worker.slot.device}")
+                return job, worker.do(_for_worker(job, show))
         finally:
             free.put(worker)
 
@@ -100,6 +100,14 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
     finally:
         for worker in workers:
             worker.close()
+
+
+def _reserved(slot: Slot, job: Job, show: Progress) -> contextlib.AbstractContextManager[None]:
+    """Within, no other run on the results folder uses the slot."""
+    if not slot.lock:
+        return contextlib.nullcontext()
+    path = locks.lock_path(job.place.results, ".devices", locks.HOST, slot.lock)
+    return locks.wait_for(path, slot.device, lambda text: show.note(f"{job.label}: {text}"))
 
 
 class WorkerProcess:
@@ -186,10 +194,7 @@ def _in_worker(job: Job, slot: Slot) -> tuple[Outcome, bool]:
     """Do a job in this worker process; return its outcome, and whether the device is still usable."""
     job = replace(job, place=replace(job.place, device=slot.device))
     with job.interrupts.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
-        name = f"{slot.device.replace(':', '-')}-{slot.number}"
-        lock = locks.lock_path(job.place.results, ".devices", locks.HOST, name)
-        with locks.claim(lock, patience=-1) if slot.named else contextlib.nullcontext():
-            outcome = do(job, job.show)
+        outcome = do(job, job.show)
     return outcome, _usable(job.device)
 
 

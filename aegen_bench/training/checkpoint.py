@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import io
-import pickle
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from aegen_bench.errors import UserError
-from aegen_bench.files import write_bytes
+from aegen_bench.files import read_bytes, write_bytes
 from aegen_bench.training.stopping import Interrupts
 
 if TYPE_CHECKING:
@@ -24,6 +23,10 @@ if TYPE_CHECKING:
 __all__ = ["Checkpoints", "model_state", "paths", "restore_model"]
 
 KEPT = 2
+LARGEST = 1 << 38  # bytes
+MOST_THREADS = 4096
+ENTRIES = {"identity": dict, "stage": int, "epoch": int, "step": int, "threads": int, "model": dict, "history": dict}
+"""What a state must hold for another process to look at it at all."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +98,7 @@ def _unpacked(path: Path) -> dict[str, Any] | None:
     import torch
 
     try:
-        content = path.read_bytes()
+        content = read_bytes(path, LARGEST)
     except OSError:
         return None
     digest, data = content[:32], content[32:]
@@ -103,9 +106,10 @@ def _unpacked(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError):  # whole, but of a torch that packs otherwise
+    except Exception:  # whole, but of a torch that packs otherwise, or made to look whole
         return None
-    return state
+    good = isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in ENTRIES.items())
+    return state if good and 0 < state["threads"] <= MOST_THREADS else None
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
@@ -115,7 +119,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
         "tensors": {name: value.detach() for name, value in tensors.items()},
         "training": {name: module.training for name, module in model.named_modules()},
         "trained": {name: value.requires_grad for name, value in model.named_parameters()},
-        "progress": getattr(model, "progress", 0.0),
+        "progress": getattr(model, "_progress", 0.0),
     }
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -49,7 +51,10 @@ class History:
 
 
 class Meter:
-    """Running means of named scalars, in float64 on the device; reading them is the only synchronisation."""
+    """Running means of named scalars, in float64 on the device; reading them is the only synchronisation.
+
+    A sum keeps its memory for as long as the meter lives, because captured steps (`graphs`) add to it.
+    """
 
     def __init__(self) -> None:
         self._sums: dict[str, Tensor] = {}
@@ -63,6 +68,26 @@ class Meter:
             self._sums[name] = value.to(torch.float64, copy=True) * weight
             self._weights[name] = weight
 
+    def count(self, weights: Mapping[str, float]) -> None:
+        """Count what a replayed step has added on the device."""
+        for name, weight in weights.items():
+            self._weights[name] += weight
+
+    @contextlib.contextmanager
+    def without_effect(self) -> Iterator[dict[str, float]]:
+        """Within, a step is captured, which adds nothing yet. Yields a dictionary that has its weights afterwards."""
+        sums, weights = dict(self._sums), dict(self._weights)
+        added: dict[str, float] = {}
+        try:
+            yield added
+            added |= {name: weight - weights.get(name, 0.0) for name, weight in self._weights.items()}
+        finally:
+            self._sums, self._weights = sums, weights
+
+    def knows(self, names: Iterable[str]) -> bool:
+        """Whether there are sums for all of these."""
+        return all(name in self._sums for name in names)
+
     def state(self) -> dict[str, Any]:
         return {"sums": self._sums, "weights": self._weights}
 
@@ -72,9 +97,12 @@ class Meter:
 
     def read(self) -> dict[str, Any]:
         """Return the means, as `terms` by optimizer and `logs`, and begin anew."""
-        values = torch.stack([s.cpu() for s in self._sums.values()]).tolist() if self._sums else []
-        means = {name: v / self._weights[name] for name, v in zip(self._sums, values, strict=True)}
-        self._sums, self._weights = {}, {}
+        added = {name: s for name, s in self._sums.items() if self._weights[name]}
+        values = torch.stack([s.cpu() for s in added.values()]).tolist() if added else []
+        means = {name: v / self._weights[name] for name, v in zip(added, values, strict=True)}
+        for name, total in self._sums.items():
+            total.zero_()
+            self._weights[name] = 0.0
         return _split(means)
 
 

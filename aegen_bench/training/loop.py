@@ -21,11 +21,12 @@ from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.numerics.pixels import as_float, at_once
 from aegen_bench.progress import Progress
-from aegen_bench.seeding import stream
+from aegen_bench.seeding import restart, stream
 from aegen_bench.training.batches import batches, require_resident
 from aegen_bench.training.checkpoint import Checkpoints, model_state, restore_model
+from aegen_bench.training.graphs import StepGraph
 from aegen_bench.training.history import History, Meter
-from aegen_bench.training.optimizers import Optimizers, make_optimizers
+from aegen_bench.training.optimizers import make_optimizers
 from aegen_bench.training.probe import Probe
 from aegen_bench.training.schedule import StagePlan
 
@@ -51,6 +52,7 @@ def train(
     fact: Callable[[str, Tensor], None] | None = None,
     checkpoints: Checkpoints | None = None,
     resume: dict[str, Any] | None = None,
+    graphs: bool = True,
 ) -> None:
     """Train `model` in place through all of its stages, then fit its density if it has one.
 
@@ -60,7 +62,7 @@ def train(
     the epoch's end in which a number stopped being finite.
 
     `resume` is a state that `checkpoints` read: `history` becomes what it was then, and the numbers go on as if nothing
-    had happened.
+    had happened. `graphs` allows steps on a CUDA device to be replayed as CUDA graphs, which changes no number.
     """
     show, keep = progress or Progress(), checkpoints or Checkpoints()
     device = next(model.parameters()).device
@@ -82,7 +84,7 @@ def train(
                 data = saved["codes"].to(device) if saved else _extracted(model, images, seed, number, history)
             plan, full = plans[stage.name], full_size or len(images)
             with keep.interrupts.at_steps():
-                run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep)
+                run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep, graphs)
                 run.run(probe, saved)
         if model.has("fit"):
             _fit(model, images, seed, history)
@@ -113,6 +115,7 @@ class _StageRun:
     history: History
     show: Progress
     keep: Checkpoints
+    graphs: bool
     meter: Meter = field(default_factory=Meter)
 
     def run(self, probe: Probe | None, saved: dict[str, Any] | None) -> None:
@@ -130,7 +133,9 @@ class _StageRun:
             self.history.seconds["train"] += now(self.device) - begin
         else:
             restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
-        self.optimizers = self._optimizers()
+        self.optimizers = make_optimizers(self.model, self.plan, full_size=self.full_size, size=len(self.data))
+        self.random = torch.Generator(device=self.device)
+        self.graph = self._graph()
         if (lr := self.optimizers.scalar_lr) is not None:
             self.history.facts[f"{self.stage.name}_scalar_lr"] = lr
         if saved:
@@ -139,7 +144,7 @@ class _StageRun:
         for epoch in range(first, epochs):
             here, saved = (saved if saved and saved["step"] else None), None  # saved within this epoch
             if self.stage.fresh_optimizers and epoch and not here:
-                self.optimizers = self._optimizers()
+                self.optimizers.reset()
             wanted = min(per_epoch, steps - epoch * per_epoch)
             self._begin = now(self.device) - (here["elapsed"] if here else 0.0)
             self._epoch(epoch, epoch * per_epoch, wanted, steps, batch, here)
@@ -156,34 +161,50 @@ class _StageRun:
                 random = partial(stream, self.seed, "probe", self.number, epoch, self.device)
                 self.history.probes.append(seen | probe.take(self.model, self.stage, random))
             if self.keep.interrupts.due(epoch_over=True):
-                self._save(epoch + 1, 0, None)
+                self._save(epoch + 1, 0)
 
-    def _optimizers(self) -> Optimizers:
-        return make_optimizers(self.model, self.plan, full_size=self.full_size, size=len(self.data))
+    def _graph(self) -> StepGraph | None:
+        """What replays this stage's steps, on a CUDA device. Compiled networks have CUDA graphs of their own."""
+        if self.device.type != "cuda" or not self.graphs or self.model.nets.compile:
+            return None
+        return StepGraph(
+            self._take_step,
+            self.model,
+            self.optimizers,
+            self.meter,
+            self.random,
+            lambda why: self.show.note(f"stage '{self.stage.name}': {why}"),
+        )
+
+    def _take_step(self, rows: Tensor, index: Tensor) -> None:
+        take_step(self.stage, rows, index, self.optimizers, self.meter)
 
     def _epoch(self, epoch: int, before: int, wanted: int, steps: int, batch: int, here: dict[str, Any] | None) -> None:
         """The epoch's steps up to `wanted`, from the first or from where it was saved; `before` steps came earlier."""
         model, stage = self.model, self.stage
         order = stream(self.seed, "order", self.number, epoch, self.device)
         index_of = torch.randperm(len(self.data), generator=order, device=self.device)
-        random = stream(self.seed, "train", self.number, epoch, self.device, state=here["random"] if here else None)
+        restart(self.random, self.seed, "train", self.number, epoch, here["random"] if here else None)
         if not here:
             self._hook(stage.before_epoch, "before", epoch)
+        if self.graph:
+            self.graph.begin_epoch()
+        take = self.graph or self._take_step
         step, due = here["step"] if here else 0, self.keep.interrupts.due
-        with model.using(random, self.meter.add):
+        with model.using(self.random, self.meter.add):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
                 if model.nets.compile:  # what CUDA graphs return is good until the next step
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 model.progress = (before + step) / steps
                 self.optimizers.schedule(before + step)
-                take_step(stage, rows, index, self.optimizers, self.meter)
+                take(rows, index)
                 step += 1
                 self.show.step()
                 if due() and step < wanted:
-                    self._save(epoch, step, random)
+                    self._save(epoch, step)
         self._hook(stage.after_epoch, "after", epoch)
 
-    def _save(self, epoch: int, step: int, random: torch.Generator | None) -> None:
+    def _save(self, epoch: int, step: int) -> None:
         """Save what stands after `step` steps of `epoch`, both from 0; the clock stops meanwhile."""
         elapsed = now(self.device) - self._begin if step else 0.0
         state = {
@@ -191,7 +212,7 @@ class _StageRun:
             "epoch": epoch,
             "step": step,
             "elapsed": elapsed,
-            "random": random.get_state() if random else None,
+            "random": self.random.get_state() if step else None,
             "codes": self.data if self.stage.data == "codes" else None,
             "model": model_state(self.model),
             "optimizers": self.optimizers.state(),

@@ -23,7 +23,11 @@ class Optimizers:
 
     def __init__(self, groups: dict[str, list[dict[str, Any]]], milestones: list[tuple[int, float]]) -> None:
         self._parameters = {name: [p for g in gs for p in g["params"]] for name, gs in groups.items()}
-        self._adam = {name: torch.optim.Adam(gs, fused=True) for name, gs in groups.items()}
+        # `capturable` lets a CUDA graph hold a step; the kernels are the same. It is an error on a CPU.
+        self._adam = {
+            name: torch.optim.Adam(gs, fused=True, capturable=any(p.is_cuda for p in self._parameters[name]))
+            for name, gs in groups.items()
+        }
         self._base = {name: [g["lr"] for g in adam.param_groups] for name, adam in self._adam.items()}
         self._milestones = milestones
         self._passed = 0
@@ -36,6 +40,18 @@ class Optimizers:
                 for group, base in zip(adam.param_groups, self._base[name], strict=True):
                     group["lr"] = base * factor
             self._passed += 1
+
+    @property
+    def rates(self) -> list[float]:
+        """The learning rates of all groups as they stand."""
+        return [group["lr"] for adam in self._adam.values() for group in adam.param_groups]
+
+    def reset(self) -> None:
+        """Forget all gradients seen, as new optimizers. In place, because captured steps (`graphs`) hold the state."""
+        for adam in self._adam.values():
+            for state in adam.state.values():
+                for value in state.values():
+                    value.zero_()
 
     @property
     def scalar_lr(self) -> float | None:

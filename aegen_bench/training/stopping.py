@@ -1,4 +1,4 @@
-"""When training is interrupted: by the clock to be saved, by Ctrl-C or SIGTERM, by its time limit."""
+"""When training is interrupted: by the clock to be saved, by a signal, by its time limit."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from aegen_bench.errors import Stopped, TimedOut, UserError
 
 __all__ = ["Interrupts", "seconds"]
 
+SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
+"""What ends a run after a save: Ctrl-C, and what batch systems and terminals send as a warning."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -66,14 +68,14 @@ class Interrupts:
 
     @contextlib.contextmanager
     def listening(self, *, hurry: bool = True) -> Iterator[None]:
-        """Within, Ctrl-C and SIGTERM come here; a second one stops at once, if `hurry`. A signal that the process was
+        """Within, `SIGNALS` come here; a second one stops at once, if `hurry`. A signal that the process was
         told to ignore stays ignored.
         """
         self._hurry = hurry
         if threading.current_thread() is not threading.main_thread():
             yield  # Python gives signals to the main thread only
             return
-        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.getsignal(number) for number in SIGNALS}
         heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
         for number in heard:
             signal.signal(number, self._came)

@@ -45,12 +45,16 @@ State = Literal[
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials find their data, leave their results and weights, and compute (`device` as torch spells it)."""
+    """Where trials find their data, leave their results and weights, and compute (`device` as torch spells it).
+
+    `graphs` lets training steps on a GPU be replayed as CUDA graphs, which changes no number.
+    """
 
     data: Path
     results: Path
     weights: Path
     device: str = "cpu"
+    graphs: bool = True
 
     def absolute(self) -> Place:
         """The same place for a process with another working folder."""

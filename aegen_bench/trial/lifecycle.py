@@ -90,6 +90,7 @@ def _train(job: Job, history: History, record: Record) -> None:
         fact=history.fact,
         checkpoints=checkpoints,
         resume=saved,
+        graphs=place.graphs,
     )
     job.show.phase("drawing artefacts")
     record.collapsed = collapsed(history, images)

@@ -23,6 +23,10 @@ from aegen_bench.study import catalog, command
 __all__ = ["anatomy", "build", "from_record", "restore", "save"]
 
 
+NEEDED = ("baseline", "code", "recon", "precision", "d", "flow_width", "with", "shape", "n_train")
+"""What a record's `config` must say for its model to be built again."""
+
+
 def build(
     config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path
 ) -> Baseline:
@@ -40,7 +44,7 @@ def build(
 def restore(folder: Path, kept: Path, data: Path) -> Baseline:
     """Return the trained baseline of a trial's folder, in eval mode on the CPU. `kept` has the trained weights."""
     record = results.read_record(folder / "record.json")
-    name, entries = record.config["baseline"], catalog.find(Path.cwd())
+    name, entries = record.config.get("baseline", ""), catalog.find(Path.cwd())
     if name not in entries:
         raise unknown("model", name, entries)
     return from_record(record, entries[name], kept, data)
@@ -51,6 +55,8 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
     from safetensors.torch import load_file
 
     config, path = record.config, record.weights_path(kept)
+    if missing := [name for name in NEEDED if config.get(name) is None]:
+        raise UserError(f"the record of {record.label} does not say '{missing[0]}': its model cannot be built again")
     if not path.is_file():
         raise MissingError(f"no weights at {path}; to train this trial again: {_again(record, kept, data)}")
     if config["code"] != entry.code:
@@ -59,7 +65,13 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
         told = "holds the weights of another training of this trial: delete it, and to train it again"
         raise UserError(f"{path} {told}: {_again(record, kept, data)}")
-    model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
+    try:
+        model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
+    except UserError:
+        raise
+    except Exception as error:  # of the method, given arguments that a record says
+        what = f"{type(error).__name__}: {error}"
+        raise UserError(f"{record.row} cannot be built as its record says: {what[:200]}") from error
     try:
         model.load_state_dict(load_file(path))
     except (SafetensorError, RuntimeError) as error:

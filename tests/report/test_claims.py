@@ -412,9 +412,15 @@ def history(root: Path, row: str, seed: int, distances: Sequence[float], nll: fl
     def terms(value: float) -> dict[str, Any]:
         return {"terms": {"model": {"nll": value}}, "logs": {"posterior_variance": 1e-4}}
 
-    epochs = [{"epoch": i, "seconds": 10.0 * i, **terms(nll)} for i in range(1, len(distances) + 1)]
+    epochs = [
+        {"stage": "train", "epoch": i, "images": i, "seconds": 10.0 * i, **terms(nll)}
+        for i in range(1, len(distances) + 1)
+    ]
     probes = [
-        {**e, "metrics": {"fd": fd}, "probe_train": terms(nll), "probe_test": terms(held_out)}
+        {
+            **{name: e[name] for name in ("stage", "epoch", "images", "seconds")},
+            **{"metrics": {"fd": fd}, "probe_train": terms(nll), "probe_test": terms(held_out)},
+        }
         for e, fd in zip(epochs, distances, strict=True)
     ]
     path = root / "lite" / "fashion" / row / f"seed-{seed}" / "history.json"

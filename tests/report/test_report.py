@@ -21,7 +21,7 @@ from aegen_bench import report, results
 from aegen_bench.errors import UserError
 from aegen_bench.report import published, tables
 from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
-from aegen_bench.report.render import latex, markdown
+from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
 from aegen_bench.study import Study
 
@@ -187,9 +187,12 @@ def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path)
 
 def looked_at(folder: Path, *distances: float) -> None:
     """Lay a history of probes every two epochs."""
-    epochs = [{"stage": "train", "epoch": i + 1} for i in range(2 * len(distances))]
+    epochs = [
+        {"stage": "train", "epoch": i + 1, "images": i, "seconds": 5.0 * i, "terms": {}, "logs": {}}
+        for i in range(2 * len(distances))
+    ]
     probes = [
-        {"stage": "train", "epoch": 2 * i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
+        {"stage": "train", "epoch": 2 * i, "images": i, "seconds": 10.0 * i, "metrics": {"fd": distance}}
         for i, distance in enumerate(distances, 1)
     ]
     (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
@@ -657,3 +660,53 @@ def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
                        (report.Only(datasets=["cifar"]), "dataset with results 'cifar'")):  # fmt: skip
         with pytest.raises(UserError, match=said):
             report.make(tmp_path, PUBLISHED, ["1"], only=none)
+
+
+def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_path: Path) -> None:
+    both = {A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)}
+    put(tmp_path, make(metrics=both), trial("glf", 1, 14.0), make(profile="smoke", row="vae"))
+    found = report.table(tmp_path, "1", profile="lite", protocol="lite")
+    assert list(found.loc[("fashion", "glf", "fd"), ["value", "std", "n"]]) == [12.0, pytest.approx(math.sqrt(8)), 2]
+    times = report.table(tmp_path, "6", profile="lite")
+    assert times.loc[("fashion", "glf", "seconds_per_epoch", "train"), "value"] == 28.9
+    with pytest.raises(UserError, match="choose a profile, and a protocol or device; there are: lite, lite; lite, pa"):
+        report.table(tmp_path, "1")
+    with pytest.raises(UserError, match="unknown profile with results 'liet': did you mean 'lite'"):
+        report.table(tmp_path, "1", profile="liet")
+
+
+def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: Path) -> None:
+    """Fewer images than features, as `evaluate` says it; and more distant than uniform noise."""
+    few = evaluation([{"fd": 900.0}])
+    few["settings"]["fd"]["note"] = "200 images for 1,280 features: the covariance is singular"
+    noise = make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 800.0}])})
+    for record in (few, noise["metrics"][A]):
+        record["settings"]["protocol"] = record["settings"]["protocol"] | {"real_sha256": "f" * 64}
+    put(tmp_path, make(row="vae", metrics={A: few}), noise)
+    made = built(tmp_path, tables_=["1", "3", "comparisons", "scores"], profile="lite")
+    said = {table.name: [note for note in table.notes if note.startswith("Caution: ")] for table in made}
+    singular = "Caution: 200 images for 1,280 features: the covariance is singular (VAE on Fashion)."
+    far = "Caution: further from the real images than uniform noise is: VAE on Fashion."
+    assert said == {name: [singular, far] for name in ("table1", "comparisons-fashion", "scores-fashion")} | {
+        "table3": []
+    }
+
+
+def test_a_report_writes_inside_its_folder_whatever_records_say(tmp_path: Path) -> None:
+    root, out = tmp_path / "results", tmp_path / "results" / "tables"
+    evil = {name: evaluation([{"fd": 1.0}], {"name": "/../../../victim", "extractor": "x"}) for name in (A, B)}
+    put(root, make(metrics=evil))
+    paths = report.write(root, PUBLISHED, out, ["markdown", "latex", "csv", "json", "html"], report.EVERY)
+    assert {path.parent for path in paths} == {out / "lite"}
+    (out / "lite").rename(out / "kept")
+    (out / "lite").symlink_to(tmp_path)
+    with pytest.raises(UserError, match="leads out of"):
+        report.write(root, PUBLISHED, out)
+    assert {path.name for path in tmp_path.iterdir()} == {"results"}
+
+
+def test_text_of_csv_is_no_formula(tmp_path: Path) -> None:
+    put(tmp_path, *(make(row=row) for row in ("=1+1", "@x", "-2", "+3")))
+    [table] = built(tmp_path, tables_=["1"])
+    rows = {line["row"] for line in csv.DictReader(machine.csv(table).splitlines())}
+    assert rows == {"'=1+1", "'@x", "'-2", "'+3"}

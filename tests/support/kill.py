@@ -46,7 +46,7 @@ PLACES = {
 STACK = "import faulthandler, os, signal, sys\n"
 STACK += "if any('spawn_main' in word for word in sys.orig_argv): import torch._dynamo\n"
 STACK += "log = open(os.path.join(os.environ['KILL_STACKS'], str(os.getpid())), 'w')\n"
-STACK += "faulthandler.register(signal.SIGUSR1, log, all_threads=True)\n"
+STACK += "faulthandler.register(signal.SIGQUIT, log, all_threads=True)\n"
 
 
 def working(folder: Path, row: str) -> psutil.Process | None:
@@ -80,7 +80,7 @@ def place_of(process: psutil.Process, stacks: Path) -> str:
     """Ask a process for its stack and say which part of a trial it is in."""
     file = stacks / str(process.pid)
     before = file.stat().st_size if file.is_file() else 0
-    process.send_signal(signal.SIGUSR1)
+    process.send_signal(signal.SIGQUIT)
     for _ in range(500):
         if file.is_file() and (text := file.read_text()[before:]).count("\n") > 3:
             return next((name for sign, name in PLACES.items() if sign in text), "beginning or end")

@@ -48,7 +48,7 @@ def command(folder: Path, *args: str) -> None:
     # The fork server keeps the environment of the first who used it, and may outlive what it names.
     if (stacks := os.environ.get("KILL_STACKS")) and Path(stacks).is_dir():
         stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
-        faulthandler.register(signal.SIGUSR1, stack, all_threads=True)
+        faulthandler.register(signal.SIGQUIT, stack, all_threads=True)
     os.chdir(folder)
     os.environ["AEGEN_BENCH_DATA"] = str(folder.parent / "data")
     sys.argv = ["aegen-bench", "run", "--profile", "kill", "--weights", "weights", *args]

@@ -71,12 +71,12 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
 @pytest.mark.parametrize(
     ("row", "looks", "target", "calls"),
     [
-        ("vae", 7, "training.loop:Optimizers.update", 8),  # one stage, within its second epoch
-        ("vae", 5, "training.loop:Optimizers.update", 8),  # between two epochs
-        ("two_stage_vae", 18, "training.loop:Optimizers.update", 18),  # within its second stage, on codes
+        ("vae", 7, "training.optimizers:Optimizers.update", 8),  # one stage, within its second epoch
+        ("vae", 5, "training.optimizers:Optimizers.update", 8),  # between two epochs
+        ("two_stage_vae", 18, "training.optimizers:Optimizers.update", 18),  # within its second stage, on codes
         ("two_stage_vae", 12, "training.loop:extract", 1),  # between stages
-        ("glann", 22, "training.loop:Optimizers.update", 20),  # a buffer in no state_dict; new optimizers each epoch
-        ("wae_gan", 22, "training.loop:Optimizers.update", 26),  # between the two updates of a step
+        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer in no state_dict; fresh optimizers
+        ("wae_gan", 22, "training.optimizers:Optimizers.update", 26),  # between the two updates of a step
         ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
         ("vae", 3, "trial.scoring:Samples.score", 1),
@@ -143,6 +143,9 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
     [
         ([signal.SIGINT], 130, "0 epochs and 3 steps"),
         ([signal.SIGTERM], 143, "0 epochs and 3 steps"),
+        ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
+        ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
+        ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
         ([signal.SIGINT, signal.SIGINT], 130, None),  # at once: nothing is saved any more
     ],
 )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aegen_bench.errors import unknown
-from aegen_bench.files import write_bytes
+from aegen_bench.files import inside, write_bytes
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures import curves, images, scatter, style
 from aegen_bench.report.figures.style import Kind
@@ -26,7 +26,7 @@ def catalogue() -> dict[str, Kind]:
 
 
 def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
-    """Write OUT/figureNAME.png and .pdf and yield a line a figure; one with nothing to draw is said, not written.
+    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line a figure; one with nothing to draw is not written.
 
     `all` stands for every figure. UserError when a name is unknown.
     """
@@ -35,15 +35,15 @@ def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
     for name in wanted:
         if name not in kinds:
             raise unknown("figure", name, [*kinds, "all"])
+    profile = evidence.layout.profile
     for name in wanted:
         made = 0
         with style.applied():
             for ending, figure in kinds[name].draw(evidence):
                 for form in style.FORMATS:
-                    path = out / f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}"
+                    path = inside(out, profile, f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}")
                     write_bytes(path, style.encode(figure, form))
                     made += 1
-        profile = evidence.layout.profile
         yield f"figure {name}, profile {profile}: " + (
             f"{made} files" if made else f"nothing to draw: {kinds[name].needs}"
         )

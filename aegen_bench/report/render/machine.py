@@ -11,7 +11,7 @@ import pandas as pd
 
 from aegen_bench.report.cells import FLAWS, Table
 
-__all__ = ["COLUMNS", "csv", "json"]
+__all__ = ["COLUMNS", "csv", "frame", "json"]
 
 COLUMNS = (
     *("table", "profile", "protocol", "device", "dataset", "row", "quantity", "stage", "against", "state", "n"),
@@ -38,6 +38,18 @@ def json(*tables: Table) -> str:
         content = {"values": values} if values else {"columns": table.heads, "rows": table.texts()}
         told.append({"name": table.name, "title": table.title, **about(table), "notes": table.notes, **content})
     return encoder.dumps(told, indent=1, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def frame(table: Table) -> pd.DataFrame:
+    """Return our numbers of a table as a frame: a row a dataset, row and quantity, `value`, `std`, `low`, `high`, `n`
+    and so on as columns. What a paper published, and what no trial measured, is left out.
+    """
+    keys = ["dataset", "row", "quantity", "stage", "against"]
+    order = [*keys, "value", "std", "low", "high", "n", "state", *FLAWS, "leading", "stale", "source"]
+    known = pd.DataFrame(list(records(table)), columns=order)
+    known = known[known["source"].isin(["measured", "no trial"])]
+    kept = [name for name in keys if known[name].notna().any()]
+    return known.set_index(kept).drop(columns=[name for name in keys if name not in kept]).sort_index()
 
 
 def about(table: Table) -> dict[str, str]:

@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aegen_bench import __version__
-from aegen_bench.files import write_bytes
+from aegen_bench.files import inside, write_bytes
 from aegen_bench.report import notes
 from aegen_bench.report.cells import Cell, Printed, Table
 from aegen_bench.report.claims import Finding, alike
@@ -67,9 +67,9 @@ def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
         return
     beside = path.with_name(f"{path.stem}-grids")
     for picture in pictures:
-        write_bytes(beside / picture.name, picture.packed)
+        write_bytes(where := inside(path.parent, beside.name, picture.name), picture.packed)
         picture.data["grid"] = quote(f"{beside.name}/{picture.name}")
-        yield beside / picture.name
+        yield where
 
 
 def _names(evidence: Evidence) -> dict[str, str]:

@@ -1,0 +1,145 @@
+"""The net under the command line: what is printed acts on no terminal, and a fault of the program is one line."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, TextIO, TypeVar
+
+from typer.core import TyperGroup
+
+from aegen_bench import __version__, files
+from aegen_bench.errors import UserError, printable
+
+__all__ = ["CODE", "Commands", "complain", "printable_output", "report", "without_debug"]
+
+CODE = 70  # EX_SOFTWARE of sysexits.h
+
+
+class _Escaped(Exception):
+    """Something that typer would end on in its own way: its cause is what happened."""
+
+
+class Commands(TyperGroup):
+    """Commands whose EOFError ("Aborted!") and sys.exit() reach `main` like every other unexpected error."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (EOFError, SystemExit) as error:
+            raise _Escaped from error
+
+
+T = TypeVar("T")
+
+
+class _Printable(io.TextIOBase):
+    """A text stream that shows no escape codes, and replaces what its encoding lacks."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+    def write(self, text: str) -> int:
+        return self._attempt(self._stream.write, printable(text))
+
+    def _attempt(self, do: Callable[..., T], *given: str) -> T:
+        try:
+            return do(*given)
+        except OSError as error:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for the interpreter's own last flush
+            if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+                raise
+            raise UserError(f"cannot write the output: {error.strerror or error}") from error
+
+    def flush(self) -> None:
+        self._attempt(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:  # what typer and others ask of a stream: encoding, buffer, ...
+        return getattr(self._stream, name)
+
+    def isatty(self) -> bool:
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        return self._stream.fileno()
+
+
+@contextmanager
+def printable_output() -> Iterator[None]:
+    """Within, standard output shows no escape codes; what its encoding lacks is replaced."""
+    out = sys.stdout
+    if out is None:
+        yield
+        return
+    sys.stdout = _Printable(out)
+    try:
+        yield
+    finally:
+        try:
+            sys.stdout.flush()  # a full disk is noticed here at the latest
+        finally:
+            sys.stdout = out
+
+
+def without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
+    """Return the arguments without --debug, which may stand anywhere, and whether it was there."""
+    rest = [word for word in arguments if word != "--debug"]
+    return rest, len(rest) < len(arguments)
+
+
+def report(error: BaseException, arguments: Sequence[str], debug: bool) -> None:
+    """Keep the traceback of an unexpected error and print one line: the command, the error, the file under work and
+    where the traceback is. With `debug` the traceback is printed as well.
+    """
+    if isinstance(error, _Escaped):
+        error = error.__cause__ or error
+    command = next((word for word in arguments if not word.startswith("-")), "")
+    said = " ".join(str(error).split())[:300]
+    line = f"{command}: a fault of the program: {type(error).__name__}" + (f": {said}" if said else "")
+    if path := files.last_file():
+        line += f" (the last file: {files.shown(path)})"
+    text = "".join(traceback.format_exception(error))
+    if debug:
+        complain(text)
+    try:
+        line += f"; its traceback is in {_keep(text, arguments)}"
+    except (OSError, UserError):
+        line += "; --debug shows its traceback"
+    complain(line)
+
+
+def _keep(text: str, arguments: Sequence[str]) -> Path:
+    """Write a traceback beside the results, or to the folder of temporary files where there are none."""
+    named = [after for word, after in pairwise(arguments) if word == "--results"]
+    named += [word.partition("=")[2] for word in arguments if word.startswith("--results=")]
+    results = files.place(named[-1] if named else "results")
+    about = f"aegen-bench {__version__}, {datetime.now():%Y-%m-%d %H:%M:%S}: {' '.join(map(repr, arguments))}\n\n{text}"
+    content = about.encode(errors="backslashreplace")
+    if results.is_dir():
+        path = files.inside(results, ".errors", f"{datetime.now():%Y%m%d-%H%M%S}-{os.getpid()}.txt")
+        files.write_bytes(path, content)
+        return path
+    descriptor, name = tempfile.mkstemp(".txt", "aegen-bench-")
+    with open(descriptor, "wb") as file:
+        file.write(content)
+    return Path(name)
+
+
+def complain(text: str) -> None:
+    """Print to standard error, if that can still be."""
+    try:
+        encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
+        line = f"aegen-bench: {printable(text)}"
+        print(line.encode(encoding, errors="backslashreplace").decode(encoding), file=sys.stderr, flush=True)
+    except (OSError, ValueError, AttributeError):
+        pass

@@ -1,0 +1,194 @@
+"""One file that holds trials: their records and what lies beside them, the kept weights, and one table of it all.
+
+A pack is a zip with these members, and no others:
+
+    manifest.json                                    {"format": 1, "aegen_bench": version, "files": {member: sha256}}
+    frame.parquet                                    what `aegen_bench.results.load` returns
+    results/PROFILE/DATASET/ROW/seed-K/FILE          record.json, history.json, samples.png, artefacts.npz
+    weights/KEY-SHA.safetensors                      of the trials whose weights were kept
+
+So a table can be cited together with everything it was made of, and a model can be loaded without training it again.
+A pack may come from a stranger: member names, sizes and hashes are checked before anything is written, and nothing is
+unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+import zipfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+
+from pydantic import ValidationError
+
+from aegen_bench import __version__, results
+from aegen_bench.errors import MissingError, UserError
+from aegen_bench.files import is_name, read_bytes, write_bytes
+from aegen_bench.results import Record
+from aegen_bench.results.record import Sha256, Strict
+
+__all__ = ["open_trial", "pack", "unpack"]
+
+FORMAT = 1
+BESIDE = ("record.json", "history.json", "samples.png", "artefacts.npz")
+LARGEST_FILE = 4 << 30  # bytes of one member
+MANIFEST, FRAME = "manifest.json", "frame.parquet"
+LARGEST_MANIFEST = 64 << 20
+
+
+class _Manifest(Strict):
+    format: int
+    aegen_bench: str
+    files: dict[str, Sha256]
+
+
+def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) -> Iterator[str]:
+    """Write the trials under `root` (of one profile, or all) to the new file `out`, and yield a line of what is in it.
+
+    UserError where there is no trial, where `out` exists, or where a record cannot be read; MissingError without
+    pyarrow, which writes parquet.
+    """
+    if find_spec("pyarrow") is None:
+        raise MissingError("the package pyarrow is not installed: pip install 'aegen-bench[exchange]'")
+    if out.exists():
+        raise UserError(f"{out} is there already: delete it, or give another name")
+
+    def refuse(path: Path, error: UserError) -> None:
+        raise error
+
+    found = list(results.records(root, profile=profile, on_corrupt=refuse))
+    if profile is not None:  # the anchors of its tables too
+        found += list(results.records(root, profile=results.ANCHORS, on_corrupt=refuse))
+    trials = [record for _, record in found if record.profile not in results.NO_TRIALS]
+    if not trials:
+        raise UserError(f"no trials under {root}" + (f" of profile {profile}" if profile else ""))
+    hashes, kept = dict[str, str](), 0
+    frame = results.load(root, profile=profile)
+    frame.attrs = {}  # tables of sentences, which parquet does not hold
+    with _new_archive(out) as archive:
+
+        def add(member: str, content: bytes, how: int = zipfile.ZIP_STORED) -> None:
+            hashes[member] = hashlib.sha256(content).hexdigest()
+            info = zipfile.ZipInfo(member)  # without the time, so that equal results make equal files
+            info.compress_type, info.external_attr = how, 0o644 << 16
+            archive.writestr(info, content)
+
+        for path, record in found:
+            for name in BESIDE:
+                beside = path.with_name(name)
+                if beside.is_file():
+                    how = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
+                    add("/".join(("results", *record.place, name)), read_bytes(beside, LARGEST_FILE, follow=False), how)
+            model = record.weights_path(weights)
+            member = f"weights/{model.name}"
+            if record.weights_sha256 and model.is_file() and member not in hashes:
+                add(member, read_bytes(model, LARGEST_FILE))
+                kept += 1
+        add(FRAME, frame.to_parquet(index=False))
+        manifest = _Manifest(format=FORMAT, aegen_bench=__version__, files=hashes)
+        archive.writestr(zipfile.ZipInfo(MANIFEST), manifest.model_dump_json(indent=1))
+    others = f" and {len(found) - len(trials)} other sets of images" if len(found) > len(trials) else ""
+    yield f"{out}: {len(trials)} trials, {kept} with their weights{others}, {out.stat().st_size / 1e6:,.1f} MB"
+    if kept < len(trials):
+        yield f"{len(trials) - kept} trials have no weights in {weights}: their models cannot be loaded from the pack"
+
+
+def unpack(file: Path, out: Path) -> Iterator[str]:
+    """Write what a pack holds to the new folder `out`, as out/results, out/weights and out/frame.parquet, and yield a
+    line. UserError where the file is no pack, where a hash differs, or where `out` exists.
+    """
+    if out.exists():
+        raise UserError(f"{out} is there already: give a new folder")
+    with _opened(file) as (archive, members):
+        for member in members:  # all of them first: what is damaged leaves nothing
+            _content(file, archive, member, members)
+        for member in members:
+            write_bytes(out.joinpath(*PurePosixPath(member).parts), _content(file, archive, member, members))
+    records = [PurePosixPath(member).parts for member in members if member.endswith("/record.json")]
+    trials = sum(parts[1] not in results.NO_TRIALS for parts in records)
+    models = sum(member.startswith("weights/") for member in members)
+    yield f"{out}: {trials} trials in {out / 'results'}, weights of {models} in {out / 'weights'}; every sha256 agrees"
+
+
+@contextmanager
+def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
+    """Give the folder of one packed trial, ROW/DATASET/SEED or PROFILE/ROW/DATASET/SEED, and the folder of its weights,
+    both removed afterwards. UserError where the pack has no such trial, or several.
+    """
+    *profile, row, dataset, seed = words.split("/") if words.count("/") in (2, 3) else ("", "", "")
+    with _opened(file) as (archive, members), tempfile.TemporaryDirectory() as place:
+        records = [PurePosixPath(member).parts[1:] for member in members if member.endswith("/record.json")]
+        chosen = [p for p in records if p[1:4] == (dataset, row, f"seed-{seed}") and p[0] in (profile or [p[0]])]
+        if len(chosen) != 1:
+            there = ", ".join(sorted(f"{p[0]}/{p[2]}/{p[1]}/{p[3][5:]}" for p in (chosen or records))[:10])
+            raise UserError(f"{file}#{words}: say one of PROFILE/ROW/DATASET/SEED: {there}")
+        path = Path(place, "results", *chosen[0])
+        write_bytes(path, _content(file, archive, "/".join(("results", *chosen[0])), members))
+        record: Record = results.read_record(path)
+        named = f"{record.key}-{(record.weights_sha256 or '')[:8]}.safetensors"
+        for name in (named, f"{record.key}.safetensors"):
+            if (member := f"weights/{name}") in members:
+                write_bytes(Path(place, member), _content(file, archive, member, members))
+        yield path.parent, Path(place, "weights")
+
+
+@contextmanager
+def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
+    """A new zip, which is gone again if writing it fails: a disk that is full, Ctrl-C."""
+    try:
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with open(out, "xb") as file, zipfile.ZipFile(file, "w") as archive:
+            yield archive
+    except BaseException as error:
+        out.unlink(missing_ok=True)
+        if isinstance(error, OSError):
+            raise UserError(f"cannot write {out}: {error.strerror or error}") from error
+        raise
+
+
+@contextmanager
+def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, str]]]:
+    """Open a pack, with its members and their hashes as the manifest has them."""
+    try:
+        with zipfile.ZipFile(file) as archive:
+            sizes = {info.filename: info.file_size for info in archive.infolist()}
+            if sizes.get(MANIFEST, LARGEST_MANIFEST + 1) > LARGEST_MANIFEST:
+                raise UserError(f"{file} is no pack: it has no {MANIFEST}")
+            manifest = _Manifest.model_validate_json(archive.read(MANIFEST))
+            if manifest.format != FORMAT:
+                raise UserError(f"{file} is a pack of format {manifest.format}; this version reads {FORMAT}")
+            if set(sizes) - {MANIFEST} != set(manifest.files) or len(sizes) != len(archive.infolist()):
+                raise UserError(f"{file}: its manifest does not list its members")
+            for member in manifest.files:
+                if not _expected(PurePosixPath(member).parts) or PurePosixPath(member).as_posix() != member:
+                    raise UserError(f"{file}: {member[:120]!r} has no place in a pack")
+                if sizes[member] > LARGEST_FILE:
+                    raise UserError(f"{file}: {member} declares {sizes[member]:,} bytes, too many")
+            yield archive, manifest.files
+    except (OSError, ValidationError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.filename is None:
+            raise
+        raise UserError(f"{file} cannot be read as a pack: {' '.join(str(error).split())[:200]}") from error
+
+
+def _expected(parts: Sequence[str]) -> bool:
+    if not all(is_name(part) for part in parts):
+        return False
+    if tuple(parts) == (FRAME,):
+        return True
+    if len(parts) == 2 and parts[0] == "weights":
+        return parts[1].endswith(".safetensors")
+    return len(parts) == 6 and parts[0] == "results" and parts[-1] in BESIDE
+
+
+def _content(file: Path, archive: zipfile.ZipFile, member: str, hashes: dict[str, str]) -> bytes:
+    try:
+        content = archive.read(member)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+        raise UserError(f"{file}: {member} cannot be read: {error}") from error
+    if (found := hashlib.sha256(content).hexdigest()) != hashes[member]:
+        raise UserError(f"{file}: {member}: expected sha256 {hashes[member]}, found {found}: the file is damaged")
+    return content

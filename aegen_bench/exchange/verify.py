@@ -1,0 +1,262 @@
+"""What a maintainer would check before believing a stranger's results, from the files alone or with their weights.
+
+Each check says `pass`, `fail` or `open`: open where the results do not hold enough to tell. A check that fails does not
+prove dishonesty, and one that passes does not prove honesty; together they find most mistakes.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from aegen_bench import results
+from aegen_bench.errors import UserError
+from aegen_bench.results import ANCHORS, NO_TRIALS, Record
+from aegen_bench.study import Study, Trial, asked_as
+
+__all__ = ["Finding", "verify"]
+
+RECORDED_AFTER_PLANNING = ("shape", "n_train", "data_sha256")
+"""Parts of a record's `config` that training adds to a trial's own."""
+SAME = 1e-3
+"""Relative difference of a distance measured again from the same weights: another processor rounds differently."""
+
+
+class Finding(NamedTuple):
+    """One check: what was looked at, how it came out, and what was seen."""
+
+    check: str
+    verdict: Literal["pass", "fail", "open"]
+    detail: str
+
+
+@dataclass(frozen=True)
+class _Submission:
+    trials: Sequence[Record]
+    anchors: Sequence[Record]
+    unreadable: Sequence[str]
+    root: Path
+    data: Path
+    weights: Path | None
+
+    @cached_property
+    def studies(self) -> dict[str, Study]:
+        return {}
+
+    def study_of(self, profile: str) -> Study:
+        """The study under a profile, also one that `--set` named; UserError where there is none here."""
+        if profile not in self.studies:
+            name, settings = asked_as(profile)
+            self.studies[profile] = Study(name, local=Path.cwd(), data=self.data, settings=settings)
+        return self.studies[profile]
+
+
+def verify(root: Path, *, data: Path, reference: Path | None = None, weights: Path | None = None) -> Iterator[Finding]:
+    """Yield the findings on the results under `root`. `reference` is a results folder that is trusted, whose anchors
+    theirs are compared with; `weights` a folder with trained weights, from which samples are made and scored again.
+    UserError where there is no trial.
+    """
+    unreadable = list[str]()
+    found = [r for _, r in results.records(root, on_corrupt=lambda path, error: unreadable.append(str(error)))]
+    trials = [record for record in found if record.profile not in NO_TRIALS]
+    if not trials and not unreadable:
+        raise UserError(f"no trials under {root}")
+    anchors = [record for record in found if record.profile == ANCHORS]
+    here = _Submission(trials, anchors, unreadable, root, data, weights)
+    for check in CHECKS:
+        yield check(here)
+    yield _anchors_agree(here, reference)
+    yield _scores_again(here)
+
+
+def _readable(here: _Submission) -> Finding:
+    """Every file called record.json is a record of a schema that this version reads."""
+    if here.unreadable:
+        return Finding("records", "fail", _some(here.unreadable))
+    return Finding("records", "pass", f"{len(here.trials)} trials, {len(here.anchors)} anchors")
+
+
+def _keys(here: _Submission) -> Finding:
+    """The key of each trial is the hash of the settings that its record states."""
+    wrong = [record.label for record in here.trials if _key(record) != record.key]
+    return _all("keys", wrong, "each key is the hash of the recorded settings", "key is not that of the settings")
+
+
+def _current(here: _Submission) -> Finding:
+    """Each trial is what this version would train for its row, dataset and seed."""
+    stale = list[str]()
+    for record in here.trials:
+        try:
+            planned = here.study_of(record.profile).trials([record.row], [record.dataset], [record.seed])[0]
+        except UserError as error:
+            stale.append(f"{record.label} ({error})")
+            continue
+        if planned.key != record.key:
+            stale.append(record.label)
+    return _all("code", stale, "each trial is of the code and settings here", "of other code or settings")
+
+
+def _protocols(here: _Submission) -> Finding:
+    """Each protocol id belongs to the protocol of that name here."""
+    ids = {protocol.id for protocol in here.study_of("paper").protocols.values()}
+    named = {(entry.about.get("name", ""), i) for record in here.trials for i, entry in record.metrics.items()}
+    wrong = [f"{name} {i}" for name, i in sorted(named) if i not in ids]
+    return _all("protocols", wrong, f"{len(named)} protocols, all known here", "not a protocol of this version")
+
+
+def _real_images(here: _Submission) -> Finding:
+    """Under one protocol all trials of a dataset were compared with the same real images, and so were its anchors."""
+    seen: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
+    for record in [*here.trials, *here.anchors]:
+        for protocol, entry in record.metrics.items():
+            seen[record.dataset, protocol].add(entry.about.get("real_sha256", ""))
+    wrong = [f"{dataset} under {protocol}" for (dataset, protocol), images in seen.items() if len(images - {""}) > 1]
+    return _all("real images", wrong, "one set of real images a dataset and protocol", "several sets of real images")
+
+
+def _training_images(here: _Submission) -> Finding:
+    """All trials of a dataset were trained on the same images."""
+    seen: defaultdict[str, set[str]] = defaultdict(set)
+    for record in here.trials:
+        if sha256 := record.config.get("data_sha256"):
+            seen[record.dataset].add(sha256)
+    wrong = [dataset for dataset, images in seen.items() if len(images) > 1]
+    return _all("training images", wrong, "one training set a dataset", "several training sets")
+
+
+def _seeds(here: _Submission) -> Finding:
+    """The seeds of a row are trainings of one configuration, and no two have the same weights or numbers."""
+    wrong, rows = list[str](), defaultdict[tuple[str, str, str], list[Record]](list)
+    for record in here.trials:
+        rows[record.profile, record.dataset, record.row].append(record)
+    for (profile, dataset, row), seeds in rows.items():
+        label = f"{profile}/{dataset}/{row}"
+        if len({_key(record, seed=0) for record in seeds}) > 1:
+            wrong.append(f"{label}: seeds of different settings")
+        weights = Counter(record.weights_sha256 for record in seeds if record.weights_sha256)
+        numbers = Counter(str(sorted(_distances(record).items())) for record in seeds if _distances(record))
+        if any(n > 1 for n in (*weights.values(), *numbers.values())):
+            wrong.append(f"{label}: two seeds have the same weights or numbers")
+    return _all("seeds", wrong, f"{len(rows)} rows, each of one configuration, no seed a copy", "not independent seeds")
+
+
+def _above_the_floor(here: _Submission) -> Finding:
+    """No trial is nearer to the test images than real training images are."""
+    floors = {
+        (record.dataset, protocol): value
+        for record in here.anchors
+        if record.row == "floor"
+        for protocol, value in _distances(record).items()
+    }
+    scores = [(r, p, v) for r in here.trials for p, v in _distances(r).items() if (r.dataset, p) in floors]
+    if not scores:
+        return Finding("floor", "open", "no anchors here: `aegen-bench run` computes them")
+    wrong = [
+        f"{r.label}: {v:,.4g}, floor {floors[r.dataset, p]:,.4g}" for r, p, v in scores if v < floors[r.dataset, p]
+    ]
+    return _all("floor", wrong, f"{len(scores)} distances, none below its floor", "better than real images")
+
+
+def _finite(here: _Submission) -> Finding:
+    """A trial that ended well has a finite number for each metric that did not fail."""
+    wrong = [
+        f"{record.label}: {name}"
+        for record in here.trials
+        if record.status == "ok"
+        for entry in record.metrics.values()
+        for numbers in (*entry.draws, entry.model)
+        for name, value in numbers.items()
+        if value is None or not math.isfinite(value)
+    ]
+    return _all("numbers", wrong, "every number is finite", "not finite")
+
+
+def _anchors_agree(here: _Submission, reference: Path | None) -> Finding:
+    """The anchors are those of the reference: the same images, features and metrics."""
+    if reference is None:
+        return Finding("anchors", "open", "no --reference to compare with")
+    trusted = {r.place: _distances(r) for _, r in results.records(reference, profile=ANCHORS)}
+    compared = [
+        (record.label, protocol, value, trusted[record.place][protocol])
+        for record in here.anchors
+        for protocol, value in _distances(record).items()
+        if protocol in trusted.get(record.place, {})
+    ]
+    if not compared:
+        return Finding("anchors", "open", f"none in common with {reference}")
+    wrong = [f"{label}: {a:,.6g}, there {b:,.6g}" for label, _, a, b in compared if abs(a - b) > SAME * abs(b)]
+    return _all("anchors", wrong, f"{len(compared)} agree with {reference}", "not those of the reference")
+
+
+def _scores_again(here: _Submission) -> Finding:
+    """Images made again from the weights have the recorded distance (of the first draw)."""
+    from aegen_bench import api, data
+    from aegen_bench.trial import model as models
+    from aegen_bench.trial import sampling
+
+    if here.weights is None:
+        return Finding("scores", "open", "no --weights to make images from")
+    wrong, count = list[str](), 0
+    for record in here.trials:
+        if record.status != "ok" or not record.weights_path(here.weights).is_file():
+            continue
+        study = here.study_of(record.profile)
+        model = models.restore(results.trial_folder(here.root, *record.place[:3], record.seed), here.weights, here.data)
+        for name, protocol in study.protocols.items():
+            entry = record.metrics.get(protocol.id)
+            recorded = next((d[n] for d in entry.draws[:1] for n in ("fid", "fd") if d.get(n)), None) if entry else None
+            if recorded is None:
+                continue
+            real = data.load(record.dataset, study.datasets[record.dataset].recipe, here.data, protocol.split)
+            device = next(model.parameters()).device
+            images = sampling.generate(model, protocol.images(len(real)), seed=record.seed, draw=0, device=device)
+            again = api.evaluate(images, dataset=record.dataset, protocol=name, seed=record.seed, folder=here.data)
+            value = next(again["draws"][0][n] for n in ("fid", "fd") if n in again["draws"][0])
+            count += 1
+            if abs(value - recorded) > SAME * recorded:
+                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")
+    if not count:
+        return Finding("scores", "open", f"no weights of these trials in {here.weights}")
+    return _all("scores", wrong, f"{count} distances measured again agree", "measured again, not the recorded distance")
+
+
+CHECKS: tuple[Callable[[_Submission], Finding], ...] = (
+    _readable,
+    _keys,
+    _current,
+    _protocols,
+    _real_images,
+    _training_images,
+    _seeds,
+    _finite,
+    _above_the_floor,
+)
+
+
+def _key(record: Record, seed: int | None = None) -> str:
+    config = {k: v for k, v in record.config.items() if k not in RECORDED_AFTER_PLANNING}
+    return Trial(record.profile, record.dataset, record.row, record.seed if seed is None else seed, config).key
+
+
+def _distances(record: Record) -> dict[str, float]:
+    """The Fréchet distance under each protocol id, the mean over the draws."""
+    found = dict[str, float]()
+    for protocol, entry in record.metrics.items():
+        drawn = [d[name] for d in entry.draws for name in ("fid", "fd") if d.get(name) is not None]
+        if drawn:
+            found[protocol] = sum(float(value or 0.0) for value in drawn) / len(drawn)
+    return found
+
+
+def _all(check: str, wrong: Sequence[str], good: str, bad: str) -> Finding:
+    return Finding(check, "fail", f"{bad}: {_some(wrong)}") if wrong else Finding(check, "pass", good)
+
+
+def _some(items: Sequence[str]) -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return "; ".join(items[:3]) + more

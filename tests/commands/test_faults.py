@@ -1,0 +1,103 @@
+"""The net under the command line: a fault is one line and exit code 70, and output never acts on a terminal."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import records
+from conftest import Bench
+
+from aegen_bench import results
+from aegen_bench.errors import printable
+
+
+class Odd(BaseException):
+    pass
+
+
+FAULTS = {
+    "ValueError: boom": ValueError("boom"),
+    "RecursionError": RecursionError(),
+    "MemoryError": MemoryError(),
+    "EOFError: no data": EOFError("no data"),
+    "SystemExit: 0": SystemExit(0),
+    "Odd: of a method": Odd("of a\nmethod"),
+    "PermissionError": PermissionError(13, "Permission denied", "x"),
+}
+
+
+@pytest.mark.parametrize("told", FAULTS)
+def test_a_fault_is_one_line_with_exit_code_70_and_its_traceback_lies_beside_the_results(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, told: str
+) -> None:
+    (path,) = records.put(bench.folder / "results", records.make())
+
+    def fail(*args: object, **options: object) -> None:
+        results.read_record(path)
+        raise FAULTS[told]
+
+    monkeypatch.setattr(results, "load", fail)
+    ended = bench("report")
+    assert ended.code == 70 and ended.out == ""
+    line, rest = ended.err.split("\n", 1)
+    assert rest == "" and line.startswith("aegen-bench: report: a fault of the program: ")
+    assert told in line and f"(the last file: {path})" in line and line.endswith(".txt")
+    (kept,) = (bench.folder / "results/.errors").iterdir()
+    assert str(Path("results/.errors") / kept.name) in line
+    assert "Traceback" in kept.read_text() and "'report'" in kept.read_text()
+    assert "Traceback" in bench("report", "--debug").err and "Traceback" in bench("--debug", "report").err
+
+
+def test_without_results_the_traceback_lies_among_temporary_files_and_no_folder_is_made(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from aegen_bench.commands import doctor
+
+    def fail(*args: object) -> None:
+        raise KeyError("x")
+
+    monkeypatch.setattr(doctor, "report", fail)
+    ended = bench("doctor")
+    kept = Path(ended.err.strip().rpartition(" ")[2])
+    assert ended.code == 70 and "Traceback" in kept.read_text() and not (bench.folder / "results").exists()
+    kept.unlink()
+
+
+def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    records.put(bench.folder / "results", records.make())
+    outside = bench.folder / "outside"
+    outside.mkdir()
+    (bench.folder / "results/.errors").symlink_to(outside)
+    monkeypatch.setattr(results, "load", lambda *args, **options: 1 / 0)
+    ended = bench("report")
+    assert ended.code == 70 and "--debug shows its traceback" in ended.err and not list(outside.iterdir())
+
+
+def test_what_an_encoding_lacks_is_replaced(bench: Bench) -> None:
+    records.put(bench.folder / "results", records.make(), records.make(seed=1, row="größe😀"))
+    ended = bench.process("report", "--profile", "lite", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    assert ended.code == 0 and "674.1" in ended.out and "\\U0001f600" in ended.out, ended.err
+
+
+def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
+    odd = "\x1b[2J\x1b]0;title\x07\x9b31mred\r"
+    records.put(bench.folder / "results", records.make(), records.ended("failed", seed=1, reason=f"why {odd}"))
+    for command in (("report",), ("list", "trials", "--profile", "lite"), ("run", "--dry-run", "--profile", "lite")):
+        ended = bench(*command)
+        assert not {"\x1b", "\x9b", "\x07", "\r"} & set(ended.out + ended.err), command
+    assert printable(f"a{odd}\tb\nc") == "a31mred\tb\nc"
+
+
+def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback(bench: Bench) -> None:
+    words = [sys.executable, "-m", "aegen_bench", "list", "groups"]
+    with open("/dev/full", "w") as full:
+        ended = subprocess.run(words, cwd=bench.folder, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert ended.returncode == 2
+    assert ended.stderr == "aegen-bench: cannot write the output: No space left on device\n"
+    process = subprocess.Popen(words, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert process.stdout is not None and process.stderr is not None
+    process.stdout.close()
+    assert process.wait(timeout=120) == 1 and process.stderr.read() == ""

@@ -1,0 +1,241 @@
+"""Results handed to other people and tools: packed and unpacked, exported, verified."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+from conftest import Bench
+
+import aegen_bench
+from aegen_bench.errors import UserError
+
+
+@pytest.fixture
+def packed(finished: Bench) -> Path:
+    assert finished("pack", "results", "-o", "all.zip").code == 0
+    return finished.folder / "all.zip"
+
+
+# ---- pack and unpack ----------------------------------------------------------------------------
+
+
+def test_what_is_unpacked_is_what_was_packed(finished: Bench, packed: Path) -> None:
+    ended = finished("unpack", "all.zip", "-o", "copy")
+    assert ended.code == 0 and "3 trials" in ended.out and "weights of 3" in ended.out
+    for row in ("vae", "rae_gmm", "glf"):
+        for name in ("record.json", "history.json", "samples.png", "artefacts.npz"):
+            ours = finished.trial(row) / name
+            theirs = finished.folder / "copy" / ours.relative_to(finished.folder)
+            assert theirs.read_bytes() == ours.read_bytes()
+        assert (finished.folder / "copy" / "weights" / finished.weights(row).name).is_file()
+    table = pd.read_parquet(finished.folder / "copy" / "frame.parquet")
+    assert set(table["row"]) >= {"vae", "rae_gmm", "glf"} and "fd" in set(table["metric"])
+
+
+def test_equal_results_make_equal_files(finished: Bench, packed: Path) -> None:
+    finished("pack", "results", "-o", "again.zip")
+    assert (finished.folder / "again.zip").read_bytes() == packed.read_bytes()
+
+
+def test_a_model_is_loaded_from_a_pack(finished: Bench, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(finished.folder)
+    kept = aegen_bench.load(finished.trial("glf"), weights=finished.data / "weights")
+    for words in ("glf/digits/0", "tiny/glf/digits/0"):
+        loaded = aegen_bench.load(f"{packed}#{words}")
+        assert all(
+            torch.equal(a, b) for a, b in zip(kept.state_dict().values(), loaded.state_dict().values(), strict=True)
+        )
+    with pytest.raises(UserError, match="tiny/glf/digits/0"):
+        aegen_bench.load(f"{packed}#glf/digits/7")
+
+
+def test_a_pack_without_weights_says_so_and_loads_no_model(finished: Bench, tmp_path: Path) -> None:
+    ended = finished("pack", "results", "-o", "light.zip", "--weights", str(tmp_path / "none"))
+    assert ended.code == 0 and "3 trials have no weights" in ended.out
+    with pytest.raises(UserError, match="no weights"):
+        aegen_bench.load(f"{finished.folder / 'light.zip'}#glf/digits/0")
+
+
+def rewritten(file: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]) -> None:
+    """Write a pack anew after `change(members, manifest)`."""
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    manifest = json.loads(members.pop("manifest.json"))
+    change(members, manifest)
+    with zipfile.ZipFile(file, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+        archive.writestr("manifest.json", json.dumps(manifest))
+
+
+def _other_content(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    name = next(name for name in members if name.endswith("history.json"))
+    members[name] += b" "
+
+
+def _leads_out(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    members["results/../../../../out/record.json"] = b"{}"
+    manifest["files"]["results/../../../../out/record.json"] = "0" * 64
+
+
+def _absolute(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    members["/tmp/x.safetensors"] = b""
+    manifest["files"]["/tmp/x.safetensors"] = "0" * 64
+
+
+def _stranger(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    members["weights/run.sh"] = b""
+    manifest["files"]["weights/run.sh"] = "0" * 64
+
+
+def _not_listed(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    members["weights/extra.safetensors"] = b""
+
+
+def _later_format(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+    manifest["format"] = 2
+
+
+@pytest.mark.parametrize("change", [_other_content, _leads_out, _absolute, _stranger, _not_listed, _later_format])
+def test_a_pack_that_was_tampered_with_is_refused_and_leaves_nothing(
+    finished: Bench, packed: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]
+) -> None:
+    rewritten(packed, change)
+    ended = finished("unpack", "all.zip", "-o", "copy")
+    assert ended.code == 2 and ended.err.count("\n") == 1 and "all.zip" in ended.err
+    assert not (finished.folder / "copy").exists() and not (finished.folder.parent / "out").exists()
+
+
+@pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all"])
+def test_what_is_no_pack_is_refused_in_a_line(finished: Bench, content: bytes) -> None:
+    (finished.folder / "x.zip").write_bytes(content)
+    ended = finished("unpack", "x.zip", "-o", "copy")
+    assert ended.code == 2 and "x.zip" in ended.err and ended.err.count("\n") == 1
+
+
+def test_nothing_is_overwritten(finished: Bench, packed: Path) -> None:
+    before = packed.read_bytes()
+    assert finished("pack", "results", "-o", "all.zip").code == 2 and packed.read_bytes() == before
+    (finished.folder / "there").mkdir()
+    assert finished("unpack", "all.zip", "-o", "there").code == 2
+
+
+def test_no_trials_are_nothing_to_pack(bench: Bench) -> None:
+    ended = bench("pack", "results", "-o", "all.zip")
+    assert ended.code == 2 and "no trials" in ended.err and not (bench.folder / "all.zip").exists()
+
+
+# ---- export ----------------------------------------------------------------------------------------
+
+
+def test_tensorboard_reads_the_loss_and_the_scores_of_every_trial(finished: Bench) -> None:
+    accumulator = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    ended = finished("export", "results", "--to", "tensorboard", "-o", "runs")
+    assert ended.code == 0 and "3 trials" in ended.out
+    events = accumulator.EventAccumulator(str(finished.folder / "runs" / "tiny" / "digits" / "glf" / "seed-0"))
+    events.Reload()
+    history = json.loads((finished.trial("glf") / "history.json").read_text())
+    (loss,) = events.Scalars("train/model/reconstruction")
+    last = history["epochs"][-1]
+    assert loss.value == pytest.approx(last["terms"]["model"]["reconstruction"], rel=1e-6)
+    assert loss.step == last["images"]
+    recorded = next(iter(finished.record("glf")["metrics"].values()))["draws"][0]["fd"]
+    assert events.Scalars("score/tiny/fd")[0].value == pytest.approx(recorded, rel=1e-6)
+
+
+# ---- verify ----------------------------------------------------------------------------------------
+
+
+def verdicts(bench: Bench, *options: str) -> dict[str, str]:
+    ended = bench("verify", "results", *options)
+    found = {line[6:23].strip(): line[:4].strip() for line in ended.out.splitlines()}
+    assert ended.code == (1 if "fail" in found.values() else 0) and found
+    return found
+
+
+def change_record(bench: Bench, change: Callable[[dict[str, Any]], None]) -> None:
+    path = bench.trial("glf") / "record.json"
+    record = json.loads(path.read_text())
+    change(record)
+    path.write_text(json.dumps(record))
+
+
+def test_honest_results_pass_every_check_and_their_scores_are_measured_again(finished: Bench) -> None:
+    found = verdicts(finished, "--reference", "results", "--weights", str(finished.data / "weights"))
+    assert set(found.values()) == {"pass"}, found
+
+
+def _another_learning_rate(record: dict[str, Any]) -> None:
+    record["config"]["stages"]["train"]["lr"] = 0.5
+
+
+def _better_than_real(record: dict[str, Any]) -> None:
+    for entry in record["metrics"].values():
+        entry["draws"][0]["fd"] = 1e-6
+
+
+def _other_real_images(record: dict[str, Any]) -> None:
+    for entry in record["metrics"].values():
+        entry["settings"]["protocol"]["real_sha256"] = "0" * 64
+
+
+def _other_training_images(record: dict[str, Any]) -> None:
+    record["config"]["data_sha256"] = "0" * 64
+
+
+def _made_up_protocol(record: dict[str, Any]) -> None:
+    record["metrics"]["0123456789ab"] = next(iter(record["metrics"].values()))
+
+
+def _no_number(record: dict[str, Any]) -> None:
+    next(iter(record["metrics"].values()))["draws"][0]["f8"] = None
+
+
+def _no_record(record: dict[str, Any]) -> None:
+    record["seed"] = "zero"
+
+
+@pytest.mark.parametrize(
+    ("change", "check"),
+    [
+        (_another_learning_rate, "keys"),
+        (_better_than_real, "floor"),
+        (_other_real_images, "real images"),
+        (_other_training_images, "training images"),
+        (_made_up_protocol, "protocols"),
+        (_no_number, "numbers"),
+        (_no_record, "records"),
+    ],
+)
+def test_what_was_tampered_with_fails_its_check(
+    finished: Bench, change: Callable[[dict[str, Any]], None], check: str
+) -> None:
+    change_record(finished, change)
+    assert verdicts(finished)[check] == "fail"
+
+
+def test_a_seed_that_is_a_copy_of_another_fails(finished: Bench) -> None:
+    copy = finished.trial("glf", seed=1)
+    shutil.copytree(finished.trial("glf"), copy)
+    record = json.loads((copy / "record.json").read_text()) | {"seed": 1}
+    (copy / "record.json").write_text(json.dumps(record))
+    found = verdicts(finished)
+    assert found["seeds"] == "fail" and found["keys"] == "fail"
+
+
+def test_scores_that_the_weights_do_not_give_fail(finished: Bench) -> None:
+    change_record(finished, lambda r: next(iter(r["metrics"].values()))["draws"][0].update(fd=123.0))
+    assert verdicts(finished, "--weights", str(finished.data / "weights"))["scores"] == "fail"
+
+
+def test_no_results_are_a_wrong_request(bench: Bench) -> None:
+    ended = bench("verify", "results")
+    assert ended.code == 2 and "no trials" in ended.err

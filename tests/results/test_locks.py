@@ -1,0 +1,103 @@
+"""Locks: what holds them, what is said while one waits, and file systems that have none."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+from conftest import Bench
+
+from aegen_bench import environment, files
+from aegen_bench.errors import UserError
+from aegen_bench.results import locks
+from aegen_bench.runner import workers
+
+HOLD = "import sys, time; from pathlib import Path; from aegen_bench.results import locks\n"
+HOLD += "with locks.claim(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"
+
+
+@pytest.fixture
+def held(tmp_path: Path) -> Iterator[Path]:
+    """A lock that another process holds."""
+    path = locks.lock_path(tmp_path, "thing")
+    other = subprocess.Popen([sys.executable, "-c", HOLD, path], stdout=subprocess.PIPE)
+    assert other.stdout is not None and other.stdout.readline() == b"held\n"
+    yield path
+    other.kill()
+    other.communicate()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EIO])
+@pytest.mark.parametrize("travelled", [False, True], ids=["new", "with the locks of another machine"])
+def test_a_file_system_without_locks_is_one_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, travelled: bool
+) -> None:
+    if travelled:
+        lock = locks.lock_path(bench.folder / "results", "tiny", "digits", "vae", "seed-0")
+        lock.parent.mkdir(parents=True)
+        lock.touch()
+
+    def refuse(descriptor: int, operation: int) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    begin = time.monotonic()
+    ended = bench("run", "--profile", "tiny", "--models", "vae")
+    assert ended.code in (1, 2) and "Traceback" not in ended.err and "left to another run" not in ended.err
+    assert f": {os.strerror(number)}: the file system of " in ended.err and "may have no locks" in ended.err
+    assert time.monotonic() - begin < 60 and not (bench.trial("vae") / "record.json").exists()
+
+
+def test_a_lock_that_is_held_for_too_long_names_its_file(held: Path) -> None:
+    with pytest.raises(UserError, match=f"{held} has been locked by another process for 0 minutes: wait for"):
+        files.locked(held, wait=0.2).__enter__()
+
+
+def test_who_waits_says_once_on_what_and_for_whom(held: Path) -> None:
+    said, entered = list[str](), threading.Event()
+    pid = locks.whose(held)["pid"]
+
+    def wait() -> None:
+        with locks.wait_for(held, "cuda:0", said.append):
+            entered.set()
+
+    waiting = threading.Thread(target=wait)
+    waiting.start()
+    while not said:
+        time.sleep(0.01)
+    assert not entered.is_set() and said == [f"waits for cuda:0: process {pid} on {locks.HOST} has it"]
+    os.kill(pid, 9)
+    waiting.join(60)
+    assert entered.is_set() and len(said) == 1
+
+
+def test_a_holder_on_another_host_that_is_silent_is_said_with_what_to_do(tmp_path: Path) -> None:
+    path = locks.lock_path(tmp_path, "thing")
+    note = path.with_suffix(".json")
+    note.parent.mkdir(parents=True)
+    for host, age, told in ((locks.HOST, 3600, False), ("mars", 0, False), ("mars", 3600, True)):
+        note.write_text(json.dumps({"host": host, "pid": 4711, "start": 0.0}))
+        os.utime(note, (time.time() - age, time.time() - age))
+        said = locks.holder(path)
+        assert said.startswith(f"process 4711 on {host}")
+        assert (f"(silent for 60 minutes; if it is dead, delete {path})" in said) == told
+
+
+def test_a_gpu_is_locked_by_its_uuid_whatever_its_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: SimpleNamespace(uuid=f"u{device.index}"))
+    assert environment.identity("cuda:1") == "GPU-u1" and environment.identity("cpu") == "cpu"
+    slots = workers.slots(None, ["cuda:0", "cuda:1"], 2, "cuda:0", 8)
+    assert [slot.lock for slot in slots] == ["GPU-u0-0", "GPU-u1-0", "GPU-u0-1", "GPU-u1-1"]
+    assert {slot.threads for slot in slots} == {2}
+    assert [slot.lock for slot in workers.slots(2, [], 1, "cuda:0", 3)] == ["", ""]

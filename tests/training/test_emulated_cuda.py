@@ -1,0 +1,334 @@
+"""Every baseline on an emulated CUDA device: all of it on the device, no waiting in a step, equal numbers however it
+is run. What a real device computes is checked by `make gpu-check`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from emulated_cuda import DEVICE, Device, Graph, Misplaced, emulated_cuda
+from methods import BASELINES, build
+from torch import Tensor
+
+from aegen_bench import seeding
+from aegen_bench.baseline import Baseline, Stage
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.errors import Stopped
+from aegen_bench.progress import Progress
+from aegen_bench.training import loop
+from aegen_bench.training.checkpoint import Checkpoints
+from aegen_bench.training.history import History
+from aegen_bench.training.optimizers import Optimizers
+from aegen_bench.training.probe import Probe
+from aegen_bench.training.schedule import StagePlan
+from aegen_bench.training.stopping import Interrupts
+from aegen_bench.trial import sampling
+
+METHODS = sorted(path.stem for path in BASELINES.glob("*.py"))
+SMALL: dict[str, dict[str, Any]] = {
+    "vqvae_ar": {"layers": 2, "codewords": 16, "channels": 8},
+    "glf_spline": {"couplings": 2},
+    "latent_diffusion": {"solver_steps": 3},
+    "latent_flow_matching": {"solver_steps": 3},
+}
+DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
+NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
+STEPS = 4  # an epoch
+EAGER = {"vampprior": {"train"}}  # stages that are not captured: it reads `progress`
+
+
+@pytest.fixture
+def gpu() -> Iterator[Device]:
+    with emulated_cuda() as device:
+        yield device
+
+
+class Notes(Progress):
+    """Keeps what the user is told."""
+
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, text: str) -> None:
+        self.told.append(text)
+
+
+def made(name: str) -> Any:
+    return build(name, NETS, **SMALL.get(name, {})).to(DEVICE)
+
+
+def fit(model: Baseline, images: Tensor, **options: Any) -> History:
+    """Two epochs of four steps in each stage, the second at half of the learning rate."""
+    history = options.pop("history", None) or History()
+    plan = StagePlan(epochs=2, batch=len(DIGITS) // STEPS, lr=1e-3, lr_at=((1, 0.5),))
+    plans = {stage.name: plan for stage in model.stages()}
+    loop.train(model, images, plans, seed=0, history=history, **options)
+    return history
+
+
+def essence(model: Baseline, history: History) -> tuple[dict[str, list[float]], list[Any]]:
+    """What must be equal: every number of the weights, and the losses and logs of each epoch."""
+    weights = {name: value.double().flatten().cpu().tolist() for name, value in model.state_dict().items()}
+    return weights, [(row["terms"], row["logs"]) for row in history.epochs]
+
+
+@cache
+def plain(name: str) -> Any:
+    """Of a training whose steps are launched one by one."""
+    with emulated_cuda():
+        model = made(name)
+        return essence(model, fit(model, DIGITS.to(DEVICE), graphs=False))
+
+
+# ---- the device ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_method_keeps_to_the_device_and_its_steps_do_not_wait(
+    name: str, gpu: Device, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Stages with their hooks, probes, extraction, the fit of a density, codes and samples."""
+    step = loop.take_step
+
+    def without_waiting(*args: Any) -> None:
+        torch.cuda.set_sync_debug_mode("error")
+        step(*args)
+        torch.cuda.set_sync_debug_mode("default")
+
+    monkeypatch.setattr(loop, "take_step", without_waiting)
+    model, images = made(name), DIGITS.to(DEVICE)
+    probe = Probe(1, images[:6], images[6:12], lambda model: {"images": float(len(_sampled(model)))})
+    plans = {stage.name: StagePlan(steps=2, batch=8, lr=1e-3) for stage in model.stages()}
+    history = History()
+    loop.train(model, images, plans, seed=0, history=history, probe=probe, graphs=False)
+    losses = [value for row in history.epochs for terms in row["terms"].values() for value in terms.values()]
+    assert losses and all(map(math.isfinite, losses)) and len(history.probes) == len(plans)
+    assert all(value.device == DEVICE for value in model.state_dict().values())
+    assert _sampled(model).shape == (5, 1, 8, 8)
+    codes = sampling.encode(model, DIGITS.numpy(), seed=0, device=DEVICE)
+    assert codes is None or codes.device == DEVICE
+    assert sampling.sample_codes(model, 5, seed=0, device=DEVICE).device == DEVICE
+
+
+def _sampled(model: Baseline) -> Any:
+    return sampling.generate(model, 5, seed=0, draw=0, device=DEVICE)
+
+
+class Faulty(Baseline):
+    """An auto-encoder with whatever `fault` adds to its loss."""
+
+    def __init__(self, nets: Nets, fault: Callable[[Baseline, Tensor], Any]) -> None:
+        super().__init__(nets)
+        self.encoder, self.decoder, self.fault = nets.encoder(), nets.decoder(), fault
+
+    def step(self, x: Tensor, index: Tensor) -> Any:
+        z = self.encoder(x)
+        yield "model", {"reconstruction": self.recon(self.decoder(z), x) + self.fault(self, z)}
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+FAULTS: dict[str, Callable[[Baseline, Tensor], Any]] = {
+    "a tensor of the host": lambda model, z: (z * torch.ones(4)).mean(),
+    "a generator of the host": lambda model, z: torch.randn(3, device=z.device, generator=torch.Generator()).mean(),
+    "a generator of the device on the host": lambda model, z: torch.randn(3, generator=model._stream).mean(),
+    "the global stream of the device": lambda model, z: torch.randn_like(z).mean(),
+    "numpy": lambda model, z: float(z.detach().numpy().mean()),
+}
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_what_is_on_the_wrong_device_is_refused(fault: str, gpu: Device) -> None:
+    with pytest.raises(Misplaced):
+        fit(Faulty(NETS, FAULTS[fault]).to(DEVICE), DIGITS.to(DEVICE), graphs=False)
+
+
+WAITS: dict[str, Callable[[Baseline, Tensor], Any]] = {
+    "item": lambda model, z: z.detach().mean().item(),
+    "if": lambda model, z: 1 if z.mean() > 0 else 0,
+    "an index of booleans": lambda model, z: z[z > 0].sum(),
+    "nonzero": lambda model, z: float(len(z.nonzero())),
+    "a copy to the host": lambda model, z: z.detach().cpu().mean().to(DEVICE),
+    "a list": lambda model, z: sum(z[0].tolist()),
+    "a tensor of Python numbers": lambda model, z: torch.tensor([1.0], device=z.device).mean(),
+}
+
+
+@pytest.mark.parametrize("wait", WAITS)
+def test_a_step_that_waits_is_noticed_and_is_not_captured(wait: str, gpu: Device) -> None:
+    model, notes = Faulty(NETS, WAITS[wait]).to(DEVICE), Notes()
+    fit(model, DIGITS.to(DEVICE), progress=notes)
+    assert notes.told == ["stage 'train': its steps are not captured as a CUDA graph: it waits for the device"]
+    torch.cuda.set_sync_debug_mode("error")
+    with pytest.raises(RuntimeError, match="synchronizing"):
+        WAITS[wait](model, torch.ones(2, 4, device=DEVICE))
+
+
+# ---- graphs --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Across an epoch, its hooks, a probe and a change of the learning rate. All stages but those of `EAGER` are
+    captured, so their steps have the same operations and Python numbers throughout.
+    """
+    captured: list[Graph] = []
+    begin = Graph.capture_begin
+    monkeypatch.setattr(Graph, "capture_begin", lambda graph, **k: (captured.append(graph), begin(graph, **k)))
+    with emulated_cuda():
+        model, notes, images = made(name), Notes(), DIGITS.to(DEVICE)
+        probe = Probe(1, images[:6], images[6:12], lambda model: {})
+        found = essence(model, fit(model, images, progress=notes, probe=probe))
+    eager = EAGER.get(name, set())
+    assert [text.split("'")[1] for text in notes.told] == sorted(eager), notes.told
+    # The fourth step is captured, and the fifth again: its learning rate is another one.
+    assert [graph.replays for graph in captured] == [1, 4] * (len(model.stages()) - len(eager))
+    assert found == plain(name)
+
+
+@pytest.mark.parametrize("name", ["glf", "glann", "vampprior"])
+@pytest.mark.parametrize("steps", [2, 4, 6])
+def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_path: Path) -> None:
+    """Stopped before the capture, at the end of an epoch, and among replays."""
+    done = [0]
+
+    class Stopping(Interrupts):
+        def due(self, *, epoch_over: bool = False) -> bool:
+            done[0] += not epoch_over
+            return done[0] == steps
+
+        def go_on(self, spent: float, where: str) -> None:
+            raise Stopped(15)
+
+    with emulated_cuda():
+        with pytest.raises(Stopped):
+            fit(made(name), DIGITS.to(DEVICE), checkpoints=Checkpoints(tmp_path, {}, Stopping()))
+        model, saved = made(name), Checkpoints(tmp_path).read()
+        assert saved and (saved["epoch"], saved["step"]) == divmod(steps, STEPS)
+        found = essence(model, fit(model, DIGITS.to(DEVICE), resume=saved))
+    assert found == plain(name)
+
+
+@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae"])
+def test_streamed_images_give_the_same_numbers(name: str) -> None:
+    with emulated_cuda(free=1) as gpu:
+        model, notes = made(name), Notes()
+        before = sum(gpu.waits.values())
+        history = fit(model, DIGITS, progress=notes)
+        assert notes.told == [] and sum(gpu.waits.values()) > before  # at the ends of epochs
+        found = essence(model, history)
+    assert found == plain(name)
+
+
+class Scheduled(Baseline):
+    """An auto-encoder that does something else with its step as the training goes on."""
+
+    def __init__(self, nets: Nets, scale: Callable[[Scheduled], Any], hook: Callable[[Any], None] | None) -> None:
+        super().__init__(nets)
+        self.encoder, self.decoder = nets.encoder(), nets.decoder()
+        self.scale, self.hook = scale, hook
+        self.calls, self.factor = 0, 1.0
+        self.register_buffer("weight", torch.ones(()))
+
+    def stages(self) -> list[Stage]:
+        return [Stage("train", self.step, before_epoch=self.before if self.hook else None)]
+
+    def before(self, images: Tensor) -> None:
+        assert self.hook
+        self.hook(self)
+
+    def step(self, x: Tensor, index: Tensor) -> Any:
+        self.calls += 1
+        scale = self.scale(self)
+        self.log("scale", scale)
+        yield "model", {"reconstruction": scale * self.recon(self.decoder(self.encoder(x)), x)}
+
+    def decode(self, z: Tensor) -> Tensor:
+        return self.decoder(z)
+
+
+def scheduled(scale: Callable[[Any], Any], hook: Callable[[Any], None] | None = None, graphs: bool = True) -> Any:
+    notes = Notes()
+    with emulated_cuda():
+        with seeding.initialising(0):
+            model = Scheduled(NETS, scale, hook).to(DEVICE)
+        history = fit(model, DIGITS.to(DEVICE), progress=notes, graphs=graphs)
+        return essence(model, history), notes.told
+
+
+def _replace_buffer(model: Any) -> None:
+    model.weight = model.weight * 2
+
+
+def _double(model: Any) -> None:
+    model.weight.mul_(2)
+
+
+def _next_factor(model: Any) -> None:
+    model.factor *= 2
+
+
+def _freeze(model: Any) -> None:
+    model.encoder.eval()
+
+
+CHANGING: dict[str, tuple[Callable[[Any], Any], Callable[[Any], None] | None, str]] = {
+    "a number of Python's": (lambda m: 1.5, None, ""),
+    "a counter": (lambda m: 1.0 / m.calls, None, "its operations differ from step to step"),
+    "progress": (lambda m: 1.0 + m.progress, None, "it reads `progress`"),
+    "progress that does not show yet": (lambda m: 2.0 if m.progress > 0.5 else 1.0, None, "it reads `progress`"),
+    "progress, late": (lambda m: m.progress if m.calls >= 4 else 1.0, None, "it reads `progress`"),
+    "a tensor of the host": (lambda m: torch.tensor(2.0), None, "it computes on another device (aten::"),
+    "something late that cannot be captured": (
+        lambda m: m.weight.item() if m.calls == 4 else 1.0,
+        None,
+        "operation not permitted when stream is capturing",
+    ),
+    "a hook that changes a buffer": (lambda m: m.weight, _double, ""),
+    "a hook that replaces a buffer": (lambda m: m.weight, _replace_buffer, ""),
+    "a hook that changes a number": (lambda m: m.factor, _next_factor, ""),
+    "a hook that changes a mode": (lambda m: 1.0, _freeze, ""),
+}
+
+
+@pytest.mark.parametrize("kind", CHANGING)
+def test_what_changes_while_a_stage_trains_changes_with_graphs_too(kind: str) -> None:
+    scale, hook, why = CHANGING[kind]
+    found, told = scheduled(scale, hook)
+    assert len(told) == bool(why) and all(why in text for text in told), told
+    assert found == scheduled(scale, hook, graphs=False)[0]
+
+
+def test_what_a_step_logs_only_later_is_in_the_history_too(gpu: Device) -> None:
+    class Late(Faulty):
+        calls = 0
+
+        def step(self, x: Tensor, index: Tensor) -> Any:
+            self.calls += 1
+            if self.calls >= 4:
+                self.log("late", x.mean())
+            yield from super().step(x, index)
+
+    notes = Notes()
+    history = fit(Late(NETS, lambda model, z: 0.0).to(DEVICE), DIGITS.to(DEVICE), progress=notes)
+    (told,) = notes.told
+    assert "what it logs differs from step to step" in told
+    assert [("late" in row["logs"]) for row in history.epochs] == [True, True]
+
+
+def test_a_killed_step_leaves_optimizers_that_can_be_captured_again(gpu: Device) -> None:
+    """`capturable` is asked for on a CUDA device alone."""
+    model = made("glf")
+    on_device = Optimizers({"model": [{"params": list(model.parameters()), "lr": 1e-3}]}, [])
+    on_host = Optimizers({"model": [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1e-3}]}, [])
+    assert on_device._adam["model"].param_groups[0]["capturable"]
+    assert not on_host._adam["model"].param_groups[0]["capturable"]
