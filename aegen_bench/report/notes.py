@@ -165,7 +165,7 @@ def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
     if odd:
         said.append(
             f"No share of the flow on {', '.join(odd)}: there the epochs of {alone} took as long as those of {flow} or "
-            "longer, which a flow cannot do. These trials did not have the device to themselves."
+            "longer, which a flow cannot cause: times taken beside other work, or too few of them, do not tell."
         )
     return said
 
@@ -190,9 +190,11 @@ def leading(groups: Sequence[Leading]) -> list[str]:
 def resolution(where: str, group: Leading, draws: float) -> str:
     """How far seeds and draws spread, and what the seeds can tell apart."""
     rows, gap = len(group.contenders), group.scale.gap
+    if group.spread == 0:
+        return f"Resolution on {where}: the seeds of each row agree to the last digit, so that any difference counts."
     among = f"the {rows} rows near the best" if rows > 1 else "the best row"
     inner = "unknown, with one draw a trial" if math.isnan(draws) else gap(draws)
-    ratio = f", {draws / group.spread:.2g} times that" if group.spread > 0 and not math.isnan(draws) else ""
+    ratio = "" if math.isnan(draws) else f", {draws / group.spread:.2g} times that"
     seen = f"with {group.seeds} seeds, differences to the best above {gap(group.detectable)} can be seen (80% power)"
     return f"Resolution on {where}: spread over seeds {gap(group.spread)} ({among}), over draws {inner}{ratio}; {seen}."
 
@@ -207,8 +209,8 @@ def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> li
     return [
         f"Geometric mean over {', '.join(strata)}, each with the same weight however many trials it has, of a row's "
         "Fréchet distance over that of training images (the floor).",
-        "95% intervals: bootstrap over seeds within each of these; none where a row has one seed there, and none of "
-        "ranks where any row has.",
+        "95% intervals: bootstrap over seeds within each of these; a row with one seed there has the typical spread of "
+        "the others, and there are none where no row has two.",
         *([f"Left out, because not in all of these: {', '.join(left_out)}."] if left_out else []),
     ]
 
