@@ -74,7 +74,7 @@ def run(
     jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
     cluster: Annotated[str | None, typer.Option(help="Run on this dask scheduler's workers: tcp://HOST:8786.")] = None,
     resources: Annotated[str | None, typer.Option(help="Of a cluster, only workers started with these: GPU=1.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16; the same as --set precision=...")] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
@@ -95,9 +95,12 @@ def run(
     retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Minutes; 0 = at the end of each epoch.")] = 5.0,
     time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every trial of the plan.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no plan and no tables.")] = False,
 ) -> None:
     """Train and evaluate what is not done yet, then print the tables."""
     from aegen_bench.commands import request
+    from aegen_bench.commands.terminal import show
     from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
@@ -113,15 +116,15 @@ def run(
     asked.require_data()
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
-        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
-        for line in asked.forecast(planned, device) if forecast else ():
-            print(line, flush=True)
+        show(asked.announce(planned, interrupts, verbose=verbose))
+        show(asked.forecast(planned, device) if forecast else ())
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
     with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
-        print(*asked.announce(planned, interrupts), sep="\n", flush=True)
+        if not quiet:
+            show(asked.announce(planned, interrupts, verbose=verbose))
         try:
-            raise typer.Exit(asked.run(planned, device, interrupts, parallelism))
+            raise typer.Exit(asked.run(planned, device, interrupts, parallelism, quiet=quiet))
         except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
             told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
             print(f"\naegen-bench: {told}", file=sys.stderr)
@@ -198,18 +201,19 @@ def list_(
     what: Annotated[str, typer.Argument(help="models, datasets, profiles, groups, trials, or all of them.")] = "all",
     trials: Annotated[bool, typer.Option("--trials", help="Only the trials, with the running ones.")] = False,
     why: Annotated[str | None, typer.Option(help="Say what in the key of this row's trials has changed.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="Everything: arguments of models, seeds of trials.")] = False,
     profile: ProfileName = "paper",
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Show what there is: models with their arguments, datasets, profiles, groups, and the trials of one profile."""
+    """Show what there is: models, datasets, profiles, groups, and the trials of one profile."""
     from aegen_bench.commands import listing, request
+    from aegen_bench.commands.terminal import show
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
-    for line in listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what):
-        print(line)
+    show(listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what, long=long))
 
 
 @app.command()
@@ -277,7 +281,7 @@ def main() -> None:
             _require_working_folder()
             app(arguments)
     except UserError as error:
-        faults.complain(str(error))
+        faults.refuse(error, debug)
         sys.exit(error.code)
     except (SystemExit, KeyboardInterrupt):
         raise

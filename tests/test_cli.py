@@ -55,25 +55,39 @@ def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> Non
 
 def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: Bench) -> None:
     bench.baseline("long", METHOD)
-    ended = bench.process("list", "--profile", "tiny", python=("-X", "importtime"), COLUMNS="40", FORCE_COLOR="")
+    command = ("list", "--profile", "tiny", "--long")
+    ended = bench.process(*command, python=("-X", "importtime"), COLUMNS="40", FORCE_COLOR="")
     assert ended.code == 0
     assert not HEAVY & imported(ended)
     assert f"  long  {LONG}.  []\n" in ended.out
     assert "\x1b" not in ended.out
-    assert ended.out == bench("list", "--profile", "tiny").out
+    assert ended.out == bench(*command).out
 
 
-def test_list_shows_models_datasets_profiles_groups_and_the_state_of_every_trial(finished: Bench) -> None:
+def test_list_shows_what_there_is_on_one_screen(finished: Bench) -> None:
     out = finished("list", "--profile", "tiny").out
+    lines = out.splitlines()
+    assert [line for line in lines if line.endswith("s:") and line[0] != " "] == ["datasets:", "profiles:", "trials:"]
+    assert "  ready: digits\n" in out
+    assert "`aegen-bench fetch mnist fashion cifar10 celeba celeba_crop128" in out
+    assert re.search(r"^  table1 +vae, wae_gan, two_stage_vae, ", out, re.M)
+    assert re.search(r"^ +digits$\n  vae +1 done$\n  rae_gmm +1 done$\n  glf +1 done$", out, re.M)
+    assert len(lines) <= 40
+
+
+def test_list_shows_one_section_whole(finished: Bench) -> None:
+    assert "  glf on digits  done: seed 0\n" in finished("list", "trials", "--long", "--profile", "tiny").out
+    assert "  digits  ready" not in finished("list", "groups").out
+    assert "  table1  vae, wae_gan, two_stage_vae, " in finished("list", "groups").out
+    assert finished("list", "groups").out.splitlines()[0] == "groups:"
+    assert "fetch fashion" in finished("list", "datasets", "--long").out
+    refused(finished("list", "modles"), "did you mean 'models'?")
+
+
+def test_a_long_list_is_every_section(finished: Bench) -> None:
+    out = finished("list", "--long", "--profile", "tiny").out
     for section in ("models", "datasets", "profiles", "groups", "trials"):
         assert f"{section}:\n" in out
-    assert "  digits  ready\n" in out
-    assert "`aegen-bench fetch fashion`" in out
-    assert "  table1  vae, wae_gan, two_stage_vae, " in out
-    assert "  glf on digits  done: seed 0\n" in out
-    assert finished("list", "groups").out.splitlines()[0] == "groups:"
-    assert "models:" not in finished("list", "groups").out
-    refused(finished("list", "modles"), "did you mean 'models'?")
 
 
 def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -> None:
@@ -84,7 +98,7 @@ def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -
     others = [line.strip() for line in finished("list").out.splitlines() if "also in results" in line]
     commands = [f"aegen-bench list --profile tiny{more}" for more in ("", " --set train_images=128")]
     assert others == [told.format("tiny", 3, commands[0]), told.format(set_apart, 2, commands[1])]
-    assert "  glf on digits  done: seed 0\n" in finished(*commands[0].split()[1:]).out
+    assert re.search(r"^  glf +1 done$", finished(*commands[0].split()[1:]).out, re.M)
     assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()[1:]).out) and set_apart in listed
     assert "also in" not in finished("list", "trials", "--results", "elsewhere").out
 
@@ -93,7 +107,7 @@ def test_list_shows_the_arguments_that_a_row_sets(bench: Bench) -> None:
     bench.declare(
         rows={"wide": {"baseline": "glf", "with": {"beta": 7}}, "wrong": {"baseline": "glf", "with": {"b": 7}}}
     )
-    listed = {line.split()[0]: line for line in bench("list", "models").out.splitlines()[1:]}
+    listed = {line.split()[0]: line for line in bench("list", "models", "--long").out.splitlines()[1:]}
     assert "[beta=7.0" in listed["wide"] and "[beta=1.0" in listed["glf"]
     assert listed["wrong"].startswith("  wrong  BROKEN: unknown argument of glf 'b' (there are: beta, ")
     assert "[beta=400.0" in listed["curve_flow_prior_beta400"]
@@ -145,9 +159,11 @@ def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_
     assert {path: path.stat().st_mtime_ns for path in (bench.folder / "results").rglob("*") if path.is_file()} == files
 
 
-def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
-    assert "### Scores on digits. Every metric" in finished("report").tables
+def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
+    told = finished("report").out
     folder = finished.folder / "results/tables/tiny"
+    assert "### Table 1. FD" in told and "### Table 3" not in told and len(told.splitlines()) < 30
+    assert "### Scores on digits. Every metric" in (folder / "tables.md").read_text()
     assert {f"table{n}.{end}" for n in (1, 3, 5, 6) for end in ("md", "tex")} <= {
         path.name for path in folder.iterdir()
     }
@@ -159,7 +175,7 @@ def test_report_writes_and_prints_the_same_tables(finished: Bench, shared_run: t
     assert {path: path.read_bytes() for path in folder.iterdir()} == before, (
         "a part stands nowhere in the whole's place"
     )
-    assert finished("report", "--tables", "1", "--out", "part").out.endswith("4 files in part\n")
+    assert finished("report", "--tables", "1", "--out", "part").out.endswith("5 files in part\n")
     for formats in ("html", "latex,json"):
         refused(finished("report", "--claims", "--format", formats), "printed, as markdown or latex or csv or json")
     refused(finished("report", "--figures", "2", "--models", "glf"), "name a folder with --out")
@@ -180,9 +196,11 @@ def test_a_report_names_tables_that_an_earlier_one_left(finished: Bench) -> None
 
 
 def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> None:
-    ended = bench("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run", "--no-forecast")
-    assert ended.code == 0
+    command = ("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run", "--no-forecast")
+    short, ended = bench(*command), bench(*command, "--verbose")
+    assert short.code == ended.code == 0
     assert "tiny: 4 trials: 4 run\n" in ended.out
+    assert re.search(r"^ +digits$\n  glf +2 run$\n  vae +2 run$", short.out, re.M) and "run: " not in short.out
     assert re.findall(r"^run: (.*)$", ended.out, re.M) == [
         "glf on digits, seed 2",
         "vae on digits, seed 2",
@@ -197,7 +215,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> Non
     ("text", "seeds"), [("2", [0, 1]), ("2,5", [2, 5]), ("5,2,5", [5, 2]), ("4,", [4]), ("0,", [0])]
 )
 def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(bench: Bench, text: str, seeds: list[int]) -> None:
-    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run", "--no-forecast")
+    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run", "--no-forecast", "-v")
     assert ended.code == 0
     assert [int(n) for n in re.findall(r"^run: .*seed (\d+)$", ended.out, re.M)] == seeds
 
@@ -268,8 +286,8 @@ def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cell
 
 def test_where_no_dataset_is_left_the_run_stops_before_training(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(datasets=["mnist", "fashion"]))
-    refused(bench("run", "--profile", "tiny"), "`aegen-bench fetch mnist`", "`aegen-bench fetch fashion`")
-    refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast"), "`aegen-bench fetch mnist`")
+    for options in ((), ("--dry-run", "--no-forecast")):
+        refused(bench("run", "--profile", "tiny", *options), "`aegen-bench fetch mnist fashion` brings them")
     assert bench("list", "--profile", "tiny").code == 0, "one may still look"
 
 
@@ -280,7 +298,7 @@ def test_paper_without_inception_stops_before_training_and_says_what_works_offli
     for options in ((), ("--dry-run", "--no-forecast")):
         ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1", *options)
         refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
-        assert "glf on mnist, seed 0" in ended.out, "paper is the default profile"
+        assert ended.out.startswith("paper: 1 trials: 1 run"), "paper is the default profile"
     assert not (bench.folder / "results").exists()
 
 
@@ -337,7 +355,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert "finished trials and checkpoints are kept" in told
     assert bench.record("glf")["status"] == "ok"
     assert not (bench.trial("slow") / "record.json").exists()
-    listed = bench("list", "trials", "--profile", "tiny").out
+    listed = bench("list", "trials", "--long", "--profile", "tiny").out
     assert re.search(r"slow on digits  (run|resume): seed 0", listed), "the signal may come before the first step"
     assert "glf on digits  done: seed 0" in listed
 

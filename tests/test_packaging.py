@@ -45,7 +45,7 @@ def look_around(folder: Path, place: Path, **env: str) -> None:
     (folder / "empty").mkdir()
     where = python("-c", "import aegen_bench; print(aegen_bench.__file__)", cwd=folder / "empty", **data)
     assert Path(where.strip()) == place / "aegen_bench" / "__init__.py"
-    listed = python("-m", "aegen_bench", "list", "--profile", "smoke", cwd=folder / "empty", **data)
+    listed = python("-m", "aegen_bench", "list", "--long", "--profile", "smoke", cwd=folder / "empty", **data)
     for row in ("vae", "rae_gmm", "glf"):
         assert f"\n  {row}  " in listed and f"  {row} on digits  run: seed 0, 1\n" in listed
     planned = python(

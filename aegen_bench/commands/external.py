@@ -115,7 +115,8 @@ def evaluate_trial(
     where = Place(place, root, kept or place / "weights", where_to)
     with _watching() as show, _on_machine(show):
         job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
-        record = lifecycle.evaluate(job)
+        with _of_model(f"{folder} cannot be evaluated"):
+            record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
         yield from _lines(record.metrics[protocol.id])
@@ -158,13 +159,8 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")
-        try:
-            with contained():
-                images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
-        except (KeyboardInterrupt, UserError):
-            raise
-        except Exception as error:  # of the model: weights that are not finite, an index out of range, ...
-            raise UserError(f"{folder} generates no images: {type(error).__name__}: {error}") from error
+        with _of_model(f"{folder} generates no images"), contained():
+            images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
         if out.suffix == ".npz":
             import io
@@ -199,6 +195,17 @@ def _on_machine(show: Progress) -> Iterator[None]:
 
     with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
         yield
+
+
+@contextmanager
+def _of_model(told: str) -> Iterator[None]:
+    """Within, what a model raises is a UserError: weights that are not finite, an index out of range, ..."""
+    try:
+        yield
+    except UserError:
+        raise
+    except Exception as error:
+        raise UserError(f"{told}: {type(error).__name__}: {' '.join(str(error).split())[:300]}") from error
 
 
 def _record_of_trial(folder: Path) -> Record:

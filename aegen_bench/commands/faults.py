@@ -19,7 +19,7 @@ from typer.core import TyperGroup
 from aegen_bench import __version__, files
 from aegen_bench.errors import UserError, printable
 
-__all__ = ["CODE", "Commands", "complain", "printable_output", "report", "without_debug"]
+__all__ = ["CODE", "Commands", "complain", "printable_output", "refuse", "report", "without_debug"]
 
 CODE = 70  # EX_SOFTWARE of sysexits.h
 
@@ -95,6 +95,13 @@ def without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
     """Return the arguments without --debug, which may stand anywhere, and whether it was there."""
     rest = [word for word in arguments if word != "--debug"]
     return rest, len(rest) < len(arguments)
+
+
+def refuse(error: UserError, debug: bool) -> None:
+    """Print what the user can put right in one line; with `debug` also where it was noticed."""
+    if debug:
+        complain("".join(traceback.format_exception(error)))
+    complain(str(error))
 
 
 def report(error: BaseException, arguments: Sequence[str], debug: bool) -> None:

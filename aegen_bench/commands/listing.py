@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -9,17 +10,19 @@ from typing import Any
 
 from aegen_bench import results, runner
 from aegen_bench.commands.request import Request
+from aegen_bench.commands.terminal import Grid, grid
 from aegen_bench.data import missing
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.progress import facts
 from aegen_bench.results.locks import describe
 from aegen_bench.study import command
+from aegen_bench.study.command import fetch_command
 
 __all__ = ["lines", "why"]
 
 
-def lines(asked: Request, what: str) -> Iterator[str]:
-    """Yield the lines of one section, or of all of them. Whole names and values always: nothing is cut to a width."""
+def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Grid]:
+    """Yield one section, or the short form of all. `long` shows a row's arguments and each trial's seed."""
     sections = {
         "models": _models,
         "datasets": _datasets,
@@ -30,12 +33,49 @@ def lines(asked: Request, what: str) -> Iterator[str]:
     if what not in {*sections, "all"}:
         raise unknown("list", what, [*sections, "all"])
     for name, section in sections.items():
-        if what in (name, "all"):
+        if what == name or (what == "all" and long):
             yield f"{name}:"
-            yield from (f"  {line}" for line in section(asked))
+            yield from section(asked, long)
+    if what == "all" and not long:
+        yield from _overview(asked)
 
 
-def _models(asked: Request) -> Iterator[str]:
+def _overview(asked: Request) -> Iterator[str | Grid]:
+    """What there is, on one screen."""
+    groups = dict(asked.study.groups)
+    everything, table1 = groups.pop("all"), groups.pop("table1", [])
+    grouped = {row for rows in (everything, table1, *groups.values()) for row in rows}
+    yield "models (`aegen-bench list models` describes them, `list models --long` shows their arguments):"
+    kinds = {
+        "table1": ", ".join(table1),
+        "also in all": ", ".join(row for row in everything if row not in table1),
+        "other groups": ", ".join(f"{name} ({len(rows)} rows)" for name, rows in groups.items()),
+        "by name only": ", ".join(row for row in asked.study.rows if row not in grouped),
+    }
+    yield from _wrapped({kind: text for kind, text in kinds.items() if text})
+    yield from (f"  BROKEN: {row}: {why}" for row, why in asked.study.broken(list(asked.study.rows)).items())
+    yield "datasets:"
+    yield from _datasets(asked, False)
+    yield "profiles:"
+    yield from _profiles(asked, False)
+    yield "trials:"
+    yield from _trials(asked, False)
+
+
+def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
+    """`  name   text`, the text wrapped to the width and indented."""
+    left = max(map(len, parts))
+    for name, text in parts.items():
+        yield from textwrap.wrap(
+            text,
+            width,
+            initial_indent=f"  {name:<{left}}  ",
+            subsequent_indent=" " * (left + 4),
+            break_on_hyphens=False,
+        )
+
+
+def _models(asked: Request, long: bool) -> Iterator[str]:
     for row, settings in asked.study.rows.items():
         entry = asked.study.entry(row)
         try:
@@ -43,50 +83,59 @@ def _models(asked: Request) -> Iterator[str]:
         except UserError as error:
             entry = replace(entry, error=str(error))
         if entry.error:
-            yield f"{row}  BROKEN: {entry.error}"
+            yield f"  {row}  BROKEN: {entry.error}"
             continue
-        arguments = ", ".join(f"{name}={value}" for name, value in values.items())
         same = "" if entry.name == row else f"  (baseline {entry.name})"
-        yield f"{row}  {entry.doc}{same}  [{arguments}]"
+        arguments = f"  [{', '.join(f'{name}={value}' for name, value in values.items())}]" if long else ""
+        yield f"  {row}  {entry.doc}{same}{arguments}"
 
 
-def _datasets(asked: Request) -> Iterator[str]:
-    for name, dataset in asked.study.datasets.items():
-        hint = missing(name, dataset.recipe, asked.data)
-        yield f"{name}  {hint.removeprefix(f'{name}: ') if hint else 'ready'}"
+def _datasets(asked: Request, long: bool) -> Iterator[str]:
+    hints = {name: missing(name, dataset.recipe, asked.data) for name, dataset in asked.study.datasets.items()}
+    fetched = [name for name, hint in hints.items() if hint and f"aegen-bench fetch {name}" in hint]
+    if ready := [name for name, hint in hints.items() if not hint]:
+        yield f"  ready: {', '.join(ready)}"
+    if fetched and not long:
+        yield f"  missing: {', '.join(fetched)}: `{fetch_command(fetched, asked.data)}`"
+    for name, hint in hints.items():
+        if hint and (long or name not in fetched):
+            yield f"  {name}  {hint.removeprefix(f'{name}: ')}"
 
 
-def _profiles(asked: Request) -> Iterator[str]:
+def _profiles(asked: Request, long: bool) -> Iterator[str]:
     for name, p in asked.study.profiles.items():
-        yield (
-            f"{name}  models {', '.join(p.models)}; datasets {', '.join(p.datasets)}; {p.seeds} seeds, "
-            f"{p.draws} draws; protocols {', '.join(p.protocols)}"
-        )
+        draws = f", {p.draws} draws" if p.draws > 1 else ""
+        scope = f"{', '.join(p.models)} on {', '.join(p.datasets)}; {p.seeds} seeds{draws}"
+        yield f"  {name}  {scope}; scored by {', '.join(p.protocols)}"
 
 
-def _groups(asked: Request) -> Iterator[str]:
+def _groups(asked: Request, long: bool) -> Iterator[str]:
     for name, rows in asked.study.groups.items():
-        yield f"{name}  {', '.join(rows)}"
+        yield f"  {name}  {', '.join(rows)}"
 
 
-def _trials(asked: Request) -> Iterator[str]:
-    yield f"profile {asked.study.profile_name}, results in {asked.results}"
+def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
+    yield f"  profile {asked.study.profile_name}, results in {asked.results}"
     for label, note in runner.running(asked.results):
-        yield f"running: {label}: {facts(note)}, {describe(note)}"
+        yield f"  running: {label}: {facts(note)}, {describe(note)}"
     skipped: list[str] = []
-    cells: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for item in asked.plan(also=_recorded(asked, skipped)):
-        states = cells.setdefault((item.trial.dataset, item.trial.row), {})
-        states.setdefault(item.state, []).append(str(item.trial.seed))
-    for (dataset, row), states in cells.items():
-        told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
-        yield f"{row} on {dataset}  {told}"
+    planned = asked.plan(also=_recorded(asked, skipped))
+    if long:
+        cells: dict[tuple[str, str], dict[str, list[str]]] = {}
+        for item in planned:
+            states = cells.setdefault((item.trial.dataset, item.trial.row), {})
+            states.setdefault(item.state, []).append(str(item.trial.seed))
+        for (dataset, row), states in cells.items():
+            told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
+            yield f"  {row} on {dataset}  {told}"
+    else:
+        yield from grid((item.trial.row, item.trial.dataset, item.state) for item in planned)
     for name in results.profiles(asked.results):
         count = sum(1 for folder in results.trial_folders(asked.results, profile=name) if _has_record(folder))
         if count and name not in (asked.study.profile_name, *results.NO_TRIALS):
             told = command("list", name, results=asked.results, data=asked.data)
-            yield f"also in results: {name}, {count} trials: `{told}`"
-    yield from skipped
+            yield f"  also in results: {name}, {count} trials: `{told}`"
+    yield from (f"  {line}" for line in skipped)
 
 
 def _recorded(asked: Request, skipped: list[str]) -> list[tuple[str, str, int]]:

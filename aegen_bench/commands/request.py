@@ -3,21 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
 from aegen_bench.commands.options import LARGEST_SEED
+from aegen_bench.commands.terminal import Grid, grid
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
 from aegen_bench.study import Study, Trial, command
+from aegen_bench.study.command import fetch_command
 from aegen_bench.study.grammar import MOST_SEEDS
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
+
+FEW = 3
+"""How many trials in the same state are named before the plan only counts them."""
+AGAIN = {"stale": ["--stale"], "weights gone": ["--retrain"]}
+"""What trains such trials again; those of `runner.ON_REQUEST` have `--retry`."""
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
@@ -79,14 +86,16 @@ class Request:
     def require_data(self) -> None:
         """MissingError where no dataset is left to run."""
         if len(self.skipped) == len(self.datasets):
-            raise MissingError("; ".join(self.skipped.values()))
+            raise MissingError("; ".join(how_to_get(self.skipped, self.data)))
 
     def require_weights(self, planned: Sequence[Job]) -> None:
         """MissingError where the plan needs weights, to score or to train, that are not there."""
         runner.require_weights(self.study, planned)
 
-    def announce(self, planned: Sequence[Job], interrupts: Interrupts) -> Iterator[str]:
-        """What is done, to do, and in the way, before anything starts."""
+    def announce(
+        self, planned: Sequence[Job], interrupts: Interrupts, *, verbose: bool = False
+    ) -> Iterator[str | Grid]:
+        """What is done, to do, and in the way, before anything starts. `verbose` names every trial."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
         if interrupts.limit is not None:
@@ -99,22 +108,31 @@ class Request:
             if without:
                 lack = f"no weights for extractor {protocol.extractor}"
                 yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
-        yield from (f"no data: {hint}" for hint in self.skipped.values())
+        yield from (f"no data: {hint}" for hint in how_to_get(self.skipped, self.data))
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         shadows = {row: self.study.entry(row).shadows for row in self.models}
         yield from (f"shadowed: {row} here is not the one in {path}" for row, path in shadows.items() if path)
         yield from (
             f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed
         )
-        for item in planned:
-            if item.state in ("stale", "weights gone"):
-                again = self.command(item.trial, "--stale" if item.state == "stale" else "--retrain")
-                yield f"{item.state}: {item.trial.label}: {item.detail}; to train it again: {again}"
-            elif item.state in runner.ON_REQUEST:
-                again = self.command(item.trial, "--retry", item.state)
-                yield f"{item.state}: {item.trial.label}: {item.detail}; to try it again: {again}"
-            elif item.state in ("run", "resume", "retry", "evaluate", "retrain", "corrupt"):
-                yield f"{item.state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
+        yield from grid((item.trial.row, item.trial.dataset, item.state) for item in planned)
+        yield from self._one_by_one(planned, verbose)
+
+    def _one_by_one(self, planned: Sequence[Job], verbose: bool) -> Iterator[str]:
+        """Trials with what is done about them and why: what simply runs or is done only if `verbose`, and of many in
+        the same state the first few.
+        """
+        for state in dict.fromkeys(item.state for item in planned):
+            found = [item for item in planned if item.state == state]
+            if state in ("done", "no data") or (state == "run" and not verbose):
+                continue
+            flags = ["--retry", state] if state in runner.ON_REQUEST else AGAIN.get(state, [])
+            for item in found if verbose else found[:FEW]:
+                told = f"{state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
+                yield told + (f"; to train it again: {self.command(item.trial, *flags)}" if flags else "")
+            if not verbose and len(found) > FEW:
+                more = f"{state}: and {len(found) - FEW} more (--verbose names them)"
+                yield more + (f"; to train all of them again, add {' '.join(flags)} to this command" if flags else "")
 
     def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
         """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
@@ -122,14 +140,22 @@ class Request:
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
-    def run(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
-        """Do the plan, print the profile's tables and return the exit code."""
+    def run(
+        self,
+        planned: Sequence[Job],
+        device: str,
+        interrupts: Interrupts,
+        parallelism: Parallelism,
+        *,
+        quiet: bool = False,
+    ) -> int:
+        """Do the plan, print the profile's tables unless `quiet`, and return the exit code."""
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             code = self._work(planned, device, interrupts, parallelism) or code
         if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
             code = 1
-        if next(results.records(self.results, profile=self.study.profile_name), None):
+        if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)
         return code
 
@@ -143,9 +169,13 @@ class Request:
 
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
+        if here == "auto" and not parallelism.cluster and (told := environment.about_auto()):
+            print(told)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        if any(p.trial.config["precision"] == "tf32" for p in planned) and not environment.native_tf32(place):
+            print(f"warning: {place} has no TF32: training in it is training in fp32, under another name")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)
@@ -202,7 +232,7 @@ def parse(
     hints = {name: data.missing(name, study.datasets[name].recipe, folder) for name in chosen}
     skipped = {name: hint for name, hint in hints.items() if hint}
     if skipped and named:
-        raise MissingError("; ".join(skipped.values()))
+        raise MissingError("; ".join(how_to_get(skipped, folder)))
     return Request(
         study=study,
         models=study.models(models.split(",") if models else study.profile.models),
@@ -213,6 +243,17 @@ def parse(
         results=results,
         weights=weights_folder(weights, folder),
     )
+
+
+def how_to_get(missing: Mapping[str, str], folder: Path) -> list[str]:
+    """How to get datasets that are not here, {name: hint}: one command for all that `fetch` brings, and the others'
+    own hints.
+    """
+    fetched = [name for name, hint in missing.items() if f"aegen-bench fetch {name}" in hint]
+    if len(fetched) < 2:
+        return list(missing.values())
+    together = f"no images of {', '.join(fetched)} under {folder}: `{fetch_command(fetched, folder)}` brings them"
+    return [together, *(hint for name, hint in missing.items() if name not in fetched)]
 
 
 def groups(folder: Path | None) -> dict[str, list[str]]:

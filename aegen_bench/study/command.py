@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aegen_bench.data import default_folder
 
-__all__ = ["asked_as", "command"]
+__all__ = ["asked_as", "command", "fetch_command"]
 
 
 def asked_as(name: str) -> tuple[str, list[str]]:
@@ -54,3 +54,9 @@ def command(
     ):
         words += [option, str(place)] if place is not None and place != default else []
     return shlex.join([*words, *flags])
+
+
+def fetch_command(names: Sequence[str], folder: Path) -> str:
+    """Return the command line that downloads these datasets or weights into this data folder."""
+    elsewhere = ["--data", str(folder)] if folder != default_folder() else []
+    return shlex.join(["aegen-bench", "fetch", *names, *elsewhere])

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from pathlib import Path
 
 import torch
 
 from aegen_bench import environment, results
+from aegen_bench.blocks.execution import forget_compiled
 from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
 from aegen_bench.results import Evaluation, Record
@@ -31,6 +33,8 @@ def train(job: Job) -> Record:
     """
     environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
+    config = job.trial.config
+    forget_compiled(json.dumps([job.trial.dataset, config], sort_keys=True) if config.get("compile") else "")
     try:
         with contained():
             _train(job, history, record)
@@ -48,8 +52,6 @@ def train(job: Job) -> Record:
         record.status, record.reason = "failed", str(error)
     except Exception as error:
         record.status, record.reason = "failed", _described(error, job)
-    if job.trial.config.get("compile"):
-        torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
     record.stages, record.peak_memory = history.stages, environment.peak_memory(job.device)
     record.seconds, record.facts = dict(history.seconds), dict(history.facts)
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
@@ -67,7 +69,7 @@ def _train(job: Job, history: History, record: Record) -> None:
     saved = checkpoints.read()
     if saved:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
-        record.environment = environment.describe(job.device)
+        record.environment = job.environment()
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
@@ -114,7 +116,7 @@ def _evaluate(job: Job) -> Record:
     if record.config.get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
     model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
-    samples, here, first = scoring.Samples(job, model), environment.describe(job.device), not record.metrics
+    samples, here, first = scoring.Samples(job, model), job.environment(), not record.metrics
     facts, seconds = dict[str, float](), dict[str, float]()
 
     def fact(name: str, value: torch.Tensor) -> None:
@@ -170,5 +172,5 @@ def blank(job: Job) -> Record:
         seed=trial.seed,
         key=trial.key,
         config=dict(trial.config),
-        environment=environment.describe(job.device),
+        environment=job.environment(),
     )

@@ -51,6 +51,16 @@ def test_a_fault_is_one_line_with_exit_code_70_and_its_traceback_lies_beside_the
     assert "Traceback" in bench("report", "--debug").err and "Traceback" in bench("--debug", "report").err
 
 
+def test_an_error_that_a_user_can_mend_is_one_line_and_debug_says_where_it_was_noticed(bench: Bench) -> None:
+    assert bench("report").err.startswith("aegen-bench: no results at results") and bench("report").err.count("\n") == 1
+    ended = bench("report", "--debug")
+    assert (
+        ended.code == 2
+        and "Traceback" in ended.err
+        and ended.err.splitlines()[-1].startswith("aegen-bench: no results")
+    )
+
+
 def test_without_results_the_traceback_lies_among_temporary_files_and_no_folder_is_made(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

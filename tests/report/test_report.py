@@ -545,9 +545,17 @@ def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() 
         assert ("Of the last part." in part) == (number == 3)
     shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
     assert shown == list(range(30))
-    for length in (127, 128, 200):  # of a name; 128 and its margin fill a line
+    for length in (61, 128, 200):  # of a name, which breaks into lines
         named = replace(wide, lines=[[Cell(text="x" * length), *numbers]], apart=True)
-        assert latex.render(named).count(r"\begin{table}") == 5
+        assert latex.render(named).count(r"\begin{table}") == 4
+
+
+def test_latex_sets_a_long_table_in_parts_and_leaves_stages_together() -> None:
+    lines = [[Cell(text="GLF" if i % 2 == 0 else ""), Cell(text=f"stage {i}")] for i in range(100)]
+    parts = latex.render(Table("t", "Times", "All", [words("Model"), words("Stage")], lines, [], "lite"))
+    bodies = re.findall(r"\\midrule\n(.*?)\\bottomrule", parts, re.S)
+    assert len(bodies) == 2 and all(body.startswith("GLF & ") for body in bodies)
+    assert [int(i) for body in bodies for i in re.findall(r"stage (\d+)", body)] == list(range(100))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -586,7 +594,7 @@ def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path)
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
     paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
-    stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
+    stems = ["table1.md", "table5.md", "tables.md", "table1.tex", "table5.tex", "tables.tex", "main.tex"]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()

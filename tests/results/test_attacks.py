@@ -14,13 +14,15 @@ import pytest
 import records
 from conftest import Bench
 
-from aegen_bench import results
+from aegen_bench import progress, results
 from aegen_bench.commands import external
-from aegen_bench.errors import UserError
+from aegen_bench.errors import Diverged, UserError
 from aegen_bench.results import CorruptRecord, Record
 from aegen_bench.results.artefacts import read_artefact, read_artefacts
 from aegen_bench.results.history import read_history
 from aegen_bench.results.merge import merge
+from aegen_bench.study import catalog
+from aegen_bench.trial import model as models
 
 ID = "a1b2c3d4e5f6"
 OUT = "/../../../../victim/settings"
@@ -197,6 +199,16 @@ def test_merge_takes_no_fifo_for_a_file(tmp_path: Path) -> None:
     assert [found.name for found in (tmp_path / "here/lite/fashion/glf/seed-0").iterdir()] == ["record.json"]
 
 
+def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+    victim, log = tmp_path / "victim", tmp_path / "seed-0" / "log.txt"
+    victim.write_text("mine")
+    log.parent.mkdir()
+    log.symlink_to(victim)
+    with progress.logged(log, lambda **figures: None, progress.Progress()) as told:
+        told.note("one line")
+    assert victim.read_text() == "mine" and log.is_symlink()
+
+
 # ---- what is never written --------------------------------------------------------------------
 
 
@@ -259,6 +271,22 @@ def test_a_trial_is_found_through_links_and_never_taken_for_another(tmp_path: Pa
     with pytest.raises(UserError, match="is the record of lite/fashion/glf/seed-0"):
         external.sample(other, count=1, out=tmp_path / "out", draw=0, device="cpu", kept=None)
     assert [record.row for _, record in results.records(root)] == ["glf"]
+
+
+@pytest.mark.parametrize("error", [IndexError("index out of range"), Diverged("a generated image is not finite")])
+def test_what_a_model_raises_is_one_line(error: Exception) -> None:
+    told = f"seed-0 generates no images: {type(error).__name__}: {error}"
+    with pytest.raises(UserError, match=told), external._of_model("seed-0 generates no images"):
+        raise error
+
+
+@pytest.mark.parametrize("name", models.NEEDED)
+def test_a_record_that_does_not_say_how_its_model_is_built_is_refused(tmp_path: Path, name: str) -> None:
+    record = Record.parse(records.make())
+    record.config |= {"code": "c", "shape": [1, 8, 8], "n_train": 5}
+    record.config[name] = None
+    with pytest.raises(UserError, match=f"does not say '{name}'"):
+        models.from_record(record, catalog.find(tmp_path)["glf"], tmp_path, tmp_path)
 
 
 def test_one_walk_sees_what_lies_behind_links_and_loops_end(tmp_path: Path) -> None:

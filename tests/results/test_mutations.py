@@ -18,7 +18,7 @@ import records
 from conftest import Bench, Ended
 
 COUNT = int(os.environ.get("AEGEN_BENCH_MUTATIONS", "48"))
-BATCH = 16  # trials in one results folder
+BATCH = 16 if COUNT < 1000 else 100  # trials in one results folder
 GOOD = "674.1"
 COMMANDS = {
     "report": ["report", "--format", "markdown,latex,csv,json,html"],

@@ -158,7 +158,9 @@ def test_a_method_of_an_installed_package_is_checked_and_trained_as_any_other(
     (site / "somebody" / "parts.py").write_text("def halved(z):\n    return z / 2\n")
     monkeypatch.syspath_prepend(site)
     try:
-        assert "  packaged  A method that somebody else installs.  [beta=1.0]\n" in bench("list", "models").out
+        assert (
+            "  packaged  A method that somebody else installs.  [beta=1.0]\n" in bench("list", "models", "--long").out
+        )
         assert bench("check", "packaged").out == "packaged keeps the contract\n"
         ended = bench("run", "--profile", "tiny", "--models", "packaged", "--set", "rows.packaged.with.beta=2")
         assert ended.code == 0, ended
@@ -207,7 +209,7 @@ def test_what_is_wrong_on_import_is_one_line_with_the_file_or_the_package_to_ins
 def test_list_shows_a_broken_file_with_its_error_and_the_arguments_of_one_it_does_not_import(bench: Bench) -> None:
     bench.baseline("loud", LOUD)
     path = bench.baseline("odd", "def (")
-    ended = bench("list", "models")
+    ended = bench("list", "models", "--long")
     assert ended.code == 0
     assert "  loud  Says something when it is imported.  [beta=0.5, kind=b, sizes=[1, 2]]\n" in ended.out
     assert f"  odd  BROKEN: {path.relative_to(bench.folder)}" in ended.out or f"  odd  BROKEN: {path}" in ended.out
