@@ -147,6 +147,13 @@ class Request:
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
+    def resolution(self) -> Iterator[str]:
+        """What the seeds that were asked for can tell apart."""
+        from aegen_bench.report import resolution
+
+        name = self.study.profile_name
+        return resolution.lines(self.results, name, self.datasets, rows=len(self.models), seeds=len(self.seeds))
+
     def run(
         self,
         planned: Sequence[Job],
