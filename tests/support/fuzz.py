@@ -245,6 +245,7 @@ def images(rng: Rng, folder: Path) -> None:
 # ---- kinds of cases ----------------------------------------------------------------------------
 
 TRIAL = "results/tiny/digits/{}/seed-0"
+CROWD = 15
 ROWS = ("vae", "rae_gmm", "glf")
 LOOKS = (
     ("report", "--profile", "tiny"),
@@ -310,6 +311,32 @@ def neighbours(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]
         ("merge", "results", "--results", "mine"),
     ]
     return prepare, [rng.choice([*others, *LOOKS]), rng.choice(LOOKS)]
+
+
+def crowds(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+    """Many seeds of one row, a record, history or artefacts of each of which is damaged."""
+    row = rng.choice(ROWS)
+
+    def prepare(bench: Bench) -> None:
+        first = bench.folder / TRIAL.format(row)
+        for seed in range(1, 1 + CROWD):
+            folder = first.with_name(f"seed-{seed}")
+            shutil.copytree(first, folder)
+            record = json.loads((folder / "record.json").read_text())
+            (folder / "record.json").write_text(json.dumps({**record, "seed": seed}))
+            match rng.randrange(4):
+                case 0:
+                    json_file(rng, folder / "history.json")
+                case 1:
+                    arrays = {name: array(rng) for name in ("samples", "reconstructions", "prd") if rng.random() < 0.8}
+                    (folder / "artefacts.npz").write_bytes(npz_bytes(rng, **arrays))
+                case _:
+                    json_file(rng, folder / "record.json")
+
+    return prepare, [
+        rng.choice(LOOKS),
+        rng.choice([*LOOKS, ("merge", "results", "--results", "mine"), ("clean", "--yes")]),
+    ]
 
 
 def links(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
@@ -630,7 +657,19 @@ def endings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
 
 KINDS: dict[str, Callable[[Rng], tuple[Callable[[Bench], None], list[tuple[str, ...]]]]] = {
     made.__name__: made
-    for made in (records, neighbours, links, declarations, settings, requests, datasets, generated, methods, endings)
+    for made in (
+        records,
+        neighbours,
+        crowds,
+        links,
+        declarations,
+        settings,
+        requests,
+        datasets,
+        generated,
+        methods,
+        endings,
+    )
 }
 SLOW = ("endings",)
 
@@ -758,18 +797,19 @@ def _lost(bench: Bench, command: tuple[str, ...], before: dict[str, str]) -> tup
 
 
 def table(results: list[Result]) -> str:
-    """Inputs by kind and outcome."""
+    """Inputs by kind, and how the commands that read them ended."""
     counts = Counter((result.case.kind, result.outcome) for result in results)
     shown = [outcome for outcome in OUTCOMES if outcome not in ("poisoned",)]
-    lines = [f"| kind | cases | commands | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    lines = [f"| kind | inputs | commands | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    inputs = 0
     for kind in KINDS:
         of_kind = [result for result in results if result.case.kind == kind]
-        cases = len({result.case.seed for result in of_kind})
+        made = len({result.case.seed for result in of_kind}) * (CROWD if kind == "crowds" else 1)
+        inputs += made
         numbers = " | ".join(str(counts[kind, outcome]) for outcome in shown)
-        lines.append(f"| {kind} | {cases} | {len(of_kind)} | {numbers} |")
+        lines.append(f"| {kind} | {made} | {len(of_kind)} | {numbers} |")
     total = " | ".join(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)
-    cases = len({(result.case.kind, result.case.seed) for result in results})
-    return "\n".join([*lines, f"| all | {cases} | {len(results)} | {total} |"])
+    return "\n".join([*lines, f"| all | {inputs} | {len(results)} | {total} |"])
 
 
 def main() -> None:
