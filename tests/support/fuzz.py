@@ -43,7 +43,7 @@ from conftest import TINY, Bench, Ended
 
 PATIENCE = 90  # seconds that a command may take, beside whatever else the machine does
 MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
-FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights", "poisoned")
+FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
 OUTCOMES = ("done", "done in part", "refused", "skipped", *FAULTS)
 
 WORDS = (
@@ -59,6 +59,7 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 Rng = random.Random
+Made = tuple[Callable[[Bench], None], list[tuple[str, ...]]]  # what prepares a case, and its commands
 
 
 @dataclass(frozen=True)
@@ -261,7 +262,7 @@ LOOKS = (
 )
 
 
-def records(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def records(rng: Rng) -> Made:
     """A record of a trial, of anchors or one that was kept aside, and what reads it."""
     row = rng.choice(ROWS)
     where = rng.choice([TRIAL.format(row)] * 4 + ["results/anchors/digits/floor/seed-0"])
@@ -280,7 +281,7 @@ def records(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([*LOOKS, *LOOKS, *others]), rng.choice([*LOOKS, *others])]
 
 
-def neighbours(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def neighbours(rng: Rng) -> Made:
     """A history, artefacts, a log, a lock or weights of a trial."""
     row = rng.choice(ROWS)
 
@@ -313,7 +314,7 @@ def neighbours(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]
     return prepare, [rng.choice([*others, *LOOKS]), rng.choice(LOOKS)]
 
 
-def crowds(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def crowds(rng: Rng) -> Made:
     """Many seeds of one row, a record, history or artefacts of each of which is damaged."""
     row = rng.choice(ROWS)
 
@@ -339,7 +340,7 @@ def crowds(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     ]
 
 
-def links(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def links(rng: Rng) -> Made:
     """A part of the results or data folder that is a link, a FIFO, a device or empty."""
 
     def prepare(bench: Bench) -> None:
@@ -361,7 +362,7 @@ def links(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([*LOOKS, *others]), rng.choice([*LOOKS, *others])]
 
 
-def declarations(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def declarations(rng: Rng) -> Made:
     """benchmarks.yaml or published.yaml, in form or in bytes."""
     row = rng.choice(ROWS)
 
@@ -422,7 +423,7 @@ SETTINGS = {
 }
 
 
-def settings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def settings(rng: Rng) -> Made:
     """--set with odd paths and values."""
     given: list[str] = []
     for _ in range(rng.choice([1, 1, 2])):
@@ -480,7 +481,7 @@ NEEDED = {
 }
 
 
-def requests(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def requests(rng: Rng) -> Made:
     """A command with options at random, most of which fit."""
 
     def word(fitting: str) -> str:
@@ -510,7 +511,7 @@ def requests(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [tuple(command), ("report", "--profile", "tiny")]
 
 
-def datasets(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def datasets(rng: Rng) -> Made:
     """The user's own data: an npz, a folder of images, prepared arrays, features."""
 
     def prepare(bench: Bench) -> None:
@@ -545,7 +546,7 @@ def datasets(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice(others), rng.choice([*others, *LOOKS])]
 
 
-def generated(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def generated(rng: Rng) -> Made:
     """Images from elsewhere."""
     file = rng.choice(["images", "images", "images.npz", "images.npy", "other"])
 
@@ -594,7 +595,7 @@ ODD = (
 )  # fmt: skip
 
 
-def methods(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def methods(rng: Rng) -> Made:
     """The source of a method, read and imported."""
 
     def prepare(bench: Bench) -> None:
@@ -633,7 +634,7 @@ ENDINGS = (
 )  # fmt: skip
 
 
-def endings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def endings(rng: Rng) -> Made:
     """A method that ends or disturbs its process, in a process of its own."""
     ending = rng.choice(ENDINGS)
 
@@ -655,21 +656,18 @@ def endings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([run, run, ("check", "odd")]), ("list", "trials", "--profile", "tiny")]
 
 
-KINDS: dict[str, Callable[[Rng], tuple[Callable[[Bench], None], list[tuple[str, ...]]]]] = {
-    made.__name__: made
-    for made in (
-        records,
-        neighbours,
-        crowds,
-        links,
-        declarations,
-        settings,
-        requests,
-        datasets,
-        generated,
-        methods,
-        endings,
-    )
+KINDS: dict[str, Callable[[Rng], Made]] = {
+    "records": records,
+    "neighbours": neighbours,
+    "crowds": crowds,
+    "links": links,
+    "declarations": declarations,
+    "settings": settings,
+    "requests": requests,
+    "datasets": datasets,
+    "generated": generated,
+    "methods": methods,
+    "endings": endings,
 }
 SLOW = ("endings",)
 
@@ -799,16 +797,15 @@ def _lost(bench: Bench, command: tuple[str, ...], before: dict[str, str]) -> tup
 def table(results: list[Result]) -> str:
     """Inputs by kind, and how the commands that read them ended."""
     counts = Counter((result.case.kind, result.outcome) for result in results)
-    shown = [outcome for outcome in OUTCOMES if outcome not in ("poisoned",)]
-    lines = [f"| kind | inputs | commands | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    lines = [f"| kind | inputs | commands | {' | '.join(OUTCOMES)} |", "|---" * (len(OUTCOMES) + 3) + "|"]
     inputs = 0
     for kind in KINDS:
         of_kind = [result for result in results if result.case.kind == kind]
         made = len({result.case.seed for result in of_kind}) * (CROWD if kind == "crowds" else 1)
         inputs += made
-        numbers = " | ".join(str(counts[kind, outcome]) for outcome in shown)
+        numbers = " | ".join(str(counts[kind, outcome]) for outcome in OUTCOMES)
         lines.append(f"| {kind} | {made} | {len(of_kind)} | {numbers} |")
-    total = " | ".join(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)
+    total = " | ".join(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in OUTCOMES)
     return "\n".join([*lines, f"| all | {inputs} | {len(results)} | {total} |"])
 
 
