@@ -45,7 +45,7 @@ from conftest import TINY, Bench, Ended
 PATIENCE = 90  # seconds that a command may take, beside whatever else the machine does
 MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
 FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
-OUTCOMES = ("done", "done in part", "refused", "skipped", *FAULTS)
+OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", *FAULTS)
 
 WORDS = (
     "", " ", ".", "..", "../x", "/etc/passwd", "a/b", "a" * 300, "\udcff", "nan", "inf", "-1", "0", "1e999", "[x]",
@@ -743,9 +743,10 @@ def outcome(ended: Ended) -> str:
         return "traceback"
     if ended.code == 70:  # the net under the command line
         return "hang" if f"{Hung.__name__}" in ended.err else "net"
-    if not (ended.out.strip() or ended.err.strip()):
+    if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
         return "silence"
-    return {0: "done", 1: "done in part", 2: "refused", 3: "skipped"}.get(ended.code, "traceback")
+    by_code = {0: "done", 1: "done in part", 2: "refused", 3: "skipped", 130: "stopped", 143: "stopped"}
+    return by_code.get(ended.code, "traceback")
 
 
 @contextlib.contextmanager
