@@ -45,7 +45,7 @@ from conftest import TINY, Bench, Ended
 PATIENCE = 90  # seconds that a command may take, beside whatever else the machine does
 MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
 FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
-OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", *FAULTS)
+OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", "killed", *FAULTS)
 
 WORDS = (
     "", " ", ".", "..", "../x", "/etc/passwd", "a/b", "a" * 300, "\udcff", "nan", "inf", "-1", "0", "1e999", "[x]",
@@ -713,12 +713,19 @@ def attempt(case: Case, finished: Bench, folder: Path) -> list[Result]:
         for command in case.commands:
             before = _state(bench)
             outcome, detail = _ended(bench, command, case.process)
+            if command[0] == "run" and outcome == "done" and not _whole(bench, command):
+                outcome, detail = "silence", "exit code 0, and not every trial has a record"
             if outcome not in FAULTS and (lost := _lost(bench, command, before)):
                 outcome, detail = lost
             results.append(Result(case, command, outcome, detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return results
+
+
+def _whole(bench: Bench, command: tuple[str, ...]) -> bool:
+    """Whether the trials of the method under test have their record after a run of it."""
+    return "odd,vae" not in command or all((bench.trial(row) / "record.json").is_file() for row in ("odd", "vae"))
 
 
 def _ended(bench: Bench, command: tuple[str, ...], process: bool) -> tuple[str, str]:
@@ -745,6 +752,8 @@ def outcome(ended: Ended) -> str:
         return "hang" if f"{Hung.__name__}" in ended.err else "net"
     if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
         return "silence"
+    if ended.code in (-6, -9, -11):  # by a method, which nothing in its process can catch
+        return "killed"
     by_code = {0: "done", 1: "done in part", 2: "refused", 3: "skipped", 130: "stopped", 143: "stopped"}
     return by_code.get(ended.code, "traceback")
 
