@@ -13,6 +13,8 @@ from `self.randn`, `self.rand` or `self.randint`.
 
 from __future__ import annotations
 
+import dis
+import inspect
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,7 +39,7 @@ class Stage:
     `data` says what `step` gets: "images", float [b, C, S, S] in [0, 1], or "codes", rows of what `extract` made of
     the training set. The hooks get the stage's whole data on the device (images as uint8 NCHW, codes as `extract`
     left them), in train mode and without gradients: `start` once, `before_epoch` and `after_epoch` around each epoch.
-    A set of images that a GPU has no room for is streamed to `step`, but a stage with hooks on images is then an error.
+    A set of images that a GPU has no room for is streamed to `step`; a stage with hooks that use them is then an error.
     `fresh_optimizers` makes the optimizers anew at each epoch. They are always new at the start of a stage.
     """
 
@@ -51,8 +53,10 @@ class Stage:
 
     @property
     def looks_at_all(self) -> bool:
-        """Whether a hook gets the stage's whole data."""
-        return any(hook is not None for hook in (self.start, self.before_epoch, self.after_epoch))
+        """Whether a hook uses the stage's whole data, which it gets in any case."""
+        return any(
+            hook is not None and _uses_argument(hook) for hook in (self.start, self.before_epoch, self.after_epoch)
+        )
 
 
 class Baseline(nn.Module):
@@ -187,6 +191,17 @@ class Baseline(nn.Module):
     def has(self, hook: str) -> bool:
         """Whether the method defines `hook` itself instead of taking the default."""
         return getattr(type(self), hook) is not getattr(Baseline, hook)
+
+
+def _uses_argument(hook: Callable[[Tensor], None]) -> bool:
+    """Whether a function of one argument mentions it anywhere; where that cannot be seen, it does."""
+    function: Any = inspect.unwrap(hook)
+    code = getattr(getattr(function, "__func__", function), "__code__", None)
+    names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
+    if code is None or len(names) != 1 + inspect.ismethod(hook):
+        return True
+    local = (i.argval for i in dis.get_instructions(code) if "FAST" in i.opname or i.opname == "MAKE_CELL")
+    return any(names[-1] in (found if isinstance(found, tuple) else (found,)) for found in local)  # 3.13: two in one
 
 
 def _forget(name: str, value: Tensor) -> None:

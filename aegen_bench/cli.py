@@ -74,7 +74,7 @@ def run(
     jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
     cluster: Annotated[str | None, typer.Option(help="Run on this dask scheduler's workers: tcp://HOST:8786.")] = None,
     resources: Annotated[str | None, typer.Option(help="Of a cluster, only workers started with these: GPU=1.")] = None,
-    precision: Annotated[str | None, typer.Option(help="fp32 or bf16; the same as --set precision=...")] = None,
+    precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16; the same as --set precision=...")] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,

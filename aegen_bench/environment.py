@@ -17,11 +17,13 @@ from aegen_bench import __version__
 from aegen_bench.errors import UserError
 
 __all__ = [
+    "about_auto",
     "describe",
     "exact",
     "identity",
     "keeping_memory",
     "native_bf16",
+    "native_tf32",
     "on_free_processors",
     "peak_memory",
     "pick_device",
@@ -34,6 +36,12 @@ __all__ = [
 
 MOST_THREADS = 1024
 PACKAGES = ("torch", "torchvision", "numpy", "scipy", "scikit-learn", "pandas")
+
+
+NOT_SUPPORTED = {
+    "mps": "it has no float64, in which losses are averaged",
+    "xpu": "it was never tried",
+}
 
 
 def pick_device(name: str) -> Any:
@@ -54,8 +62,26 @@ def pick_device(name: str) -> Any:
     elif device.type == "cpu" and device.index is not None:
         raise UserError(f"--device {name}: the processors have no numbers; use cpu")
     elif device.type != "cpu":
-        raise UserError(f"--device {name}: not supported; use auto, cpu, cuda or cuda:N")
+        why = NOT_SUPPORTED.get(device.type, "only CPUs and CUDA devices are")
+        raise UserError(f"--device {name}: not supported: {why}; use auto, cpu, cuda or cuda:N")
     return device
+
+
+def about_auto() -> str:
+    """Say in a line what `--device auto` takes where a user may wonder: a CPU, or one of several GPUs; else ''."""
+    import torch
+
+    if not torch.cuda.is_available():
+        built = torch.version.cuda
+        why = f"torch {torch.__version__} finds no GPU that its CUDA {built} can use" if built else ""
+        why = why or f"torch {torch.__version__} is built without CUDA"
+        there = {"mps": torch.backends.mps.is_available(), "xpu": torch.xpu.is_available()}
+        other = next((kind for kind in NOT_SUPPORTED if there[kind]), None)
+        return f"device: cpu, because {why}" + (f", and {other} is not supported" if other else "")
+    count = torch.cuda.device_count()
+    if count == 1:
+        return ""
+    return f"device: cuda:0, one of {count} GPUs; --devices {','.join(f'cuda:{i}' for i in range(count))} uses all"
 
 
 def prepare_processes() -> None:
@@ -151,9 +177,9 @@ def require_compiler(device: Any) -> None:
         raise UserError(f"torch.compile does not work on {device} here: {why}: {cure}") from error
 
 
-def describe(device: Any) -> dict[str, Any]:
+def describe(device: Any, *, at_once: int = 1, graphs: bool = True) -> dict[str, Any]:
     """Return what a record says of the place a trial ran in. `device` is the hardware's name, for the captions of
-    time tables.
+    time tables; `at_once` is how many trials share a GPU, `graphs` whether it replays training steps.
     """
     import torch
 
@@ -176,15 +202,23 @@ def describe(device: Any) -> dict[str, Any]:
         "versions": {package: _version(package) for package in PACKAGES},
         "cuda": torch.version.cuda if cuda else "",
         "git": _git(),
+        **({"trials_at_once": at_once, "graphs": graphs} if cuda else {}),
     }
 
 
 def timed_on(described: dict[str, Any]) -> str:
-    """What the times of a record belong to: the device that it describes and, where linear layers took it, oneDNN,
-    which is twice as fast there. Empty where the device is not known.
+    """What the times of a record belong to: the device that it describes and what else changes them by a lot. That is
+    oneDNN where linear layers took it, other trials on the same GPU, and a GPU without CUDA graphs. Empty where the
+    device is not known.
     """
     device = str(described.get("device", ""))
-    return f"{device}, oneDNN" if device and described.get("products") == "oneDNN" else device
+    at_once = described.get("trials_at_once", 1)
+    said = [
+        "oneDNN" if described.get("products") == "oneDNN" else "",
+        f"{at_once} trials at once" if at_once > 1 else "",
+        "" if described.get("graphs", True) else "no CUDA graphs",
+    ]
+    return ", ".join([device, *filter(None, said)]) if device else ""
 
 
 def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
@@ -199,6 +233,13 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
     listed = [line.split() for line in lines if line.lower().startswith(("flags", "features"))]
     flags = {flag for line in listed for flag in line}
     return bool(flags & {"avx512_bf16", "amx_bf16", "bf16"}) if flags else None
+
+
+def native_tf32(device: Any) -> bool:
+    """Whether the device multiplies in TF32: NVIDIA GPUs since Ampere."""
+    import torch
+
+    return bool(device.type == "cuda" and torch.cuda.get_device_properties(device).major >= 8)
 
 
 @contextlib.contextmanager

@@ -9,11 +9,13 @@ import resource
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from aegen_bench import environment
+from aegen_bench.errors import UserError
 
 LARGE = 48 * 2**20  # above the 32 MB from which malloc by itself gives each block back at once
 PAGE = resource.getpagesize()
@@ -74,6 +76,39 @@ def test_peak_memory_of_a_device_with_an_index_is_reset_after_cuda_was_initialis
     monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda device: called.append(f"reset {device}"))
     environment.reset_peak_memory(torch.device("cuda:1"))
     assert called == ["init", "reset cuda:1"]
+
+
+@pytest.mark.parametrize(
+    ("described", "said"),
+    [
+        ({"device": "CPU, 2 threads", "products": "oneDNN"}, "CPU, 2 threads, oneDNN"),
+        ({"device": "H200", "trials_at_once": 1, "graphs": True}, "H200"),
+        ({"device": "H200", "trials_at_once": 2, "graphs": False}, "H200, 2 trials at once, no CUDA graphs"),
+        ({}, ""),
+    ],
+)
+def test_times_belong_to_a_device_and_to_what_changes_them(described: dict[str, Any], said: str) -> None:
+    assert environment.timed_on(described) == said
+
+
+def test_auto_says_why_it_takes_the_cpu_or_that_there_are_more_gpus(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(torch.version, "cuda", None)
+    assert environment.about_auto() == f"device: cpu, because torch {torch.__version__} is built without CUDA"
+    monkeypatch.setattr(torch.version, "cuda", "13.0")
+    monkeypatch.setattr(torch.backends.mps, "is_available", lambda: True)
+    said = environment.about_auto()
+    assert "finds no GPU that its CUDA 13.0 can use" in said and said.endswith(", and mps is not supported")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    for count, said in ((1, ""), (2, "device: cuda:0, one of 2 GPUs; --devices cuda:0,cuda:1 uses all")):
+        monkeypatch.setattr(torch.cuda, "device_count", lambda count=count: count)
+        assert environment.about_auto() == said
+
+
+@pytest.mark.parametrize(("name", "why"), [("mps", "it has no float64"), ("xpu", "it was never tried")])
+def test_other_accelerators_are_refused_with_the_reason(name: str, why: str) -> None:
+    with pytest.raises(UserError, match=f"--device {name}: not supported: {why}.*; use auto, cpu, cuda or cuda:N"):
+        environment.pick_device(name)
 
 
 def test_what_torch_keeps_of_a_gpu_goes_back_after_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:

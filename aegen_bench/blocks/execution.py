@@ -7,8 +7,9 @@ weights.
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import torch
@@ -16,9 +17,10 @@ from torch import Tensor, nn
 
 from aegen_bench.numerics import products
 
-__all__ = ["autocast", "compiled", "quickened"]
+__all__ = ["autocast", "compile_for", "compiled", "forget_compiled", "in_bf16", "quickened", "tf32"]
 
 FORWARDS = ("forward", "features")
+_COMPILED_FOR: list[str] = [""]
 M = TypeVar("M", bound=nn.Module)
 Call = Callable[..., Any]
 
@@ -56,26 +58,32 @@ def compiled(module: M) -> M:
 
 
 def _wrapped(module: M, wrap: Callable[[Call], Call]) -> M:
-    kind = type(module)
-    wrapped = {name: wrap(getattr(kind, name)) for name in FORWARDS if hasattr(kind, name)}
-    module.__class__ = type(kind.__name__, (kind,), wrapped)
+    kind: Any = type(module)
+    module.__class__ = _subclass(kind, wrap)
     return module
+
+
+@functools.cache  # equal networks are of one class, so what was compiled for one serves all
+def _subclass(kind: Any, wrap: Callable[[Call], Call]) -> Any:
+    return type(kind.__name__, (kind,), {name: wrap(getattr(kind, name)) for name in FORWARDS if hasattr(kind, name)})
 
 
 def _in_bf16(call: Call) -> Call:
     @functools.wraps(call)
     def run(module: nn.Module, x: Tensor, *rest: Any) -> Tensor:
-        with torch.autocast(x.device.type, dtype=torch.bfloat16):
+        with in_bf16(x.device.type):
             return call(module, x, *rest).float()  # type: ignore[no-any-return]
 
     return run
 
 
+def in_bf16(device_type: str) -> contextlib.AbstractContextManager[Any]:
+    """Autocast to bfloat16. On `meta`, where FLOPs are counted, there is none, and none is needed."""
+    return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, dtype=torch.bfloat16)
+
+
 def _compiled(call: Call) -> Call:
-    @functools.cache
-    def fast(device_type: str) -> Call:
-        # On CUDA also a CUDA graph: the kernels of a small network take less time than their launch.
-        return torch.compile(call, mode="reduce-overhead" if device_type == "cuda" else None, dynamic=False)
+    fast = functools.cache(functools.partial(compile_for, call))
 
     @functools.wraps(call)
     def run(module: nn.Module, x: Tensor, *rest: Any) -> Any:
@@ -83,3 +91,32 @@ def _compiled(call: Call) -> Call:
         return (fast(x.device.type) if training else call)(module, x, *rest)
 
     return run
+
+
+def forget_compiled(networks: str) -> None:
+    """Drop what was compiled, with its CUDA graphs, unless it was for networks that this text describes, too."""
+    if _COMPILED_FOR[0] != networks:
+        torch.compiler.reset()
+        _COMPILED_FOR[0] = networks
+
+
+def compile_for(call: Call, device_type: str) -> Call:
+    """Compile a function of tensors for a device. On CUDA also as a CUDA graph: the kernels of a small network take
+    less time than their launch.
+    """
+    return torch.compile(call, mode="reduce-overhead" if device_type == "cuda" else None, dynamic=False)
+
+
+@contextlib.contextmanager
+def tf32(on: bool) -> Iterator[None]:
+    """Within, CUDA devices may round the factors of float32 products and convolutions to TF32, or may not.
+
+    The flags are the process's and a backward pass reads them when it runs: so this goes around whole steps.
+    """
+    matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
+    before = matmul.allow_tf32, cudnn.allow_tf32
+    matmul.allow_tf32 = cudnn.allow_tf32 = on
+    try:
+        yield
+    finally:
+        matmul.allow_tf32, cudnn.allow_tf32 = before

@@ -7,12 +7,17 @@ over its activations at a few layers, all with weight 1.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import contextlib
+import functools
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+
+from aegen_bench.blocks.execution import compile_for, in_bf16, tf32
 
 __all__ = ["NETWORKS", "PerceptualLoss"]
 
@@ -82,33 +87,51 @@ class PerceptualLoss:
     It is no module: what holds it has neither its weights nor its parameters. The weights come from `state()` when
     the loss is first computed on a device, and stay there. Grey images are repeated to 3 channels. Sides are padded
     with zeros to a multiple of 8 (28 to 32 px) before anything else, as GLANN does; the border counts in the means.
+
+    The network runs in `precision` (fp32, tf32 or bf16), whatever that of the step `around` it; distances are float32.
+    With `compile` it is compiled for training steps.
     """
 
-    def __init__(self, network: str, side: int, state: Callable[[], State]) -> None:
+    def __init__(
+        self,
+        network: str,
+        side: int,
+        state: Callable[[], State],
+        *,
+        precision: str = "fp32",
+        around: str = "fp32",
+        compile: bool = False,
+    ) -> None:
         self._network, self._state = NETWORKS[network], state
         self._scales = self._network.scales(side)
         self._on: dict[torch.device, nn.ModuleList] = {}
+        self._precision, self._compile = precision, compile
+        self._apart = precision != "bf16" and (precision == "tf32") is not (around == "tf32")
+        self._fast = functools.cache(functools.partial(compile_for, _activations))
 
     def __call__(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        total = x_hat.new_zeros(len(x_hat))
+        if self._apart:
+            distance: Tensor = _Apart.apply(x_hat, x, self._distance, self._precision == "tf32")
+            return distance
+        return self._distance(x_hat, x)
+
+    def _distance(self, x_hat: Tensor, x: Tensor) -> Tensor:
+        total, step = x_hat.new_zeros(len(x_hat)), x_hat.requires_grad and torch.is_grad_enabled()
         for pooling, levels in self._scales:
             with torch.no_grad():
-                targets = self.maps(x, pooling, levels)
-            for a, b in zip(self.maps(x_hat, pooling, levels), targets, strict=True):
-                total = total + (a - b).abs().flatten(1).mean(1)
+                targets = self.maps(x, pooling, levels, step)
+            for a, b in zip(self.maps(x_hat, pooling, levels, step), targets, strict=True):
+                total = total + (a.float() - b.float()).abs().flatten(1).mean(1)
         return total
 
-    def maps(self, x: Tensor, pooling: int, levels: int) -> list[Tensor]:
-        """What is compared: the input as the network gets it, and its activations."""
+    def maps(self, x: Tensor, pooling: int, levels: int, step: bool = False) -> list[Tensor]:
+        """What is compared: the input as the network gets it, and its activations. `step`: in a training step."""
         missing = -x.shape[-1] % 8
         x = F.pad(x, [missing // 2, missing - missing // 2] * 2).expand(-1, 3, -1, -1)
         x = F.avg_pool2d(self._network.gain * x + self._network.shift, pooling)
-        found, taps = [x], self._network.taps[levels]
-        for position, layer in enumerate(self._layers(x.device)[: taps[-1] + 1]):
-            x = layer(x)
-            if position in taps:
-                found.append(x)
-        return found
+        run = self._fast(x.device.type) if step and self._compile else _activations
+        with in_bf16(x.device.type) if self._precision == "bf16" else contextlib.nullcontext():
+            return [x, *run(self._layers(x.device), x, self._network.taps[levels])]
 
     def _layers(self, device: torch.device) -> nn.ModuleList:
         if device not in self._on:
@@ -116,3 +139,36 @@ class PerceptualLoss:
             layers = nn.ModuleList(self._network.layers(self._state())[: last + 1])
             self._on[device] = layers.eval().requires_grad_(False).to(device)
         return self._on[device]
+
+
+def _activations(layers: nn.ModuleList, x: Tensor, taps: Sequence[int]) -> list[Tensor]:
+    """The outputs of the layers at the positions `taps`."""
+    found = []
+    for position, layer in enumerate(layers[: taps[-1] + 1]):
+        x = layer(x)
+        if position in taps:
+            found.append(x)
+    return found
+
+
+class _Apart(torch.autograd.Function):
+    """`distance(x_hat, x)` [n] with TF32 on or off while all else of the step has it otherwise.
+
+    What holds in a backward pass holds in all of it; so the gradient is computed here, beside the distance. It can be,
+    because each image's distance depends on that image alone: the gradients of their sum are theirs.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x_hat: Tensor, x: Tensor, distance: Callable[[Tensor, Tensor], Tensor], on: bool) -> Tensor:
+        needed = ctx.needs_input_grad[0]
+        with tf32(on), torch.set_grad_enabled(needed):
+            inner = x_hat.detach().requires_grad_(needed)
+            found = distance(inner, x)
+            if needed:
+                ctx.save_for_backward(*torch.autograd.grad(found.sum(), inner))
+        return found.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None, None]:
+        (own,) = ctx.saved_tensors
+        return gradients[0].view(-1, 1, 1, 1) * own, None, None, None

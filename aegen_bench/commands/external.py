@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
-from aegen_bench.evaluation.imagesets import Scorer
+from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
@@ -58,16 +58,16 @@ def evaluate_images(
         if against is not None:
             real = _real_of(data.find(against), chosen[0])
         else:
-            real = imagesets.real_images(dataset, study.datasets[dataset].recipe, place)
+            real = real_images(dataset, study.datasets[dataset].recipe, place)
         from aegen_bench import environment
 
-        scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
+        scorer = Scorer(dataset, real, chosen, place, environment.pick_device(device), show)
         require_folder(root)
         with _on_machine(show):
-            record = imagesets.score(scorer, files, row, seed, replace=name is not None)
+            record = imagesets.score(scorer, root, files, row, seed, take_place=name is not None)
             if against is None:
-                imagesets.anchors(scorer)
-    yield from _numbers(record, scorer)
+                imagesets.anchors(scorer, root)
+    yield from _numbers(record, scorer, root)
 
 
 def _name(path: Path) -> str:
@@ -247,7 +247,7 @@ def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | No
     return chosen
 
 
-def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
+def _real_of(files: data.Files, protocol: Protocol) -> Real:
     from aegen_bench.evaluation.features import chosen
 
     @cache
@@ -258,12 +258,12 @@ def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
     return lambda split: read()
 
 
-def _numbers(record: Record, scorer: Scorer) -> Iterator[str]:
+def _numbers(record: Record, scorer: Scorer, root: Path) -> Iterator[str]:
     for protocol in scorer.protocols:
         yield protocol.describe()
         yield f"{record.row} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
         yield from _lines(record.metrics[protocol.id])
-    folder = results.trial_folder(scorer.results, record.profile, record.dataset, record.row, record.seed)
+    folder = results.trial_folder(root, record.profile, record.dataset, record.row, record.seed)
     yield f"recorded in {folder / 'record.json'}"
     _require_whole(record, scorer.protocols)
 

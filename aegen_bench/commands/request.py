@@ -169,9 +169,13 @@ class Request:
 
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
+        if here == "auto" and not parallelism.cluster and (told := environment.about_auto()):
+            print(told)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.type == "cpu" and not environment.native_bf16():
             print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+        if any(p.trial.config["precision"] == "tf32" for p in planned) and not environment.native_tf32(place):
+            print(f"warning: {place} has no TF32: training in it is training in fp32, under another name")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)

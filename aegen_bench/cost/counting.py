@@ -20,6 +20,7 @@ from torch import Tensor
 from torch.utils.flop_counter import FlopCounterMode
 
 from aegen_bench.baseline import Baseline, Stage
+from aegen_bench.blocks.execution import tf32
 from aegen_bench.numerics.pixels import as_float
 from aegen_bench.study import catalog
 from aegen_bench.training.history import Meter
@@ -50,7 +51,17 @@ class Kind:
 
     @property
     def key(self) -> str:
-        parts = ("code", "with", "d", "flow_width", "recon", "perceptual_net", "precision", "stages")
+        parts = (
+            "code",
+            "with",
+            "d",
+            "flow_width",
+            "recon",
+            "perceptual_net",
+            "perceptual_precision",
+            "precision",
+            "stages",
+        )
         return json.dumps([[self.config.get(part) for part in parts], self.shape, self.n], sort_keys=True)
 
     def plan(self, stage: Stage) -> StagePlan:
@@ -171,7 +182,7 @@ def _step(model: Baseline, stage: Stage, batch: int, optimizers: Updating) -> Ca
     index = torch.arange(batch, device=rows.device)
 
     def run() -> None:
-        with model.train().using(None, meter.add):
+        with model.train().using(None, meter.add), tf32(model.nets.precision == "tf32"):
             take_step(stage, rows, index, optimizers, meter)
 
     return run

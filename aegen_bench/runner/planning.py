@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from aegen_bench import data, results, weights
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.evaluation import extractors, imagesets
+from aegen_bench.evaluation.scorer import Scorer, real_images
 from aegen_bench.progress import Progress
 from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
@@ -120,11 +122,11 @@ def unimportable(jobs: Sequence[Job]) -> dict[str, str]:
 def anchors_missing(study: Study, jobs: Sequence[Job]) -> bool:
     """Whether a dataset with finished trials has no floor or ceiling yet under one of their protocols."""
     done = [job for job in jobs if job.state == "done"]
-    return any(imagesets.anchors_lack(scorer) for scorer in scorers(study, done, None, Progress()))
+    return any(imagesets.anchors_lack(scorer, root) for scorer, root in scorers(study, done, None, Progress()))
 
 
-def scorers(study: Study, jobs: Sequence[Job], device: Any, show: Progress) -> Iterator[imagesets.Scorer]:
-    """What scores the anchors, one a dataset of the plan."""
+def scorers(study: Study, jobs: Sequence[Job], device: Any, show: Progress) -> Iterator[tuple[Scorer, Path]]:
+    """What scores the anchors, one a dataset of the plan, and the results folder that they go to."""
     for name, job in {job.trial.dataset: job for job in jobs if job.state != "no data"}.items():
-        real = imagesets.real_images(name, study.datasets[name].recipe, job.place.data)
-        yield imagesets.Scorer(name, real, job.protocols, job.place.results, job.place.data, device, show)
+        real = real_images(name, study.datasets[name].recipe, job.place.data)
+        yield Scorer(name, real, job.protocols, job.place.data, device, show), job.place.results

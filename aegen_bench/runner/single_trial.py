@@ -171,7 +171,7 @@ def _seconds_after(job: Job) -> dict[str, float]:
     """How long what follows each stage took in finished trials on this kind of device, where there are some: later
     stages in those of the same row, and what comes after training in those of the dataset.
     """
-    here = environment.timed_on(environment.describe(job.device))
+    here = environment.timed_on(job.environment())
     stages, rest = defaultdict[str, list[float]](list), list[float]()
     for path in (job.place.results / job.trial.profile / job.trial.dataset).glob("*/seed-*/record.json"):
         try:

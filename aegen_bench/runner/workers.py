@@ -9,6 +9,7 @@ import queue
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
@@ -32,11 +33,14 @@ ATTEMPTS = 3  # to begin a job in a worker process that dies before it does
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one trial at a time. Other runs on the results folder respect its `lock`, a name; empty: it has none."""
+    """Room for one trial at a time. Other runs on the results folder respect its `lock`, a name; empty: it has none.
+    So many trials share its device `at_once`.
+    """
 
     device: str
     threads: int
     lock: str = ""
+    at_once: int = 1
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str, threads: int) -> list[Slot]:
@@ -47,7 +51,10 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
     room = [(name, i) for i in range(per_device) for name in devices] if devices else [(device, 0)] * (jobs or 1)
     room = room[: jobs or None]
     share = max(1, threads // len(room))
-    return [Slot(name, share, f"{environment.identity(name)}-{i}" if devices else "") for name, i in room]
+    sharing = Counter(name for name, _ in room)
+    return [
+        Slot(name, share, f"{environment.identity(name)}-{i}" if devices else "", sharing[name]) for name, i in room
+    ]
 
 
 def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
@@ -192,7 +199,7 @@ def _for_worker(job: Job, show: Progress) -> Job:
 
 def _in_worker(job: Job, slot: Slot) -> tuple[Outcome, bool]:
     """Do a job in this worker process; return its outcome, and whether the device is still usable."""
-    job = replace(job, place=replace(job.place, device=slot.device))
+    job = replace(job, place=replace(job.place, device=slot.device, at_once=slot.at_once))
     with job.interrupts.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
         outcome = do(job, job.show)
     return outcome, _usable(job.device)

@@ -43,6 +43,9 @@ RESERVED = {"all"}
 FOLDERS = {*NO_TRIALS, "tables"}  # what lies beside the profiles in a results folder
 
 
+Precision = Literal["fp32", "tf32", "bf16"]
+
+
 def is_fit(name: str) -> bool:
     """Whether something of the study may have this name: it becomes a folder, and part of a list with commas."""
     return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",+`")
@@ -144,7 +147,8 @@ class Layer(Section):
 
     recon: Literal["sse", "perceptual"] | None = None
     perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
-    precision: Literal["fp32", "bf16"] | None = None
+    precision: Precision | None = None
+    perceptual_precision: Precision | None = None
     compile: bool | None = None
     d: Count | None = None
     flow_width: Count | None = None

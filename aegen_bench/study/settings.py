@@ -24,12 +24,23 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
     if full.get("recon") != "perceptual":  # then its network decides nothing: it is neither in the key nor said
         full.pop("perceptual_net", None)
         changes.pop("perceptual_net", None)
+    _resolve_perceptual_precision(full, changes)
     if not full.get("compile"):  # then it is as if it had never been said: no key knows of it
         full.pop("compile", None)
     full["stages"] = {name: _plan(base["stages"][name], changes["stages"][name], scale) for name in stages}
     if "every" in full.get("probe", {}) and "every" not in changes.get("probe", {}):
         full["probe"]["every"] = _scaled(full["probe"]["every"], scale)
     return {**full, "overrides": _overrides(changes, scale)}
+
+
+def _resolve_perceptual_precision(full: Plain, changes: Plain) -> None:
+    """The perceptual network has the precision of the row, if nothing else is said. Of rows in fp32 no key knows it."""
+    precision = full.get("precision", "fp32")
+    own = full.pop("perceptual_precision", precision)
+    if full.get("recon") != "perceptual":
+        changes.pop("perceptual_precision", None)
+    elif (precision, own) != ("fp32", "fp32"):
+        full["perceptual_precision"] = own
 
 
 def _overrides(changes: Plain, scale: float) -> list[str]:

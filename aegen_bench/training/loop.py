@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from aegen_bench.baseline import Baseline, Stage
+from aegen_bench.blocks.execution import tf32
 from aegen_bench.errors import Diverged, UserError
 from aegen_bench.numerics.pixels import as_float, at_once
 from aegen_bench.progress import Progress
@@ -191,7 +192,7 @@ class _StageRun:
             self.graph.begin_epoch()
         take = self.graph or self._take_step
         step, due = here["step"] if here else 0, self.keep.interrupts.due
-        with model.using(self.random, self.meter.add):
+        with model.using(self.random, self.meter.add), tf32(model.nets.precision == "tf32"):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
                 if model.nets.compile:  # what CUDA graphs return is good until the next step
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]

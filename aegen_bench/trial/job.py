@@ -47,7 +47,8 @@ State = Literal[
 class Place:
     """Where trials find their data, leave their results and weights, and compute (`device` as torch spells it).
 
-    `graphs` lets training steps on a GPU be replayed as CUDA graphs, which changes no number.
+    `graphs` lets training steps on a GPU be replayed as CUDA graphs, which changes no number; `at_once` is how many
+    trials share the device.
     """
 
     data: Path
@@ -55,6 +56,7 @@ class Place:
     weights: Path
     device: str = "cpu"
     graphs: bool = True
+    at_once: int = 1
 
     def absolute(self) -> Place:
         """The same place for a process with another working folder."""
@@ -99,6 +101,12 @@ class Job:
 
         return torch.device(self.place.device)
 
+    def environment(self) -> dict[str, object]:
+        """What its record says of the place it runs in."""
+        from aegen_bench import environment
+
+        return environment.describe(self.device, at_once=self.place.at_once, graphs=self.place.graphs)
+
     def checkpoints(self) -> Checkpoints:
         """Where its training is saved, and what another process must share with this one to continue it."""
         import torch
@@ -115,6 +123,8 @@ class Job:
         }
         if self.device.type == "cpu":
             identity["library of products"] = products.library()
+        if self.device.type == "cuda":
+            identity["model of GPU"] = torch.cuda.get_device_name(self.device)
         return Checkpoints(self.folder, identity, self.interrupts, self.show.note)
 
     def images(self, split: data.Split) -> Images:

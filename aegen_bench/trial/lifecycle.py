@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import traceback
 from pathlib import Path
 
 import torch
 
 from aegen_bench import environment, results
+from aegen_bench.blocks.execution import forget_compiled
 from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
-from aegen_bench.results import Evaluation, Record
+from aegen_bench.results import Record
 from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
@@ -19,7 +21,7 @@ from aegen_bench.trial import artefacts, scoring
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
-__all__ = ["blank", "evaluate", "train"]
+__all__ = ["blank", "evaluate", "out_of_memory", "train"]
 
 
 def train(job: Job) -> Record:
@@ -31,6 +33,8 @@ def train(job: Job) -> Record:
     """
     environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
+    config = job.trial.config
+    forget_compiled(json.dumps([job.trial.dataset, config], sort_keys=True) if config.get("compile") else "")
     try:
         with contained():
             _train(job, history, record)
@@ -39,17 +43,11 @@ def train(job: Job) -> Record:
     except TimedOut as error:
         record.status, record.reason = "timeout", str(error)
     except torch.OutOfMemoryError:
-        batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
-        hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
-        if job.device.type == "cuda":
-            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
-        record.status, record.reason = "failed", hint
+        record.status, record.reason = "failed", out_of_memory(job)
     except (BrokenContract, UserError) as error:
         record.status, record.reason = "failed", str(error)
     except Exception as error:
         record.status, record.reason = "failed", _described(error, job)
-    if job.trial.config.get("compile"):
-        torch.compiler.reset()  # the compiled networks with their CUDA graphs: the next trial's are others
     record.stages, record.peak_memory = history.stages, environment.peak_memory(job.device)
     record.seconds, record.facts = dict(history.seconds), dict(history.facts)
     write_json(job.folder / "history.json", {"epochs": history.epochs, "probes": history.probes})
@@ -67,7 +65,7 @@ def _train(job: Job, history: History, record: Record) -> None:
     saved = checkpoints.read()
     if saved:
         torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
-        record.environment = environment.describe(job.device)
+        record.environment = job.environment()
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
@@ -113,41 +111,37 @@ def _evaluate(job: Job) -> Record:
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record.config.get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
-    samples, here, first = scoring.Samples(job, model), environment.describe(job.device), not record.metrics
-    facts, seconds = dict[str, float](), dict[str, float]()
-
-    def fact(name: str, value: torch.Tensor) -> None:
-        facts[name] = float(value)
-
-    for protocol in job.protocols:
-        wanted = record.lacking(protocol.id, protocol.metrics)
-        if not wanted:
-            continue
-        before, real = record.metrics.get(protocol.id, Evaluation.nothing()), job.fingerprint(protocol.split)
-        if results.standing(job.record, record.key, {protocol.id: real}) is None:
+    protocols = [p for p in job.protocols if record.lacking(p.id, p.metrics)]
+    for protocol in protocols:
+        if not record.stands_for(record.key, {protocol.id: job.fingerprint(protocol.split)}):
             images = f"the {protocol.split} images of {job.trial.dataset}"
             raise UserError(
                 f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
             )
-        job.show.phase(f"scoring with protocol {protocol.name}")
-        try:
-            with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
-                scores = samples.score(protocol, wanted, len(before.draws) or job.draws)
-        except (Diverged, BrokenContract) as error:
-            if first:  # an image that is none, or not finite: that is a fault of the trial, not of a metric
-                record.status = "diverged" if isinstance(error, Diverged) else "failed"
-                record.reason = str(error)
-                results.write_record(job.record, record)
-                return results.read_record(job.record)
+    if not protocols:
+        return record
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
+    samples = scoring.Samples(job, model)
+    try:
+        with model.using(None, samples.fact):
+            return scoring.scorer(job, protocols).complete(job.record, record, samples, draws=job.draws)
+    except (Diverged, BrokenContract) as error:
+        if results.read_record(job.record).metrics:
             raise
-        for kind, spent in scores.seconds.items():
-            seconds[kind] = seconds.get(kind, 0.0) + spent
-        entry = results.evaluated(protocol, scores, real, here)
-        once = {"facts": facts, "seconds": {"sample": samples.seconds, **seconds}} if first else {}
-        results.add_evaluation(job.record, protocol.id, entry, **once)
-        artefacts.add_curves(job.folder, scores.curves)
-    return results.read_record(job.record)
+        # No image, or one that is not finite: that is a fault of the trial, not of a metric.
+        record.status = "diverged" if isinstance(error, Diverged) else "failed"
+        record.reason = str(error)
+        results.write_record(job.record, record)
+        return results.read_record(job.record)
+
+
+def out_of_memory(job: Job) -> str:
+    """What failed for want of memory on the device, and what helps."""
+    batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
+    hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+    if job.device.type == "cuda":
+        hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
+    return hint
 
 
 def _described(error: Exception, job: Job) -> str:
@@ -170,5 +164,5 @@ def blank(job: Job) -> Record:
         seed=trial.seed,
         key=trial.key,
         config=dict(trial.config),
-        environment=environment.describe(job.device),
+        environment=job.environment(),
     )

@@ -32,11 +32,18 @@ def build(
 ) -> Baseline:
     """Make an untrained baseline on the CPU; equal seeds give equal weights. `data` is the data folder."""
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
+    precision, compile = config["precision"], config.get("compile", False)
     if config["recon"] == "perceptual":
         network = config["perceptual_net"]
-        recon = PerceptualLoss(network, shape[-1], partial(weights.load, network, data))
-    how = config["precision"], config.get("compile", False)
-    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, *how)
+        recon = PerceptualLoss(
+            network,
+            shape[-1],
+            partial(weights.load, network, data),
+            precision=config.get("perceptual_precision", "fp32"),
+            around=precision,
+            compile=compile,
+        )
+    nets = Nets(shape, config["d"], config["flow_width"], n_train, recon, precision, compile)
     with seeding.initialising(seed):
         return catalog.import_class(entry)(nets, **config["with"])  # type: ignore[no-any-return]
 

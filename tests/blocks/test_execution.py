@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from aegen_bench import environment, seeding
 from aegen_bench.baseline import Baseline
+from aegen_bench.blocks import execution
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import UserError
 from aegen_bench.training.history import History
@@ -34,8 +35,10 @@ NETS = partial(Nets, (1, 8, 8), d=4, flow_width=8, n_train=24)
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
+    execution._subclass.cache_clear()  # whose classes hold what the compiler made for another test
     torch.compiler.reset()
     yield
+    execution._subclass.cache_clear()
     torch.compiler.reset()
 
 
@@ -222,6 +225,14 @@ def test_a_compiled_trial_says_so_and_stands_under_a_profile_of_its_own(bench: B
     record = bench.record("vae", profile="tiny+compile=true")
     assert record["status"] == "ok" and record["config"]["compile"] is True
     assert "compile True" in record["config"]["overrides"]
+
+
+def test_trials_of_equal_networks_are_compiled_once(bench: Bench, traced: list[Any]) -> None:
+    run = ("run", "--profile", "tiny", "--compile", "--models")
+    assert bench(*run, "vae", "--seeds", "2").code == 0
+    assert len(traced) == 1 + 2  # the check of the compiler, encoder, decoder
+    assert bench(*run, "glf,vae", "--seeds", "3").code == 0
+    assert len(traced) == 3 + 1 + 3 + 2  # three trials of glf in a row, then one of vae
 
 
 def test_a_compiled_trial_goes_on_from_its_checkpoint_to_the_same_weights(bench: Bench, traced: list[Any]) -> None:

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torchvision.models import vgg16
 
 from aegen_bench import weights
+from aegen_bench.blocks.execution import tf32
 from aegen_bench.blocks.perceptual import PerceptualLoss
 from aegen_bench.study import catalog
 from aegen_bench.trial import model
@@ -148,6 +149,93 @@ def test_the_network_follows_the_images_to_their_device_and_back() -> None:
 def lite(side: int) -> PerceptualLoss:
     pytest.importorskip("efficientnet_lite_pytorch")
     return PerceptualLoss("efficientnet_lite0", side, lambda: weights.load("efficientnet_lite0", Path()))
+
+
+# ---- how it runs -----------------------------------------------------------------------------------
+
+
+def flags() -> tuple[bool, bool]:
+    return torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+
+
+class Watched(nn.Module):
+    """A layer that notes the flags of its forward and backward passes."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        super().__init__()
+        self.layer, self.seen = layer, list[Any]()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.layer(x)
+        self.seen.append(("forward", flags()))
+        if y.requires_grad:
+            y.register_hook(lambda gradient: self.seen.append(("backward", flags())))
+        return y
+
+
+def gradient(loss: PerceptualLoss, x_hat: Tensor, x: Tensor, around: bool = False) -> tuple[Tensor, Tensor]:
+    """Of a loss with another term, whose backward pass comes after that of the network."""
+    x_hat = x_hat.clone().requires_grad_()
+    with tf32(around):
+        distance = loss(2 * x_hat, x)
+        (distance.mean() + x_hat.square().sum()).backward()
+    assert x_hat.grad is not None
+    return distance.detach(), x_hat.grad
+
+
+@pytest.mark.parametrize(("precision", "around"), [("tf32", "fp32"), ("tf32", "bf16"), ("fp32", "tf32")])
+def test_the_network_may_have_another_tf32_than_the_step_around_it(
+    plain: nn.Sequential, precision: str, around: str
+) -> None:
+    state = {f"features.{k}": v for k, v in plain.state_dict().items()}
+    usual, apart = (
+        PerceptualLoss("vgg16", 32, lambda: state),
+        PerceptualLoss("vgg16", 32, lambda: state, precision=precision, around=around),
+    )
+    layers = apart._layers(torch.device("cpu"))
+    layers[0] = watched = Watched(layers[0])
+    x_hat, x = pair(32)
+    (distance, slope), (same, same_slope) = gradient(usual, x_hat, x), gradient(apart, x_hat, x, around == "tf32")
+    assert torch.equal(distance, same) and torch.allclose(slope, same_slope, rtol=1e-5, atol=1e-8)
+    on = (precision == "tf32", precision == "tf32")
+    assert watched.seen == [("forward", on), ("forward", on), ("backward", on)]
+    with torch.no_grad():
+        assert torch.equal(apart(2 * x_hat, x), distance)
+
+
+def test_in_bf16_the_network_rounds_and_the_distance_is_float32(plain: nn.Sequential) -> None:
+    state = {f"features.{k}": v for k, v in plain.state_dict().items()}
+    usual, rounded = (
+        PerceptualLoss("vgg16", 32, lambda: state),
+        PerceptualLoss("vgg16", 32, lambda: state, precision="bf16", around="bf16"),
+    )
+    (distance, slope), (other, other_slope) = (gradient(loss, *pair(32)) for loss in (usual, rounded))
+    assert other.dtype == other_slope.dtype == torch.float32
+    assert [a.dtype for a in rounded.maps(pair(32)[0], 1, 3)] == [torch.float32, *[torch.bfloat16] * 3]
+    assert not torch.equal(distance, other) and torch.allclose(distance, other, rtol=1e-2)
+    assert not torch.equal(slope, other_slope) and float((slope - other_slope).norm() / slope.norm()) < 0.1
+
+
+def test_compiled_it_is_one_graph_in_training_steps_alone(
+    plain: nn.Sequential, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[Any] = []
+
+    def backend(graph: Any, inputs: Any) -> Any:
+        graphs.append(graph)
+        return graph.forward
+
+    real = torch.compile
+    monkeypatch.setattr(torch, "compile", lambda f, **o: real(f, **o, backend=backend, fullgraph=True))
+    state = {f"features.{k}": v for k, v in plain.state_dict().items()}
+    usual, fast = (PerceptualLoss("vgg16", 32, lambda: state, compile=on) for on in (False, True))
+    x_hat, x = pair(32)
+    with torch.no_grad():
+        assert torch.equal(usual(x_hat, x), fast(x_hat, x)) and graphs == []
+    (distance, slope), (same, same_slope) = gradient(usual, x_hat, x), gradient(fast, x_hat, x)
+    assert len(graphs) == 2, "with and without gradients"
+    assert torch.equal(distance, same) and torch.equal(slope, same_slope)
+    torch.compiler.reset()
 
 
 # ---- a row that asks for it -----------------------------------------------------------------------

@@ -357,6 +357,30 @@ def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: 
     assert trial("glf_perceptual").key == trial("felt").key
 
 
+def test_the_perceptual_network_has_the_precision_of_its_row_if_nothing_else_is_said(make: Make) -> None:
+    """Of rows in fp32, and of rows without that network, no key knows the setting."""
+    rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
+
+    def trial(row: str, *settings: str) -> Trial:
+        return make("", *settings, profile="paper", rows=rows).trials([row], ["mnist"], [0])[0]
+
+    own = "perceptual_precision="
+    for same in ([], [own + "fp32"], ["precision=fp32"]):
+        assert trial("felt", *same).key == trial("felt").key and "perceptual_precision" not in trial("felt").config
+    assert trial("glf", own + "tf32").key == trial("glf").key
+    assert trial("glf", own + "tf32").config["overrides"] == []
+    keys = {
+        (precision, network): trial("felt", f"precision={precision}", own + network)
+        for precision in ("fp32", "tf32", "bf16")
+        for network in ("fp32", "tf32", "bf16")
+    }
+    assert len({t.key for t in keys.values()}) == 9
+    for precision in ("tf32", "bf16"):
+        assert trial("felt", f"precision={precision}").key == keys[precision, precision].key
+        assert trial("felt", f"precision={precision}").config["perceptual_precision"] == precision
+        assert trial("felt", f"precision={precision}").profile == f"paper+precision={precision}"
+
+
 # ---- names ----------------------------------------------------------------------------------------
 
 

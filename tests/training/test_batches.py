@@ -13,7 +13,7 @@ from conftest import Bench
 from methods import Waits, build
 from torch import Tensor
 
-from aegen_bench.baseline import Baseline
+from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import UserError
 from aegen_bench.training import batches as module
@@ -56,9 +56,11 @@ def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypa
         assert torch.equal(index, same_index)
 
 
-@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae"])
+@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
 def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
-    """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes."""
+    """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes; with a hook
+    that gets all of them and does not look.
+    """
     here = build(name, NETS())
     told = fit(here)
     request.getfixturevalue("elsewhere")
@@ -77,7 +79,7 @@ def test_no_streamed_step_waits_for_the_device(elsewhere: None) -> None:
     assert counts[0] == counts[1]
 
 
-@pytest.mark.parametrize(("name", "stage"), [("glo", "glo"), ("glann", "glo"), ("vampprior", "train")])
+@pytest.mark.parametrize(("name", "stage"), [("vampprior", "train"), ("vqvae_ar", "train")])
 def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anything_trains(
     name: str, stage: str, elsewhere: None
 ) -> None:
@@ -89,6 +91,27 @@ def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anythi
     assert f"stage '{stage}' looks at all training images at once" in said and "--set train_images=N" in said
     assert "\n" not in said
     assert torch.equal(weights(model), before)
+
+
+def test_a_hook_uses_images_where_it_mentions_them() -> None:
+    class Hooks:
+        def no(self, images: Tensor) -> None:
+            self.images = 1
+
+        def yes(self, images: Tensor) -> None:
+            images.sum()
+
+        def within(self, images: Tensor) -> None:
+            self.later = lambda: images
+
+        def any(self, *images: Tensor) -> None:
+            pass
+
+    hooks = Hooks()
+    hooks_that_look = (hooks.yes, hooks.within, hooks.any, lambda images: images.sum(), partial(hooks.no), print)
+    for look, each in ((True, hooks_that_look), (False, (hooks.no, lambda images: None))):
+        for hook in each:
+            assert Stage("train", hooks.yes, after_epoch=hook).looks_at_all is look, hook  # type: ignore[arg-type]
 
 
 def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:

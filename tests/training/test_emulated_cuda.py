@@ -4,19 +4,22 @@ is run. What a real device computes is checked by `make gpu-check`.
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from conftest import Bench
 from emulated_cuda import DEVICE, Device, Graph, Misplaced, emulated_cuda
 from methods import BASELINES, build
 from torch import Tensor
 
-from aegen_bench import seeding
+from aegen_bench import environment, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Stopped
@@ -332,3 +335,93 @@ def test_a_killed_step_leaves_optimizers_that_can_be_captured_again(gpu: Device)
     on_host = Optimizers({"model": [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1e-3}]}, [])
     assert on_device._adam["model"].param_groups[0]["capturable"]
     assert not on_host._adam["model"].param_groups[0]["capturable"]
+
+
+# ---- precision -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
+def test_tf32_is_on_in_training_steps_alone(precision: str) -> None:
+    seen: dict[str, set[bool]] = {}
+
+    def note(where: str) -> None:
+        flags = {torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32}
+        seen.setdefault(where, set()).update(flags)
+
+    class Noting(Baseline):
+        def __init__(self, nets: Nets) -> None:
+            super().__init__(nets)
+            self.encoder, self.decoder = nets.encoder(), nets.decoder()
+
+        def stages(self) -> list[Stage]:
+            return [Stage("train", self.step, before_epoch=self.before), Stage("codes", self.step_2, data="codes")]
+
+        def before(self, images: Tensor) -> None:
+            note("hook")
+
+        def step(self, x: Tensor, index: Tensor) -> Any:
+            z = self.encoder(x)
+            z.register_hook(lambda gradient: note("backward")) if z.requires_grad else None
+            note("step" if self.training else "probe")
+            yield "model", {"reconstruction": self.recon(self.decoder(z), x)}
+
+        def step_2(self, z: Tensor, index: Tensor) -> Any:
+            yield "model", {"size": (self.decoder(z) ** 2).mean() + self.encoder(self.decoder(z)).mean()}
+
+        def extract(self, x: Tensor, index: Tensor) -> Tensor:
+            note("extract")
+            return self.encoder(x)
+
+        def decode(self, z: Tensor) -> Tensor:
+            return self.decoder(z)
+
+    with environment.exact(), emulated_cuda():
+        model, images = Noting(replace(NETS, precision=precision)).to(DEVICE), DIGITS.to(DEVICE)
+        fit(model, images, probe=Probe(1, images[:6], images[6:12], lambda model: {}))
+        assert not torch.backends.cuda.matmul.allow_tf32 and not torch.backends.cudnn.allow_tf32
+    on = {precision == "tf32"}
+    assert seen == {"hook": {False}, "step": on, "backward": on, "probe": {False}, "extract": {False}}
+
+
+# ---- the command ---------------------------------------------------------------------------------
+
+
+def test_a_run_on_the_device_is_the_same_trial_with_and_without_graphs(bench: Bench) -> None:
+    run = ("run", "--profile", "tiny", "--models", "glf,rae_gmm", "--device", "cuda")
+    with emulated_cuda():
+        ended = [bench(*run), bench(*run, "--no-graphs", "--results", "eager")]
+        bench(*run, "--precision", "tf32")
+    assert [e.code for e in ended] == [0, 0]
+    for row in ("glf", "rae_gmm"):
+        record = bench.record(row)
+        eager = json.loads((bench.folder / f"eager/tiny/digits/{row}/seed-0/record.json").read_text())
+        assert record["key"] == eager["key"] and record["weights_sha256"] == eager["weights_sha256"]
+        assert record["metrics"] == eager["metrics"] and record["environment"]["device"] == "Emulated GPU"
+        rounded = bench.record(row, profile="tiny+precision=tf32")
+        assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
+
+
+def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
+    run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cpu")
+    assert "warning: cpu has no TF32" in bench(*run, "--precision", "tf32").out
+    assert "has no TF32" not in bench(*run).out
+
+
+def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_trials_share_it(bench: Bench) -> None:
+    run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cuda")
+    with emulated_cuda():
+        assert bench(*run).code == 0
+        environment_of = bench.record("glf")["environment"]
+        assert (environment_of["trials_at_once"], environment_of["graphs"]) == (1, True)
+
+    def identity(name: str) -> dict[str, str]:
+        """Of a checkpoint that is saved after the first step."""
+        with emulated_cuda(name=name):
+            bench(*run, "--results", name, "--checkpoint-every", "0.00001", "--time-limit", "0.0001s")
+        (path, *_) = (bench.folder / name).glob("tiny/digits/glf/seed-0")
+        saved = Checkpoints(path).read()
+        assert saved
+        return saved["identity"]  # type: ignore[no-any-return]
+
+    here, there = identity("A"), identity("B")
+    assert {name for name in here if here[name] != there[name]} == {"model of GPU"}
