@@ -91,9 +91,9 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[st
             places = "; ".join(dict.fromkeys(one.place for one in group))
             first = group[0]
             where = f"{datasets} ({places})" if places else datasets
-            lines.append(
-                {"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": first.said(group)}
-            )
+            paper = "" if first.paper == "not tested" else f"; by the paper's numbers {first.paper}"
+            test = first.test + paper
+            lines.append({"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": test})
         verdicts = [(line["where"], line["verdict"]) for line in lines if line["verdict"] != "not tested"]
         yield {"says": claim.says, "section": claim.section, "verdicts": verdicts, "lines": lines}
 
