@@ -250,9 +250,7 @@ def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model
 def check_metrics(
     dataset: Annotated[str, typer.Option(help="Whose real images are used.")],
     protocol: Annotated[str, typer.Option(help="What extracts the features.")] = "lite",
-    count: Annotated[
-        int, typer.Option(min=60, help="Images a side; nine times as many training images are used.")
-    ] = 1000,
+    count: Annotated[int, typer.Option(min=60, help="Images a side; of the training split nine times as many.")] = 1000,
     device: Device = "auto",
     data: Data = None,
 ) -> None:

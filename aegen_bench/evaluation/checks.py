@@ -134,7 +134,8 @@ def _judged(values: dict[str, float], sign: int) -> Checked:
     unseen = np.array([values.pop(f"unseen {number}") for number in range(UNSEEN)])
     centre, least = float(unseen.mean()), WIDTH * float(unseen.std(ddof=1))
     worse = {name: sign * (value - centre) for name, value in values.items()}
-    passed = {name: worse[name] > least for name in ("half the modes", "blur", "noise", "copies") if name in worse}
+    passed: dict[str, bool] = {}
+    passed |= {name: worse[name] > least for name in ("half the modes", "blur", "noise", "copies") if name in worse}
     passed["identical"] = worse["identical"] <= least
     passed["5% outliers"] = worse["50% outliers"] > least and worse["5% outliers"] <= worse["50% outliers"] / 5 + least
     if "half as many" in worse:  # half as many images scatter by sqrt(2) as much

@@ -45,5 +45,5 @@ def test_the_command_prints_a_table_of_every_number_and_says_how_many_images_the
     ended = bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "100")
     assert ended.code == 0, ended.err
     rows = [line.split("|")[1].strip() for line in ended.out.splitlines() if line.startswith("| `")]
-    assert {"`fd`", "`kid`", "`clipped_coverage`", "`copying_z`"} <= set(rows) and "`kid_se`" not in rows
+    assert {"`fd`", "`kid`", "`clipped_coverage`"} <= set(rows) and "`kid_se`" not in rows
     assert bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "5000").code == 2
