@@ -27,9 +27,11 @@ def evaluate(
     "settings": ..., "failed": ...}. `folder` is the data folder. Raises UserError for a wrong name, type, shape or
     range, MissingError for data or weights that are not here.
     """
-    from aegen_bench import environment, evaluation, weights
+    from aegen_bench import environment, weights
     from aegen_bench.commands.options import LARGEST_SEED
     from aegen_bench.evaluation import extractors
+    from aegen_bench.evaluation.scorer import GivenImages, Scorer, real_images
+    from aegen_bench.progress import Progress
 
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed {seed!r}: expected a whole number from 0 to {LARGEST_SEED}")
@@ -43,16 +45,9 @@ def evaluate(
     chosen, recipe = study.protocols[protocol], study.datasets[dataset].recipe
     if needed := extractors.recipe(chosen.extractor).file(dataset):
         weights.path(needed, place)
-    scores = evaluation.evaluate(
-        chosen,
-        dataset=dataset,
-        generated=[generated],
-        real=data.load(dataset, recipe, place, chosen.split),
-        fingerprint=data.fingerprint(dataset, recipe, place, chosen.split),
-        seed=int(seed),
-        device=str(environment.pick_device(device)),
-        data_folder=place,
-    )
+    real = real_images(dataset, recipe, place)
+    scorer = Scorer(dataset, real, [chosen], place, environment.pick_device(device), Progress())
+    scores = scorer.score(chosen, GivenImages(lambda n: generated, int(seed)))
     return {"protocol": chosen.id, **scores.entry()}
 
 

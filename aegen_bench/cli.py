@@ -89,7 +89,10 @@ def run(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Say what would be done, what it costs and what it lacks, and stop.")
     ] = False,
-    forecast: Annotated[bool, typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost.")] = True,
+    forecast: Annotated[
+        bool,
+        typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost; what the seeds can tell apart."),
+    ] = True,
     retrain: Annotated[bool, typer.Option("--retrain", help="Train again trials whose weights are gone.")] = False,
     stale: Annotated[bool, typer.Option("--stale", help="Train again trials whose key has changed.")] = False,
     retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
@@ -118,6 +121,7 @@ def run(
     if dry_run:
         show(asked.announce(planned, interrupts, verbose=verbose))
         show(asked.forecast(planned, device) if forecast else ())
+        show(asked.resolution() if forecast else ())
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
     with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
@@ -217,16 +221,20 @@ def list_(
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
+def new(
+    name: Annotated[str, typer.Argument(help="A new name: my_model.")],
+    prior: Annotated[bool, typer.Option("--prior", help="A prior for codes: baselines/priors/NAME.py.")] = False,
+    data: Data = None,
+) -> None:
     """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
-    for line in template.new(name, Path.cwd(), data):
+    for line in template.new(name, Path.cwd(), data, prior=prior):
         print(line)
 
 
 @app.command()
-def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data: Data = None) -> None:
+def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model.")], data: Data = None) -> None:
     """Say in plain words what in a model breaks the contract between methods and the harness; nothing is written."""
     from aegen_bench import conformance
 

@@ -24,8 +24,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from aegen_bench import data, environment, evaluation
-from aegen_bench.evaluation import Protocol, extractors
+from aegen_bench import data, environment
+from aegen_bench.evaluation import Protocol, Subject, evaluate, extractors
 from aegen_bench.evaluation.features import stream
 from aegen_bench.evaluation.frechet import Accumulator
 
@@ -63,21 +63,22 @@ def times(name: str, n: int, rounds: int) -> str:
     return f"| {name} | {n / a:.0f} | {n / b:.0f} | {statistics.median(each):.3f} ({min(each):.3f}, {max(each):.3f}) |"
 
 
+class MadeUp(Subject):
+    def generated(self, n: int, draw: int) -> np.ndarray:
+        return made_up(n, 1)
+
+    def training_images(self) -> np.ndarray:
+        return made_up(10_000, 3)
+
+    def test_images(self) -> np.ndarray:
+        return made_up(10_000, 4)
+
+
 def score(n: int, names: tuple[str, ...]) -> None:
     protocol = Protocol(extractor="pixels", count=n, metrics=names)
     with tempfile.TemporaryDirectory() as folder:
-        scores = evaluation.evaluate(
-            protocol,
-            dataset="cifar10",
-            generated=[made_up(n, 1)],
-            real=made_up(n, 2),
-            fingerprint="made up",
-            seed=0,
-            device="cpu",
-            data_folder=Path(folder),
-            training_images=lambda: made_up(n, 3),
-            test_images=lambda: made_up(10_000, 4),
-        )
+        at = {"dataset": "cifar10", "fingerprint": "made up", "device": "cpu", "data_folder": Path(folder)}
+        scores = evaluate(protocol, MadeUp(), real=made_up(n, 2), **at)
     if scores.failed:
         sys.exit(str(scores.failed))
 

@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
-from aegen_bench.evaluation.imagesets import Scorer
+from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
-from aegen_bench.study import Study, Trial, asked_as, command
+from aegen_bench.study import Study, Trial, asked_as, catalog, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -58,16 +58,16 @@ def evaluate_images(
         if against is not None:
             real = _real_of(data.find(against), chosen[0])
         else:
-            real = imagesets.real_images(dataset, study.datasets[dataset].recipe, place)
+            real = real_images(dataset, study.datasets[dataset].recipe, place)
         from aegen_bench import environment
 
-        scorer = Scorer(dataset, real, chosen, root, place, environment.pick_device(device), show)
+        scorer = Scorer(dataset, real, chosen, place, environment.pick_device(device), show)
         require_folder(root)
         with _on_machine(show):
-            record = imagesets.score(scorer, files, row, seed, replace=name is not None)
+            record = imagesets.score(scorer, root, files, row, seed, take_place=name is not None)
             if against is None:
-                imagesets.anchors(scorer)
-    yield from _numbers(record, scorer)
+                imagesets.anchors(scorer, root)
+    yield from _numbers(record, scorer, root)
 
 
 def _name(path: Path) -> str:
@@ -107,14 +107,12 @@ def evaluate_trial(
     study = Study(profile, local=Path.cwd(), data=place, settings=settings)
     names = protocols or [p.name for p in study.chosen_protocols(record.dataset)]
     chosen = _protocols(study, names, record.dataset, None, place)
-    baseline = record.config.get("baseline", "")
-    if baseline not in study.entries:
-        raise unknown("model", baseline, study.entries)
+    method = catalog.of_record(record.config, Path.cwd())
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     root, where_to = _whole(folder, record).parents[3], str(environment.pick_device(device))
     where = Place(place, root, kept or place / "weights", where_to)
     with _watching() as show, _on_machine(show):
-        job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
+        job = Job(asked, method, chosen, study.profile.draws, where, show=show)
         with _of_model(f"{folder} cannot be evaluated"):
             record = lifecycle.evaluate(job)
     for protocol in chosen:
@@ -247,7 +245,7 @@ def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | No
     return chosen
 
 
-def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
+def _real_of(files: data.Files, protocol: Protocol) -> Real:
     from aegen_bench.evaluation.features import chosen
 
     @cache
@@ -258,12 +256,12 @@ def _real_of(files: data.Files, protocol: Protocol) -> imagesets.Real:
     return lambda split: read()
 
 
-def _numbers(record: Record, scorer: Scorer) -> Iterator[str]:
+def _numbers(record: Record, scorer: Scorer, root: Path) -> Iterator[str]:
     for protocol in scorer.protocols:
         yield protocol.describe()
         yield f"{record.row} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
         yield from _lines(record.metrics[protocol.id])
-    folder = results.trial_folder(scorer.results, record.profile, record.dataset, record.row, record.seed)
+    folder = results.trial_folder(root, record.profile, record.dataset, record.row, record.seed)
     yield f"recorded in {folder / 'record.json'}"
     _require_whole(record, scorer.protocols)
 

@@ -35,7 +35,7 @@ def report(
     ] = None,
     models: Annotated[str | None, typer.Option(help="Only these rows and groups. Default: all with results.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Only these datasets. Default: all with results.")] = None,
-    protocol: Annotated[str | None, typer.Option(help="Only this protocol, by its id (12 hexadecimal digits).")] = None,
+    protocol: Annotated[str | None, typer.Option(help="Only this protocol, by its name or id.")] = None,
     spread: Annotated[
         str, typer.Option(help="What stands behind ± in Tables 1, 3 and 4: seeds, interval (95%, half) or draws.")
     ] = "seeds",
@@ -46,7 +46,7 @@ def report(
         typer.Option(**PATH, help="Output folder. Default: tables/ in the results; without it a part is only printed."),
     ] = None,
 ) -> None:
-    """Write the tables of finished trials and print them, or draw figures.
+    """Write the tables of finished trials and print the first one, or draw figures.
 
     A part of the report (some tables, rows or datasets, one protocol, another spread) is printed in its format and
     written only to --out: beside the whole report it would stand in its place.
@@ -84,7 +84,7 @@ def report(
         print(made.text(*wanted))
         return
     paths = made.write(place, wanted)
-    print(made.text())
+    print(made.text() if part else made.summary(place))
     print(f"{len(paths)} files in {place}")
     kinds = {path.suffix for path in paths}
     for folder in dict.fromkeys(path.parent for path in paths):

@@ -3,6 +3,6 @@
 from __future__ import annotations
 
 from aegen_bench.evaluation.protocol import Protocol
-from aegen_bench.evaluation.scoring import Scores, evaluate
+from aegen_bench.evaluation.scoring import Scores, Subject, evaluate
 
-__all__ = ["Protocol", "Scores", "evaluate"]
+__all__ = ["Protocol", "Scores", "Subject", "evaluate"]

@@ -62,8 +62,8 @@ class Inputs:
     reconstruction_moments: Callable[[], Moments | None] | None = None
     interpolation_moments: Callable[[], Moments | None] | None = None
     code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
-    training_set: Callable[[], Images] | None = None
-    test_set: Callable[[], Images] | None = None
+    training_set: Callable[[], Images | None] | None = None
+    test_set: Callable[[], Images | None] | None = None
     memory: dict[str, Any] = field(default_factory=dict)  # shared by the draws of one model
 
     def once(self, key: str, compute: Callable[[], T]) -> T:
@@ -129,9 +129,11 @@ class Inputs:
         """Generated, training and test images, uint8 [n, c, h, w]."""
         if self.generated_images is None:
             raise TypeError('a metric with PER = "model" sees no generated set')
-        if self.training_set is None or self.test_set is None:
+        training = self.training_set() if self.training_set is not None else None
+        test = self.test_set() if self.test_set is not None else None
+        if training is None or test is None:
             raise NotApplicable("no training images: the generator was not trained here")
-        return self.generated_images, self.training_set(), self.test_set()
+        return self.generated_images, training, test
 
 
 class Metric(Protocol):

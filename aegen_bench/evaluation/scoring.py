@@ -1,9 +1,9 @@
-"""Images of one trained model -> its numbers under one protocol."""
+"""The images of one generator -> its numbers under one protocol."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cache, partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from aegen_bench.evaluation.frechet import Moments
 from aegen_bench.evaluation.metric import Codes, Images, Inputs, Metric, NotApplicable
 from aegen_bench.evaluation.protocol import Protocol
 
-__all__ = ["Scores", "evaluate"]
+__all__ = ["Scores", "Subject", "evaluate"]
 
 Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
 
@@ -45,67 +45,100 @@ class Scores:
         return {"draws": self.draws, "model": self.model, "settings": self.settings, "failed": self.failed}
 
 
+class Subject:
+    """What is scored: generated images and, of a model, all that a metric may ask for.
+
+    Everything is made when it is first asked for. What a subject does not have is None, and the metrics of it do not
+    apply: as it stands, this class has nothing but the images of a subclass.
+    """
+
+    seed = 0
+    """Of the metrics that draw subsets."""
+
+    def generated(self, n: int, draw: int) -> Images:
+        """Return the n images of a draw, uint8 [n, c, h, w]."""
+        raise NotImplementedError
+
+    def reconstructions(self) -> tuple[Images, Images] | None:
+        """Return test images and their reconstructions, uint8 [m, c, h, w] each."""
+        return None
+
+    def interpolations(self) -> Images | None:
+        """Return images decoded half-way between the codes of two test images, uint8 [m, c, h, w]."""
+        return None
+
+    def codes(self, n: int) -> tuple[Codes, Codes] | None:
+        """Return the codes of (at most n) training images and as many sampled codes, [m, ...] each."""
+        return None
+
+    def training_images(self) -> Images | None:
+        return None
+
+    def test_images(self) -> Images | None:
+        return None
+
+    def begins(self, protocol: Protocol) -> None:
+        """Take note that the metrics of a protocol come next."""
+
+    def about(self, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
+        """Return what the first evaluation adds to a record beside the scores, which took these seconds."""
+        return {}
+
+    def keep(self, curves: dict[str, NDArray[np.float64]]) -> None:
+        """Keep the curves of an evaluation."""
+
+
 def evaluate(
     protocol: Protocol,
+    subject: Subject,
     *,
     dataset: str,
-    generated: Sequence[Images],
     real: Images,
     fingerprint: str,
-    seed: int,
     device: str,
     data_folder: Path,
+    draws: int = 1,
     only: set[str] | None = None,
     progress: Progress | None = None,
-    reconstructions: Callable[[], tuple[Images, Images] | None] | None = None,
-    interpolations: Callable[[], Images | None] | None = None,
-    codes: Callable[[], tuple[Codes, Codes] | None] | None = None,
-    training_images: Callable[[], Images] | None = None,
-    test_images: Callable[[], Images] | None = None,
 ) -> Scores:
-    """Score generated sets of one model, uint8 [n, c, h, w] each.
+    """Score so many draws of a subject, each of `protocol.images(len(real))` images.
 
-    n is `protocol.images(len(real))`; `real` are images of `dataset`, `fingerprint` stands for their content; `only`
-    restricts the protocol's metrics. The functions are called if a metric asks: (originals, reconstructions), images
-    half-way between test images, (codes of training images, as many sampled codes) [m, ...], and both splits; None
-    where a model has them not. A metric that raises is recorded as failed and stops no other, but for Diverged, which
-    an image that is not finite raises; wrong images are a UserError.
+    `real` are images of `dataset`, uint8 [n, c, h, w], and `fingerprint` stands for their content; `only` restricts the
+    protocol's metrics. A metric that raises is recorded as failed and stops no other, but for Diverged and
+    BrokenContract, which are faults of the model. Wrong images are a UserError.
     """
     for name in (only or set()) - set(protocol.metrics):
         raise errors.unknown("metric of the protocol", name, protocol.metrics)
     chosen = {name: metrics.load(name) for name in protocol.metrics if only is None or name in only}
-    n = _check_images(protocol, generated, real)
-    from aegen_bench.evaluation.features import FeatureSource, subset
+    of_draws = {name: metric for name, metric in chosen.items() if metric.PER == "draw"}
+    from aegen_bench.evaluation.features import FeatureSource, check_images, subset
 
+    n = protocol.images(len(check_images(real, "real images")))
+    generated = [_checked(subject.generated(n, draw), draw, (n, *real.shape[1:])) for draw in range(draws)]
     start = time.perf_counter()
     source = FeatureSource(protocol, dataset=dataset, device=device, data_folder=data_folder, progress=progress)
-    scores = Scores(draws=[{} for _ in generated])
+    scores = Scores(draws=[{} for _ in range(draws)])
 
     def moments(images: Images | None, what: str) -> Moments | None:
         return None if images is None else source.moments(subset(images, n), what)
 
-    def restored() -> Images | None:
-        pairs = reconstructions and reconstructions()
-        return pairs[1] if pairs else None
-
     inputs = Inputs(
         real_features=partial(source.real, real, fingerprint),
         real_reference=partial(source.reference, real, fingerprint),
-        reconstruction_pairs=reconstructions,
-        seed=seed,
+        seed=subject.seed,
         distance_key=protocol.distance_key,
-        reconstruction_moments=lambda: moments(restored(), "reconstructions"),
-        interpolation_moments=lambda: moments(interpolations and interpolations(), "interpolations"),
-        code_sets=codes,
-        training_set=training_images and cache(training_images),
-        test_set=test_images and cache(test_images),
+        reconstruction_pairs=subject.reconstructions,
+        reconstruction_moments=lambda: moments((subject.reconstructions() or (None, None))[1], "reconstructions"),
+        interpolation_moments=lambda: moments(subject.interpolations(), "interpolations"),
+        code_sets=partial(subject.codes, n),
+        training_set=subject.training_images,
+        test_set=subject.test_images,
     )
     for name, metric in chosen.items():
         counts = {"n_generated": n, "n_real": n} if metric.PER == "draw" else {}
         scores.settings[name] = {**metric.SETTINGS, **counts}
         if metric.PER == "model":
             _measure(name, metric, inputs, scores.model, scores)
-    of_draws = {name: metric for name, metric in chosen.items() if metric.PER == "draw"}
     light = all(getattr(metric, "READS", "features") == "moments" for metric in of_draws.values())
     for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held, if at all
         told = f"draw {index + 1}"
@@ -152,14 +185,11 @@ def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], 
                 scores.curves.setdefault(key, np.asarray(value))
 
 
-def _check_images(protocol: Protocol, generated: Sequence[Images], real: Images) -> int:
-    """Return how many images a set has, after checking each."""
+def _checked(images: Images, draw: int, shape: tuple[int, ...]) -> Images:
     from aegen_bench.evaluation.features import check_images
 
-    n = protocol.images(len(check_images(real, "real images")))
-    for index, images in enumerate(generated):
-        what = f"generated images of draw {index + 1}"
-        check_images(images, what)
-        if len(images) != n or images.shape[1:] != real.shape[1:]:
-            raise UserError(f"{what} have shape {images.shape}, the protocol compares {(n, *real.shape[1:])}")
-    return n
+    what = f"generated images of draw {draw + 1}"
+    check_images(images, what)
+    if images.shape != shape:
+        raise UserError(f"{what} have shape {images.shape}, the protocol compares {shape}")
+    return images

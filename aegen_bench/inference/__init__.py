@@ -1,16 +1,17 @@
 """Statistics for few seeds: what a table may say about its rows."""
 
-from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, equivalent
+from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, equivalent, interval, moderated
 from aegen_bench.inference.leading import Leading, Place, leading_group
 from aegen_bench.inference.moderation import Moderation, moderate
 from aegen_bench.inference.overall import Standing, overall
 from aegen_bench.inference.paired import paired
-from aegen_bench.inference.power import detectable, seeds_needed
+from aegen_bench.inference.power import MOST, detectable, detectable_by_t, seeds_by_t, seeds_needed
 from aegen_bench.inference.scales import LOG, RAW, Scale
 
 __all__ = [
     "ALPHA",
     "LOG",
+    "MOST",
     "RAW",
     "Difference",
     "Leading",
@@ -20,11 +21,15 @@ __all__ = [
     "Scale",
     "Standing",
     "detectable",
+    "detectable_by_t",
     "difference",
     "equivalent",
+    "interval",
     "leading_group",
     "moderate",
+    "moderated",
     "overall",
     "paired",
+    "seeds_by_t",
     "seeds_needed",
 ]

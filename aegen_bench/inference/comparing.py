@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from scipy import stats
@@ -16,9 +16,21 @@ from scipy import stats
 from aegen_bench.inference.moderation import Moderation, moderate
 from aegen_bench.inference.scales import Scale
 
-__all__ = ["ALPHA", "Difference", "Row", "difference", "equivalent", "rows"]
+__all__ = ["ALPHA", "Difference", "Row", "difference", "equivalent", "interval", "moderated"]
 
 ALPHA = 0.05
+
+
+def interval(mean: float, std: float, n: int, level: float = 1 - ALPHA) -> tuple[float, float]:
+    """Return Student's t interval of a mean from the sample standard deviation of n >= 2 numbers."""
+    half = _quantile((1 + level) / 2, n - 1) * std / n**0.5
+    return mean - half, mean + half
+
+
+@cache
+def _quantile(p: float, df: float) -> float:
+    """Of Student's t."""
+    return float(stats.t.ppf(p, df))
 
 
 @dataclass(frozen=True)
@@ -67,11 +79,11 @@ class Difference:
         """Return Student's t interval of the gap; NaN ends where nothing is tested."""
         if not self.tested:
             return float("nan"), float("nan")
-        half = float(stats.t.ppf((1 + level) / 2, self.df)) * self.error if self.error else 0.0
+        half = _quantile((1 + level) / 2, self.df) * self.error if self.error else 0.0
         return self.gap - half, self.gap + half
 
 
-def rows(samples: Mapping[str, Sequence[float]], scale: Scale) -> tuple[dict[str, Row], Moderation]:
+def moderated(samples: Mapping[str, Sequence[float]], scale: Scale) -> tuple[dict[str, Row], Moderation]:
     """Return each row with its variance moderated by the others', and the moderation; rows without any number that the
     scale can take are left out.
     """

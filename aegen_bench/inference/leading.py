@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, rows
+from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, moderated
 from aegen_bench.inference.power import critical, detectable
 from aegen_bench.inference.scales import Scale
 
@@ -129,7 +129,7 @@ def _contenders(tested: Mapping[str, Sequence[float]], scale: Scale) -> tuple[li
     least, window, near = min(means.values()), scale.window, list[str]()
     while True:
         within = [row for row, mean in means.items() if mean - least <= window]
-        _, noise = rows({row: tested[row] for row in within}, _AS_IS)
+        _, noise = moderated({row: tested[row] for row in within}, _AS_IS)
         spread = noise.typical**0.5
         if within == near:
             return near, spread
@@ -141,7 +141,7 @@ _AS_IS = Scale(logarithmic=False, window=float("inf"))  # numbers that are on th
 
 
 def _moderated(names: Iterable[str], known: Mapping[str, Sequence[float]]) -> dict[str, Row]:
-    found, _ = rows({name: known[name] for name in names}, _AS_IS)
+    found, _ = moderated({name: known[name] for name in names}, _AS_IS)
     return found
 
 

@@ -7,17 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench.inference.moderation import moderate
 
 __all__ = ["Standing", "overall"]
 
+Numbers = NDArray[np.float64]
 RESAMPLES = 2000
 Ratios = Mapping[str, Sequence[float]]  # stratum: FD over the floor's FD, one a seed
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A row's geometric mean ratio with its 95% interval, None where a stratum of it has one seed; and its rank (1 is
-    best) with the interval of that, None where a stratum of any row has one seed.
+    """A row's geometric mean ratio and its rank (1 is best), each with its 95% interval; None where a stratum has no
+    row with two seeds, so that nothing is known of its spread.
     """
 
     ratio: float
@@ -33,9 +37,11 @@ def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, 
         samples: of each row, by stratum, its seeds' distances over the distance of real training images (the floor).
 
     Each stratum counts the same however many trials it has: the score is exp(mean over strata of mean over seeds of the
-    log ratio). Rows that lack a stratum, or have a ratio there that is not positive and finite, are left out. Seeds are
-    resampled within strata; a stratum's deviations are widened by sqrt(n / (n - 1)), without which n resampled seeds
-    vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3).
+    log ratio). Rows that lack a stratum, or have a ratio there that is not positive and finite, are left out.
+
+    Seeds are resampled within strata; a stratum's deviations are widened by sqrt(n / (n - 1)), without which n
+    resampled seeds vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3). One seed
+    cannot be resampled: it gets normal noise of the typical spread of the stratum's other rows.
     """
     strata = sorted({stratum for row in samples.values() for stratum in row})
     logs = {
@@ -45,25 +51,38 @@ def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, 
     }
     if not logs:
         return {}
+    typical = [_typical([mine[i] for mine in logs.values()]) for i in range(len(strata))]
+    known = all(math.isfinite(spread) for spread in typical)
     points = {row: float(np.mean([x.mean() for x in mine])) for row, mine in logs.items()}
     order = sorted(points, key=lambda row: points[row])
-    spread = {row: min(map(len, mine)) > 1 for row, mine in logs.items()}
     generator = np.random.default_rng(0)
-    drawn = np.stack([np.mean([_resampled(x, generator) for x in logs[row]], axis=0) for row in order])
+    drawn = np.stack(
+        [
+            np.mean([_resampled(x, spread, generator) for x, spread in zip(logs[row], typical, strict=True)], axis=0)
+            for row in order
+        ]
+    )
     ranks = 1 + (drawn[:, None, :] > drawn[None, :, :]).sum(axis=1)
     tails = [(1 - level) / 2, (1 + level) / 2]
     found = {}
     for place, row in enumerate(order):
-        low, high = np.quantile(drawn[place], tails)
+        low, high = np.exp(np.quantile(drawn[place], tails))
         first, last = np.quantile(ranks[place], tails, method="inverted_cdf")
-        ends = (math.exp(low), math.exp(high)) if spread[row] else None
-        ranked = (int(first), int(last)) if all(spread.values()) else None
-        found[row] = Standing(math.exp(points[row]), ends, place + 1, ranked)
+        ends = ((float(low), float(high)), (int(first), int(last))) if known else (None, None)
+        found[row] = Standing(math.exp(points[row]), ends[0], place + 1, ends[1])
     return found
 
 
-def _resampled(logs: np.ndarray, generator: np.random.Generator) -> np.ndarray:
+def _typical(rows: Sequence[Numbers]) -> float:
+    """The spread over seeds that is typical of rows; NaN where none has two."""
+    variances = [float(x.var(ddof=1)) if len(x) > 1 else 0.0 for x in rows]
+    return math.sqrt(moderate(variances, [len(x) - 1 for x in rows]).typical)
+
+
+def _resampled(logs: Numbers, typical: float, generator: np.random.Generator) -> Numbers:
     """Means of resampled seeds, [RESAMPLES]."""
     n = len(logs)
+    if n == 1:
+        return np.asarray(logs[0] + typical * generator.standard_normal(RESAMPLES))
     means = logs[generator.integers(n, size=(RESAMPLES, n))].mean(axis=1)
-    return np.asarray(logs.mean() + (means - logs.mean()) * (n / max(n - 1, 1)) ** 0.5)
+    return np.asarray(logs.mean() + (means - logs.mean()) * (n / (n - 1)) ** 0.5)

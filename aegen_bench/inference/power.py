@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import cache
 
 import numpy as np
@@ -10,7 +11,7 @@ from scipy import optimize, stats
 
 from aegen_bench.inference.moderation import BORROWED
 
-__all__ = ["POWER", "critical", "detectable", "detectable_by_t", "seeds_needed"]
+__all__ = ["MOST", "POWER", "critical", "detectable", "detectable_by_t", "seeds_by_t", "seeds_needed"]
 
 POWER = 0.8
 MOST = 200
@@ -61,14 +62,26 @@ def _shift(bound: float, df: float, power: float) -> float:
     return float(optimize.brentq(lacking, 0.0, bound + 10.0 + 10.0 * bound / df, xtol=1e-6))
 
 
+def seeds_by_t(gap: float, variance: float, *, power: float = POWER, alpha: float = 0.05) -> int | None:
+    """Return the number of seeds a row with which a one-sided t-test finds a difference; None if that is more than
+    `MOST`. `variance` is that of the difference of one seed of each row.
+    """
+    return _fewest(
+        lambda n: detectable_by_t(math.sqrt(variance / n), (1 + BORROWED) * (n - 1), power=power, alpha=alpha), gap
+    )
+
+
 def seeds_needed(gap: float, spread: float, m: int, *, power: float = POWER, alpha: float = 0.05) -> int | None:
     """Return the number of seeds a row with which a gap is seen among m rows; None if that is more than `MOST`."""
-    if not (np.isfinite(gap) and np.isfinite(spread)) or gap <= 0:
+    return _fewest(lambda n: detectable(spread, n, m, power=power, alpha=alpha), gap)
+
+
+def _fewest(seen: Callable[[int], float], gap: float) -> int | None:
+    """The smallest number of seeds that sees a gap, of a resolution that sharpens with their number."""
+    if not gap > 0 or not seen(MOST) <= gap:
         return None
     low, high = 1, MOST
-    if detectable(spread, high, m, power=power, alpha=alpha) > gap:
-        return None
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (low, middle) if detectable(spread, middle, m, power=power, alpha=alpha) <= gap else (middle, high)
+        low, high = (low, middle) if seen(middle) <= gap else (middle, high)
     return high

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -12,6 +12,7 @@ import pandas as pd
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import inside, write_bytes
+from aegen_bench.report import notes
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Entry, Spread, Table
 from aegen_bench.report.claims import Finding, claims, evaluate, verdicts
@@ -100,6 +101,8 @@ class Chapter:
         shown = self.shown(name)
         files = {table.name: render(table) for table in shown}
         files["tables"] = "\n".join([render(*shown), *(self.skipped if name == "markdown" else [])])
+        if name == "latex" and shown:
+            files["main"] = latex.document([table.name for table in shown])
         for stem, content in files.items():
             path = inside(out, self.profile, f"{stem}{suffix}")
             write_bytes(path, content.encode())
@@ -117,6 +120,23 @@ class Report:
         if name == "markdown":
             return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
         return FORMATS[name][1](*(table for one in self.chapters for table in one.shown(name)))
+
+    def summary(self, out: Path) -> str:
+        """Return the first table of each profile without its notes, where the others were written, and what was not
+        read.
+        """
+        parts = []
+        for one in self.chapters:
+            more = len(one.tables) - 1
+            others = [
+                f"{more} more {'table' if more == 1 else 'tables'}, and the notes to all of them: {out / one.profile}"
+            ]
+            first = [
+                replace(table, notes=[notes.trials(one.evidence.frame), *others * bool(more)])
+                for table in one.tables[:1]
+            ]
+            parts.append("\n".join([markdown.render(*first), *one.skipped]))
+        return "\n".join(parts)
 
     def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
         """Write OUT/PROFILE/tableN.md and so on, and all of them in tables.md, or as the page report.html; return the

@@ -13,7 +13,7 @@ from typing import Literal, NamedTuple
 
 import numpy as np
 
-from aegen_bench.report.statistics import interval
+from aegen_bench.inference import interval
 
 __all__ = [
     "MARKS",
@@ -30,6 +30,8 @@ __all__ = [
     "fixed",
     "general",
     "measured",
+    "share",
+    "shares",
     "signed",
     "span",
     "words",
@@ -48,8 +50,9 @@ class Number:
     """One number at full precision; None where it does not apply.
 
     A number without a `quantity` is only printed: CSV and JSON leave it out, because it is made of others that they
-    have. `sample` holds the values that it is the mean of, one a trial; `within` is the standard deviation of the draws
-    of a trial, pooled over trials.
+    have. `leading`: in the leading group of its column or not; None where that is not tested. `open`: of one seed,
+    which by the noise of the other rows could be as good as the leading group. `sample` holds the values that it is the
+    mean of, one a trial; `within` is the standard deviation of the draws of a trial, pooled over trials.
     """
 
     quantity: str = ""
@@ -58,6 +61,7 @@ class Number:
     low: float | None = None
     high: float | None = None
     leading: bool | None = None
+    open: bool = False
     stage: str = ""
     against: str = ""
     sample: tuple[float, ...] = ()
@@ -149,6 +153,18 @@ def signed(decimals: int) -> Form:
     return lambda number: ("" if number.value is None else f"{number.value:+,.{decimals}f}", "")
 
 
+def share(number: Number) -> tuple[str, str]:
+    """A difference as a share, in percent with its sign."""
+    return "" if number.value is None else f"{100 * number.value:+.1f}%", ""
+
+
+def shares(number: Number) -> tuple[str, str]:
+    """The interval of a share; nothing where it has none."""
+    if number.low is None or number.high is None or not np.isfinite([number.low, number.high]).all():
+        return "", ""
+    return f"{100 * number.low:+,.1f}% to {100 * number.high:+,.1f}%", ""
+
+
 def span(decimals: int) -> Form:
     """The interval of a number."""
     return lambda number: (
@@ -192,7 +208,9 @@ class Column:
             ]
             numbers = [((", " if self.staged == "named" else " + ").join(parts), "")]
         flaws = [f"{cell.ended[name]} {name}" for name in FLAWS if cell.ended[name] and self.behind == "all"]
-        parts = [f"({cell.n})" if cell.n and self.behind else "", f"[{', '.join(flaws)}]" if flaws else "", mark]
+        undecided = "?" * any(number.open for number in cell.numbers)
+        trials = f"({cell.n}){undecided}" if cell.n and self.behind else ""
+        parts = [trials, f"[{', '.join(flaws)}]" if flaws else "", mark]
         behind = " ".join(filter(None, [cell.text, *parts, cell.after]))
         shown = tuple(number for number in numbers if number[0])
         return Printed(shown, frozenset(i for i, number in enumerate(cell.numbers) if number.leading), behind)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aegen_bench.inference import ALPHA, Leading, Place
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
-from aegen_bench.report.statistics import ALPHA
 from aegen_bench.report.summary import ANCHOR_NAMES, Layout
 
 if TYPE_CHECKING:
@@ -23,11 +24,15 @@ SPREADS: dict[Spread, str] = {
 }
 """What stands behind ±."""
 BOLD = (
-    "Bold: the leading group of a column, the rows that cannot be told apart from the best mean by two-sided Welch "
-    "t-tests between all rows of the column (5%, Holm-corrected). Rows with one seed, and rows of which a trial "
-    "diverged or collapsed, are not tested and never bold."
+    "Bold: the leading group of a column, the rows that cannot be told from the best one. By stepwise comparisons with "
+    "the best, {scales}, which keep all rows that are as good as the best in 95% of tables; the variance of a row over "
+    "seeds is moderated by those of the other rows near the best (docs/statistics.md)."
 )
-NOT_BOLD = "Nothing is bold: a test needs two rows of a column with two seeds or more, none diverged or collapsed."
+OPEN = (
+    "?: one seed. By the spread of the other rows it could be as good as the leading group or better, but it is not "
+    "counted as the best, and no other row is judged by it."
+)
+NOT_BOLD = "Nothing is bold: a test needs two rows of a column, one of them with two seeds, none diverged or collapsed."
 DAGGER = "†: trained on the network that scores it here, so it is not tested, ranked or bold."
 STALE = (
     "‡: stale. The code, settings or images that it was trained with have changed since; `aegen-bench run --stale` "
@@ -148,40 +153,65 @@ def paper(published: Published, table: int, rows: Iterable[str], *, comparable: 
 
 def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
     """How much of the epoch of a flow the flow takes, by dataset."""
-    if not shares:
-        return []
-    parts = []
+    parts, odd = [], []
     for dataset, cell in shares.items():
         [number] = cell.numbers
         within = "" if number.low is None else f" (95% interval {number.low:.1%} to {number.high:.1%})"
-        parts.append(f"{dataset} {number.value:.1%}{within}")
-    return [f"Share of the flow in an epoch, ({flow} - {alone}) / {flow}, with Welch's interval: {', '.join(parts)}."]
+        if cell.value > 0:
+            parts.append(f"{dataset} {number.value:.1%}{within}")
+        else:
+            odd.append(dataset)
+    said = [f"Share of the flow in an epoch, ({flow} - {alone}) / {flow}: {', '.join(parts)}."] * bool(parts)
+    if odd:
+        said.append(
+            f"No share of the flow on {', '.join(odd)}: there the epochs of {alone} took as long as those of {flow} or "
+            "longer, which a flow cannot cause: times taken beside other work, or too few of them, do not tell."
+        )
+    return said
 
 
-def comparisons(pairs: int) -> str:
-    return (
-        "Best mean first. Mean ± sample standard deviation over seeds, number of trials in brackets, and Student's 95% "
-        "interval of the mean. To the best: the mean minus that of the best tested row, with Welch's 95% interval. "
-        "Hedges' g: that difference in pooled standard deviations, corrected for few seeds. p: two-sided Welch t-test, "
-        f"Holm-corrected over the {pairs} pairs of tested rows."
-    )
+COMPARISONS = (
+    "Best mean first. Mean ± sample standard deviation over seeds, number of trials in brackets. To the best: by what "
+    "share a row's geometric mean is above that of the best tested row, with Student's 95% interval by the moderated "
+    "variance. p: how probable it is that some of as many equal rows would be so far behind another."
+)
 
 
-def overall(datasets: str, left_out: Sequence[str], *, any_: bool) -> list[str]:
+def leading(groups: Sequence[Leading]) -> list[str]:
+    """What bold and ? mean, where there are any."""
+    tested = [group for group in groups if group.best]
+    if not tested:
+        return [NOT_BOLD]
+    scales = "on the logarithm" if tested[0].scale.logarithmic else "of the scores as they are"
+    undecided = any(place is Place.OPEN for group in tested for place in group.places.values())
+    return [BOLD.format(scales=scales), *([OPEN] if undecided else [])]
+
+
+def resolution(where: str, group: Leading, draws: float) -> str:
+    """How far seeds and draws spread, and what the seeds can tell apart."""
+    rows, gap = len(group.contenders), group.scale.gap
+    if group.spread == 0:
+        return f"Resolution on {where}: the seeds of each row agree to the last digit, so that any difference counts."
+    among = f"the {rows} rows near the best" if rows > 1 else "the best row"
+    inner = "unknown, with one draw a trial" if math.isnan(draws) else gap(draws)
+    ratio = "" if math.isnan(draws) else f", {draws / group.spread:.2g} times that"
+    seen = f"with {group.seeds} seeds, differences to the best above {gap(group.detectable)} can be seen (80% power)"
+    return f"Resolution on {where}: spread over seeds {gap(group.spread)} ({among}), over draws {inner}{ratio}; {seen}."
+
+
+def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> list[str]:
     """How distances are put on one scale, or why they are not."""
     if not any_:
         return [
-            "Nothing is averaged over datasets: that needs two datasets with trials of the VAE and a floor to scale "
-            f"by; here: {datasets or 'none'}."
+            "Nothing is averaged over datasets: that needs two datasets on which rows and the floor were scored; here: "
+            f"{', '.join(strata) or 'none'}."
         ]
     return [
-        f"Over {datasets}. A distance is normalised by dataset, (x - floor) / (VAE - floor): 0 is as good as training "
-        "images, 1 is the mean of the VAE.",
-        "IQM: interquartile mean, the mean of the middle half of the normalised distances of all trials, with the 95% "
-        "interval of a bootstrap stratified by dataset (Agarwal et al. 2021). Needs two seeds a dataset.",
-        "vs k: probability of improvement, how often a trial of the row has a lower distance than one of row k on the "
-        "same dataset (ties count half), averaged over datasets (Agarwal et al. 2021).",
-        *([f"Left out, because not on all of these datasets: {', '.join(left_out)}."] if left_out else []),
+        f"Geometric mean over {', '.join(strata)}, each with the same weight however many trials it has, of a row's "
+        "Fréchet distance over that of training images (the floor).",
+        "95% intervals: bootstrap over seeds within each of these; a row with one seed there has the typical spread of "
+        "the others, and there are none where no row has two.",
+        *([f"Left out, because not in all of these: {', '.join(left_out)}."] if left_out else []),
     ]
 
 
@@ -194,10 +224,14 @@ def scores(units: Mapping[str, str]) -> str:
 
 
 CLAIMS = (
-    f"reproduced: every comparison that the claim needs holds, each tested at {ALPHA:.0%} with two trials or more on "
-    "each side (a trend over all its trials), without correction across claims. not reproduced: at least one fails. "
-    "not tested: none fails, and at least one cannot be tested. Trials that diverged, failed or collapsed do not "
-    "count. FID stands for the Fréchet distance of each protocol."
+    f"supported: every comparison that the claim needs is significant in its direction, each at {ALPHA:.0%}, with two "
+    "trials or more on each side (a trend over all its trials), not corrected across claims. contradicted: one is "
+    f"significant the other way, or an equality is refuted, at {ALPHA:.0%} over all comparisons of the claim "
+    "(Bonferroni). inconclusive: neither; then with the smallest difference that could have been found, and the seeds "
+    "a row that the one seen would need (80% power). not tested: a comparison lacks its trials. Distances and times "
+    "are compared by their logarithms, with moderated variances (docs/statistics.md). Trials that diverged, failed or "
+    "collapsed do not count. FID stands for the Fréchet distance of each protocol. By the paper's numbers: its own "
+    "tables, with its ten trials, by the same tests."
 )
 
 

@@ -9,6 +9,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+import numpy as np
+
+from aegen_bench.inference import Scale
 from aegen_bench.report.cells import Cell, Entry, Number, Spread
 from aegen_bench.report.published import Published
 from aegen_bench.results import ANCHORS, EXTERNAL
@@ -166,6 +169,18 @@ class Summary:
             stale = entry in self._layout.stale
             found[entry] = Cell(*entry, numbers, len(good), state, ended, stale, self._source)  # type: ignore[arg-type]
         return found
+
+    def draw_spread(self, dataset: str, metric: str, rows: Sequence[str], scale: Scale) -> float:
+        """Return the standard deviation over the draws of a trial, on a scale, pooled over the trials of these rows;
+        NaN where no trial has two draws.
+        """
+        mine = self._frame[(self._frame["metric"] == metric) & (self._frame["dataset"] == dataset)]
+        mine = mine[(mine["status"] == "ok") & mine["row"].isin(rows)]
+        squares, df = 0.0, 0
+        for _, values in mine.groupby(["row", "seed"], sort=False)["value"]:
+            if len(drawn := scale.of(values.tolist())) > 1:
+                squares, df = squares + float(np.var(drawn)) * len(drawn), df + len(drawn) - 1
+        return (squares / df) ** 0.5 if df else float("nan")
 
     def _within(self, metrics: Sequence[str]) -> dict[Entry, tuple[float, ...]]:
         """For each entry whose trials have several draws, the standard deviation within a trial, pooled over trials."""

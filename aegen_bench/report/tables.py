@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
 
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
+from aegen_bench.inference import LOG, RAW, Leading, Place, Scale, difference, leading_group, moderated
+from aegen_bench.inference import overall as standings
 from aegen_bench.report import notes
 from aegen_bench.report.cells import (
     Cell,
@@ -20,12 +22,13 @@ from aegen_bench.report.cells import (
     fixed,
     general,
     measured,
+    share,
+    shares,
     signed,
     span,
     words,
 )
 from aegen_bench.report.evidence import Evidence, Part
-from aegen_bench.report.statistics import Contest, bootstrap, difference, hedges_g, probability_of_improvement
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
 from aegen_bench.results import ANCHORS
 
@@ -48,6 +51,8 @@ def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
     for name in names:
         if name in ("2", "5"):
             built.append({"2": architecture, "5": epochs}[name](evidence))
+        elif name == "overall":
+            built.append(overall(evidence))
         elif name == "6":
             known = evidence.devices
             marks = [f"-device{i}" for i in range(1, len(known) + 1)] if len(known) > 1 else [""]
@@ -60,7 +65,7 @@ def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
                     table = {"comparisons": comparisons, "scores": scores}[name]
                     built += [table(evidence, part, dataset) for dataset in here]
                 else:
-                    built.append(overall(evidence, part) if name == "overall" else quality(evidence, part, int(name)))
+                    built.append(quality(evidence, part, int(name)))
         else:
             raise unknown("table", name, [*EVERY, "verdicts", "claims"])
     return built
@@ -79,6 +84,11 @@ class Measure:
     family: str = "fd"
     decimals: int = 1  # the paper's
     sign: int = 1  # 1 where lower is better, -1 where higher is
+
+    @property
+    def scale(self) -> Scale:
+        """On which rows are compared: distances by their logarithms, scores as they are."""
+        return LOG if self.family == "fd" else RAW
 
     @staticmethod
     def of(table: int, part: Part) -> Measure:
@@ -108,21 +118,18 @@ def quality(evidence: Evidence, part: Part, table: int) -> Table:
     lines = {row: [Cell(text=f"{paper.name(row)} (cited)")] for row in cited}
     lines |= {row: [_name(evidence, part, row)] for row in ours}
     guests = {row: [Cell(text=row)] for row in dict.fromkeys(row for _, row in below)}
-    columns, tested, printed = [words("Model")], False, False
+    columns, found, printed = [words("Model")], dict[str, list[Leading]](), False
     for dataset in layout.datasets:
         columns.append(measured(paper.name(dataset), form))
         if beside := any(paper.value(table, row, dataset) for row in lines):
             columns += _papers_columns(measure, comparable=comparable)
-        contests = [
-            _contest(cells, dataset, [row for row in ours if row not in part.dagger], place, measure.sign)
-            for place in range(len(measure.metrics))
-        ]
-        tested, printed = tested or any(contest.p.size for contest in contests), printed or beside
+        fair = [row for row in ours if row not in part.dagger]
+        found[dataset] = [_leading(cells, dataset, fair, measure, place) for place in range(len(measure.metrics))]
+        printed = printed or beside
         for row, line in lines.items():
             cell = cells[dataset, row]
-            leads = [contest.leads(row) for contest in contests]
-            numbers = tuple(replace(n, leading=lead) for n, lead in zip(cell.numbers, leads, strict=True))
-            line.append(NOTHING if row in cited else replace(cell, numbers=numbers))
+            placed = tuple(_placed(n, group, row) for n, group in zip(cell.numbers, found[dataset], strict=True))
+            line.append(NOTHING if row in cited else replace(cell, numbers=placed))
             if beside:
                 line += _papers_cells(evidence, measure, table, cell, comparable=comparable)
         for row, line in guests.items():
@@ -133,7 +140,8 @@ def quality(evidence: Evidence, part: Part, table: int) -> Table:
         notes.trials(part.frame),
         *notes.other_images(part.frame, layout),
         *notes.cautions(part, layout, layout.datasets, (measure.family,)),
-        notes.BOLD if tested else notes.NOT_BOLD,
+        *notes.leading([group for groups in found.values() for group in groups]),
+        *_resolution(evidence, part, measure, found),
         *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
         *notes.marks(part, layout, ours, guests),
         *notes.departures(part.frame, layout),
@@ -179,13 +187,38 @@ def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, 
     ]
 
 
-def _contest(cells: Cells, dataset: str, rows: Sequence[str], place: int = 0, sign: int = 1) -> Contest:
-    """Compare the rows of a dataset that have two seeds or more, none of which diverged or collapsed: the mean of those
-    that are left would flatter a row, and a mean over some that collapsed is too uncertain to tell anything from it.
+def _leading(cells: Cells, dataset: str, rows: Sequence[str], measure: Measure, place: int = 0) -> Leading:
+    """Place the rows of a dataset of which no trial diverged or collapsed: the mean of those that are left would
+    flatter a row, and a mean over some that collapsed is too uncertain to tell anything from it.
     """
     able = {row: cells[dataset, row] for row in rows}
-    sound = {row: c for row, c in able.items() if c.n > 1 and not c.ended["diverged"] and not c.ended["collapsed"]}
-    return Contest.of({row: cell.numbers[place].sample for row, cell in sound.items()}, sign)
+    sound = {row: c for row, c in able.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
+    samples = {row: cell.numbers[place].sample for row, cell in sound.items()}
+    return leading_group(samples, measure.scale, lower_is_better=measure.sign > 0)
+
+
+def _placed(number: Number, group: Leading, row: str) -> Number:
+    """A row's number with what the tests of its column say of it."""
+    place = group.places.get(row, Place.UNTESTED)
+    known = {Place.LEADING: True, Place.BEHIND: False}.get(place)
+    return replace(number, leading=known, open=place is Place.OPEN)
+
+
+def _resolution(evidence: Evidence, part: Part, measure: Measure, found: Mapping[str, Sequence[Leading]]) -> list[str]:
+    """A sentence a dataset and number on what its seeds can tell apart."""
+    return [
+        notes.resolution(
+            ", ".join([evidence.name(dataset), *([NAMES.get(metric, metric)] if len(measure.metrics) > 1 else [])]),
+            group,
+            part.summary.draw_spread(dataset, metric, group.contenders, measure.scale),
+        )
+        for dataset, groups in found.items()
+        for metric, group in zip(measure.metrics, groups, strict=True)
+        if group.best
+    ]
+
+
+NAMES = {"f8": "F8", "f1_8": "F1/8"}
 
 
 def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
@@ -231,20 +264,20 @@ def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
     layout, measure, cells = evidence.layout, Measure.of(1, part), part.distances
     known = [row for row in layout.rows if cells[dataset, row].n]
     rows = sorted(known, key=lambda row: (row in part.dagger, cells[dataset, row].value))
-    contest = _contest(cells, dataset, [row for row in rows if row not in part.dagger])
+    group = _leading(cells, dataset, [row for row in rows if row not in part.dagger], measure)
     decimals = 1 if any(cells[dataset, row].value >= 10 for row in rows) else 3
     lines = []
     for row in rows:
         cell = cells[dataset, row]
-        number = replace(cell.numbers[0], leading=contest.leads(row))
-        own = Number(low=number.low, high=number.high)
-        shown = [replace(cell, numbers=(number,)), Cell(numbers=(own,))]
-        lines.append([_name(evidence, part, row, dataset), *shown, *_to_best(contest, row)])
+        number = _placed(cell.numbers[0], group, row)
+        shown = replace(cell, numbers=(number,))
+        lines.append([_name(evidence, part, row, dataset), shown, *_to_best(group, cell)])
     here = part.frame[part.frame["dataset"] == dataset]
     said = [
         notes.protocol(part),
-        notes.comparisons(len(contest.samples) * (len(contest.samples) - 1) // 2),
-        notes.BOLD if contest.p.size else notes.NOT_BOLD,
+        notes.COMPARISONS,
+        *notes.leading([group]),
+        *_resolution(evidence, part, measure, {dataset: [group]}),
         notes.trials(here),
         *notes.cautions(part, layout, [dataset], (measure.family,)),
         *notes.marks(part, layout, rows),
@@ -252,111 +285,63 @@ def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
     columns = [
         words("Model"),
         measured(measure.title.split(",")[0], fixed(decimals, "seeds")),
-        Column("95% interval", span(decimals)),
-        Column("to the best", signed(decimals)),
-        Column("95% interval", span(decimals)),
-        Column("Hedges' g", fixed(2)),
+        Column("to the best", share),
+        Column("95% interval", shares),
         Column("p", lambda number: ("< 0.001", "") if (number.value or 0) < 0.001 else fixed(3)(number)),
     ]
-    more = list(_pairs(contest, dataset, part.metric))
     label = f"Comparisons on {evidence.name(dataset)}"
-    return _scored(part, layout, f"comparisons-{dataset}", label, measure.title, columns, lines, said, more)
+    return _scored(part, layout, f"comparisons-{dataset}", label, measure.title, columns, lines, said)
 
 
-def _to_best(contest: Contest, row: str) -> list[Cell]:
-    """How a row differs from the best one: difference, interval, effect size, p; nothing of one that is not tested."""
-    best = next(iter(contest.samples), "")
-    if row not in contest.samples or row == best:
-        return [Cell(text="best" if row == best else ""), NOTHING, NOTHING, NOTHING]
-    gap, low, high = difference(contest.samples[row], contest.samples[best])
-    effect = hedges_g(contest.samples[row], contest.samples[best])
-    told = [Number(value=gap), Number(low=low, high=high), Number(value=effect), Number(value=contest.to_best()[row])]
-    return [Cell(numbers=(number,)) for number in told]
+def _to_best(group: Leading, cell: Cell) -> list[Cell]:
+    """How a row differs from the best one, as a share of that: difference, interval, p; nothing of an untested row."""
+    row, compared = cell.row, group.to_best.get(cell.row)
+    if compared is None or row == group.best:
+        return [Cell(text="best" if row == group.best else ""), NOTHING, NOTHING]
+    low, high = map(math.expm1, compared.interval())
+    gap = Number("share above the best", math.expm1(compared.gap), low=low, high=high, against=group.best)
+    p = Number("p of the leading group", group.p(row), against=group.best)
+    return [Cell(cell.dataset, row, (gap,)), Cell(numbers=(replace(gap, quantity=""),)), Cell(cell.dataset, row, (p,))]
 
 
-def _pairs(contest: Contest, dataset: str, metric: str) -> Iterator[Cell]:
-    """Of every pair the difference with its interval, the effect size and the p-value."""
-    for (i, row), (j, other) in combinations(enumerate(contest.samples), 2):
-        a, b = contest.samples[row], contest.samples[other]
-        gap, low, high = difference(a, b)
-        numbers = (
-            Number(f"{metric} difference", gap, low=low, high=high, against=other),
-            Number(f"{metric} Hedges' g", hedges_g(a, b), against=other),
-            Number(f"{metric} p (Welch, Holm)", float(contest.p[i, j]), against=other),
-        )
-        yield Cell(dataset, row, numbers)
+FLOOR = ANCHOR_NAMES[ANCHORS, "floor"]
 
 
-FLOOR, UNIT = ANCHOR_NAMES[ANCHORS, "floor"], "vae"
-IQM, CHANCE = "IQM of normalised distance", "probability of improvement"
-
-
-def overall(evidence: Evidence, part: Part) -> Table:
-    """All datasets together: the interquartile mean of normalised distances, and how probably a trial of one row is
-    better than one of another.
-    """
-    layout, measure = evidence.layout, Measure.of(1, part)
-    scale = _scale(part, layout.datasets)
-    fair = [row for row in layout.rows if row not in part.dagger]
-    strata = (
-        {row: found for row in fair if (found := _normalised(part.distances, row, scale))} if len(scale) > 1 else {}
-    )
-    means = {row: _iqm(mine) for row, mine in strata.items()}
-    order = sorted(means, key=lambda row: means[row].value or 0.0)
+def overall(evidence: Evidence) -> Table:
+    """All datasets and networks together: how many times the floor's distance a row has, in the geometric mean."""
+    layout, samples, strata = evidence.layout, dict[str, dict[str, list[float]]](), list[str]()
+    datasets = set[str]()
+    for part in evidence.parts:
+        for dataset in layout.datasets:
+            cells = {row: part.distances[dataset, row] for row in layout.rows if row not in part.dagger}
+            sound = {row: c for row, c in cells.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
+            floor = part.anchors[dataset, FLOOR]
+            if not (floor.n and floor.value > 0 and sound):
+                continue
+            datasets.add(dataset)
+            strata.append(f"{evidence.name(dataset)} by {part.name}")
+            for row, cell in sound.items():
+                samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
+    found = standings(samples) if len(datasets) > 1 else {}
     lines = []
-    for place, row in enumerate(order, 1):
-        iqm, n = means[row], sum(map(len, strata[row]))
-        chances = (_chance(strata, row, other) if row != other else NOTHING for other in order)
-        name = Cell(row=row, text=f"{place}. {evidence.name(row)}")
-        shown = [
-            Cell(row=row, numbers=(iqm,), n=n),
-            *(Cell(numbers=(x,)) for x in (replace(iqm, quantity=""), Number(value=n))),
-        ]
-        lines.append([name, *shown, *chances])
-    left_out = [evidence.name(row) for row in fair if order and row not in order]
-    said = [
-        notes.protocol(part),
-        *notes.cautions(part, layout, list(scale), (measure.family,)),
-        *notes.overall(", ".join(map(evidence.name, scale)), left_out, any_=bool(order)),
-        *([notes.DAGGER] if part.dagger else []),
-    ]
-    columns = [words("Model")]
-    if order:
-        columns += [Column("IQM", fixed(3)), Column("95% interval", span(3)), count("trials")]
-    columns += [Column(f"vs {place}", fixed(2)) for place, _ in enumerate(order, 1)]
-    caption = f"{measure.title}, all datasets together"
-    return _scored(part, layout, "overall", "Overall", caption, columns, lines, said)
-
-
-def _scale(part: Part, datasets: Sequence[str]) -> dict[str, tuple[float, float]]:
-    """The datasets with a floor and a VAE above it, each with the floor and how far the VAE is above it."""
-    found = {}
-    for dataset in datasets:
-        floor, unit = part.anchors[dataset, FLOOR], part.distances[dataset, UNIT]
-        if floor.n and unit.n and unit.value > floor.value:
-            found[dataset] = floor.value, unit.value - floor.value
-    return found
-
-
-Strata = list[list[float]]  # normalised distances of a row: for each dataset those of its trials
-
-
-def _normalised(cells: Cells, row: str, scale: Mapping[str, tuple[float, float]]) -> Strata:
-    """A row's trials on the datasets of the scale; none where it lacks one."""
-    strata = [
-        [(x - floor) / unit for x in cells[dataset, row].numbers[0].sample] for dataset, (floor, unit) in scale.items()
-    ]
-    return strata if all(strata) else []
-
-
-def _iqm(strata: Strata) -> Number:
-    mean, low, high = bootstrap(strata)
-    return Number(IQM, mean, low=low, high=high) if min(map(len, strata)) > 1 else Number(IQM, mean)
-
-
-def _chance(strata: Mapping[str, Strata], row: str, other: str) -> Cell:
-    p, low, high = probability_of_improvement(strata[row], strata[other])
-    return Cell(row=row, numbers=(Number(CHANCE, p, low=low, high=high, against=other),))
+    for row, one in found.items():
+        low, high = one.interval or (None, None)
+        ratio = Number("distance over the floor's", one.ratio, low=low, high=high)
+        first, last = one.ranks or (None, None)
+        rank = Number("rank", one.rank, low=first, high=last)
+        n = sum(map(len, samples[row].values()))
+        shown = [Cell(row=row, numbers=(ratio,), n=n), Cell(numbers=(replace(ratio, quantity=""),))]
+        ranks = [Cell(row=row, numbers=(rank,)), Cell(numbers=(replace(rank, quantity=""),))]
+        lines.append([Cell(row=row, text=evidence.name(row)), *shown, *ranks, Cell(numbers=(Number(value=n),))])
+    left_out = [evidence.name(row) for row in layout.rows if found and row not in found]
+    said = notes.overall(strata, left_out, any_=bool(found))
+    for part in evidence.parts:
+        said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
+    columns = [words("Model"), Column("times the floor's distance", fixed(2)), Column("95% interval", span(2))]
+    columns += [count("rank"), Column("95% interval of the rank", span(0)), count("trials")]
+    caption = "Distance over that of training images, all datasets and networks together, lower is better"
+    protocol = evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole
+    return _scored(replace(protocol, mark=""), layout, "overall", "Overall", caption, columns, lines, said)
 
 
 def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:
@@ -523,9 +508,10 @@ def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
     for dataset in layout.datasets:
         both = [next(iter(paces.get((dataset, row), {}).values()), NOTHING) for row in (FLOW, ALONE)]
         if all(cell.n for cell in both):
-            glf, without = (cell.numbers[0].sample for cell in both)
-            share, low, high = (part / both[0].value for part in difference(glf, without))
-            ends = (low, high) if low < high else (None, None)  # two seeds or more on both sides
-            number = Number("flow's share of an epoch", share, low=ends[0], high=ends[1], against=ALONE)
+            found, _ = moderated({FLOW: both[0].numbers[0].sample, ALONE: both[1].numbers[0].sample}, LOG)
+            compared = difference(found[FLOW], found[ALONE])
+            share, low, high = (-math.expm1(-ratio) for ratio in (compared.gap, *compared.interval()))
+            known = (low, high) if math.isfinite(low) else (None, None)
+            number = Number("flow's share of an epoch", share, low=known[0], high=known[1], against=ALONE)
             shares[dataset] = Cell(dataset, FLOW, (number,))
     return shares

@@ -168,8 +168,8 @@ def write_record(path: Path, record: Record) -> None:
     write_json(path, content)
 
 
-def add_evaluation(path: Path, protocol: str, entry: Evaluation, **parts: Mapping[str, Number]) -> None:
-    """Add what was measured under a protocol id to a record, the only change a record allows.
+def add_evaluation(path: Path, protocol: str, entry: Evaluation, **parts: Mapping[str, Number]) -> Record:
+    """Add what was measured under a protocol id to a record, the only change a record allows, and return the record.
 
     Under an id that is there already it fills in what is missing, null or failed; a number that differs from one
     already recorded raises UserError and changes nothing. `parts` are what the first evaluation of a trial adds to its
@@ -181,6 +181,7 @@ def add_evaluation(path: Path, protocol: str, entry: Evaluation, **parts: Mappin
             getattr(record, part).update(added)
         _add(record, path, protocol, entry)
         write_record(path, record)
+        return record
 
 
 def _add(record: Record, path: Path, protocol: str, entry: Evaluation) -> None:

@@ -68,18 +68,18 @@ def run(
     with interrupts.listening():
         show.grid(0, len(to_do))
         for number, (job, outcome) in enumerate(execute(to_do, show), 1):
-            if outcome.status != locks.ELSEWHERE and not job.record.is_file():
+            if outcome.status not in (locks.ELSEWHERE, "blocked") and not job.record.is_file():
                 outcome = replace(outcome, status="not recorded")
             outcomes[outcome.status] += 1
             show.note(f"{job.label}: {outcome.text}")
             show.grid(number, len(to_do))
         if lost := len(to_do) - outcomes.total() + outcomes["broken"]:
             outcomes["not run"] = lost
-        for scorer in scorers(study, jobs, torch.device(device), show):
-            lock = locks.lock_path(scorer.results, results.ANCHORS, scorer.dataset)
+        for scorer, root in scorers(study, jobs, torch.device(device), show):
+            lock = locks.lock_path(root, results.ANCHORS, scorer.dataset)
             try:
                 with locks.wait_for(lock, f"the anchors of {scorer.dataset}", show.note), environment.exact():
-                    imagesets.anchors(scorer)
+                    imagesets.anchors(scorer, root)
             except Exception as error:
                 outcomes["evaluation failed"] += 1
                 show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")

@@ -12,7 +12,8 @@ from aegen_bench import environment, results
 from aegen_bench.blocks.execution import forget_compiled
 from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
-from aegen_bench.results import Evaluation, Record
+from aegen_bench.prior import Pair
+from aegen_bench.results import Record
 from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
@@ -21,7 +22,7 @@ from aegen_bench.trial import artefacts, scoring
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
-__all__ = ["blank", "evaluate", "train"]
+__all__ = ["blank", "evaluate", "out_of_memory", "train"]
 
 
 def train(job: Job) -> Record:
@@ -43,11 +44,7 @@ def train(job: Job) -> Record:
     except TimedOut as error:
         record.status, record.reason = "timeout", str(error)
     except torch.OutOfMemoryError:
-        batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
-        hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
-        if job.device.type == "cuda":
-            hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
-        record.status, record.reason = "failed", hint
+        record.status, record.reason = "failed", out_of_memory(job)
     except (BrokenContract, UserError) as error:
         record.status, record.reason = "failed", str(error)
     except Exception as error:
@@ -73,6 +70,11 @@ def _train(job: Job, history: History, record: Record) -> None:
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
+    if isinstance(model, Pair) and job.trunk is not None:
+        below = results.read_record(job.trunk.record)
+        if below.config.get("data_sha256") != job.fingerprint("train"):
+            raise UserError(f"its trunk, {job.trunk.trial.label}, was trained on other images than those here")
+        record.trunk, record.collapsed = models.read_trunk(model, below, place.weights), below.collapsed
     record.config |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     counts, record.layers = models.anatomy(model)
     record.parameters = dict(counts)
@@ -95,7 +97,8 @@ def _train(job: Job, history: History, record: Record) -> None:
         graphs=place.graphs,
     )
     job.show.phase("drawing artefacts")
-    record.collapsed = collapsed(history, images)
+    if record.trunk is None:
+        record.collapsed = collapsed(history, images)
     record.weights_sha256 = models.save(model, place.weights, trial.key)
     artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, job.device))
 
@@ -115,41 +118,37 @@ def _evaluate(job: Job) -> Record:
     Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
     if record.config.get("data_sha256") != job.fingerprint("train"):
         raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
-    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
-    samples, here, first = scoring.Samples(job, model), job.environment(), not record.metrics
-    facts, seconds = dict[str, float](), dict[str, float]()
-
-    def fact(name: str, value: torch.Tensor) -> None:
-        facts[name] = float(value)
-
-    for protocol in job.protocols:
-        wanted = record.lacking(protocol.id, protocol.metrics)
-        if not wanted:
-            continue
-        before, real = record.metrics.get(protocol.id, Evaluation.nothing()), job.fingerprint(protocol.split)
-        if results.standing(job.record, record.key, {protocol.id: real}) is None:
+    protocols = [p for p in job.protocols if record.lacking(p.id, p.metrics)]
+    for protocol in protocols:
+        if not record.stands_for(record.key, {protocol.id: job.fingerprint(protocol.split)}):
             images = f"the {protocol.split} images of {job.trial.dataset}"
             raise UserError(
                 f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
             )
-        job.show.phase(f"scoring with protocol {protocol.name}")
-        try:
-            with model.using(None, fact):  # a record keeps its number of draws, whatever the profile says by now
-                scores = samples.score(protocol, wanted, len(before.draws) or job.draws)
-        except (Diverged, BrokenContract) as error:
-            if first:  # an image that is none, or not finite: that is a fault of the trial, not of a metric
-                record.status = "diverged" if isinstance(error, Diverged) else "failed"
-                record.reason = str(error)
-                results.write_record(job.record, record)
-                return results.read_record(job.record)
+    if not protocols:
+        return record
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
+    samples = scoring.Samples(job, model)
+    try:
+        with model.using(None, samples.fact):
+            return scoring.scorer(job, protocols).complete(job.record, record, samples, draws=job.draws)
+    except (Diverged, BrokenContract) as error:
+        if results.read_record(job.record).metrics:
             raise
-        for kind, spent in scores.seconds.items():
-            seconds[kind] = seconds.get(kind, 0.0) + spent
-        entry = results.evaluated(protocol, scores, real, here)
-        once = {"facts": facts, "seconds": {"sample": samples.seconds, **seconds}} if first else {}
-        results.add_evaluation(job.record, protocol.id, entry, **once)
-        artefacts.add_curves(job.folder, scores.curves)
-    return results.read_record(job.record)
+        # No image, or one that is not finite: that is a fault of the trial, not of a metric.
+        record.status = "diverged" if isinstance(error, Diverged) else "failed"
+        record.reason = str(error)
+        results.write_record(job.record, record)
+        return results.read_record(job.record)
+
+
+def out_of_memory(job: Job) -> str:
+    """What failed for want of memory on the device, and what helps."""
+    batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
+    hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
+    if job.device.type == "cuda":
+        hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
+    return hint
 
 
 def _described(error: Exception, job: Job) -> str:

@@ -4,57 +4,73 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from functools import cache, cached_property
+from functools import cache, cached_property, partial
 from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aegen_bench import evaluation
+from aegen_bench import data
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import BrokenContract
-from aegen_bench.evaluation import Protocol
+from aegen_bench.evaluation import Protocol, Subject
 from aegen_bench.evaluation.features import chosen, subset
+from aegen_bench.evaluation.scorer import GivenImages, Scorer
 from aegen_bench.training.probe import Probe
-from aegen_bench.trial import sampling
+from aegen_bench.trial import artefacts, sampling
 from aegen_bench.trial.job import Job
 
-__all__ = ["Samples", "probe"]
+__all__ = ["Samples", "probe", "scorer"]
 
 Images = NDArray[np.uint8]
+Codes = NDArray[np.floating]
 
 
-class Samples:
-    """What is scored of a trained model. Images and codes are made when a metric first asks for them.
+class Samples(Subject):
+    """A trained model as what is scored. Images and codes are made when a metric first asks, once for all protocols.
 
-    `seconds` is the time that generating images has taken.
+    `seconds` is the time that generating images has taken, `facts` what the model logged meanwhile.
     """
 
     def __init__(self, job: Job, model: Baseline) -> None:
-        self.job, self.model, self.seconds = job, model, 0.0
-        self.generated, self.codes = cache(self._generate), cache(self._codes)
+        self.job, self.model, self.seed = job, model, job.trial.seed
+        self.seconds, self.facts = 0.0, dict[str, float]()
+        self._generated, self._both_codes = cache(self._generate), cache(self._codes)
 
-    def score(self, protocol: Protocol, only: set[str], draws: int) -> evaluation.Scores:
-        """Evaluate `only` these metrics of a protocol on `draws` sets of generated images."""
-        real = self.job.images(protocol.split)
-        n = protocol.images(len(real))
-        return _evaluate(
-            self.job,
-            protocol,
-            self.generated(n, draws),
-            real,
-            only=only,
-            reconstructions=lambda: self._pairs,
-            interpolations=lambda: self._halfway,
-            codes=lambda: self.codes(n),
-            training_images=lambda: self.job.training_set,
-            test_images=lambda: self._test,
-        )
+    def generated(self, n: int, draw: int) -> Images:
+        return self._generated(n, draw)
 
-    def _generate(self, n: int, draws: int) -> list[Images]:
+    def codes(self, n: int) -> tuple[Codes, Codes] | None:
+        return self._both_codes(n)
+
+    def reconstructions(self) -> tuple[Images, Images] | None:
+        return self._pairs
+
+    def interpolations(self) -> Images | None:
+        return self._halfway
+
+    def training_images(self) -> Images:
+        return self.job.training_set
+
+    def test_images(self) -> Images:
+        return self._test
+
+    def begins(self, protocol: Protocol) -> None:
+        self.job.show.phase(f"scoring with protocol {protocol.name}")
+
+    def about(self, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
+        return {"facts": self.facts, "seconds": {"sample": self.seconds, **seconds}}
+
+    def keep(self, curves: dict[str, NDArray[np.float64]]) -> None:
+        artefacts.add_curves(self.job.folder, curves)
+
+    def fact(self, name: str, value: torch.Tensor) -> None:
+        self.facts[name] = float(value)
+
+    def _generate(self, n: int, draw: int) -> Images:
         begin = time.perf_counter()
-        made = [sampling.generate(self.model, n, draw=draw, **self._at) for draw in range(draws)]
+        made = sampling.generate(self.model, n, draw=draw, **self._at)
         self.seconds += time.perf_counter() - begin
         return made
 
@@ -83,7 +99,7 @@ class Samples:
     def _test_codes(self) -> torch.Tensor | None:
         return sampling.encode(self.model, self._test, **self._at)
 
-    def _codes(self, n: int) -> tuple[NDArray[Any], NDArray[Any]] | None:
+    def _codes(self, n: int) -> tuple[Codes, Codes] | None:
         """Codes of training images, any n of them, and as many sampled ones."""
         encoded = sampling.encode(self.model, subset(self.job.training_set, n), **self._at)
         if encoded is None or not encoded.is_floating_point():
@@ -101,31 +117,22 @@ def probe(job: Job, images: torch.Tensor) -> Probe | None:
     if settings is None:
         return None
     small = job.protocols[0].model_copy(update={"count": settings["images"], "metrics": ("fd",)})
-    real = job.images(small.split)
+    compare = scorer(job, [small])
     test = torch.from_numpy(np.array(subset(job.images("test"), settings["images"]))).to(job.device)
     train = images[torch.from_numpy(chosen(len(images), settings["images"])).to(images.device)]
 
     def measure(model: Baseline) -> dict[str, float]:
-        n = small.images(len(real))
-        generated = sampling.generate(model, n, seed=job.trial.seed, draw=0, device=job.device)
-        return _evaluate(job, small, [generated], real).draws[0]
+        seed = job.trial.seed
+        made = partial(sampling.generate, model, seed=seed, draw=0, device=job.device)
+        return compare.score(small, GivenImages(made, seed)).draws[0]
 
     return Probe(settings["every"], train.to(job.device), test, measure)
 
 
-def _evaluate(
-    job: Job, protocol: Protocol, generated: Sequence[Images], real: Images, **rest: Any
-) -> evaluation.Scores:
-    """`evaluation.evaluate` with what every call for this job has in common."""
-    return evaluation.evaluate(
-        protocol,
-        dataset=job.trial.dataset,
-        generated=generated,
-        real=real,
-        fingerprint=job.fingerprint(protocol.split),
-        seed=job.trial.seed,
-        device=str(job.device),
-        data_folder=job.place.data,
-        progress=job.show.count,
-        **rest,
-    )
+def scorer(job: Job, protocols: Sequence[Protocol]) -> Scorer:
+    """Return what scores a job's model under these protocols."""
+
+    def real(split: data.Split) -> tuple[Images, str]:
+        return job.images(split), job.fingerprint(split)
+
+    return Scorer(job.trial.dataset, real, protocols, job.place.data, job.device, job.show)

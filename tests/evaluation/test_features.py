@@ -12,10 +12,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from measuring import scored
 
 from aegen_bench import weights
 from aegen_bench.errors import Diverged, UserError
-from aegen_bench.evaluation import Protocol, evaluate, extractor, extractors, features, metric, metrics
+from aegen_bench.evaluation import Protocol, extractor, extractors, features, metric, metrics
 from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
@@ -33,13 +34,10 @@ def scores(protocol=RANDOM, *, folder, **changes):
         "dataset": "digits",
         "generated": [images(seed=1), images(seed=2)],
         "real": images(),
-        "fingerprint": "f",
         "reconstructions": lambda: (images(), images(seed=3)),
-        "seed": 0,
-        "device": "cpu",
         "data_folder": folder,
     }
-    return evaluate(protocol, **{**arguments, **changes})
+    return scored(protocol, **{**arguments, **changes})
 
 
 @pytest.fixture

@@ -10,19 +10,19 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from measuring import measure
+from measuring import measure, scored
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import (
     Protocol,
-    evaluate,
     extractors,
     features,
     metrics,
 )
 from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments, without
 from aegen_bench.evaluation.metric import Inputs
-from aegen_bench.evaluation.metrics import memorisation, prd, precision_recall
+from aegen_bench.evaluation.metrics import fd_infinity, memorisation, prd, precision_recall
+from aegen_bench.evaluation.metrics import kid as kid_module
 from aegen_bench.evaluation.metrics.code_gap import code_gap
 from aegen_bench.evaluation.metrics.fd_infinity import extrapolate, sizes
 from aegen_bench.evaluation.metrics.kid import kid
@@ -40,19 +40,19 @@ def normal(seed, n, d, scale=1.0, shift=0.0):
 @pytest.mark.parametrize(("n_generated", "n_real"), [(80, 120), (60, 60)])
 def test_kid_is_torch_fidelitys_on_the_same_subsets(monkeypatch, n_generated, n_real):
     reference = pytest.importorskip("torch_fidelity.metric_kid")
-    monkeypatch.setitem(__import__("aegen_bench.evaluation.metrics.kid", fromlist=["kid"]).SETTINGS, "subset_size", 50)
+    monkeypatch.setitem(kid_module.SETTINGS, "subset_size", 50)
     generated, real = normal(0, n_generated, 40, 1.2, 0.3), normal(1, n_real, 40)
     sides = torch.from_numpy(generated), torch.from_numpy(real)
     theirs = reference.kid_features_to_metric(
         *sides, kid_subsets=100, kid_subset_size=50, rng_seed=7, verbose=False, kid_kernel="poly"
     )
-    ours, used = kid(generated=generated, real=real, seed=7)
+    ours, _, used = kid(generated=generated, real=real, seed=7)
     assert ours == pytest.approx(theirs["kernel_inception_distance_mean"], rel=1e-5)
     assert used == {"subsets": 100, "subset_size": 50}
 
 
 def test_kid_of_small_sets_uses_all_of_them_once_and_is_unbiased():
-    value, used = kid(generated=normal(0, 200, 8), real=normal(1, 200, 8), seed=0)
+    value, _, used = kid(generated=normal(0, 200, 8), real=normal(1, 200, 8), seed=0)
     assert used == {"subsets": 1, "subset_size": 200}
     many = [kid(generated=normal(2 * s, 30, 8), real=normal(2 * s + 1, 30, 8), seed=0)[0] for s in range(60)]
     assert min(many) < 0 < max(many)  # an unbiased estimate of 0 falls on both sides
@@ -63,6 +63,18 @@ def test_kid_of_small_sets_uses_all_of_them_once_and_is_unbiased():
 def test_kid_of_two_point_masses_is_known():
     x, y = np.zeros((5, 4), np.float32), np.ones((5, 4), np.float32)
     assert kid(generated=x, real=y, seed=0)[0] == pytest.approx(1 + (4 / 4 + 1) ** 3 - 2)
+    assert kid(generated=x, real=y, seed=0)[1] == 0, "all subsets are equal"
+
+
+@pytest.mark.parametrize(("size", "subsets"), [(100, 1), (50, 20)])
+def test_the_standard_error_of_kid_is_its_spread_over_new_images(monkeypatch, size, subsets):
+    monkeypatch.setitem(kid_module.SETTINGS, "subset_size", size)
+    monkeypatch.setitem(kid_module.SETTINGS, "subsets", 20)
+    found = [kid(generated=normal(s, 100, 8, 1.2, 0.3), real=normal(1000 + s, 100, 8), seed=s) for s in range(200)]
+    values, errors, used = zip(*found, strict=True)
+    assert used[0]["subsets"] == subsets
+    # the spread of 200 numbers is known to 5%
+    assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.15)
 
 
 # ---- balls
@@ -135,11 +147,10 @@ def test_clusters_are_as_good_as_those_of_scikit_learn(dtype):
     x = np.maximum(normal(0, 900, 24) + 3 * normal(9, 30, 24)[np.arange(900) % 30], 0)  # clustered, as after a ReLU
     theirs = [MiniBatchKMeans(**prd.KMEANS, random_state=seed).fit(x).inertia_ / len(x) for seed in range(30)]
     sets = [
-        kmeans.minibatch_kmeans(x.astype(dtype), **prd.KMEANS, runs=5, random=np.random.default_rng(seed))
-        for seed in range(6)
+        kmeans.minibatch_kmeans(x.astype(dtype), **prd.KMEANS, random=np.random.default_rng(seed)) for seed in range(30)
     ]
-    ours = [inertia(x, centres) for centres in np.concatenate(sets)]
-    assert sets[0].shape == (5, 20, 24) and sets[0].dtype == dtype
+    ours = [inertia(x, centres) for centres in sets]
+    assert sets[0].shape == (20, 24) and sets[0].dtype == dtype
     error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 30)
     assert abs(np.mean(ours) - np.mean(theirs)) < 3 * error
     assert error < 0.02 * np.mean(theirs), "runs that let a difference show"
@@ -148,9 +159,21 @@ def test_clusters_are_as_good_as_those_of_scikit_learn(dtype):
 
 def test_well_separated_clusters_are_found_and_every_row_gets_its_nearest_centre():
     x = np.repeat(np.float32([[0, 0], [1, 0], [5, 5]]), [30, 50, 20], axis=0)
-    centres = kmeans.minibatch_kmeans(x, **{**prd.KMEANS, "n_clusters": 3}, runs=4, random=np.random.default_rng(0))
-    for of_run, labels in zip(centres, kmeans.nearest_centre(x, centres), strict=True):
-        np.testing.assert_allclose(of_run[labels], x, atol=1e-6)
+    for seed in range(4):
+        centres = kmeans.minibatch_kmeans(x, **{**prd.KMEANS, "n_clusters": 3}, random=np.random.default_rng(seed))
+        np.testing.assert_allclose(centres[kmeans.nearest_centre(x, centres)], x, atol=1e-6)
+
+
+def test_the_ten_clusterings_of_prd_are_independent(monkeypatch):
+    generated, real = (np.maximum(normal(i, 400, 16) + 2 * normal(9, 25, 16)[np.arange(400) % 25], 0) for i in range(2))
+
+    def spread(runs, seeds):
+        monkeypatch.setitem(prd.SETTINGS, "runs", runs)
+        curves = [prd.prd_curve(generated=generated, real=real, seed=seed) for seed in range(seeds)]
+        return np.std([prd.max_f_beta(*curve)[0] for curve in curves], ddof=1)
+
+    # The mean of ten independent clusterings scatters by 1 / sqrt(10) = 0.32 of one's, of two groups by 0.71.
+    assert spread(10, 20) < 0.5 * spread(1, 60)
 
 
 def test_labels_of_several_sets_of_centres_are_those_by_hand():
@@ -221,11 +244,24 @@ def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
     generated = normal(0, 1200, d, 1.5, 0.1)
     known = d * (0.1**2 + (1.5 - 1) ** 2)
     finite = distance_to(reference, moments(generated))
-    distance, slope, r2 = extrapolate(generated, reference, seed=0)
+    distance, slope, r2, error, rounds = extrapolate(generated, reference, seed=0)
+    assert error < 0.01 * finite and rounds < 20
     assert distance == pytest.approx(known, rel=0.02)
     assert finite - known > 2 * abs(distance - known)
     assert slope > 0 and r2 > 0.9
     assert extrapolate(generated, reference, seed=0)[0] == distance != extrapolate(generated, reference, seed=1)[0]
+
+
+def test_the_error_of_fd_infinity_is_its_spread_over_subsets_and_decides_how_many_there_are(monkeypatch):
+    reference, generated = Reference.of(moments(normal(1, 500, 10))), normal(0, 300, 10, 1.1, 0.1)
+    found = [extrapolate(generated, reference, seed=seed) for seed in range(60)]
+    assert {line.rounds for line in found} != {2} and max(line.rounds for line in found) <= 20
+    monkeypatch.setitem(fd_infinity.SETTINGS, "error_below", 0)
+    monkeypatch.setitem(fd_infinity.SETTINGS, "most_rounds", 8)
+    found = [extrapolate(generated, reference, seed=seed) for seed in range(60)]
+    assert {line.rounds for line in found} == {8}
+    spread = np.std([line.intercept for line in found], ddof=1)
+    assert np.mean([line.error for line in found]) == pytest.approx(spread, rel=0.25)
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2500])
@@ -302,15 +338,8 @@ OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
 
 
 def scores(folder, protocol=EVERY, n=40, **more):
-    arguments = {
-        "dataset": "digits",
-        "fingerprint": "f",
-        "seed": 0,
-        "device": "cpu",
-        "data_folder": folder,
-    }
     generated = [noise(s, n, 12) for s in (1, 2)]
-    return evaluate(protocol, generated=generated, real=noise(0, n, 12), **{**arguments, **more})
+    return scored(protocol, generated=generated, real=noise(0, n, 12), data_folder=folder, **more)
 
 
 def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path):

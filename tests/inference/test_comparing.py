@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 
 from aegen_bench.inference import LOG, RAW, Difference, detectable, difference, equivalent, paired, seeds_needed
-from aegen_bench.inference.comparing import Row, rows
+from aegen_bench.inference.comparing import Row, moderated
 from aegen_bench.inference.power import critical, detectable_by_t
 
 SLEEP = {  # Student's sleep data (Cushny and Peebles 1905), as R ships it: two drugs, ten patients
@@ -34,7 +34,7 @@ def test_pairs_cancel_what_their_trunk_does_to_both() -> None:
         for name, shift in (("a", 0.0), ("b", 0.1), ("c", 0.1))
     }
     found = paired(table, LOG)
-    apart = difference(*(rows({k: list(v.values()) for k, v in table.items()}, LOG)[0][name] for name in "ba"))
+    apart = difference(*(moderated({k: list(v.values()) for k, v in table.items()}, LOG)[0][name] for name in "ba"))
     assert found["a", "b"].p_below() < 0.01 < 0.1 < apart.p_above()
     assert abs(found["b", "c"].t()) < 3
 

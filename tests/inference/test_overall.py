@@ -25,10 +25,13 @@ def test_a_row_that_lacks_a_stratum_or_a_ratio_is_left_out() -> None:
 
 
 @pytest.mark.filterwarnings("error")
-def test_one_seed_somewhere_has_no_interval() -> None:
-    found = overall({"a": {"x": [2.0], "y": [3.0, 3.1]}, "b": {"x": [2.0, 2.1], "y": [3.0, 3.1]}})
-    assert found["a"].interval is None and found["b"].interval is not None
-    assert found["a"].ranks is None and found["b"].ranks is None and overall({}) == {}
+def test_one_seed_has_the_spread_of_the_other_rows_and_none_where_they_have_none() -> None:
+    found = overall({"a": {"x": [2.0], "y": [3.0, 3.1]}, "b": {"x": [2.0, 2.2], "y": [3.0, 3.1]}})
+    widths = {row: math.log(one.interval[1] / one.interval[0]) for row, one in found.items() if one.interval}
+    assert 1.2 < widths["a"] / widths["b"] < 1.6  # about sqrt 2
+    alone = overall({"a": {"x": [2.0], "y": [3.0, 3.1]}, "b": {"x": [2.1], "y": [3.0, 3.1]}})
+    assert alone["a"].interval is None and alone["a"].ranks is None and alone["a"].rank == 1
+    assert overall({}) == {}
 
 
 def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from aegen_bench.report.summary import plan
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
 A, B = "aaaaaaaaaaaa", "bbbbbbbbbbbb"
-GOOD, BAD, NONE = "reproduced", "not reproduced", "not tested"
+GOOD, BAD, OPEN, NONE = "supported", "contradicted", "inconclusive", "not tested"
 
 
 def seeds(mean: float, std: float = 0.0, n: int = 10) -> list[float]:
@@ -55,26 +56,25 @@ def found(root: Path, predicate: dict[str, Any], measure: str = "distance", **fi
 # ---- the paper's claims ------------------------------------------------------------------------------
 
 
-def test_the_papers_own_numbers_say_what_the_paper_says(tmp_path: Path) -> None:
-    """Tables 1, 3, 5 and 6 as ten trials of each row: every claim on them holds but where the yaml says otherwise."""
-    for dataset in PAPER.datasets:
-        for row in dict.fromkeys([*PAPER.rows(1), *PAPER.rows(3)]):
-            fid, prd = PAPER.value(1, row, dataset), PAPER.value(3, row, dataset)
-            pace = PAPER.value(6, row, dataset)
-            length = PAPER.value(5, {"glf_perceptual": "glf"}.get(row, row), dataset)
-            for seed, value in enumerate(seeds(fid["mean"], fid["std"])):
-                record = make(profile="paper", dataset=dataset, row=row, seed=seed)
-                record["metrics"] = {B: evaluation([{"fid": value, **prd}], INCEPTION)}
-                record["stages"] = {"train": {"seconds_per_epoch": pace.get("first")}}
-                epochs = {k: length.get(k, 0.0) for k in pace}
-                record["seconds"] = {"train": sum(epochs[k] * pace[k] for k in pace) if pace else None}
-                record["parameters"] = {}
-                put(tmp_path, record)
+# Datasets on which the paper's own tables do not show what it says, by claim: by the same tests, with its ten trials.
+NOT_SHOWN = {
+    "rae_gmm_closest": {"mnist": OPEN, "celeba": BAD},
+    "flow_prior_no_gain": {"fashion": BAD, "cifar10": BAD, "celeba": BAD},
+    "flow_posterior_no_gain": {"mnist": BAD, "fashion": BAD, "celeba": BAD},
+    "glf_beats_flow_prior": {"celeba": BAD},
+    "recall_best": {"mnist": BAD, "fashion": BAD},
+    "recall_perceptual": {"cifar10": BAD},
+    "gans_glf": {"cifar10": BAD},
+}
+
+
+def test_the_papers_own_tables_go_through_the_same_tests(tmp_path: Path) -> None:
+    """The numbers of Tables 1, 3, 5 and 6 support every claim on them but where NOT_SHOWN says otherwise."""
+    put(tmp_path, make(profile="paper"))
     tested: dict[str, list[str]] = {}
     for finding in claims.evaluate(evidence(tmp_path)):
-        if finding.verdict != NONE:
-            shown = finding.dataset not in finding.claim.paper_differs
-            assert finding.verdict == (GOOD if shown else BAD), finding
+        if finding.paper != NONE:
+            assert finding.paper == NOT_SHOWN.get(finding.claim.name, {}).get(finding.dataset, GOOD), finding
             tested.setdefault(finding.claim.name, []).append(finding.dataset)
     assert set(tested) == {
         *("glf_lowest", "better_than_vae", "rae_gmm_closest", "flow_prior_no_gain", "flow_posterior_no_gain"),
@@ -82,7 +82,20 @@ def test_the_papers_own_numbers_say_what_the_paper_says(tmp_path: Path) -> None:
         *("recall_perceptual", "precision_perceptual", "gans_glf", "gans_perceptual"),
         *("perceptual_slower", "less_training_time"),
     }
-    assert all(datasets == PAPER.datasets for datasets in tested.values())
+    assert all(list(dict.fromkeys(datasets)) == PAPER.datasets for datasets in tested.values())
+
+
+def test_ten_trials_like_the_papers_say_what_its_tables_say(tmp_path: Path) -> None:
+    """Table 1 as ten trials of each row: what is said of trials is what is said of the printed means and deviations."""
+    for dataset in PAPER.datasets:
+        for row in PAPER.rows(1):
+            fid = PAPER.value(1, row, dataset)
+            for seed, value in enumerate(seeds(fid["mean"], fid["std"])):
+                metrics = {B: evaluation([{"fid": value}], INCEPTION)}
+                put(tmp_path, make(profile="paper", dataset=dataset, row=row, seed=seed, metrics=metrics))
+    known = [f for f in claims.evaluate(evidence(tmp_path)) if f.claim.measure == "distance" and f.verdict != NONE]
+    assert len(known) > 30
+    assert [f for f in known if f.verdict != f.paper] == []
 
 
 def test_every_claim_speaks_of_rows_datasets_and_protocols_that_there_are(tmp_path: Path) -> None:
@@ -94,7 +107,7 @@ def test_every_claim_speaks_of_rows_datasets_and_protocols_that_there_are(tmp_pa
     for claim in known:
         rows = {row.partition("@")[0] for row in claim.predicate.named()}
         assert rows <= set(study.rows), claim.name
-        assert {*claim.datasets, *claim.paper_differs} <= set(study.datasets), claim.name
+        assert set(claim.datasets) <= set(study.datasets), claim.name
         assert claim.protocol in ("", *study.protocols), claim.name
 
 
@@ -107,19 +120,64 @@ FAR_APART, CLOSE = seeds(100, 2, 3), seeds(101, 2, 3)
     ("predicate", "glf", "vae", "verdict"),
     [
         ({"lower": {"rows": ["glf"], "than": ["vae"]}}, seeds(80, 2, 3), FAR_APART, GOOD),
-        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, CLOSE, FAR_APART, BAD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, CLOSE, FAR_APART, OPEN),
+        ({"lower": {"rows": ["glf"], "than": ["vae"]}}, seeds(120, 2, 3), FAR_APART, BAD),
         ({"lower": {"rows": ["glf"], "than": ["vae"]}}, [80.0], FAR_APART, NONE),
-        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(85, 2, 3), FAR_APART, GOOD),
-        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(93, 1, 3), FAR_APART, BAD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(84, 2, 3), FAR_APART, GOOD),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(91, 2, 3), FAR_APART, OPEN),
+        ({"lower": {"rows": ["glf"], "than": ["vae"], "factor": 0.9}}, seeds(99, 1, 3), FAR_APART, BAD),
         ({"higher": {"rows": ["glf"], "than": ["vae"]}}, seeds(120, 2, 3), FAR_APART, GOOD),
+        ({"higher": {"rows": ["glf"], "than": ["vae"]}}, CLOSE, FAR_APART, OPEN),
         ({"higher": {"rows": ["glf"], "than": ["vae"]}}, seeds(80, 2, 3), FAR_APART, BAD),
-        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, CLOSE, FAR_APART, GOOD),
-        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(120, 1, 3), FAR_APART, BAD),
-        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(80, 1, 3), FAR_APART, BAD),
-        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, seeds(101, 20, 3), FAR_APART, BAD),
-        ({"within": {"rows": ["glf"], "than": ["vae"], "share": 0.1}}, [101.0], FAR_APART, NONE),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}}, CLOSE, FAR_APART, GOOD),
+        (
+            {"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}},
+            seeds(120, 1, 3),
+            FAR_APART,
+            BAD,
+        ),
+        (
+            {"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}},
+            seeds(80, 1, 3),
+            FAR_APART,
+            BAD,
+        ),
+        (
+            {"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}},
+            seeds(101, 20, 3),
+            FAR_APART,
+            OPEN,
+        ),
+        (
+            {"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.5, "because": "so"}},
+            seeds(80, 1, 3),
+            FAR_APART,
+            BAD,
+        ),
+        ({"within": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}}, [101.0], FAR_APART, NONE),
+        ({"no_gain": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}}, CLOSE, FAR_APART, GOOD),
+        (
+            {"no_gain": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}},
+            seeds(150, 2, 3),
+            FAR_APART,
+            GOOD,
+        ),
+        (
+            {"no_gain": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}},
+            seeds(95, 5, 3),
+            FAR_APART,
+            OPEN,
+        ),
+        (
+            {"no_gain": {"rows": ["glf"], "than": ["vae"], "margin": 0.5, "because": "so"}},
+            seeds(90, 1, 3),
+            FAR_APART,
+            BAD,
+        ),
+        ({"no_gain": {"rows": ["glf"], "than": ["vae"], "margin": 0.1, "because": "so"}}, [101.0], FAR_APART, NONE),
         ({"between": {"rows": ["glf"], "low": 90, "high": 110}}, CLOSE, FAR_APART, GOOD),
         ({"between": {"rows": ["glf"], "high": 90}}, CLOSE, FAR_APART, BAD),
+        ({"between": {"rows": ["glf"], "high": 102}}, CLOSE, FAR_APART, OPEN),
         ({"between": {"rows": ["glf"], "low": 90}}, [101.0], FAR_APART, NONE),
     ],
 )
@@ -131,15 +189,49 @@ def test_orders_and_bounds(
     assert found(tmp_path, predicate).verdict == verdict
 
 
-def test_the_p_value_is_that_of_welch_and_stands_with_our_numbers(tmp_path: Path) -> None:
+def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Path) -> None:
+    """By hand: logarithms, one variance for both rows (they differ no more than chance makes them), 2 + 1 degrees of
+    freedom, of which the row with two seeds may borrow two and a half for its own.
+    """
     a, b = [100.0, 104.0, 99.0], [103.0, 109.0]
     lay(tmp_path, "glf", a)
     lay(tmp_path, "vae", b)
     finding = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["vae"]}})
-    p = stats.ttest_ind(a, b, equal_var=False, alternative="less").pvalue
-    assert finding.test == f"Welch, one-sided: p = {p:.2g} (against VAE)" and p > 0.05
+    p = stats.ttest_ind(np.log(a), np.log(b), alternative="less").pvalue
+    said = re.fullmatch(
+        r"one-sided t-test: p = ([\d.]+) \(against VAE; a difference of [\d.]+% could have been found; "
+        r"the one seen needs (\d+) seeds\)",
+        finding.test,
+    )
+    assert said and float(said[1]) == pytest.approx(p, abs=0.02) and 3 <= int(said[2]) <= 10
     assert finding.numbers == "GLF 101 ± 3 (3); VAE 106 ± 4 (2)"
-    assert (finding.verdict, finding.place) == (BAD, "lite")
+    assert (finding.verdict, finding.place) == (OPEN, "lite")
+
+
+def test_a_claims_verdict_does_not_need_the_other_rows_but_may_gain_from_them(tmp_path: Path) -> None:
+    lay(tmp_path, "glf", seeds(95, 2, 2))
+    lay(tmp_path, "vae", seeds(100, 2, 2))
+    claim = {"lower": {"rows": ["glf"], "than": ["vae"]}}
+    assert found(tmp_path, claim).verdict == OPEN
+    for row in ("aae", "rae_gmm", "wae_gan", "wae_mmd"):
+        lay(tmp_path, row, seeds(200, 4, 2))
+    assert found(tmp_path, claim).verdict == GOOD
+    lay(tmp_path, "glann_perceptual", seeds(200, 90, 2))  # wild, and widens nobody's spread
+    assert found(tmp_path, claim).verdict == GOOD
+
+
+def test_the_opposite_of_one_of_many_comparisons_must_be_sure(tmp_path: Path) -> None:
+    """A p-value of 0.03 the other way contradicts a claim of one comparison and not one of six, where one of six is
+    that small by chance in every sixth table.
+    """
+    others = ["vae", "wae_gan", "two_stage_vae", "vae_flow_prior", "vae_flow_posterior"]
+    lay(tmp_path, "glf", seeds(104.5, 2.5, 3))
+    lay(tmp_path, "rae_gmm", seeds(100, 2.5, 3))
+    alone = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["rae_gmm"]}})
+    for row in others:
+        lay(tmp_path, row, seeds(200, 5, 3))
+    six = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["rae_gmm", *others]}})
+    assert (alone.verdict, six.verdict) == (BAD, OPEN)
 
 
 def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_claim_open(tmp_path: Path) -> None:
@@ -150,8 +242,10 @@ def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_clai
     open_ = found(tmp_path, claim)
     assert open_.verdict == NONE
     assert open_.test == "one trial, not as claimed so far (WAE-GAN); no trial (RAE+GMM)"
-    lay(tmp_path, "vae", seeds(79, 2, 3))
+    lay(tmp_path, "vae", seeds(60, 2, 3))
     assert found(tmp_path, claim).verdict == BAD
+    lay(tmp_path, "vae", seeds(80, 2, 3))
+    assert found(tmp_path, claim).verdict == OPEN
 
 
 def test_the_closest_is_told_by_the_distance_from_a_row(tmp_path: Path) -> None:
@@ -160,7 +254,7 @@ def test_the_closest_is_told_by_the_distance_from_a_row(tmp_path: Path) -> None:
     lay(tmp_path, "vae", seeds(80, 1, 3))  # the lowest, and yet not the closest
     closest = {"lower": {"rows": ["rae_gmm"], "than": ["vae"], "to": "glf"}}
     assert found(tmp_path, closest).verdict == GOOD
-    lay(tmp_path, "rae_gmm", seeds(125, 1, 3))
+    lay(tmp_path, "rae_gmm", seeds(130, 1, 3))
     assert found(tmp_path, closest).verdict == BAD
 
 
@@ -172,7 +266,7 @@ SWEEP = [f"curve_vae_beta{beta}" for beta in (1, 10, 50, 100)]
     [
         ([[90], [70], [40], [20]], GOOD, BAD),
         ([[20], [40], [70], [90]], BAD, GOOD),
-        ([[90], [70], [75], [20]], BAD, BAD),  # four trials show a trend only without an exception
+        ([[90], [70], [75], [20]], OPEN, OPEN),  # four trials show a trend only without an exception
         ([[90, 91], [70, 95], [60, 62], [20, 25]], GOOD, BAD),
         ([[90], [70], [40], []], NONE, NONE),
     ],
@@ -196,7 +290,7 @@ def test_a_gap_closes_where_the_distance_from_a_row_falls(tmp_path: Path) -> Non
         lay(tmp_path, row, [value])
     lay(tmp_path, "glf", [100.0])
     assert found(tmp_path, {"falls": {"rows": SWEEP, "to": "glf"}}).verdict == GOOD
-    assert found(tmp_path, {"falls": {"rows": SWEEP}}).verdict == BAD
+    assert found(tmp_path, {"falls": {"rows": SWEEP}}).verdict == OPEN
 
 
 @pytest.mark.parametrize(
@@ -231,7 +325,7 @@ def test_cited_numbers_compare_under_the_papers_profile_and_fid_only(tmp_path: P
     assert found(tmp_path / "paper", below).test.endswith("(below 22.9)")
     for name in ("ours", "other"):
         assert found(tmp_path / name, below).verdict == NONE
-    lay(tmp_path / "paper", "glf", seeds(23, 1, 3), "fid", profile="paper", protocol=INCEPTION)
+    lay(tmp_path / "paper", "glf", seeds(26, 1, 3), "fid", profile="paper", protocol=INCEPTION)
     assert found(tmp_path / "paper", below).verdict == BAD
 
 
@@ -377,6 +471,7 @@ CLAIM: dict[str, Any] = {"name": "it", "says": "x", "section": "1", "measure": "
         ({"lower": None, "lwoer": LOWER["lower"]}, "claim it: unknown key 'lwoer': did you mean 'lower'?"),
         ({"lower": None}, "claim it: a claim has exactly one of lower, higher, within"),
         ({"higher": LOWER["lower"]}, "exactly one of"),
+        ({"lower": {**LOWER["lower"], "factor": 0.9}}, "compared by its logarithm: not f8"),
         ({"lower": {"rows": ["glf"]}}, "claim it: lower.than: Field required"),
         ({"lower": {"rows": ["glf"], "than": ["vae"], "shar": 1}}, "lower: unknown key 'shar'"),
         ({"section": None}, "claim it: section"),
@@ -405,20 +500,20 @@ def test_claims_that_are_no_list_or_stand_twice_are_named() -> None:
 def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(80, 2, 3))
     lay(tmp_path, "vae", FAR_APART)
-    own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"], "paper_differs": ["fashion"]}
+    own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"]}
     known = evidence(tmp_path, own)
     findings = list(claims.evaluate(known))
     short, long = claims.verdicts(known, findings), claims.claims(known, findings)
     assert long.texts() == [
-        ["x", "1", "Fashion", "lite", GOOD, "GLF 80.0 ± 2.0 (3); VAE 100 ± 2 (3)",
-         "Welch, one-sided: p = 0.00013 (against VAE); the paper's own numbers do not show it"],
-        ["", "", "MNIST, CelebA", "lite", NONE, "", "no results on this dataset"],
+        ["x", "1", "Fashion", "lite", GOOD, GOOD, "GLF 80.0 ± 2.0 (3); VAE 100 ± 2 (3)",
+         "one-sided t-test: p = 0.00013 (against VAE)"],
+        ["", "", "MNIST, CelebA", "lite", NONE, GOOD, "", "no results on this dataset"],
     ]  # fmt: skip
-    assert short.texts() == [["x", "1", "Fashion: reproduced"]]
+    assert short.texts() == [["x", "1", "Fashion: supported, by the paper's numbers supported"]]
     untested = evidence(tmp_path, own | {"datasets": ["mnist"]})
     assert not claims.verdicts(untested, list(claims.evaluate(untested))).lines
-    assert short.notes[0].startswith("1 claim: 1 reproduced")
-    assert any("tested at 5%" in note for note in short.notes)
+    assert short.notes[0].startswith("1 claim: 1 supported")
+    assert any("each at 5%" in note for note in short.notes)
 
 
 def test_report_writes_claims_of_profiles_with_a_plus_and_none_of_images_from_elsewhere(tmp_path: Path) -> None:
@@ -429,7 +524,7 @@ def test_report_writes_claims_of_profiles_with_a_plus_and_none_of_images_from_el
     lay(tmp_path, "mine", [1.0], profile="external")
     text = report.text(tmp_path, PUBLISHED, ["verdicts"], profile=profile)
     [line] = [line for line in text.splitlines() if "the FID falls as beta rises" in line]
-    assert "CIFAR-10: reproduced" in line
+    assert "CIFAR-10: supported" in line
     assert "Claims" not in report.text(tmp_path, PUBLISHED, ["claims"], profile="external")
     names = {
         path.name for path in report.write(tmp_path, PUBLISHED, tmp_path / "out", tables=["claims"], profile=profile)

@@ -92,7 +92,11 @@ def test_grids_too_large_for_the_page_lie_beside_it(tmp_path: Path, monkeypatch:
     data = re.search(r'id="data">(.*?)</script>', paths[0].read_text(), re.S)
     assert data
     named = [trial["grid"] for entry in json.loads(data[1])["entries"] for trial in entry["trials"]]
-    assert len(named) == 5 and all((paths[0].parent / unquote(name)).read_bytes()[8:12] == b"WEBP" for name in named)
+    beside = [one["grid"] for one in json.loads(data[1])["real"]]
+    assert beside == ["report-grids/mnist-real.webp", "report-grids/fashion-real.webp"]
+    assert len(named) == 5 and all(
+        (paths[0].parent / unquote(name)).read_bytes()[8:12] == b"WEBP" for name in [*named, *beside]
+    )
 
 
 HOOK = """
@@ -100,11 +104,18 @@ HOOK = """
 {
 const say = {}, first = () => [...document.querySelectorAll("#table1 tbody tr:first-child td:first-child")];
 const names = () => first().filter(td => !td.closest("tbody").hidden).map(td => td.textContent);
+const sheets = () => [...document.querySelectorAll("#gallery figcaption")].map(caption => caption.innerText);
+say.gallery = sheets();
+const curve = [1e12, 5, 4, 3, 3, 2, 2, 2, 1, 1, 1];
+say.near = near([{ points: curve.map((y, x) => [x, y]) }], curve);
+document.querySelector("#gallery [data-tab=fashion]").click(); say.tab = sheets();
 const head = document.querySelectorAll("#table1 .sort");
 const fashion = [...head].find(button => button.textContent === "Fashion");
 fashion.click(); say.up = names();
 fashion.click(); say.down = names();
 const input = document.getElementById("filter");
+input.value = "nobody"; input.dispatchEvent(new Event("input"));
+say.nothing = !document.getElementById("nothing").hidden;
 input.value = "VAE"; input.dispatchEvent(new Event("input")); say.filtered = names();
 input.value = ""; input.dispatchEvent(new Event("input"));
 document.querySelector("#table1 [data-row=GLF][data-dataset=Fashion]").click();
@@ -134,11 +145,14 @@ def test_in_a_browser_it_sorts_filters_and_opens(written: Path) -> None:
     said = in_browser(written)
     assert said["up"] == ["GLF", "VAE", "mine", EVIL]
     assert said["down"] == ["VAE", "GLF", EVIL, "mine"]  # what has no number, missing and diverged, stays last
-    assert said["filtered"] == ["VAE"]
+    assert said["filtered"] == ["VAE"] and said["nothing"]
+    assert said["near"] == [1, 5], "one wild value does not flatten a curve to a line"
+    assert said["gallery"] == ["real images", "mine\n5.00 (1) [1 collapsed]"]  # MNIST comes first
+    assert said["tab"] == ["real images", "VAE\n1,000 (1)", "GLF\n92.0 ± 2.8 (2)", f"{EVIL}\ndiverged"]
     assert (said["open"], said["what"], said["seeds"]) == (True, "GLF, Fashion", ["0", "1"])
     assert said["charts"] == 4 and said["hover"] == "train, model: reconstruction: 9 at epoch 1, seed 0"
     assert said["evil"] == [None, True] and said["what2"].startswith(EVIL)
-    assert said["images"] == [True]
+    assert said["images"] == [True] * 5, "of the gallery, and of the cell that is open"
 
 
 def in_browser(path: Path) -> Any:

@@ -120,11 +120,13 @@ def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
     flawed = [*near[:2], ended("diverged", row="rae_gmm", seed=2)]
     [again] = built(tmp_path / "flawed", *fair, *flawed, *seeds("aae", 90.0, 91.0, collapsed=True), tables_=["1"])
     assert bold(again) == [("glf", 0)]
-    assert any(note.startswith("Bold: ") and "Welch" in note and "Holm" in note for note in one.notes)
+    assert any(note.startswith("Bold: ") and "on the logarithm" in note for note in one.notes)
+    assert any(note.startswith("Bold: ") and "scores as they are" in note for note in three.notes)
+    assert "| 1.0 (1)? |" in re.sub(" +", " ", markdown.render(one))  # WAE-GAN: one seed, and better than all
 
 
 def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
-    [table] = built(tmp_path, *seeds("glf", 1.0, 2.0), trial("vae", 0, 9.0), tables_=["1"])
+    [table] = built(tmp_path, trial("glf", 0, 1.0), trial("vae", 0, 9.0), tables_=["1"])
     assert bold(table) == []
     assert any(note.startswith("Nothing is bold: ") for note in table.notes)
 
@@ -258,8 +260,8 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
 
 
 def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> None:
-    """By hand: (30 - 27) / 30 = 10%; both have s = 1.414, so the difference has the standard error 1.414 and, with 2
-    degrees of freedom, the 95% interval 3 +- 4.303 x 1.414.
+    """By hand: 1 - 27 / 30 = 10%; the logarithms have s = 0.0472 and 0.0524, so their difference has the standard error
+    0.0498 and, with 2 degrees of freedom, the interval 0.1054 +- 4.303 x 0.0498.
     """
     records = []
     for row, paces in (("glf", (29.0, 31.0)), ("rae_gmm", (26.0, 28.0))):
@@ -268,8 +270,12 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
             records[-1]["stages"]["train"]["seconds_per_epoch"] = pace
     [table] = built(tmp_path, *records, tables_=["6"])
     assert any(
-        "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval -10.3% to 30.3%)" in n for n in table.notes
+        "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval -11.5% to 27.4%)" in n for n in table.notes
     )
+    records[2]["stages"]["train"]["seconds_per_epoch"] = 36.0
+    [odd] = built(tmp_path / "odd", *records, tables_=["6"])
+    assert any(note.startswith("No share of the flow on Fashion") for note in odd.notes)
+    assert not any("%" in note for note in odd.notes if "hare of the flow" in note)
     [alone] = built(tmp_path / "alone", make(), tables_=["6"])
     assert not any("share" in note for note in alone.notes)
 
@@ -539,9 +545,17 @@ def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() 
         assert ("Of the last part." in part) == (number == 3)
     shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
     assert shown == list(range(30))
-    for length in (127, 128, 200):  # of a name; 128 and its margin fill a line
+    for length in (61, 128, 200):  # of a name, which breaks into lines
         named = replace(wide, lines=[[Cell(text="x" * length), *numbers]], apart=True)
-        assert latex.render(named).count(r"\begin{table}") == 5
+        assert latex.render(named).count(r"\begin{table}") == 4
+
+
+def test_latex_sets_a_long_table_in_parts_and_leaves_stages_together() -> None:
+    lines = [[Cell(text="GLF" if i % 2 == 0 else ""), Cell(text=f"stage {i}")] for i in range(100)]
+    parts = latex.render(Table("t", "Times", "All", [words("Model"), words("Stage")], lines, [], "lite"))
+    bodies = re.findall(r"\\midrule\n(.*?)\\bottomrule", parts, re.S)
+    assert len(bodies) == 2 and all(body.startswith("GLF & ") for body in bodies)
+    assert [int(i) for body in bodies for i in re.findall(r"stage (\d+)", body)] == list(range(100))
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
@@ -580,7 +594,7 @@ def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path)
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
     paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
-    stems = [f"{stem}{suffix}" for suffix in (".md", ".tex") for stem in ("table1", "table5", "tables")]
+    stems = ["table1.md", "table5.md", "tables.md", "table1.tex", "table5.tex", "tables.tex", "main.tex"]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()

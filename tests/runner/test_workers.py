@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -17,6 +18,7 @@ from rich.console import Console
 from aegen_bench.progress import Board, left
 from aegen_bench.results import locks
 from aegen_bench.runner import running, workers
+from aegen_bench.trial import lifecycle
 
 RUN = ("run", "--profile", "tiny")
 HOLD = "import sys, time; from pathlib import Path; from aegen_bench.results import locks\n"
@@ -164,3 +166,31 @@ def test_only_cuda_is_asked_whether_it_still_computes(monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(torch.cuda, "synchronize", broken)
     assert workers._usable(torch.device("cpu")) and not workers._usable(torch.device("cuda:0"))
+
+
+def test_a_gpu_that_a_trial_left_unusable_costs_that_trial_and_no_other(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a failed assertion in a kernel every call of CUDA fails, also the one that gives its memory back."""
+    calls = []
+
+    def broken() -> None:
+        calls.append(1)
+        raise torch.AcceleratorError("CUDA error: device-side assert triggered", 710)
+
+    monkeypatch.setattr(torch.cuda, "empty_cache", broken)
+    bench.declare(profiles=bench.tiny(models=["vae", "glf"]))
+    assert bench(*RUN).code == 0 and calls
+    assert bench.record("vae")["status"] == bench.record("glf")["status"] == "ok"
+
+
+def test_the_hint_for_a_full_gpu_names_those_that_share_it() -> None:
+    trial = SimpleNamespace(label="glf on digits, seed 0", config={"stages": {"train": {"batch": 64}}})
+    alone, shared = (
+        lifecycle.out_of_memory(SimpleNamespace(trial=trial, device=torch.device(device)))  # type: ignore[arg-type]
+        for device in ("cpu", "cuda:0")
+    )
+    assert (
+        alone == "out of memory: glf on digits, seed 0, batch {'train': 64}; lower it with --set 'stages.*.batch=...'"
+    )
+    assert shared == f"{alone}, or let nothing else use cuda:0 (fewer --jobs-per-device, no other run)"

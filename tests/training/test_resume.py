@@ -79,7 +79,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("wae_gan", 22, "training.optimizers:Optimizers.update", 26),  # between the two updates of a step
         ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
-        ("vae", 3, "trial.scoring:Samples.score", 1),
+        ("vae", 3, "evaluation.scorer:Scorer.score", 1),
     ],
 )
 def test_a_killed_trial_ends_as_one_that_was_left_alone(
@@ -92,7 +92,7 @@ def test_a_killed_trial_ends_as_one_that_was_left_alone(
     assert process.exitcode == -signal.SIGKILL
     small_grid.begin(folder, row).join()
     resumed = small_grid.RESUMED.findall((folder / "log").read_text())
-    assert len(resumed) == (target not in ("files:os.replace", "trial.scoring:Samples.score"))
+    assert len(resumed) == (target not in ("files:os.replace", "evaluation.scorer:Scorer.score"))
     assert small_grid.essence(folder, row) == alone(row)
 
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metric import Inputs, Measured, Value
-from aegen_bench.numerics.mmd import mmd2
+from aegen_bench.numerics.mmd import mmd2, mmd2_variance
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -17,23 +17,29 @@ if TYPE_CHECKING:
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "kid", "measure"]
 
 PER = "draw"
-VALUES = {"kid": Value(better="lower", unit="1")}
+VALUES = {"kid": Value(better="lower", unit="1"), "kid_se": Value(better="lower", unit="1")}
 SETTINGS: dict[str, Any] = {"kernel": "(x.y / d + 1)^3", "estimator": "unbiased", "subsets": 100, "subset_size": 1000}
-SOURCE = "Binkowski et al. 2018, Demystifying MMD GANs, section 4.1"
+SOURCE = (
+    "Binkowski et al. 2018, Demystifying MMD GANs, section 4.1; standard error: the first-order variance of a "
+    "U-statistic, as in Sutherland et al. 2017, Generative Models and Model Criticism, eq. 5"
+)
 
 Features = NDArray[np.float32]
 
 
 def measure(inputs: Inputs) -> Measured:
-    value, used = kid(generated=inputs.generated, real=inputs.real, seed=inputs.seed)
-    return {"kid": value, "settings": used}
+    value, error, used = kid(generated=inputs.generated, real=inputs.real, seed=inputs.seed)
+    return {"kid": value, "kid_se": error, "settings": used}
 
 
-def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, dict[str, int]]:
-    """Return the mean of MMD^2 over seeded subsets of features [n, d], and the subsets used; it may be negative.
+def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, float, dict[str, int]]:
+    """Return the mean of MMD^2 over seeded subsets of features [n, d], its standard error, and the subsets used.
 
-    The subsets are those of torch-fidelity for the same seed. They shrink to the smaller set; where both sets are
-    no larger than one subset, that one is all there is.
+    The mean may be negative. The subsets are those of torch-fidelity for the same seed. They shrink to the smaller
+    set; where both sets are no larger than one subset, that one is all there is.
+
+    The standard error says how far the number would move with other images of the same two distributions and other
+    subsets. It is conservative (too large) where the distributions are equal.
     """
     import torch
 
@@ -42,11 +48,15 @@ def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, dict[
         raise UserError(f"KID needs at least 2 images a set, there are {len(generated)} and {len(real)}")
     subsets = 1 if len(generated) == len(real) == size else SETTINGS["subsets"]
     random = np.random.RandomState(seed)
-    values = []
+    values, of_images = [], []
     for _ in range(subsets):
         x, y = (torch.from_numpy(z[random.choice(len(z), size, replace=False)]) for z in (generated, real))
-        values.append(float(mmd2(_kernel(x, x), _kernel(y, y), _kernel(x, y))))
-    return float(np.mean(values)), {"subsets": subsets, "subset_size": size}
+        kernels = _kernel(x, x), _kernel(y, y), _kernel(x, y)
+        values.append(float(mmd2(*kernels)))
+        of_images.append(mmd2_variance(*kernels, n_a=len(generated), n_b=len(real)))
+    of_subsets = np.var(values, ddof=1) / subsets if subsets > 1 else 0.0
+    error = float(np.sqrt(np.mean(of_images) + of_subsets))
+    return float(np.mean(values)), error, {"subsets": subsets, "subset_size": size}
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:

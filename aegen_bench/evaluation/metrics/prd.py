@@ -18,7 +18,7 @@ PER = "draw"
 VALUES = {"f8": Value(better="higher", unit="1"), "f1_8": Value(better="higher", unit="1")}
 # batch_size is what scikit-learn's default was when the published numbers were made; today's is 1024.
 KMEANS: dict[str, Any] = {"n_clusters": 20, "n_init": 10, "batch_size": 100, "init_size": 300}
-SETTINGS: dict[str, Any] = {"runs": 10, "runs_that_share_batches": 5, "angles": 1001, "beta": 8, "kmeans": KMEANS}
+SETTINGS: dict[str, Any] = {"runs": 10, "angles": 1001, "beta": 8, "kmeans": KMEANS}
 SOURCE = "Sajjadi et al. 2018, Assessing Generative Models via Precision and Recall, section 4"
 
 Array = NDArray[np.float64]
@@ -33,11 +33,9 @@ def measure(inputs: Inputs) -> Measured:
 def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], seed: int) -> tuple[Array, Array]:
     """Return precision [1001] and recall [1001] along the curve, from features [n, d] of equally many images.
 
-    The curves of 10 clusterings of the union are averaged.
+    The curves of 10 independent clusterings of the union are averaged.
 
-    Deviation: features stay in float32, and five clusterings at a time see the same batches (`numerics/kmeans.py`); the
-    published code clusters each anew in float64. The mean is the same, the scatter from seed to seed wider
-    (docs/evaluation.md).
+    Deviation: features stay in float32; the published code clusters them in float64.
     """
     if generated.ndim != 2 or generated.shape != real.shape:
         raise UserError(f"PRD compares sets of equal size: generated {generated.shape}, real {real.shape}")
@@ -47,23 +45,21 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
         raise UserError(f"PRD needs at least {KMEANS['n_clusters']} images a set, there are {len(real)}")
     from threadpoolctl import threadpool_info, threadpool_limits
 
-    n, together = len(generated), SETTINGS["runs_that_share_batches"]
+    n = len(generated)
     # Distances stay, and their products, in float32 too, lose no digits to what all features have in common.
     offset = real[:1000].mean(axis=0)
     union = np.concatenate([generated - offset, real - offset])
     threads = max((library["num_threads"] for library in threadpool_info()), default=1)
 
-    def shares(group: int) -> list[tuple[Array, Array]]:
-        random = np.random.default_rng([seed, group])
-        centres = minibatch_kmeans(union, **KMEANS, runs=together, random=random)
-        # The sides apart: then rounding, which settles ties, settles them alike for equal sets.
-        sides = (nearest_centre(side, centres) for side in (union[:n], union[n:]))
-        return [(_shares(p), _shares(q)) for p, q in zip(*sides, strict=True)]
+    def centres(run: int) -> NDArray[np.floating]:
+        return minibatch_kmeans(union, **KMEANS, random=np.random.default_rng([seed, run]))
 
-    # A group a thread, and products on one: a batch of 100 is too small for two.
+    # A clustering a thread, and products on one: a batch of 100 is too small for two.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        groups = list(pool.map(shares, range(SETTINGS["runs"] // together)))
-    curves = [_curve(p, q) for group in groups for p, q in group]
+        found = np.stack(list(pool.map(centres, range(SETTINGS["runs"]))))
+    # The sides apart: then rounding, which settles ties, settles them alike for equal sets.
+    sides = (nearest_centre(side, found) for side in (union[:n], union[n:]))
+    curves = [_curve(_shares(p), _shares(q)) for p, q in zip(*sides, strict=True)]
     precision, recall = np.mean(curves, axis=0)
     return precision, recall
 

@@ -8,15 +8,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-import numpy as np
-
 from aegen_bench.errors import UserError
+from aegen_bench.inference import LOG, RAW, Row, Scale
 from aegen_bench.report.cells import Cell, Number, fixed, measured
 from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
+from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
 from aegen_bench.results import read_record
 
-__all__ = ["MEASURES", "Measure", "Sample", "Source"]
+__all__ = ["MEASURES", "Measure", "Printed", "Sample", "Source"]
 
 
 class Measure(NamedTuple):
@@ -27,20 +27,21 @@ class Measure(NamedTuple):
     scored: bool = False  # features of a protocol's network: a number a protocol, and none of rows marked †
     timed: bool = False  # a number a device
     exact: bool = False  # the same for every seed, so that one is enough
+    scale: Scale = LOG  # on which rows are compared
 
 
 MEASURES = {
     "distance": Measure("FD", scored=True),  # `fid` or `fd`, as the protocol has it
-    "f8": Measure("F8", "f8", scored=True),
-    "f1_8": Measure("F1/8", "f1_8", scored=True),
-    "memorisation": Measure("memorisation", "memorisation"),
+    "f8": Measure("F8", "f8", scored=True, scale=RAW),
+    "f1_8": Measure("F1/8", "f1_8", scored=True, scale=RAW),
+    "memorisation": Measure("memorisation", "memorisation", scale=RAW),
     "seconds_per_epoch": Measure("s/epoch", "seconds_per_epoch.train", timed=True),
     "train_seconds": Measure("training, s", "train_seconds", timed=True),
     "states": Measure("how trials ended"),
-    "flow_share": Measure("flow's parameters / the others", exact=True),
+    "flow_share": Measure("flow's parameters / the others", exact=True, scale=RAW),
     "posterior_variance": Measure("posterior variance"),
-    "nll": Measure("NLL of the codes"),
-    "nll_gap": Measure("NLL, held-out minus training"),
+    "nll": Measure("NLL of the codes", scale=RAW),
+    "nll_gap": Measure("NLL, held-out minus training", scale=RAW),
     "fluctuation": Measure("spread of the steps of log FD"),
     "convergence_seconds": Measure("seconds to within 5% of the last FD", timed=True),
 }
@@ -54,6 +55,7 @@ class Sample:
     """The numbers of an entry's trials, one each; `why` says why they cannot be compared, empty where they can.
 
     A trial that collapsed has none: its number is no evidence for or against a method. `states` has every trial's.
+    `printed`: the standard deviation and the number of trials of which a paper prints the mean alone.
     """
 
     name: str
@@ -61,6 +63,12 @@ class Sample:
     states: Counter[str] = field(default_factory=Counter)
     exact: bool = False
     why: str = ""
+    printed: tuple[float, int] | None = None
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known how far seeds spread."""
+        return len(self.values) > 1 or self.printed is not None
 
     def text(self) -> str:
         """`GLF 710 ± 22 (3) [1 collapsed]`: also what became of the trials that have no number."""
@@ -69,11 +77,6 @@ class Sample:
             return f"{self.name} {_PRINTED.print(cell)}"
         ended = [f"{number} {state}" for state, number in self.states.items() if state != "ok" or not self.why]
         return f"{self.name}: {', '.join(ended)}" if ended else ""
-
-    def apart(self, reference: Sample) -> Sample:
-        """The distances of the numbers to another's mean, which counts as known."""
-        gaps = tuple(abs(value - float(np.mean(reference.values))) for value in self.values)
-        return Sample(f"{self.name} from {reference.name}", gaps, self.states)
 
 
 @dataclass(frozen=True)
@@ -135,3 +138,49 @@ class Source:
             return math.nan
         flow, total = sizes.get("flow"), sizes.get("total")
         return flow / (total - flow) if flow and total else math.nan
+
+
+@dataclass(frozen=True)
+class Printed:
+    """The paper's own tables in place of our trials, for one measure on one dataset."""
+
+    published: Published
+    dataset: str
+    measure: str
+
+    @property
+    def scale(self) -> Scale:
+        return MEASURES[self.measure].scale
+
+    def sample(self, row: str) -> Sample:
+        row, _, other = row.partition("@")
+        number, std = self._number(row, other or self.dataset)
+        trials = int(self.published.content["meta"].get("fid_trials", 1))
+        name = self.published.name(row)
+        return Sample(name, why="not printed") if number is None else Sample(name, (number,), printed=(std, trials))
+
+    def row(self, row: str) -> Row:
+        """A number that is printed without its standard deviation counts as known."""
+        sample = self.sample(row)
+        [value], (std, n) = sample.values, sample.printed or (0.0, 1)
+        if self.scale.logarithmic:
+            return Row(math.log(value), n, (std / value) ** 2, n - 1)
+        return Row(value, n, std**2, n - 1)
+
+    def cited(self, table: int, row: str) -> float | None:
+        return self.published.value(table, row, self.dataset).get("mean")
+
+    def _number(self, row: str, dataset: str) -> tuple[float | None, float]:
+        known = self.published.value
+        if self.measure == "distance":
+            fid = known(1, row, dataset)
+            return fid.get("mean"), fid.get("std", 0.0)
+        if self.measure in ("f8", "f1_8"):
+            return known(3, row, dataset).get(self.measure), 0.0
+        pace = known(6, row, dataset)
+        if self.measure == "seconds_per_epoch":
+            return pace.get("first"), 0.0
+        if self.measure == "train_seconds" and pace:
+            epochs = known(5, row, dataset) or known(5, row.removesuffix("_perceptual"), dataset)
+            return sum(epochs.get(stage, 0.0) * seconds for stage, seconds in pace.items()) or None, 0.0
+        return None, 0.0

@@ -16,7 +16,7 @@ from aegen_bench.report.render.markdown import LONG
 if TYPE_CHECKING:
     import jinja2
 
-__all__ = ["render"]
+__all__ = ["document", "render"]
 
 _ESCAPES = {
     **{char: f"\\{char}" for char in "&%$#_{}"},
@@ -47,29 +47,69 @@ WIDE = 130
 """A table of more characters a line, shrunk to the page, cannot be read: it is set in parts where its columns allow."""
 
 
+LINE, PAGE = 85, 56
+"""About as many characters of this size fit into a line of an article, and so many lines on a page of it."""
+PROSE = 38
+"""Characters in a line of a column of sentences."""
+
+
 def render(*tables: Table) -> str:
-    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below; of a wide one
-    several, its columns shared out, with the notes below the last.
+    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below; of one that is
+    too wide or too long for a page several, its columns or lines shared out, with the notes below the last.
 
     A table of the paper keeps the paper's number; the others are numbered S1, S2 and so on.
     """
     return "\n".join(part for table in tables for part in _parts(table))
 
 
+def document(names: Sequence[str]) -> str:
+    """Return an article that shows the tables in these files, to be compiled as it is."""
+    head = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
+    # LaTeX keeps but so many tables waiting for a place.
+    inputs = [rf"\input{{{name}}}" + r"\clearpage" * (i % 8 == 0) for i, name in enumerate(names, 1)]
+    return "\n".join([head, *inputs, r"\end{document}", ""])
+
+
 def _parts(table: Table) -> list[str]:
     heads, printed = table.heads, table.printed()
     columns = [_Column.of(table, i, [line[i] for line in printed]) for i in range(len(heads))]
     widths = [max(map(len, [head, *(str(line[i]) for line in printed)])) + 2 for i, head in enumerate(heads)]
+    widths = [PROSE if column.broken else width for column, width in zip(columns, widths, strict=True)]
+    groups = [(shown, lines) for shown in _across(table, widths) for lines in _down(table, columns, widths, printed)]
+    parts = []
+    for i, (shown, lines) in enumerate(groups, 1):
+        part = f" ({i} of {len(groups)})" if len(groups) > 1 else ""
+        parts.append(_one(table, part, columns, shown, lines, table.notes if i == len(groups) else []))
+    return parts
+
+
+def _across(table: Table, widths: Sequence[int]) -> list[list[int]]:
+    """The places of the columns of each part; all have the first."""
     count = -(-sum(widths[1:]) // max(WIDE - widths[0], WIDE // 2))  # a name may be longer than a line
     if not table.apart or count < 2:
-        return [_one(table, "", columns, printed, range(len(heads)), table.notes)]
+        return [list(range(len(widths)))]
     middles = [end - width / 2 for end, width in zip(accumulate(widths[1:]), widths[1:], strict=True)]
     part_of = [int(middle * count / sum(widths[1:])) for middle in middles]
-    parts = []
-    for number in range(count):
-        shown = [0, *(i for i, part in enumerate(part_of, 1) if part == number)]
-        notes = table.notes if number == count - 1 else []
-        parts.append(_one(table, f" ({number + 1} of {count})", columns, printed, shown, notes))
+    return [[0, *(i for i, part in enumerate(part_of, 1) if part == number)] for number in range(count)]
+
+
+def _down(
+    table: Table, columns: Sequence[_Column], widths: Sequence[int], printed: list[list[Printed]]
+) -> list[list[list[Printed]]]:
+    """The lines of each part, which fit on a page with the notes; lines that go on with the one above stay with it."""
+    room = PAGE * max(1.0, min(sum(widths), WIDE) / LINE) - 5 - sum(len(note) // 110 + 1 for note in table.notes)
+    parts: list[list[list[Printed]]] = [[]]
+    used = 0.0
+    for line in printed:
+        tall = max(
+            [-(-len(str(cell)) // PROSE) + 1 for column, cell in zip(columns, line, strict=True) if column.broken]
+            or [1]
+        )
+        if used + tall > max(room, 20) and parts[-1] and str(line[0]):
+            parts.append([])
+            used = 0.0
+        parts[-1].append(line)
+        used += tall
     return parts
 
 
@@ -77,8 +117,8 @@ def _one(
     table: Table,
     part: str,
     columns: Sequence[_Column],
-    printed: Sequence[Sequence[Printed]],
     shown: Sequence[int],
+    printed: Sequence[Sequence[Printed]],
     notes: Sequence[str],
 ) -> str:
     number = re.fullmatch(r"Table (\d+)", table.label)

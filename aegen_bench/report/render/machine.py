@@ -15,7 +15,7 @@ __all__ = ["COLUMNS", "csv", "frame", "json"]
 
 COLUMNS = (
     *("table", "profile", "protocol", "device", "dataset", "row", "quantity", "stage", "against", "state", "n"),
-    *("value", "std", "low", "high", *FLAWS, "leading", "stale", "source", "text"),
+    *("value", "std", "low", "high", *FLAWS, "leading", "open", "stale", "source", "text"),
 )
 
 
@@ -45,7 +45,7 @@ def frame(table: Table) -> pd.DataFrame:
     and so on as columns. What a paper published, and what no trial measured, is left out.
     """
     keys = ["dataset", "row", "quantity", "stage", "against"]
-    order = [*keys, "value", "std", "low", "high", "n", "state", *FLAWS, "leading", "stale", "source"]
+    order = [*keys, "value", "std", "low", "high", "n", "state", *FLAWS, "leading", "open", "stale", "source"]
     known = pd.DataFrame(list(records(table)), columns=order)
     known = known[known["source"].isin(["measured", "no trial"])]
     kept = [name for name in keys if known[name].notna().any()]

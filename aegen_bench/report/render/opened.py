@@ -12,10 +12,13 @@ from dataclasses import dataclass
 from itertools import product
 from typing import Any
 
+from numpy.typing import NDArray
+
 from aegen_bench.numerics.pictures import grid
+from aegen_bench.report.cells import fixed, measured
 from aegen_bench.report.evidence import Evidence, Trial
 
-__all__ = ["DRAWN", "Picture", "columns", "entries"]
+__all__ = ["DRAWN", "Picture", "columns", "entries", "real"]
 
 DRAWN = 400
 """So many trials have curves and samples in the page, the same number of each entry, its first seeds."""
@@ -55,6 +58,7 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
     found = [entry for entry in every if evidence.trials(*entry)]
     devices = _devices(evidence)
     drawn = max(1, DRAWN // max(1, len(found)))
+    first, distance = next(iter(evidence.parts), None), measured("", fixed(None, "seeds"))
     for dataset, row in found:
         trials, pictures = [], list[Picture]()
         for place, trial in enumerate(evidence.trials(dataset, row)):
@@ -70,7 +74,20 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
             if len(pictures) < drawn and (packed := _picture(evidence, trial)):
                 pictures.append(Picture("-".join((dataset, row, f"seed-{trial.seed}.webp")), packed, data))
             trials.append(data)
-        yield {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}, pictures
+        told = {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}
+        yield told | {"distance": str(distance.print(first.distances[dataset, row])) if first else ""}, pictures
+
+
+def real(evidence: Evidence) -> Iterator[Picture]:
+    """Yield of each dataset as many real images of the test split as there are samples, from what a trial left beside
+    their reconstructions.
+    """
+    for dataset in evidence.layout.datasets:
+        for trial in (trial for row in evidence.layout.rows for trial in evidence.trials(dataset, row)):
+            pairs = evidence.array(trial, "reconstructions")
+            if pairs is not None and pairs.ndim == 5 and pairs.size:
+                yield Picture(f"{dataset}-real.webp", _packed(pairs[:, 0]), {"dataset": dataset})
+                break
 
 
 def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
@@ -122,12 +139,14 @@ def _short(value: float) -> float | None:
 
 def _picture(evidence: Evidence, trial: Trial) -> bytes:
     """The first samples as a small WebP sheet, [4 x 4]; empty where the trial left none."""
+    samples = evidence.array(trial, "samples")
+    return b"" if samples is None or not samples.size else _packed(samples)
+
+
+def _packed(images: NDArray[Any]) -> bytes:
     from PIL import Image
 
-    samples = evidence.array(trial, "samples")
-    if samples is None or not samples.size:
-        return b""
-    sheet = Image.fromarray(grid(samples[:SHOWN], 4))
+    sheet = Image.fromarray(grid(images[:SHOWN], 4))
     if max(sheet.size) > SIDE:
         sheet.thumbnail((SIDE, SIDE))
     packed = io.BytesIO()

@@ -1,6 +1,6 @@
 "use strict";
 // Text is set with textContent only: whatever a row is called, it stays text.
-const { names, columns, entries } = JSON.parse(document.getElementById("data").textContent);
+const { names, columns, entries, real } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, text = "", attributes = {}) {
@@ -39,26 +39,40 @@ function sort(head) {
 
 function filter(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
-  for (const body of document.querySelectorAll("main tbody, .claim")) {
+  const bodies = [...document.querySelectorAll("main tbody, .claim")];
+  for (const body of bodies) {
     const said = body.textContent.toLowerCase();
     body.hidden = !words.every(word => said.includes(word));
   }
+  document.getElementById("nothing").hidden = bodies.some(body => !body.hidden);
 }
 
 const shown = number => Math.abs(number) >= 1e4 ? number.toLocaleString("en") : String(number);
+
+// The range of an axis: without single values far off (three times the middle 80% of their own curve) where these would
+// flatten all others to a line. They are drawn at the edge, which an arrow says.
+function near(seeds, ys) {
+  const kept = seeds.flatMap(({ points }) => {
+    const sorted = points.map(p => p[1]).sort((a, b) => a - b), at = q => sorted[Math.round(q * (sorted.length - 1))];
+    const [low, high] = [at(.1), at(.9)], room = 3 * (high - low);
+    return sorted.filter(v => v >= low - room && v <= high + room);
+  });
+  const [low, high] = [Math.min(...kept), Math.max(...kept)], [least, most] = [Math.min(...ys), Math.max(...ys)];
+  return most - least > 10 * (high - low) && high > low ? [low, high] : [least, most];
+}
 
 // One chart a curve's name, one line a seed; the value under the pointer stands below.
 function chart(name, seeds) {
   const points = seeds.flatMap(seed => seed.points);
   const [width, height, left, top, bottom] = [260, 130, 38, 6, 16];
   const xs = points.map(p => p[0]), ys = points.map(p => p[1]);
-  const [x0, x1, y0, y1] = [Math.min(...xs), Math.max(...xs), Math.min(...ys), Math.max(...ys)];
+  const [x0, x1] = [Math.min(...xs), Math.max(...xs)], [y0, y1] = near(seeds, ys), far0 = Math.max(...ys) > y1, far1 = Math.min(...ys) < y0;
   const x = v => left + (x1 > x0 ? (v - x0) / (x1 - x0) : .5) * (width - left - 6);
-  const y = v => top + (y1 > y0 ? (y1 - v) / (y1 - y0) : .5) * (height - top - bottom);
+  const y = v => top + (y1 > y0 ? (y1 - Math.min(y1, Math.max(y0, v))) / (y1 - y0) : .5) * (height - top - bottom);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": name });
   svg.append(drawn("path", { class: "axis", d: `M${left} ${top}V${height - bottom}H${width - 6}` }));
-  svg.append(drawn("text", { x: left - 4, y: top + 7, "text-anchor": "end" }, shown(y1)));
-  svg.append(drawn("text", { x: left - 4, y: height - bottom, "text-anchor": "end" }, shown(y0)));
+  svg.append(drawn("text", { x: left - 4, y: top + 7, "text-anchor": "end" }, (far0 ? "↑" : "") + shown(y1)));
+  svg.append(drawn("text", { x: left - 4, y: height - bottom, "text-anchor": "end" }, (far1 ? "↓" : "") + shown(y0)));
   svg.append(drawn("text", { x: left, y: height - 4 }, `epoch ${x0}`));
   svg.append(drawn("text", { x: width - 6, y: height - 4, "text-anchor": "end" }, shown(x1)));
   for (const { seed, points, ended } of seeds) {
@@ -136,12 +150,39 @@ function open(row, dataset) {
   document.getElementById("opened").showModal();
 }
 
+// Samples of every method on one dataset beside real images, the first thing on the page.
+function gallery(dataset) {
+  const section = document.getElementById("gallery"), sheets = section.querySelector(".pictures"), tabs = section.querySelector(".tabs");
+  const sampled = entries.filter(entry => entry.trials.some(trial => trial.grid));
+  const datasets = [...new Set(sampled.map(entry => entry.dataset))];
+  if (!datasets.length) return;
+  section.hidden = false;
+  const shownNow = datasets.includes(dataset) ? dataset : datasets[0];
+  tabs.replaceChildren(...datasets.map(name => make("button", names[name], { type: "button", role: "tab", "aria-selected": name === shownNow, "data-tab": name })));
+  sheets.replaceChildren();
+  for (const { grid } of real.filter(one => one.dataset === shownNow)) {
+    const figure = make("figure", "", { class: "real" });
+    figure.append(make("img", "", { src: grid, alt: `real images of ${names[shownNow]}` }), make("figcaption", "real images"));
+    sheets.append(figure);
+  }
+  for (const entry of sampled.filter(entry => entry.dataset === shownNow)) {
+    const figure = make("figure"), caption = make("figcaption", names[entry.row]), button = make("button", "", { type: "button", class: "open", "data-row": names[entry.row], "data-dataset": names[shownNow] });
+    button.append(make("img", "", { src: entry.trials.find(trial => trial.grid).grid, alt: `samples of ${names[entry.row]}`, loading: "lazy" }));
+    caption.append(make("br"), make("small", entry.distance));
+    figure.append(button, caption);
+    sheets.append(figure);
+  }
+}
+
 document.addEventListener("click", event => {
   const button = event.target.closest("button");
   if (button?.classList.contains("sort")) sort(button.closest("th"));
   if (button?.classList.contains("open")) open(button.dataset.row, button.dataset.dataset);
+  if (button?.dataset.tab) gallery(button.dataset.tab);
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
+
+gallery();
 
 // report.html#GLF/Fashion opens that cell.
 const [row, dataset] = decodeURIComponent(location.hash.slice(1)).split("/");

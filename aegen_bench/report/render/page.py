@@ -20,7 +20,7 @@ from aegen_bench.report.cells import Cell, Printed, Table
 from aegen_bench.report.claims import Finding, alike
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render.markdown import LONG
-from aegen_bench.report.render.opened import Picture, columns, entries
+from aegen_bench.report.render.opened import Picture, columns, entries, real
 
 __all__ = ["INLINE_BYTES", "write"]
 
@@ -34,8 +34,8 @@ def write(
     """Write the page, and its sample grids beside it where they are too large to be inside; return the paths."""
     import jinja2
 
-    found = list(entries(evidence))
-    paths = [path, *_place([picture for _, pictures in found for picture in pictures], path)]
+    found, originals = list(entries(evidence)), list(real(evidence))
+    paths = [path, *_place([*originals, *(picture for _, pictures in found for picture in pictures)], path)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     here, attrs = files(__package__), evidence.frame.attrs
@@ -44,10 +44,16 @@ def write(
     shown_twice = {"claims", "verdicts"} if claims else set()
     text = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         profile=evidence.layout.profile,
+        scored=next((part.name for part in evidence.parts), ""),
         counts=notes.trials(evidence.frame),
         tables=[_shown(table, evidence) for table in tables if table.name not in shown_twice],
         claims=[(table.title, table.notes, list(_claims(evidence, findings))) for table in claims],
-        data={"names": _names(evidence), "columns": columns(evidence), "entries": [entry for entry, _ in found]},
+        data={
+            "names": _names(evidence),
+            "columns": columns(evidence),
+            "entries": [entry for entry, _ in found],
+            "real": [picture.data for picture in originals],
+        },
         protocols={part.id: part.about.get("describe", "") for part in evidence.parts},
         environments=attrs["environments"].get(evidence.layout.profile, Counter()).most_common(),
         skipped=[*(text.strip() for text in skipped), *evidence.unreadable],
@@ -85,9 +91,9 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[st
             places = "; ".join(dict.fromkeys(one.place for one in group))
             first = group[0]
             where = f"{datasets} ({places})" if places else datasets
-            lines.append(
-                {"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": first.said(group)}
-            )
+            paper = "" if first.paper == "not tested" else f"; by the paper's numbers {first.paper}"
+            test = first.test + paper
+            lines.append({"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": test})
         verdicts = [(line["where"], line["verdict"]) for line in lines if line["verdict"] != "not tested"]
         yield {"says": claim.says, "section": claim.section, "verdicts": verdicts, "lines": lines}
 

@@ -1,0 +1,38 @@
+"""What the seeds that are asked for can tell apart."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import Bench
+from records import evaluation, make, put
+
+from aegen_bench.inference import detectable
+from aegen_bench.report import resolution
+
+
+def test_the_spread_is_that_of_the_results_there_are(tmp_path: Path) -> None:
+    for row, level in (("glf", 100.0), ("vae", 300.0)):
+        for seed, gap in enumerate((-0.04, 0.0, 0.04)):
+            put(tmp_path, make(row=row, seed=seed, metrics={"a" * 12: evaluation([{"fd": level * np.exp(gap)}])}))
+    [line] = resolution.lines(tmp_path, "lite", ["fashion", "mnist"], rows=9, seeds=3)
+    assert line.startswith("fashion by lite: seeds spread by 4.1%; 3 seeds tell a row from the best of 9 that is ")
+    percent = 100 * np.expm1(detectable(0.04, 3, 9))
+    assert f"{percent:.2g}% better (80% power)" in line
+    [other] = resolution.lines(tmp_path, "lite", ["mnist"], rows=9, seeds=3)
+    assert other.startswith("if seeds spread by 2.5% of the distance; ")
+
+
+def test_one_seed_tells_nothing_apart(tmp_path: Path) -> None:
+    [line] = resolution.lines(tmp_path, "lite", ["fashion"], rows=9, seeds=1)
+    found = re.fullmatch(r"if seeds spread by 2\.5% .*; one seed tells no rows apart, 5% needs (\d+) seeds", line)
+    assert found and detectable(0.025, int(found[1]), 9) <= np.log(1.05)
+
+
+@pytest.mark.parametrize(("options", "said"), [((), True), (("--no-forecast",), False)])
+def test_a_dry_run_says_it(bench: Bench, options: tuple[str, ...], said: bool) -> None:
+    ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", "3", "--dry-run", *options)
+    assert ended.code == 0 and ("3 seeds tell a row from the best of 2" in ended.out) is said
