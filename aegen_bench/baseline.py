@@ -15,9 +15,11 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from typing import Any, ClassVar, Literal
 
 import torch
@@ -26,7 +28,7 @@ from torch import Tensor, nn
 from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.nets import Nets
 
-__all__ = ["Baseline", "Stage", "Step", "Updates"]
+__all__ = ["Baseline", "Seeded", "Stage", "Step", "Updates"]
 
 Updates = Iterator[tuple[str, Mapping[str, Tensor]]]
 Step = Callable[[Tensor, Tensor], Updates]
@@ -59,20 +61,81 @@ class Stage:
         )
 
 
-class Baseline(nn.Module):
+class Seeded(nn.Module):
+    """What methods and priors have in common: random streams and logged quantities, both the harness's."""
+
+    progress_was_read: bool = False
+    _progress: float = 0.0
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._stream: torch.Generator | None = None
+        self._sink: Callable[[str, Tensor], None] = _forget
+
+    def log(self, name: str, value: Tensor | float) -> None:
+        """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the
+        loss.
+        """
+        if "/" in name:
+            raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
+        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
+
+    def randn(self, *shape: int) -> Tensor:
+        """Standard normal numbers on the module's device, from the stream of the present purpose."""
+        return torch.randn(shape, generator=self._stream, device=self._device)
+
+    def rand(self, *shape: int) -> Tensor:
+        """Uniform numbers in [0, 1), likewise."""
+        return torch.rand(shape, generator=self._stream, device=self._device)
+
+    def randint(self, high: int, *shape: int) -> Tensor:
+        """Integers in [0, high), likewise; seeds for numpy and scikit-learn are drawn with it."""
+        return torch.randint(high, shape, generator=self._stream, device=self._device)
+
+    @property
+    def _device(self) -> torch.device:
+        if self._stream is not None:
+            return self._stream.device
+        return next(chain(self.parameters(), self.buffers())).device
+
+    @property
+    def progress(self) -> float:
+        """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss.
+
+        It is another Python number at each step, so steps that read it cannot be captured as a CUDA graph; on a GPU
+        they take longer.
+        """
+        self.progress_was_read = True
+        return self._progress
+
+    @progress.setter
+    def progress(self, value: float) -> None:
+        self._progress = value
+
+    # ---- for the harness ------------------------------------------------------------------------
+
+    @contextmanager
+    def using(
+        self, stream: torch.Generator | None, sink: Callable[[str, Tensor], None] | None = None
+    ) -> Iterator[None]:
+        """Within: random numbers come from `stream`; logged quantities go to `sink`, or where they went before."""
+        before = self._stream, self._sink
+        self._stream, self._sink = stream, sink or self._sink
+        try:
+            yield
+        finally:
+            self._stream, self._sink = before
+
+
+class Baseline(Seeded):
     """Base class of every method. Override `step` and `decode`, and of the rest what differs from the default."""
 
     likelihood: ClassVar[bool] = False
     """True for a method whose loss is a likelihood of the pixels: another `recon` than `sse` is then an error."""
 
-    progress_was_read: bool = False
-    _progress: float = 0.0
-
     def __init__(self, nets: Nets) -> None:
         super().__init__()
         self.nets = nets
-        self._stream: torch.Generator | None = None
-        self._sink: Callable[[str, Tensor], None] = _forget
 
     # ---- what a method defines ------------------------------------------------------------------
 
@@ -99,6 +162,22 @@ class Baseline(nn.Module):
     def prior(self, e: Tensor) -> Tensor:
         """Noise -> codes; a function of `e` alone. Default: the identity."""
         return e
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Codes [n, ...] -> the natural log of the density [n] that `prior(noise(n))` has there, if it is known.
+
+        Optional; the likelihood of test codes is measured with it. Where neither `noise` nor `prior` is overridden it
+        is that of N(0, I).
+        """
+        if not self.has_density:
+            raise NotImplementedError(f"{type(self).__name__} defines no log_prior(self, z)")
+        flat = z.flatten(1)
+        return -0.5 * (flat.square().sum(1) + flat.shape[1] * math.log(2 * math.pi))
+
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_prior` can be asked."""
+        return self.has("log_prior") or not (self.has("noise") or self.has("prior"))
 
     def encode(self, x: Tensor) -> Tensor:
         """Images -> codes (the posterior mean). Without it reconstructions and interpolations read "not applicable"."""
@@ -136,57 +215,7 @@ class Baseline(nn.Module):
                 self.log("half_sse", half_sse(x_hat, x).mean())
         return loss
 
-    def log(self, name: str, value: Tensor | float) -> None:
-        """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the
-        loss.
-        """
-        if "/" in name:
-            raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
-        self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
-
-    def randn(self, *shape: int) -> Tensor:
-        """Standard normal numbers on the model's device, from the stream of the present purpose."""
-        return torch.randn(shape, generator=self._stream, device=self._device)
-
-    def rand(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), likewise."""
-        return torch.rand(shape, generator=self._stream, device=self._device)
-
-    def randint(self, high: int, *shape: int) -> Tensor:
-        """Integers in [0, high), likewise; seeds for numpy and scikit-learn are drawn with it."""
-        return torch.randint(high, shape, generator=self._stream, device=self._device)
-
-    @property
-    def _device(self) -> torch.device:
-        return self._stream.device if self._stream is not None else next(self.parameters()).device
-
-    @property
-    def progress(self) -> float:
-        """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss.
-
-        It is another Python number at each step, so steps that read it cannot be captured as a CUDA graph; on a GPU
-        they take longer.
-        """
-        self.progress_was_read = True
-        return self._progress
-
-    @progress.setter
-    def progress(self, value: float) -> None:
-        self._progress = value
-
     # ---- for the harness ------------------------------------------------------------------------
-
-    @contextmanager
-    def using(
-        self, stream: torch.Generator | None, sink: Callable[[str, Tensor], None] | None = None
-    ) -> Iterator[None]:
-        """Within: random numbers come from `stream`; logged quantities go to `sink`, or where they went before."""
-        before = self._stream, self._sink
-        self._stream, self._sink = stream, sink or self._sink
-        try:
-            yield
-        finally:
-            self._stream, self._sink = before
 
     def has(self, hook: str) -> bool:
         """Whether the method defines `hook` itself instead of taking the default."""

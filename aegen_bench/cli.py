@@ -221,16 +221,20 @@ def list_(
 
 
 @app.command()
-def new(name: Annotated[str, typer.Argument(help="A new name: my_model.")], data: Data = None) -> None:
+def new(
+    name: Annotated[str, typer.Argument(help="A new name: my_model.")],
+    prior: Annotated[bool, typer.Option("--prior", help="A prior for codes: baselines/priors/NAME.py.")] = False,
+    data: Data = None,
+) -> None:
     """Write baselines/NAME.py, a method that works as it stands, for you to change."""
     from aegen_bench.commands import template
 
-    for line in template.new(name, Path.cwd(), data):
+    for line in template.new(name, Path.cwd(), data, prior=prior):
         print(line)
 
 
 @app.command()
-def check(name: Annotated[str, typer.Argument(help="A model: my_model.")], data: Data = None) -> None:
+def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model.")], data: Data = None) -> None:
     """Say in plain words what in a model breaks the contract between methods and the harness; nothing is written."""
     from aegen_bench import conformance
 

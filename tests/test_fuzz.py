@@ -31,7 +31,8 @@ def test_a_command_ends_with_a_word_and_harms_nothing(
         (Ended(2, "", "aegen-bench: no"), "refused"),
         (Ended(1, "", "Traceback (most recent call last)\n"), "traceback"),
         (Ended(70, "", "aegen-bench: unexpected"), "net"),
-        (Ended(-11, "", "x"), "traceback"),
+        (Ended(-11, "", "x"), "killed"),
+        (Ended(5, "", "x"), "traceback"),
     ],
 )
 def test_the_fuzz_sees_a_fault(ended: Ended, outcome: str) -> None:

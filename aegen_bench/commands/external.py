@@ -19,7 +19,7 @@ from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
-from aegen_bench.study import Study, Trial, asked_as, command
+from aegen_bench.study import Study, Trial, asked_as, catalog, command
 
 __all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
 
@@ -107,14 +107,12 @@ def evaluate_trial(
     study = Study(profile, local=Path.cwd(), data=place, settings=settings)
     names = protocols or [p.name for p in study.chosen_protocols(record.dataset)]
     chosen = _protocols(study, names, record.dataset, None, place)
-    baseline = record.config.get("baseline", "")
-    if baseline not in study.entries:
-        raise unknown("model", baseline, study.entries)
+    method = catalog.of_record(record.config, Path.cwd())
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     root, where_to = _whole(folder, record).parents[3], str(environment.pick_device(device))
     where = Place(place, root, kept or place / "weights", where_to)
     with _watching() as show, _on_machine(show):
-        job = Job(asked, study.entries[baseline], chosen, study.profile.draws, where, show=show)
+        job = Job(asked, method, chosen, study.profile.draws, where, show=show)
         with _of_model(f"{folder} cannot be evaluated"):
             record = lifecycle.evaluate(job)
     for protocol in chosen:

@@ -98,6 +98,9 @@ class Request:
         """What is done, to do, and in the way, before anything starts. `verbose` names every trial."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+        if pairs := [p for p in planned if p.trunk]:
+            trunks = {pair.trunk.folder for pair in pairs if pair.trunk}
+            yield f"{len(trunks)} trunks, {len(pairs)} pairs; each trunk is trained once"
         if interrupts.limit is not None:
             yield f"time limit: {interrupts.limit:,.0f} s of training a trial, over all its pieces"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
@@ -126,8 +129,12 @@ class Request:
             found = [item for item in planned if item.state == state]
             if state in ("done", "no data") or (state == "run" and not verbose):
                 continue
-            flags = ["--retry", state] if state in runner.ON_REQUEST else AGAIN.get(state, [])
+            flags = _flags(state)
             for item in found if verbose else found[:FEW]:
+                if item.state == "blocked" and item.trunk:
+                    both = self.command(item.trial, *_flags(item.trunk.state))
+                    yield f"{state}: {item.trial.label}: {item.detail}; to train both: {both}"
+                    continue
                 told = f"{state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
                 yield told + (f"; to train it again: {self.command(item.trial, *flags)}" if flags else "")
             if not verbose and len(found) > FEW:
@@ -216,6 +223,11 @@ class Request:
                 stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
             )
         )
+
+
+def _flags(state: str) -> list[str]:
+    """What makes `run` train a trial in this state again; nothing where it does so by itself, or cannot."""
+    return ["--retry", state] if state in runner.ON_REQUEST else AGAIN.get(state, [])
 
 
 def parse(

@@ -1,4 +1,4 @@
-"""What `aegen-bench new` writes: a method that works as it stands. It is a row of the tables without further ado."""
+"""What `aegen-bench new` writes: a method or a prior that works as it stands."""
 
 from __future__ import annotations
 
@@ -53,15 +53,46 @@ class {cls}(Baseline):
         return self.decoder(z)
 '''
 
-IMPORTED = ("Baseline", "Nets", "Tensor", "Updates")
+PRIOR = '''\
+from collections.abc import Mapping
+
+from torch import Tensor
+
+from aegen_bench.blocks.flows import CouplingFlow
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.prior import Prior
 
 
-def new(name: str, local: Path, folder: Path | None = None) -> Iterator[str]:
-    """Write baselines/NAME.py in the folder `local` and yield what to say of it.
+class {cls}(Prior):
+    """A flow of affine couplings on the codes of a trunk (this line is what `aegen-bench list` shows).
+
+    Loss: -log p(u) of codes u. Sample: e ~ N(0, I), then the inverse of the flow.
+    """
+
+    def __init__(self, nets: Nets, *, blocks: int = 4) -> None:
+        super().__init__(nets)
+        self.flow = self.sized(lambda width: CouplingFlow(nets.d, width, blocks=blocks))
+
+    def loss(self, u: Tensor, index: Tensor) -> Mapping[str, Tensor]:
+        return {{"nll": self.flow.nll(u).mean()}}  # a prior that is not trained defines `fit` instead
+
+    def sample(self, e: Tensor) -> Tensor:
+        return self.flow.inverse(e)  # noise -> codes. `noise` draws N(0, I)
+
+    def log_prob(self, u: Tensor) -> Tensor:
+        return -self.flow.nll(u)  # optional
+'''
+
+IMPORTED = ("Baseline", "CouplingFlow", "Mapping", "Nets", "Prior", "Tensor", "Updates")
+
+
+def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = False) -> Iterator[str]:
+    """Write baselines/NAME.py, or baselines/priors/NAME.py, in the folder `local` and yield what to say of it.
 
     `folder` is the data folder, whose datasets a local benchmarks.yaml may name. UserError, and nothing written, for a
     name that is taken or cannot be one.
     """
+    kind, place, text = ("prior", "baselines/priors", PRIOR) if prior else ("baseline", "baselines", BASELINE)
     cls = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
     if (
         not name.isidentifier()
@@ -70,17 +101,22 @@ def new(name: str, local: Path, folder: Path | None = None) -> Iterator[str]:
         or keyword.iskeyword(name)
         or keyword.iskeyword(cls)
     ):
-        raise UserError(f"'{name}' cannot name a baseline: use letters, digits and underscores, a letter first")
+        raise UserError(f"'{name}' cannot name a {kind}: use letters, digits and underscores, a letter first")
     if cls in IMPORTED:
-        raise UserError(f"'{name}' cannot name a baseline: its class {cls} would hide the one that it needs")
+        raise UserError(f"'{name}' cannot name a {kind}: its class {cls} would hide the one that it needs")
     study = Study("paper", local=local, data=folder or data.default_folder())
-    if name in study.entries:
-        raise UserError(f"'{name}' is taken: {study.entries[name].path} is a baseline of this name")
-    if name in study.rows or name in study.groups:
+    known = study.priors if prior else study.entries
+    if name in known:
+        raise UserError(f"'{name}' is taken: {known[name].path} is a {kind} of this name")
+    if name in study.rows or name in study.groups:  # also for a prior: `check NAME` takes either
         raise UserError(f"'{name}' is taken: it is a {'row' if name in study.rows else 'group'} of benchmarks.yaml")
-    path = local / "baselines" / f"{name}.py"
+    path = local / place / f"{name}.py"
     if os.path.lexists(path):
         raise UserError(f"{path} exists already")
-    write_bytes(path, BASELINE.format(cls=cls).encode())
-    yield f"{path.relative_to(local)}: a method that works as it stands, for you to change"
-    yield f"next: aegen-bench check {name}; {command('run', 'smoke', models=[name], data=folder)}"
+    write_bytes(path, text.format(cls=cls).encode())
+    yield f"{path.relative_to(local)}: a {'prior' if prior else 'method'} that works as it stands, for you to change"
+    if prior:
+        row = f"rows: {{ae+{name}: {{trunk: ae, prior: {name}}}}}"
+        yield f"next: aegen-bench check {name}; then a row of benchmarks.yaml, such as {row}"
+    else:
+        yield f"next: aegen-bench check {name}; {command('run', 'smoke', models=[name], data=folder)}"

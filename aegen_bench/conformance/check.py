@@ -11,7 +11,7 @@ from typing import Any
 
 from aegen_bench import data
 from aegen_bench.conformance.declarations import undeclared
-from aegen_bench.conformance.generating import encoding, other_images, reloading, sampling
+from aegen_bench.conformance.generating import density, encoding, other_images, reloading, sampling
 from aegen_bench.conformance.learning import initial_weights, training
 from aegen_bench.conformance.stepping import other_device, pace
 from aegen_bench.conformance.subject import Subject, located
@@ -39,15 +39,17 @@ def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> lis
 
 
 def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
-    """Return what is wrong with a row as `check` does, and with its arguments in any profile and on any dataset.
+    """Return what is wrong with a row as `check` does, and with its arguments in any profile and on any dataset, or
+    what is wrong with a prior.
 
-    `local` is the working folder, `folder` the data folder. UserError with the nearest right name if there is no such
-    row.
+    `local` is the working folder, `folder` the data folder. UserError with the nearest right name if there is neither.
     """
     folder = folder or data.default_folder()
     study = Study("paper", local=local, data=folder)
     if name not in study.rows:
-        raise unknown("model", name, study.rows)
+        if name in study.priors:
+            return check(study.priors[name])
+        raise unknown("model or prior", name, [*study.rows, *study.priors])
     entry, found = study.entry(name), list[str]()
     if not entry.error:
         for profile in study.profiles:
@@ -59,7 +61,7 @@ def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
 def remarks(name: str, local: Path, folder: Path | None = None) -> list[str]:
     """Return what is no fault of a row and yet to be known: that its method, or the row, replaces a shipped one."""
     study = Study("paper", local=local, data=folder or data.default_folder())
-    method = study.entry(name)
+    method = study.entry(name) if name in study.rows else study.priors[name]
     found = [f"note: {method.path} takes the place of {method.shadows}"] if method.shadows else []
     if f"rows.{name}" in study.shadowed:
         found.append(f"note: the row {name} of {local / 'benchmarks.yaml'} takes the place of the shipped one")
@@ -80,7 +82,7 @@ def _findings(entry: catalog.Method, values: Mapping[str, Any]) -> Iterator[str]
     subject = Subject(entry, cls, entry.check(values))
     yield from initial_weights(subject)
     model = subject.build(seed=1)
-    for examine in (training, sampling, encoding, reloading):
+    for examine in (training, sampling, encoding, density, reloading):
         yield from examine(subject, model)
     yield from other_images(subject)
     yield from other_device(subject, model)

@@ -13,8 +13,9 @@ from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance.learning import foreign_randomness, global_streams
 from aegen_bench.conformance.subject import SAMPLES, Subject, images_of, located, made_up, train_a_little
 from aegen_bench.numerics.pixels import as_float
+from aegen_bench.prior import Pair
 
-__all__ = ["encoding", "other_images", "reloading", "sampling"]
+__all__ = ["density", "encoding", "other_images", "reloading", "sampling"]
 
 COLOUR = Nets((3, 12, 12), d=6, flow_width=8, n_train=20)
 
@@ -51,6 +52,18 @@ def encoding(subject: Subject, model: Baseline) -> Iterator[str]:
             codes = model.extract(x, index)
             if len(codes) != SAMPLES:
                 yield f"extract gives shape {tuple(codes.shape)} for {SAMPLES} images: a row an image is needed"
+
+
+def density(subject: Subject, model: Baseline) -> Iterator[str]:
+    """Of a prior that has one: the log-density of codes is a finite number each."""
+    if not isinstance(model, Pair) or not model.density.has("log_prob"):
+        return
+    with torch.no_grad(), model.eval().using(seeding.stream(1, "check")):
+        log_p = model.density.log_prob(model.density.sample(model.density.noise(SAMPLES)))
+    if log_p.shape != (SAMPLES,):
+        yield f"log_prob gives shape {tuple(log_p.shape)} for {SAMPLES} codes, a number each is needed"
+    elif not torch.isfinite(log_p).all():
+        yield "log_prob of its own samples is not finite"
 
 
 def reloading(subject: Subject, model: Baseline) -> Iterator[str]:

@@ -13,6 +13,8 @@ from torch import Tensor
 from aegen_bench import seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.prior import Pair, Prior
+from aegen_bench.study import catalog
 from aegen_bench.study.catalog import Method
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
@@ -28,16 +30,21 @@ SAMPLES = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """A baseline as a row has it: its source, its class and its arguments."""
+    """A method as a row has it: its source, its class and its arguments. A prior is examined on a plain trunk."""
 
     entry: Method
-    cls: type[Baseline]
+    cls: type[Any]
     values: Mapping[str, Any]
 
     def build(self, seed: int, nets: Nets = GREY) -> Baseline:
         """An untrained instance; equal seeds give equal weights."""
         with seeding.initialising(seed):
-            return self.cls(nets, **self.values)
+            made = self.cls(nets, **self.values)
+            return Pair(_plain_trunk()(nets), made) if isinstance(made, Prior) else made
+
+
+def _plain_trunk() -> type[Any]:
+    return catalog.import_class(catalog.read("ae", catalog.shipped() / "baselines" / "ae.py"))
 
 
 def located(error: Exception, entry: Method) -> str:

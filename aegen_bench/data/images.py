@@ -225,6 +225,8 @@ def opened(path: Path) -> Iterator[Image]:
         raise
     except FileNotFoundError:
         raise UserError(f"{shown(path)}: expected an image here, found no file") from None
+    except _pillow().UnidentifiedImageError:
+        raise UserError(f"{shown(path)}: expected a whole image ({', '.join(FORMATS)}), found something else") from None
     except Exception as error:  # what Pillow raises for damaged files has no common kind
         reason = " ".join(str(error).split()) or type(error).__name__
         raise UserError(f"{shown(path)}: expected a whole image, found one that does not decode: {reason}") from error

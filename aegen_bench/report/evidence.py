@@ -113,6 +113,10 @@ class Evidence:
         """Return how tables write a row or dataset."""
         return self.layout.published.name(key)
 
+    def where(self, dataset: str, part: Part | None = None) -> str:
+        """Return what stands above a figure: dataset, profile and, where it has to do with one, the protocol."""
+        return f"{self.name(dataset)}, profile {self.layout.profile}" + (f", protocol {part.name}" if part else "")
+
     @cached_property
     def parts(self) -> tuple[Part, ...]:
         """The numbers by protocol, in the order of the records."""

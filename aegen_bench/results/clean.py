@@ -101,8 +101,10 @@ def _weights(root: Path, kept: Path) -> Iterator[Abandoned]:
     stay: its key may be damaged.
     """
     records = [store.read_record(path) for path in store.every_record(root, skip=_stop)]
-    keys = {record.key for record in records}
+    trunks = [record.trunk for record in records if record.trunk]  # of pairs: they are of no use without
+    keys = {record.key for record in records} | {trunk.key for trunk in trunks}
     contents = {record.weights_sha256[:8] for record in records if record.weights_sha256}
+    contents |= {trunk.weights_sha256[:8] for trunk in trunks}
     doubtful = any(_misses_its_weights(record, kept) for record in records)
     for file in sorted(kept.glob("*.safetensors")):
         name = re.fullmatch(r"([0-9a-f]{16})(?:-([0-9a-f]{8}))?", file.stem)

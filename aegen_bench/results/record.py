@@ -157,6 +157,13 @@ class Evaluation(Strict):
         return self.settings.get("protocol", {})
 
 
+class TrunkUsed(Strict):
+    """The trained auto-encoder of a pair: the key of its trial and the weights that were read."""
+
+    key: Key
+    weights_sha256: Sha256
+
+
 class Record(Strict):
     """One trial, or one set of images that no trial made. In memory numbers may be NaN; in a file they are null."""
 
@@ -178,6 +185,7 @@ class Record(Strict):
     config: Annotated[dict[str, Any], accepted_by(_Config)] = {}
     environment: Annotated[dict[str, Any], accepted_by(_Environment)] = {}
     collapsed: bool | None = False
+    trunk: TrunkUsed | None = None  # absent but in the record of a pair
     weights_sha256: Sha256 | None = None  # absent where no weights were kept, or by a version that did not say
 
     @classmethod
@@ -198,8 +206,9 @@ class Record(Strict):
     def content(self) -> dict[str, Any]:
         """Return what stands in its file; ValueError where that could not be read again."""
         content = _finite(self.model_dump(by_alias=True))
-        if self.weights_sha256 is None:
-            del content["weights_sha256"]
+        for name in _OPTIONAL:
+            if content[name] is None:
+                del content[name]
         require_plain_json(content)
         Record.parse(content)
         return content  # type: ignore[no-any-return]
@@ -233,12 +242,24 @@ class Record(Strict):
         named = folder / f"{self.key}-{(self.weights_sha256 or '')[:8]}.safetensors"
         return named if self.weights_sha256 and (named.is_file() or not old.is_file()) else old
 
+    def trunk_path(self, folder: Path) -> Path | None:
+        """Return where the weights of a pair's trunk are kept; None for a trial that is no pair."""
+        if self.trunk is None:
+            return None
+        return folder / f"{self.trunk.key}-{self.trunk.weights_sha256[:8]}.safetensors"
+
+    def has_weights(self, folder: Path) -> bool:
+        """Whether all weights of its model are there; a pair's are its own and its trunk's."""
+        trunk = self.trunk_path(folder)
+        return self.weights_path(folder).is_file() and (trunk is None or trunk.is_file())
+
 
 class NewerSchema(ValueError):
     """A record of a version that is still to come."""
 
 
-_REQUIRED = [field.alias or name for name, field in Record.model_fields.items() if name != "weights_sha256"]
+_OPTIONAL = ("trunk", "weights_sha256")
+_REQUIRED = [field.alias or name for name, field in Record.model_fields.items() if name not in _OPTIONAL]
 
 
 def in_words(error: ValidationError) -> str:

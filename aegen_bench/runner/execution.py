@@ -68,7 +68,7 @@ def run(
     with interrupts.listening():
         show.grid(0, len(to_do))
         for number, (job, outcome) in enumerate(execute(to_do, show), 1):
-            if outcome.status != locks.ELSEWHERE and not job.record.is_file():
+            if outcome.status not in (locks.ELSEWHERE, "blocked") and not job.record.is_file():
                 outcome = replace(outcome, status="not recorded")
             outcomes[outcome.status] += 1
             show.note(f"{job.label}: {outcome.text}")

@@ -20,11 +20,12 @@ from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
 from aegen_bench.trial.job import Job, Place
 
-__all__ = ["ON_REQUEST", "TO_DO", "anchors_missing", "plan", "require_weights", "scorers", "unimportable"]
+__all__ = ["ON_REQUEST", "TO_DO", "TRAINING", "anchors_missing", "plan", "require_weights", "scorers", "unimportable"]
 
 ON_REQUEST = ("diverged", "timeout")
 """Outcomes that another try does not change by itself: such trials are tried again only when that is asked for."""
-TO_DO = ("run", "resume", "retry", "evaluate", "retrain")
+TRAINING = ("run", "resume", "retry", "retrain")
+TO_DO = (*TRAINING, "evaluate")
 
 
 def plan(
@@ -74,20 +75,46 @@ def plan(
         if record.status != "ok":
             return replace(job, state=record.status, detail=record.reason)
         wanted = {m for p in job.protocols for m in record.lacking(p.id, p.metrics)}
-        kept = record.weights_path(place.weights).is_file()
+        kept = record.has_weights(place.weights)
         if not kept and retrain:
             return replace(job, state="retrain", detail="its weights are gone")
         if not wanted:
             return replace(job, state="done")
         return replace(job, state="evaluate" if kept else "weights gone", detail=", ".join(sorted(wanted)))
 
-    def planned(trial: Trial) -> Job:
-        # The stamp first: what is written after it was taken is noticed when the trial's turn comes.
-        stamp = results.stamp(trial.folder(place.results) / "record.json")
-        entry, chosen = study.entry(trial.row), protocols[trial.dataset]
-        return look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
+    known: dict[Path, Job] = {}
 
-    return [planned(trial) for trial in trials]
+    def planned(trial: Trial) -> Job:
+        folder = trial.folder(place.results)
+        if folder not in known:
+            # The stamp first: what is written after it was taken is noticed when the trial's turn comes.
+            stamp = results.stamp(folder / "record.json")
+            entry, chosen = study.entry(trial.row), protocols[trial.dataset]
+            job = look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
+            known[folder] = _on_trunk(job, planned(trial.trunk)) if trial.trunk else job
+        return known[folder]
+
+    return _trunks_first([planned(trial) for trial in trials])
+
+
+def _on_trunk(job: Job, trunk: Job) -> Job:
+    """A pair that is to be trained needs a trunk that is trained, or is to be trained before it."""
+    job = replace(job, trunk=trunk)
+    if job.state not in TRAINING or trunk.state in TRAINING:
+        return job
+    if trunk.state in ("done", "evaluate"):
+        if results.read_record(trunk.record).has_weights(trunk.place.weights):
+            return job
+        trunk = replace(trunk, state="weights gone", detail="")
+    why = f"{trunk.state} ({trunk.detail})" if trunk.detail else trunk.state
+    return replace(job, state="blocked", trunk=trunk, detail=f"its trunk, {trunk.trial.label}: {why}")
+
+
+def _trunks_first(jobs: Sequence[Job]) -> list[Job]:
+    """The jobs after those that train the trunks of pairs among them, also trunks that were not asked for."""
+    needed = {job.trunk.folder: job.trunk for job in jobs if job.trunk and job.state in TRAINING}
+    first = {folder: trunk for folder, trunk in needed.items() if trunk.state in TRAINING}
+    return [*first.values(), *(job for job in jobs if job.folder not in first)]
 
 
 def require_weights(study: Study, jobs: Sequence[Job]) -> None:

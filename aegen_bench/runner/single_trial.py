@@ -18,11 +18,13 @@ from aegen_bench.files import append_line, read_bytes
 from aegen_bench.progress import Progress, logged
 from aegen_bench.results import locks
 from aegen_bench.results.locks import ELSEWHERE
+from aegen_bench.runner.planning import TRAINING
 from aegen_bench.trial import lifecycle
 from aegen_bench.trial.job import Job
 
-__all__ = ["Outcome", "crash", "died_before", "do", "lock_of", "record_death"]
+__all__ = ["BLOCKED", "Outcome", "crash", "died_before", "do", "lock_of", "record_death"]
 
+BLOCKED = "blocked"
 KILLED = "killed (out of memory?)"
 CRASHED = "the process crashed"
 CRASH_SIZE = 1 << 16
@@ -43,14 +45,16 @@ def lock_of(job: Job) -> Path:
     return locks.lock_path(job.place.results, trial.profile, trial.dataset, trial.row, f"seed-{trial.seed}")
 
 
-def do(job: Job, show: Progress) -> Outcome:
+def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome:
     """Train and evaluate what the job's state says, holding its trial's lock. A trial that fails is an outcome, not an
-    error.
+    error. A pair trains its trunk first, or waits for the process that does.
     """
+    if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
+        return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
     ours = job.run != "" and locks.whose(lock).get("run") == job.run  # a lost worker of this run: it will end
     with (
-        locks.claim(lock, patience=GIVEN_UP if ours else locks.PATIENCE, run=job.run) as mine,
+        locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
         environment.exact(),
         environment.keeping_memory(),
     ):
@@ -93,6 +97,29 @@ def do(job: Job, show: Progress) -> Outcome:
             _log(job, record.reason)
             ended += _where_to_look(job)
         return Outcome(record.status, ended)
+
+
+def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:
+    """See to it that a pair's trunk is trained; return why that cannot be, or nothing."""
+    if _stands(trunk):
+        return ""
+    said = f"its trunk, {trunk.trial.label}, is not trained"
+    if trunk.state not in TRAINING:
+        return f"{said} any more: run again"
+    show.note(f"{job.label}: its trunk first, {trunk.trial.label}")
+    trunk = replace(trunk, place=job.place, show=job.show, interrupts=job.interrupts, run=job.run)
+    outcome = do(trunk, show, patience=-1)
+    return "" if _stands(trunk) else f"{said}: {outcome.text}"
+
+
+def _stands(trunk: Job) -> bool:
+    """Whether a trunk is trained, as it is today, and its weights are there."""
+    try:
+        record = results.read_record(trunk.record)
+    except UserError:
+        return False
+    trained = record.status == "ok" and record.key == trunk.trial.key
+    return trained and record.has_weights(trunk.place.weights)
 
 
 def record_death(job: Job) -> Outcome:

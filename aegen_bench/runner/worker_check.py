@@ -61,7 +61,7 @@ class WorkerCheck:
             run=run,
             folders=(place.results, place.weights),
             data=place.data,
-            entries=tuple({job.entry.name: job.entry for job in jobs}.values()),
+            entries=tuple({one.path: one for job in jobs for one in (job.entry, job.entry.trunk) if one}.values()),
             recipes={job.trial.dataset: job.trial.config["recipe"] for job in jobs},
             weights=tuple(sorted(set().union(*map(_weights, jobs)))),
         )
@@ -92,7 +92,7 @@ class WorkerCheck:
             signed = locks.whose(self._sign(folder)).get("run") == self.run
             seen[f"the folder {folder}"] = THERE if signed else ABSENT
         for entry in self.entries:
-            seen[f"the model {entry.path}"] = catalog.read(entry.name, entry.path).code or ABSENT
+            seen[f"the model {entry.path}"] = catalog.read(entry.name, entry.path, entry.base).code or ABSENT
         for dataset, recipe in self.recipes.items():
             for split in SPLITS:
                 seen[f"{dataset} ({split}) in {self.data}"] = self._images(dataset, Recipe(**recipe), split)

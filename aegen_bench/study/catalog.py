@@ -25,7 +25,7 @@ from aegen_bench.errors import UserError, contained, unknown
 from aegen_bench.study import source
 from aegen_bench.study.reading import storable
 
-__all__ = ["Argument", "Method", "find", "import_class", "read", "shipped"]
+__all__ = ["Argument", "Method", "find", "find_priors", "import_class", "of_record", "read", "shipped"]
 
 PATIENCE = 10.0  # seconds after which an import is said to take long
 
@@ -43,7 +43,8 @@ class Method:
     """What a method's source says of it. `error` is set, and the rest may be empty, when the source cannot be read.
 
     `module` is where an installed package has it, and empty for a file in a folder `baselines`. `optimizers` are the
-    names that it declares, none where they cannot be told without running it.
+    names that it declares, none where they cannot be told without running it; `hooks` are the functions that its class
+    defines. A prior is read as a method is, and `trunk` is then the method of the auto-encoder that it is paired with.
     """
 
     name: str
@@ -58,6 +59,9 @@ class Method:
     module: str = ""
     shadows: Path | None = None
     error: str = ""
+    base: str = "Baseline"
+    hooks: frozenset[str] = frozenset()
+    trunk: Method | None = None
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
         """Return all arguments, `values` over the defaults. A wrong name or type is a UserError that names the legal
@@ -78,37 +82,64 @@ def shipped() -> Path:
 
 def find(local: Path) -> dict[str, Method]:
     """Return every method by name, for a command that runs in the folder `local`."""
-    entries = {e.name: e for e in map(_from_entry_point, entry_points(group="aegen_bench.baselines"))}
-    for folder in (shipped() / "baselines", local / "baselines"):
+    return _find(local, "Baseline", "baselines")
+
+
+def find_priors(local: Path) -> dict[str, Method]:
+    """Return every prior by name: those of `baselines/priors/` and of the entry points `aegen_bench.priors`."""
+    return _find(local, "Prior", "baselines/priors")
+
+
+def of_record(config: Mapping[str, Any], local: Path) -> Method:
+    """Return the method, or prior and trunk, that a record's config names; UserError where one is gone."""
+    methods, name = find(local), str(config.get("baseline"))
+    if name not in methods:
+        raise unknown("model", name, methods)
+    if "prior" not in config:
+        return methods[name]
+    priors, prior = find_priors(local), str(config["prior"])
+    if prior not in priors:
+        raise unknown("prior", prior, priors)
+    return replace(priors[prior], trunk=methods[name])
+
+
+def _find(local: Path, base: str, place: str) -> dict[str, Method]:
+    points = entry_points(group=f"aegen_bench.{Path(place).name}")
+    entries = {e.name: e for e in (_from_entry_point(point, base) for point in points)}
+    for folder in (shipped() / place, local / place):
         for path in sorted(folder.glob("*.py")):
             if path.stem.startswith("_"):
                 continue
-            entry, below = read(path.stem, path), entries.get(path.stem)
+            entry, below = read(path.stem, path, base), entries.get(path.stem)
             if below is not None and below.code != entry.code:
                 entry = replace(entry, shadows=below.path)
             entries[path.stem] = entry
     return entries
 
 
-def read(name: str, path: Path) -> Method:
-    """Read the source of one method."""
+def read(name: str, path: Path, base: str = "Baseline") -> Method:
+    """Read the source of one method, or of one prior with `base` "Prior"."""
     try:
         if name == "all":
             raise UserError("'all' means every row: use another name")
         tree = source.parse(path)
-        found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _is_baseline(node)]
+        found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _derives(node, base)]
         if len(found) != 1:
-            raise UserError(f"needs one class that derives from Baseline, has {len(found)}")
+            raise UserError(f"needs one class that derives from {base}, has {len(found)}")
         cls = found[0]
+        hooks = frozenset(node.name for node in cls.body if isinstance(node, ast.FunctionDef))
+        trained: tuple[str, ...] = ("prior",) if "loss" in hooks else ()
         return Method(
             name=name,
             path=path,
             doc=(ast.get_docstring(cls) or "").partition("\n")[0],
             class_name=cls.name,
             arguments=_arguments(cls),
-            stages=_stages(cls),
-            optimizers=_optimizers(cls),
+            stages=_stages(cls) if base == "Baseline" else trained,
+            optimizers=_optimizers(cls) if base == "Baseline" else trained,
             likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
+            base=base,
+            hooks=hooks,
             code=source.digest(path, tree),
         )
     except UserError as error:
@@ -124,7 +155,8 @@ def import_class(method: Method) -> type[Any]:
         raise UserError(f"model '{method.name}' is broken: {method.error}")
     try:
         with _said_when_slow(method.path), contained():
-            return getattr(_module(method.name, method.path, method.code, method.module), method.class_name)  # type: ignore[no-any-return]
+            module = _module(method.name, method.path, method.code, method.module, method.base)
+            return getattr(module, method.class_name)  # type: ignore[no-any-return]
     except UserError:
         raise
     except ModuleNotFoundError as error:
@@ -164,12 +196,12 @@ def _where_to_get(module: str, method: Method) -> str:
 
 
 @functools.cache
-def _module(name: str, path: Path, code: str, module: str) -> ModuleType:
+def _module(name: str, path: Path, code: str, module: str, base: str) -> ModuleType:
     """A method's module, imported once a process; UserError if its code is another by now, as where the file was
     edited between the plan of a run and the first trial of a worker.
     """
-    imported = importlib.import_module(module) if module else _from_file(name, path)
-    if read(name, path).code != code:
+    imported = importlib.import_module(module) if module else _from_file(f"{base.lower()}s.{name}", path)
+    if read(name, path, base).code != code:
         raise UserError(f"{path} has changed since this run was planned: run again")
     return imported
 
@@ -191,7 +223,7 @@ def _from_file(name: str, path: Path) -> ModuleType:
     return module
 
 
-def _from_entry_point(point: Any) -> Method:
+def _from_entry_point(point: Any, base: str) -> Method:
     """Read the module that an entry point names. Not even its package is imported: the path is put together."""
     module = point.value.partition(":")[0]
     file = module.replace(".", "/")
@@ -209,15 +241,15 @@ def _from_entry_point(point: Any) -> Method:
     path = next((p for p in paths if p.is_file()), None)
     if path is None:
         return Method(point.name, paths[0], error=f"entry point {point.value}: there is no such module")
-    return replace(read(point.name, path), module=module)
+    return replace(read(point.name, path, base), module=module)
 
 
 def _one_line(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(str(error).split())}"
 
 
-def _is_baseline(cls: ast.ClassDef) -> bool:
-    return any((b.id if isinstance(b, ast.Name) else getattr(b, "attr", "")) == "Baseline" for b in cls.bases)
+def _derives(cls: ast.ClassDef, base: str) -> bool:
+    return any((b.id if isinstance(b, ast.Name) else getattr(b, "attr", "")) == base for b in cls.bases)
 
 
 # ---- what the syntax tree says -----------------------------------------------------------------

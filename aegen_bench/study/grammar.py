@@ -34,6 +34,7 @@ __all__ = [
     "expand",
     "is_fit",
     "load",
+    "members",
     "with_settings",
 ]
 
@@ -48,13 +49,13 @@ Precision = Literal["fp32", "tf32", "bf16"]
 
 def is_fit(name: str) -> bool:
     """Whether something of the study may have this name: it becomes a folder, and part of a list with commas."""
-    return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",+`")
+    return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",`")
 
 
 def _name(text: str) -> str:
     if not is_fit(text):
         raise ValueError(
-            f"{text[:40]!r} cannot be a name: use up to 100 letters, digits and underscores, and none of ,+`/ or a "
+            f"{text[:40]!r} cannot be a name: use up to 100 letters, digits and underscores, and none of , ` / or a "
             "leading dot"
         )
     return text
@@ -69,6 +70,8 @@ def _free_name(text: str) -> str:
 def _profile_name(text: str) -> str:
     if text in FOLDERS:
         raise ValueError(f"'{text}' is a folder of every results folder: use another name")
+    if "+" in text:
+        raise ValueError(f"'{text}': a + stands before the settings of --set: use another name")
     return _name(text)
 
 
@@ -98,6 +101,7 @@ Factor = Annotated[float, Field(gt=0)]
 Arguments = Annotated[dict[str, Any], AfterValidator(_stored)]
 Values = Annotated[list[Any], Field(min_length=1, max_length=MOST_ROWS), AfterValidator(_distinct)]
 Names = Annotated[list[str], Field(min_length=1)]
+Several = Annotated[list[str], Field(max_length=MOST_ROWS), AfterValidator(_distinct)]
 
 
 class Section(Strict, BaseModel):
@@ -165,15 +169,32 @@ class Dataset(Layer):
 class Row(Layer):
     """A baseline and what differs from its defaults. `sweep` stands for one row a combination, named
     NAME_argumentVALUE.
+
+    A row with `trunk` and `prior` is a pair: the prior on the codes of the row `trunk`. One with `trunks` and `priors`
+    stands for every pair of them, named TRUNK+PRIOR.
     """
 
     baseline: str | None = None
+    trunk: str | None = None
+    prior: str | None = None
+    trunks: Several = []
+    priors: Several = []
     on: dict[str, Layer] = {}
     sweep: dict[str, Values] = {}
     by_name: bool = False
 
     @model_validator(mode="after")
     def _sweep_is_of_a_sensible_size(self) -> Row:
+        if bool(self.trunk) != bool(self.prior) or bool(self.trunks) != bool(self.priors):
+            raise ValueError("a pair has a trunk and a prior, or trunks and priors")
+        if pair := self.trunk or self.trunks:
+            own = {"baseline", *Layer.model_fields} - {"stages", "with_", "probe"}
+            if self.trunk and self.trunks:
+                raise ValueError("a pair has trunk and prior, or trunks and priors, not both")
+            if foreign := sorted(own & self.model_fields_set) + ["probe"] * (self.probe is not None):
+                raise ValueError(f"{foreign[0]} is its trunk's: set it in the row {pair}")
+            if self.trunks and (self.sweep or self.with_ or self.stages or self.on):
+                raise ValueError("pairs of trunks and priors set nothing: write a row of one trunk and one prior")
         if (rows := prod(len(values) for values in self.sweep.values())) > MOST_ROWS:
             raise ValueError(f"its sweep makes {rows:,} rows, more than {MOST_ROWS:,}")
         return self
@@ -272,17 +293,42 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, O
 
 
 def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Replace each row that has a sweep by one row a combination of values."""
+    """Replace each row that has a sweep by one row a combination of values, and each set of pairs by its pairs."""
     found: dict[str, Row] = {}
     for name, row in rows.items():
+        if row.trunks:
+            for trunk, prior in _pairs(row):
+                pair = f"{trunk}+{prior}"
+                if not is_fit(pair):
+                    raise UserError(f"rows.{name}: a pair cannot be named {pair}")
+                if pair not in rows:  # one that is written down takes its place
+                    found[pair] = Row(trunk=trunk, prior=prior, by_name=row.by_name)
+            continue
         variants: dict[str, dict[str, Any]] = {name: {}}
         for argument, swept in row.sweep.items():
             variants = {f"{n}_{argument}{v}": {**w, argument: v} for n, w in variants.items() for v in swept}
         for variant, values in variants.items():
-            merged = {"baseline": row.baseline or name, "with_": {**row.with_, **values}, "sweep": {}}
+            merged = {
+                "baseline": row.baseline or (None if row.trunk else name),
+                "with_": {**row.with_, **values},
+                "sweep": {},
+            }
             if variant in found or (row.sweep and variant in rows):
                 raise UserError(f"rows.{name}: its sweep makes the row '{variant}', and there is another of that name")
             if not is_fit(variant):
                 raise UserError(f"rows.{name}: its sweep makes a row that cannot be named '{variant[:60]}'")
             found[variant] = row.model_copy(update=merged) if row.sweep else row
     return found
+
+
+def _pairs(row: Row) -> list[tuple[str, str]]:
+    return [(trunk, prior) for trunk in row.trunks for prior in row.priors]
+
+
+def members(rows: Mapping[str, Row]) -> dict[str, list[str]]:
+    """Return the rows that each sweep, or set of pairs, stands for."""
+    return {
+        name: [f"{trunk}+{prior}" for trunk, prior in _pairs(row)] if row.trunks else list(expand({name: row}))
+        for name, row in rows.items()
+        if row.sweep or row.trunks
+    }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, ClassVar
@@ -22,7 +22,7 @@ from aegen_bench.evaluation import extractors
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.files import is_name
 from aegen_bench.study import catalog
-from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, is_fit, load, with_settings
+from aegen_bench.study.grammar import Dataset, Layer, Overlay, Probe, Row, expand, is_fit, load, members, with_settings
 from aegen_bench.study.settings import resolve
 
 __all__ = ["NUMERICS", "Study", "Trial"]
@@ -35,13 +35,17 @@ model.
 
 @dataclass(frozen=True)
 class Trial:
-    """One row trained on one dataset with one seed, and everything that decides its numbers."""
+    """One row trained on one dataset with one seed, and everything that decides its numbers.
+
+    `trunk` is, of a pair, the trial that trains its auto-encoder.
+    """
 
     profile: str
     dataset: str
     row: str
     seed: int
     config: Mapping[str, Any]
+    trunk: Trial | None = None
 
     NOT_TRAINING: ClassVar = (*results.NOT_TRAINING, "numerics")
 
@@ -49,6 +53,8 @@ class Trial:
     def key(self) -> str:
         """16 hex digits over what determines the training: code, settings, data recipe and subset, seed, NUMERICS."""
         training = {k: v for k, v in self.config.items() if k not in self.NOT_TRAINING}
+        if self.trunk is not None:  # its key holds all of its settings
+            training["trunk"] = self.trunk.key
         text = json.dumps([NUMERICS, self.dataset, self.seed, training], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
@@ -70,7 +76,7 @@ class Study:
     """
 
     def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
-        self.entries = catalog.find(local)
+        self.entries, self.priors = catalog.find(local), catalog.find_priors(local)
         file, self.shadowed = load(local)
         found = {name: recipe for name, recipe in discover(data).items() if is_fit(name) and name != "all"}
         undeclared = {name: recipe for name, recipe in found.items() if name not in file.datasets}
@@ -81,8 +87,9 @@ class Study:
         self.profiles = file.profiles
         self._defaults = file.defaults
         self.rows = {name: Row() for name in self.entries} | expand(file.rows)
-        self._sweeps = {n: list(expand({n: r})) for n, r in file.rows.items() if r.sweep}
+        self._sweeps = members(file.rows)
         self._groups = file.groups
+        self._resolved: dict[tuple[str, str], dict[str, Any]] = {}
         if profile not in self.profiles:
             raise unknown("profile", profile, self.profiles)
         self.profile_name = "+".join([profile, *(quote(s, safe="=.,*:[]") for s in sorted(settings))])
@@ -134,11 +141,19 @@ class Study:
 
     def _check_names(self) -> None:
         """Every name that a section uses for something of another section must exist."""
-        stages = {stage for entry in self.entries.values() for stage in entry.stages}
+        stages = {stage for entry in (*self.entries.values(), *self.priors.values()) for stage in entry.stages}
         layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", layer, stages) for layer in self._defaults]
         layers += [(f"datasets.{name}", dataset, stages) for name, dataset in self.datasets.items()]
         for name, row in self.rows.items():
-            _require(f"baseline of rows.{name}", [row.baseline or name], self.entries)
+            if row.trunk and row.prior:
+                _require(f"trunk of rows.{name}", [row.trunk], self.rows)
+                _require(f"prior of rows.{name}", [row.prior], self.priors)
+                if self.rows[row.trunk].trunk:
+                    raise UserError(
+                        f"rows.{name}: its trunk {row.trunk} is a pair itself, and a trunk is an auto-encoder"
+                    )
+            else:
+                _require(f"baseline of rows.{name}", [row.baseline or name], self.entries)
             _require(f"dataset of rows.{name}.on", row.on, self.datasets)
             own = self._stages(name)
             layers += [(f"rows.{name}", row, own), *((f"rows.{name}.on.{d}", on, own) for d, on in row.on.items())]
@@ -167,22 +182,43 @@ class Study:
         """Every combination, ordered by dataset, seed, model. A broken baseline has none: ask `broken`."""
         rows = [m for m in models if not self.entry(m).error]
         configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
-        return [Trial(self.profile_name, d, m, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
+        return [self._trial(m, d, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
+
+    def _trial(self, row: str, dataset: str, seed: int, config: Mapping[str, Any]) -> Trial:
+        """A trial; of a pair with the trial that trains its trunk."""
+        trunk = self.rows[row].trunk
+        below = self._trial(trunk, dataset, seed, self.config(trunk, dataset)) if trunk else None
+        return Trial(self.profile_name, dataset, row, seed, config, below)
 
     def broken(self, models: Sequence[str]) -> dict[str, str]:
         """Rows whose baseline cannot be read, with the reason."""
         return {m: self.entry(m).error for m in models if self.entry(m).error}
 
     def entry(self, row: str) -> catalog.Method:
-        """The baseline of a row."""
-        name = self.rows[row].baseline or row
+        """The method of a row; of a pair its prior, with the method of its trunk."""
+        settings = self.rows[row]
+        if settings.trunk and settings.prior:
+            trunk, prior = self.entry(settings.trunk), self.priors[settings.prior]
+            lacking = [hook for hook in ("encode", "decode") if hook not in trunk.hooks and not trunk.error]
+            if lacking:
+                error = f"its trunk {settings.trunk} has no {lacking[0]}r, and a pair needs its codes"
+                return replace(prior, trunk=trunk, error=error)
+            return replace(prior, trunk=trunk, error=prior.error or trunk.error)
+        name = settings.baseline or row
         if name not in self.entries:
             raise unknown(f"baseline of row {row}", name, self.entries)
         return self.entries[name]
 
     def config(self, row: str, dataset: str) -> dict[str, Any]:
         """The resolved settings of a row on a dataset under this profile."""
+        if (row, dataset) not in self._resolved:
+            self._resolved[row, dataset] = self._config(row, dataset)
+        return dict(self._resolved[row, dataset])
+
+    def _config(self, row: str, dataset: str) -> dict[str, Any]:
         entry, settings = self.entry(row), self.rows[row]
+        if settings.trunk:
+            return self._pair(row, dataset, settings.trunk)
         own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
         profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
         resolved = resolve(
@@ -209,6 +245,31 @@ class Study:
             "with": entry.check(resolved["with"]),
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),
+        }
+
+    def _pair(self, row: str, dataset: str, trunk: str) -> dict[str, Any]:
+        """The settings of a pair: those of its trunk, but for how and with what arguments its prior is trained."""
+        below, prior, settings = self.config(trunk, dataset), self.entry(row), self.rows[row]
+        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
+        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
+        resolved = resolve(
+            [_plain(layer) for layer in own],
+            [_plain(layer) for layer in profile],
+            prior.stages,
+            self.profile.scale_epochs,
+        )
+        for stage, plan in resolved["stages"].items():
+            _require(f"optimizer of {prior.name}, stage {stage},", plan["optimizers"], prior.optimizers)
+        shadows = [str(path) for path in (prior.shadows, below["shadows"]) if path]
+        return {
+            **{name: value for name, value in below.items() if name != "probe"},
+            "stages": resolved["stages"],
+            "overrides": list(dict.fromkeys([*below["overrides"], *resolved["overrides"]])),
+            "prior": prior.name,
+            "code": prior.code,
+            "with": prior.check(resolved["with"]),
+            "trunk": {"row": trunk, **{k: v for k, v in below.items() if k not in results.NOT_TRAINING}},
+            "shadows": ", ".join(shadows),
         }
 
     def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:

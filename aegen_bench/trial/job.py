@@ -40,6 +40,7 @@ State = Literal[
     "weights gone",
     "corrupt",
     "no data",
+    "blocked",
 ]
 
 
@@ -71,7 +72,7 @@ class Job:
 
     `state` is what the plan found and `detail` why; `stamp` is that of the trial's record when it was planned. `label`
     names the job in messages. `run` names a run whose engine may give a job to a second worker when it believes the
-    first one dead (a dask scheduler does).
+    first one dead (a dask scheduler does). `trunk` is, of a pair, the job of the trial that trains its auto-encoder.
     """
 
     trial: Trial
@@ -86,6 +87,7 @@ class Job:
     show: Progress = field(default_factory=Progress)
     interrupts: Interrupts = field(default_factory=Interrupts)
     run: str = ""
+    trunk: Job | None = None
 
     @property
     def folder(self) -> Path:

@@ -12,6 +12,7 @@ from aegen_bench import environment, results
 from aegen_bench.blocks.execution import forget_compiled
 from aegen_bench.errors import BrokenContract, Diverged, TimedOut, UserError, contained
 from aegen_bench.files import write_json
+from aegen_bench.prior import Pair
 from aegen_bench.results import Record
 from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
@@ -69,6 +70,11 @@ def _train(job: Job, history: History, record: Record) -> None:
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
     model = models.build(trial.config, job.entry, shape, len(images), trial.seed, place.data).to(job.device)
+    if isinstance(model, Pair) and job.trunk is not None:
+        below = results.read_record(job.trunk.record)
+        if below.config.get("data_sha256") != job.fingerprint("train"):
+            raise UserError(f"its trunk, {job.trunk.trial.label}, was trained on other images than those here")
+        record.trunk, record.collapsed = models.read_trunk(model, below, place.weights), below.collapsed
     record.config |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     counts, record.layers = models.anatomy(model)
     record.parameters = dict(counts)
@@ -91,7 +97,8 @@ def _train(job: Job, history: History, record: Record) -> None:
         graphs=place.graphs,
     )
     job.show.phase("drawing artefacts")
-    record.collapsed = collapsed(history, images)
+    if record.trunk is None:
+        record.collapsed = collapsed(history, images)
     record.weights_sha256 = models.save(model, place.weights, trial.key)
     artefacts.write(job.folder, artefacts.make(model, images, job.images("test"), trial.seed, job.device))
 

@@ -61,7 +61,11 @@ FAULTS = {
         INIT + "\n        self.beta, self.betas = 2.5, (0.5, 0.9)",
         "__init__: self.beta = 2.5 is a hyperparameter that no yaml can set",
     ),
-    "a source that does not import": ("import numpy as np", "import nunpy", "needs nunpy: pip install nunpy"),
+    "a source that does not import": (
+        "import numpy as np",
+        "import nunpy",
+        "needs the module nunpy, which is neither installed nor a file nunpy.py beside",
+    ),
     "a constant start": (
         INIT,
         INIT + "\n        for p in self.parameters(): p.data.fill_(0.01)",

@@ -179,7 +179,7 @@ def test_a_file_is_read_as_the_table_says(
 def test_an_image_that_is_eps_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_spawn", None)
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *args, **options: pytest.fail(f"started {args}"))
-    with pytest.raises(UserError, match="does not decode"):
+    with pytest.raises(UserError, match="found something else"):
         as_dataset(tmp_path, "a.png", lambda path: path.write_bytes(EXAMPLES[list(EXAMPLES)[1]]["eps.png"]))
 
 

@@ -170,6 +170,28 @@ def test_a_sweep_of_ends_has_a_point_a_seed_and_says_what_diverged(tmp_path: Pat
     assert "diverged" in texts(figure)
 
 
+def test_a_sweep_of_any_row_is_drawn_against_its_values(tmp_path: Path) -> None:
+    for value in ("0", "1e-3", "0.5"):
+        put(tmp_path, make(row=f"mine_weight{value}", metrics={A: evaluation([{"fd": 10.0 + float(value)}])}))
+    put(tmp_path, make(row="mine_other1"), make(row="curve_vae_beta.."), make(row="glf"))
+    [figure] = drawn(tmp_path, "sweeps")
+    [axes] = figure.axes
+    assert [tuple(p) for p in axes.lines[0].get_xydata()] == [(0.0, 10.0), (0.001, 10.001), (0.5, 10.5)]
+    assert axes.get_xlabel() == "weight" and "Fashion, profile lite, protocol lite" in texts(figure).replace("\n", " ")
+    assert drawn(tmp_path, "vae_beta") == []  # a row that is called like one and has no value
+
+
+def test_rows_without_images_have_no_panel_and_long_names_break(tmp_path: Path) -> None:
+    lay(tmp_path, make(), make(row="a_row_with_a_very_long_name and more words " * 3))
+    put(tmp_path, make(row="vae"))
+    [figure] = drawn(tmp_path, "samples")
+    figure.draw_without_rendering()
+    titles = [axes.title for axes in figure.axes]
+    assert len(titles) == 2 and "Without samples: VAE" in texts(figure) and "no images" not in texts(figure)
+    boxes = [title.get_window_extent() for title in titles]
+    assert boxes[0].x1 <= boxes[1].x0, "titles do not overprint"
+
+
 def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
     put(tmp_path, make(profile="external"))
     with pytest.raises(UserError, match="figures are drawn of trials"):

@@ -37,14 +37,15 @@ from unittest import mock
 
 import numpy as np
 import yaml
+from PIL import Image
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import TINY, Bench, Ended
 
 PATIENCE = 90  # seconds that a command may take, beside whatever else the machine does
 MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
-FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights", "poisoned")
-OUTCOMES = ("done", "done in part", "refused", "skipped", *FAULTS)
+FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
+OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", "killed", *FAULTS)
 
 WORDS = (
     "", " ", ".", "..", "../x", "/etc/passwd", "a/b", "a" * 300, "\udcff", "nan", "inf", "-1", "0", "1e999", "[x]",
@@ -59,6 +60,7 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 Rng = random.Random
+Made = tuple[Callable[[Bench], None], list[tuple[str, ...]]]  # what prepares a case, and its commands
 
 
 @dataclass(frozen=True)
@@ -193,6 +195,8 @@ def npz_bytes(rng: Rng, **arrays: Any) -> bytes:
 
 
 def array(rng: Rng) -> np.ndarray[Any, Any]:
+    if rng.random() < 0.4:
+        return np.random.default_rng(rng.randrange(2**31)).integers(0, 256, (70, 8, 8), dtype=np.uint8)
     side = rng.choice([0, 1, 4, 8, 8, 8, 10, 12])
     shape = rng.choice(
         [(70, side, side), (70, side, side, 3), (70, 1, side, side), (70, side, side + 4), (70,), (1, 8, 8), ()]
@@ -219,8 +223,6 @@ def png(rng: Rng) -> bytes:
 
 
 def picture(rng: Rng) -> bytes:
-    from PIL import Image
-
     mode = rng.choice(["L", "L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "F", "YCbCr"])
     kind = rng.choice(["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "EPS", "PPM", "ICO"])
     packed = io.BytesIO()
@@ -232,9 +234,13 @@ def picture(rng: Rng) -> bytes:
 
 def images(rng: Rng, folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    for number in range(rng.choice([0, 2, 70])):
+    odd = rng.choice([0, 0, 0.01, 0.01, 0.5])
+    for number in range(rng.choice([0, 2, 70, 70, 70])):
+        if rng.random() >= odd:
+            Image.new("L", (8, 8), rng.randrange(256)).save(folder / f"{number:03}.png")
+            continue
         path = folder / f"{number:03}.{rng.choice(['png', 'png', 'jpg', 'tif', 'webp', 'bmp', 'PNG', 'txt'])}"
-        if rng.random() < 0.02:
+        if rng.random() < 0.1:
             special(rng, path)
         else:
             path.write_bytes(picture(rng) if rng.random() < 0.5 else png(rng))
@@ -245,6 +251,7 @@ def images(rng: Rng, folder: Path) -> None:
 # ---- kinds of cases ----------------------------------------------------------------------------
 
 TRIAL = "results/tiny/digits/{}/seed-0"
+CROWD = 15
 ROWS = ("vae", "rae_gmm", "glf")
 LOOKS = (
     ("report", "--profile", "tiny"),
@@ -260,7 +267,7 @@ LOOKS = (
 )
 
 
-def records(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def records(rng: Rng) -> Made:
     """A record of a trial, of anchors or one that was kept aside, and what reads it."""
     row = rng.choice(ROWS)
     where = rng.choice([TRIAL.format(row)] * 4 + ["results/anchors/digits/floor/seed-0"])
@@ -279,7 +286,7 @@ def records(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([*LOOKS, *LOOKS, *others]), rng.choice([*LOOKS, *others])]
 
 
-def neighbours(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def neighbours(rng: Rng) -> Made:
     """A history, artefacts, a log, a lock or weights of a trial."""
     row = rng.choice(ROWS)
 
@@ -312,7 +319,33 @@ def neighbours(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]
     return prepare, [rng.choice([*others, *LOOKS]), rng.choice(LOOKS)]
 
 
-def links(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def crowds(rng: Rng) -> Made:
+    """Many seeds of one row, a record, history or artefacts of each of which is damaged."""
+    row = rng.choice(ROWS)
+
+    def prepare(bench: Bench) -> None:
+        first = bench.folder / TRIAL.format(row)
+        for seed in range(1, 1 + CROWD):
+            folder = first.with_name(f"seed-{seed}")
+            shutil.copytree(first, folder)
+            record = json.loads((folder / "record.json").read_text())
+            (folder / "record.json").write_text(json.dumps({**record, "seed": seed}))
+            match rng.randrange(4):
+                case 0:
+                    json_file(rng, folder / "history.json")
+                case 1:
+                    arrays = {name: array(rng) for name in ("samples", "reconstructions", "prd") if rng.random() < 0.8}
+                    (folder / "artefacts.npz").write_bytes(npz_bytes(rng, **arrays))
+                case _:
+                    json_file(rng, folder / "record.json")
+
+    return prepare, [
+        rng.choice(LOOKS),
+        rng.choice([*LOOKS, ("merge", "results", "--results", "mine"), ("clean", "--yes")]),
+    ]
+
+
+def links(rng: Rng) -> Made:
     """A part of the results or data folder that is a link, a FIFO, a device or empty."""
 
     def prepare(bench: Bench) -> None:
@@ -334,7 +367,7 @@ def links(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([*LOOKS, *others]), rng.choice([*LOOKS, *others])]
 
 
-def declarations(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def declarations(rng: Rng) -> Made:
     """benchmarks.yaml or published.yaml, in form or in bytes."""
     row = rng.choice(ROWS)
 
@@ -395,7 +428,7 @@ SETTINGS = {
 }
 
 
-def settings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def settings(rng: Rng) -> Made:
     """--set with odd paths and values."""
     given: list[str] = []
     for _ in range(rng.choice([1, 1, 2])):
@@ -453,7 +486,7 @@ NEEDED = {
 }
 
 
-def requests(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def requests(rng: Rng) -> Made:
     """A command with options at random, most of which fit."""
 
     def word(fitting: str) -> str:
@@ -483,7 +516,7 @@ def requests(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [tuple(command), ("report", "--profile", "tiny")]
 
 
-def datasets(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def datasets(rng: Rng) -> Made:
     """The user's own data: an npz, a folder of images, prepared arrays, features."""
 
     def prepare(bench: Bench) -> None:
@@ -518,7 +551,7 @@ def datasets(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice(others), rng.choice([*others, *LOOKS])]
 
 
-def generated(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def generated(rng: Rng) -> Made:
     """Images from elsewhere."""
     file = rng.choice(["images", "images", "images.npz", "images.npy", "other"])
 
@@ -567,7 +600,7 @@ ODD = (
 )  # fmt: skip
 
 
-def methods(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def methods(rng: Rng) -> Made:
     """The source of a method, read and imported."""
 
     def prepare(bench: Bench) -> None:
@@ -606,7 +639,7 @@ ENDINGS = (
 )  # fmt: skip
 
 
-def endings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
+def endings(rng: Rng) -> Made:
     """A method that ends or disturbs its process, in a process of its own."""
     ending = rng.choice(ENDINGS)
 
@@ -628,9 +661,18 @@ def endings(rng: Rng) -> tuple[Callable[[Bench], None], list[tuple[str, ...]]]:
     return prepare, [rng.choice([run, run, ("check", "odd")]), ("list", "trials", "--profile", "tiny")]
 
 
-KINDS: dict[str, Callable[[Rng], tuple[Callable[[Bench], None], list[tuple[str, ...]]]]] = {
-    made.__name__: made
-    for made in (records, neighbours, links, declarations, settings, requests, datasets, generated, methods, endings)
+KINDS: dict[str, Callable[[Rng], Made]] = {
+    "records": records,
+    "neighbours": neighbours,
+    "crowds": crowds,
+    "links": links,
+    "declarations": declarations,
+    "settings": settings,
+    "requests": requests,
+    "datasets": datasets,
+    "generated": generated,
+    "methods": methods,
+    "endings": endings,
 }
 SLOW = ("endings",)
 
@@ -671,12 +713,19 @@ def attempt(case: Case, finished: Bench, folder: Path) -> list[Result]:
         for command in case.commands:
             before = _state(bench)
             outcome, detail = _ended(bench, command, case.process)
+            if command[0] == "run" and outcome == "done" and not _whole(bench, command):
+                outcome, detail = "silence", "exit code 0, and not every trial has a record"
             if outcome not in FAULTS and (lost := _lost(bench, command, before)):
                 outcome, detail = lost
             results.append(Result(case, command, outcome, detail))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
     return results
+
+
+def _whole(bench: Bench, command: tuple[str, ...]) -> bool:
+    """Whether the trials of the method under test have their record after a run of it."""
+    return "odd,vae" not in command or all((bench.trial(row) / "record.json").is_file() for row in ("odd", "vae"))
 
 
 def _ended(bench: Bench, command: tuple[str, ...], process: bool) -> tuple[str, str]:
@@ -701,9 +750,12 @@ def outcome(ended: Ended) -> str:
         return "traceback"
     if ended.code == 70:  # the net under the command line
         return "hang" if f"{Hung.__name__}" in ended.err else "net"
-    if not (ended.out.strip() or ended.err.strip()):
+    if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
         return "silence"
-    return {0: "done", 1: "done in part", 2: "refused", 3: "skipped"}.get(ended.code, "traceback")
+    if ended.code in (-6, -9, -11):  # by a method, which nothing in its process can catch
+        return "killed"
+    by_code = {0: "done", 1: "done in part", 2: "refused", 3: "skipped", 130: "stopped", 143: "stopped"}
+    return by_code.get(ended.code, "traceback")
 
 
 @contextlib.contextmanager
@@ -758,18 +810,18 @@ def _lost(bench: Bench, command: tuple[str, ...], before: dict[str, str]) -> tup
 
 
 def table(results: list[Result]) -> str:
-    """Inputs by kind and outcome."""
+    """Inputs by kind, and how the commands that read them ended."""
     counts = Counter((result.case.kind, result.outcome) for result in results)
-    shown = [outcome for outcome in OUTCOMES if outcome not in ("poisoned",)]
-    lines = [f"| kind | cases | commands | {' | '.join(shown)} |", "|---" * (len(shown) + 3) + "|"]
+    lines = [f"| kind | inputs | commands | {' | '.join(OUTCOMES)} |", "|---" * (len(OUTCOMES) + 3) + "|"]
+    inputs = 0
     for kind in KINDS:
         of_kind = [result for result in results if result.case.kind == kind]
-        cases = len({result.case.seed for result in of_kind})
-        numbers = " | ".join(str(counts[kind, outcome]) for outcome in shown)
-        lines.append(f"| {kind} | {cases} | {len(of_kind)} | {numbers} |")
-    total = " | ".join(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in shown)
-    cases = len({(result.case.kind, result.case.seed) for result in results})
-    return "\n".join([*lines, f"| all | {cases} | {len(results)} | {total} |"])
+        made = len({result.case.seed for result in of_kind}) * (CROWD if kind == "crowds" else 1)
+        inputs += made
+        numbers = " | ".join(str(counts[kind, outcome]) for outcome in OUTCOMES)
+        lines.append(f"| {kind} | {made} | {len(of_kind)} | {numbers} |")
+    total = " | ".join(str(sum(counts[kind, outcome] for kind in KINDS)) for outcome in OUTCOMES)
+    return "\n".join([*lines, f"| all | {inputs} | {len(results)} | {total} |"])
 
 
 def main() -> None:

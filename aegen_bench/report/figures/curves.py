@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from itertools import product
 from typing import Any, NamedTuple
 
 from matplotlib.axes import Axes
@@ -37,6 +38,9 @@ from aegen_bench.report.figures.style import (
 
 __all__ = ["FIGURES"]
 
+SWEPT = re.compile(r"(.+)_([a-z]\w*?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
+"""A row of a sweep: the row, the argument, its value."""
+SYMBOLS = {"beta": r"$\beta$", "gamma": r"$\gamma$"}
 ENDS = {"diverged": "x", "failed": "v", "timeout": "s"}
 
 
@@ -54,7 +58,7 @@ def prd(evidence: Evidence) -> Drawn:
                     label = "_"  # once a row in the legend
         if axes.lines:
             axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-            axes.set_title(f"PRD of the first draw, {evidence.name(dataset)}, profile {evidence.layout.profile}")
+            axes.set_title(f"PRD of the first draw, {evidence.where(dataset)}")
             axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
             yield f"-{dataset}", figure
 
@@ -83,7 +87,7 @@ def losses(evidence: Evidence) -> Drawn:
             axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), handlelength=1.5, borderpad=0, fontsize=6.5)
         for axes in figure.axes[len(found) :]:
             axes.set_axis_off()
-        figure.suptitle(f"Mean loss terms by epoch, {evidence.name(dataset)}, profile {evidence.layout.profile}")
+        figure.suptitle(f"Mean loss terms by epoch, {evidence.where(dataset)}")
         yield f"-{dataset}", figure
 
 
@@ -148,13 +152,13 @@ class Sweep:
 
     def rows(self, evidence: Evidence) -> list[str]:
         """Return the rows by value; those without an order (learned) last."""
-        found = [row for row in evidence.layout.rows if re.fullmatch(rf"{self.prefix}_[a-z]+[\d.]*", row)]
+        found = [row for row in evidence.layout.rows if re.fullmatch(rf"{self.prefix}_[a-z]+(\d+(\.\d+)?)?", row)]
         every = {*found, *(f"{self.prefix}_{value}" for value in self.papers)}
         return sorted(every, key=lambda row: (_value(row), row))
 
 
 def _value(row: str) -> float:
-    number = re.search(r"[\d.]+$", row)
+    number = re.search(r"\d+(\.\d+)?$", row)
     return float(number[0]) if number else math.inf
 
 
@@ -162,7 +166,7 @@ def _label(row: str, sweep: Sweep) -> str:
     if row == sweep.beside:
         return "GLF"
     name, number = re.fullmatch(r"([a-z]+)([\d.]*)", row.removeprefix(f"{sweep.prefix}_")).groups()  # type: ignore[union-attr]
-    symbol = {"beta": r"$\beta$", "gamma": r"$\gamma$"}.get(name, name)
+    symbol = SYMBOLS.get(name, name)
     return f"{symbol} = {number}" if number else {"learnable": r"$\beta$ learned"}.get(name, name)
 
 
@@ -196,7 +200,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
         legend += [Line2D([], [], color=GREY, label=said, **_STYLES[kind]) for kind, said in _SAID.items()]
         legend += [Line2D([], [], color=GREY, marker=m, ls="", label=s) for s, m in ENDS.items() if s in states]
         figure.legend(handles=legend, loc="outside lower center", ncols=min(6, len(legend)))
-        figure.suptitle(f"{evidence.name(dataset)}, profile {evidence.layout.profile}")
+        figure.suptitle(evidence.where(dataset, next(iter(evidence.parts), None)))
         yield f"-{dataset}", figure
 
 
@@ -242,47 +246,53 @@ def _entry(evidence: Evidence, dataset: str, row: str, sweep: Sweep, colour: Any
     return Line2D([], [], color=colour, label=_label(row, sweep) + (f": {said}" if said else ""))
 
 
-def ends(evidence: Evidence, sweep: Sweep) -> Drawn:
-    """The distance after training against the value that was swept: a point a seed, a line through the means."""
-    for part in evidence.parts:
-        cells = part.distances
-        rows = [row for row in sweep.rows(evidence) if math.isfinite(_value(row))]
+def ends(evidence: Evidence, only: str = "") -> Drawn:
+    """The distance after training against the value of a swept argument: a point a seed, a line through the means."""
+    families: dict[str, dict[str, float]] = {}
+    for row in evidence.layout.rows:
+        if found := SWEPT.fullmatch(row):
+            families.setdefault(f"{found[1]}_{found[2]}", {})[row] = float(found[3])
+    families = {name: rows for name, rows in families.items() if len(rows) > 1 and only in ("", name)}
+    for (name, rows), part in product(families.items(), evidence.parts):
         for dataset in evidence.layout.datasets:
-            here = [(row, cells[dataset, row]) for row in rows if (dataset, row) in cells]
-            if not any(cell.n for _, cell in here):
+            here = {row: part.distances[dataset, row] for row in rows if (dataset, row) in part.distances}
+            if not any(cell.n for cell in here.values()):
                 continue
             figure = canvas(2.8, 3.5)
             axes = figure.subplots()
-            means = [(_value(row), cell.value) for row, cell in here if cell.n]
+            values = [rows[row] for row in here]
+            means = sorted((rows[row], cell.value) for row, cell in here.items() if cell.n)
             axes.plot(*zip(*means, strict=True), color=PALETTE[0])
-            for row, cell in here:
+            for row, cell in here.items():
                 seeds = cell.numbers[0].sample
-                axes.plot([_value(row)] * len(seeds), seeds, "o", color=PALETTE[0], markerfacecolor="white")
+                axes.plot([rows[row]] * len(seeds), seeds, "o", color=PALETTE[0], markerfacecolor="white")
                 if not cell.n:
-                    axes.text(_value(row), 0.02, cell.state, rotation=90, transform=axes.get_xaxis_transform())
-            axes.set(xscale="log", xlabel=r"$\gamma$" if "gamma" in rows[0] else r"$\beta$", ylabel=part.label)
-            axes.set_xticks([_value(row) for row, _ in here], [f"{_value(row):g}" for row, _ in here])
+                    axes.text(rows[row], 0.02, cell.state, rotation=90, transform=axes.get_xaxis_transform())
+            argument = name.rpartition("_")[2]
+            axes.set(xlabel=SYMBOLS.get(argument, argument), ylabel=part.label)
+            if min(values) > 0 and max(values) > 5 * min(values):
+                axes.set_xscale("log")
+            axes.set_xticks(values, [f"{value:g}" for value in values])
             axes.minorticks_off()
-            axes.set_title(f"{evidence.name(dataset)}, profile {evidence.layout.profile}")
-            yield f"-{dataset}{part.mark}", figure
+            axes.set_title(headed(f"{name}\n{evidence.where(dataset, part)}", 3.0))
+            yield f"{'' if only else f'-{name}'}-{dataset}{part.mark}", figure
 
 
 FLOW_PRIOR = Sweep("curve_flow_prior", ("beta10", "beta50", "beta100", "beta400", "learnable"), (FD, ENTROPY, NLL))
 REGULARIZED = Sweep("curve_glf_regularized", ("beta50", "beta100", "beta400"), (FD, RECONSTRUCTION, NLL))
 VAE = Sweep("curve_vae", ("beta1", "beta10", "beta50", "beta100", "beta400"), (FD, RECONSTRUCTION, KL))
-GAMMA = Sweep("curve_rae_gmm", (), ())
 
 
-def _kind(draw: Callable[..., Drawn], sweep: Sweep, group: str) -> Kind:
-    needs = f"no trial of {sweep.prefix} has ended; `aegen-bench run --models {group}` trains them"
-    return Kind(partial(draw, sweep=sweep), needs)
+def _kind(draw: Callable[[Evidence], Drawn], prefix: str, group: str) -> Kind:
+    return Kind(draw, f"no trial of {prefix} has ended; `aegen-bench run --models {group}` trains them")
 
 
 FIGURES = {
     "prd": Kind(prd, "no trial left a PRD curve; it comes with the metric prd of a protocol"),
     "losses": Kind(losses, "no trial left a history"),
-    "3": _kind(curves, FLOW_PRIOR, "figure3"),
-    "4": _kind(curves, REGULARIZED, "figure4"),
-    "vae_beta": _kind(curves, VAE, "vae_beta"),
-    "rae_gamma": _kind(ends, GAMMA, "rae_gamma"),
+    "3": _kind(partial(curves, sweep=FLOW_PRIOR), FLOW_PRIOR.prefix, "figure3"),
+    "4": _kind(partial(curves, sweep=REGULARIZED), REGULARIZED.prefix, "figure4"),
+    "vae_beta": _kind(partial(curves, sweep=VAE), VAE.prefix, "vae_beta"),
+    "rae_gamma": _kind(partial(ends, only="curve_rae_gmm_gamma"), "curve_rae_gmm", "rae_gamma"),
+    "sweeps": Kind(ends, "no two rows of a sweep (`sweep` in benchmarks.yaml) are scored"),
 }

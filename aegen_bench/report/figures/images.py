@@ -83,18 +83,20 @@ def lettered(panels: Sequence[Panel]) -> list[Panel]:
     return [replace(p, title=f"({chr(97 + i)}) {p.title}" if i < 26 else p.title) for i, p in enumerate(panels)]
 
 
-def sheet(shown: Sequence[Panel], across: int = 4, width: float = WIDTH, foot: str = "") -> Figure:
-    """Return a figure of equal panels."""
+def sheet(evidence: Evidence, shown: Sequence[Panel], across: int = 4, dataset: str = "", foot: str = "") -> Figure:
+    """Return a figure of equal panels, of one dataset or each of its own."""
+    head = evidence.where(dataset) if dataset else f"Profile {evidence.layout.profile}"
     columns = min(across, len(shown))
     rows = -(-len(shown) // columns)
     drawn = next((panel for panel in shown if panel.images is not None), None)
     tall = -(-len(drawn.images) // drawn.columns) / drawn.columns if drawn and drawn.images is not None else 1.0
-    side = min(width / columns, 4.5 / max(1.0, tall))
+    side = min(WIDTH / columns, 4.5 / max(1.0, tall))
     figure = canvas(rows * (side * tall + 0.3), columns * side)
     for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, lettered(shown), strict=False):
         show(axes, panel, side)
     for axes in figure.axes[len(shown) :]:
         axes.set_axis_off()
+    figure.suptitle(head)
     if foot:
         figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
     return figure
@@ -120,6 +122,7 @@ def figure2(evidence: Evidence) -> Drawn:
     rows, side = -(-len(grids) // across), WIDTH / max(2, across)
     figure = canvas(rows * (side + 0.3) + (0.6 * across * side + 0.3 if lines else 0), across * side)
     layout = figure.add_gridspec(rows + bool(lines), across, height_ratios=[1.0] * rows + [0.6 * across] * bool(lines))
+    figure.suptitle(f"Profile {evidence.layout.profile}")
     for i, panel in enumerate(lettered([*grids, *lines])):
         place, inches = (layout[i // across, i % across], side) if i < len(grids) else (layout[-1, :], WIDTH)
         show(figure.add_subplot(place), panel, inches)
@@ -138,7 +141,7 @@ def figure5(evidence: Evidence) -> Drawn:
         if evidence.trials(dataset, "glf")
     ]
     if any(panel.images is not None for panel in found):
-        yield "", sheet(found, across=2)
+        yield "", sheet(evidence, found, across=2)
 
 
 def figure6(evidence: Evidence) -> Drawn:
@@ -148,18 +151,18 @@ def figure6(evidence: Evidence) -> Drawn:
     tried = [row for row in rows if any(evidence.trials(dataset, row) for dataset in names)]
     grids = [_samples(evidence, row, dataset, rows[row]) for row in tried for dataset in names]
     if any(panel.images is not None for panel in grids):
-        yield "", sheet(grids, across=len(names))
+        yield "", sheet(evidence, grids, across=len(names))
 
 
 def figure7(evidence: Evidence) -> Drawn:
     panel = _samples(evidence, "glf_perceptual", LARGE)
     if panel.images is not None:
-        yield "", sheet([panel])
+        yield "", sheet(evidence, [panel])
 
 
 def figure8(evidence: Evidence) -> Drawn:
     for panel in interpolated(evidence, "glf_perceptual"):
-        yield "", sheet([panel])
+        yield "", sheet(evidence, [panel])
 
 
 def samples(evidence: Evidence) -> Drawn:
@@ -180,7 +183,7 @@ def _all_rows(evidence: Evidence, array: str, limit: int, columns: int) -> Itera
         without = [panel.title for panel in found if panel.state == "no images"]
         if any(panel.images is not None for panel in found):
             foot = f"Without {array}: {', '.join(without)}" if without else ""
-            yield f"-{dataset}", sheet([panel for panel in found if panel.state != "no images"], foot=foot)
+            yield f"-{dataset}", sheet(evidence, [p for p in found if p.state != "no images"], 4, dataset, foot)
 
 
 _ASK = "`aegen-bench run --models {}` makes some"

@@ -50,9 +50,7 @@ def seeds(evidence: Evidence) -> Drawn:
             axes.set(xlabel=f"{part.label}, lower is better", ylim=(len(rows) - 0.5, -0.5))
             axes.margins(x=0.12)
             plain_log(axes, "x")
-            axes.set_title(
-                f"{evidence.name(dataset)}, profile {evidence.layout.profile}: a point a seed, a bar at the mean"
-            )
+            axes.set_title(f"{evidence.where(dataset, part)}: a point a seed, a bar at the mean")
             _foot(axes, [_MARKED] if part.dagger & set(rows) else [])
             yield f"-{dataset}{part.mark}", figure
 
@@ -87,7 +85,7 @@ def cost(evidence: Evidence, metric: str, label: str) -> Drawn:
                     axes.step(*zip(*front, strict=True), where="post", **line)
                 _cloud(axes, evidence, points, marked)
                 axes.set(xlabel=f"{label} on {device}", ylabel=part.label)
-                axes.set_title(f"{evidence.name(dataset)}, profile {evidence.layout.profile}")
+                axes.set_title(evidence.where(dataset, part))
                 figure.legend(loc="outside right upper")
                 ended = [(row, distances[dataset, row]) for row in evidence.layout.rows if (dataset, row) in distances]
                 lost = [f"{evidence.name(row)}: {cell.state}" for row, cell in ended if not cell.n]
@@ -143,7 +141,7 @@ def extractors(evidence: Evidence) -> Drawn:
             if len(fair) > 2:
                 rho = spearmanr([x.value for x, _ in fair], [y.value for _, y in fair]).statistic
                 said = f"; rank correlation {rho:.2f} over {len(fair)} rows"
-            axes.set_title(f"{evidence.name(dataset)}, profile {evidence.layout.profile}{said}")
+            axes.set_title(f"{evidence.where(dataset)}, protocols {one.name} and {two.name}{said}")
             figure.legend(loc="outside right upper")
             _foot(axes, ["†: trained on one of the two networks"] * bool(marked))
             yield f"-{dataset}{one.mark}{two.mark}", figure

@@ -125,7 +125,9 @@ def keep_readable(axes: Axes) -> tuple[float, float]:
         margin = 0.05 * np.ptp(near)
         axes.set_ylim(near.min() - margin, near.max() + margin)
         far = [f"{sign} to {x:.2g}" for sign, x in (("up", full.max()), ("down", full.min())) if x not in near]
-        axes.text(0.98, 0.98, ", ".join(far), transform=axes.transAxes, ha="right", va="top", color=GREY, fontsize=6)
+        plain = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
+        where: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top", "bbox": plain}
+        axes.text(0.99, 0.99, ", ".join(far), color=GREY, fontsize=6, **where)
     return float(near.min()), float(near.max())
 
 

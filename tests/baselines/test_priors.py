@@ -1,0 +1,198 @@
+"""Priors by themselves: each keeps the contract, has a budget that compares, and does the mathematics it names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from conftest import Bench
+from test_cli import refused
+
+from aegen_bench import seeding
+from aegen_bench.blocks.nets import Nets
+from aegen_bench.conformance import check
+from aegen_bench.prior import Pair, Prior
+from aegen_bench.study import catalog
+
+PRIORS = catalog.find_priors(Path("/nowhere"))
+NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=2000)
+CODES = torch.randn(2000, 4, generator=torch.Generator().manual_seed(1))
+
+
+def make(name: str, nets: Nets = NETS, **arguments: Any) -> Any:
+    with seeding.initialising(0):
+        return catalog.import_class(PRIORS[name])(nets, **arguments).eval()
+
+
+def fitted(name: str, codes: torch.Tensor, **arguments: Any) -> Any:
+    prior = make(name, **arguments)
+    with torch.no_grad(), prior.using(seeding.stream(0, "fit")):
+        prior.fit(codes)
+    return prior
+
+
+def sampled(prior: Any, n: int) -> torch.Tensor:
+    with torch.no_grad(), prior.using(seeding.stream(0, "noise")):
+        return prior.sample(prior.noise(n))
+
+
+@pytest.mark.parametrize("name", PRIORS)
+def test_every_prior_keeps_the_contract(name: str) -> None:
+    assert check(PRIORS[name]) == []
+
+
+def test_the_priors_are_those_of_the_matrix() -> None:
+    wanted = {"normal", "gaussian", "gmm", "flow", "spline", "flow_matching", "diffusion", "second_vae", "imle", "kde"}
+    assert set(PRIORS) == wanted and all(prior.doc.endswith(".") for prior in PRIORS.values())
+
+
+@pytest.mark.parametrize(("d", "flow_width"), [(20, 64), (64, 256)], ids=["mnist", "celeba"])
+def test_learned_priors_have_as_many_parameters_as_the_papers_flow(d: int, flow_width: int) -> None:
+    nets = Nets((1, 28, 28), d=d, flow_width=flow_width, n_train=10)
+    sizes = {name: sum(p.numel() for p in make(name, nets).parameters()) for name, p in PRIORS.items() if p.stages}
+    assert {name: size for name, size in sizes.items() if abs(size / sizes["flow"] - 1) > 0.2} == {}
+    assert len(sizes) == 6 and all(PRIORS[name].stages == ("prior",) for name in sizes)
+
+
+def test_making_a_prior_of_a_size_leaves_its_stream_as_one_of_a_known_size_does() -> None:
+    one, other = make("imle"), make("imle")
+    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+
+
+def test_a_gaussian_has_the_moments_of_its_codes_and_their_density() -> None:
+    mixing = torch.tensor([[2.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.3], [0.0, 0.0, 0.0, 1.0]])
+    codes = CODES @ mixing.T + 3
+    prior = fitted("gaussian", codes)
+    mean, covariance = codes.mean(0), codes.T.cov(correction=0)
+    drawn = sampled(prior, 200_000)
+    assert torch.allclose(drawn.mean(0), mean, atol=0.02) and torch.allclose(drawn.T.cov(), covariance, atol=0.05)
+    exact = torch.distributions.MultivariateNormal(mean, covariance_matrix=covariance)
+    assert torch.allclose(prior.log_prob(codes[:50]), exact.log_prob(codes[:50]), atol=1e-2)
+
+
+def test_a_mixture_finds_two_clouds_and_draws_from_both() -> None:
+    codes = torch.cat([CODES[:500] * 0.1 - 2, CODES[500:] * 0.1 + 2])
+    prior = fitted("gmm", codes, components=2)
+    assert sorted(prior.weights.tolist()) == pytest.approx([0.25, 0.75], abs=1e-4)
+    drawn = sampled(prior, 4000)
+    assert float((drawn.mean(1) < 0).float().mean()) == pytest.approx(0.25, abs=0.03)
+    assert float(drawn.abs().min()) > 1 and prior.log_prob(codes).mean() > prior.log_prob(-2 * codes).mean()
+
+
+def test_a_kernel_density_draws_near_the_codes_of_training_images() -> None:
+    prior = fitted("kde", CODES, bandwidth=0.01)
+    nearest = torch.cdist(sampled(prior, 500), CODES).min(1).values
+    assert float(nearest.max()) < 0.06
+    assert len(torch.cdist(sampled(prior, 500), CODES).argmin(1).unique()) > 400
+
+
+def test_the_normal_prior_takes_codes_as_they_are() -> None:
+    prior = make("normal")
+    assert not prior.standardised and torch.equal(prior.sample(CODES), CODES)
+    assert torch.allclose(prior.log_prob(CODES), torch.distributions.Normal(0, 1).log_prob(CODES).sum(1), atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["flow", "spline"])
+def test_a_flow_has_the_density_of_what_it_samples(name: str) -> None:
+    """log p(u) = log N(e) - log|du/de|, with the Jacobian of sampling by automatic differentiation."""
+    prior, e = make(name).double(), CODES[:3].double()
+    jacobian = torch.stack([torch.autograd.functional.jacobian(lambda x: prior.sample(x[None])[0], one) for one in e])
+    base = torch.distributions.Normal(0, 1).log_prob(e).sum(1)
+    assert torch.allclose(prior.log_prob(prior.sample(e)), base - jacobian.det().abs().log(), atol=1e-4)
+
+
+def silent(prior: Any) -> Any:
+    """The prior with a network that answers nothing."""
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.zero_()
+    return prior
+
+
+def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_one() -> None:
+    """Of N(0, I) the best denoiser is u / (s^2 + 1): what the preconditioning gives where the network is silent. Its
+    ODE takes s_max e to s_max e / sqrt(s_max^2 + 1), which is e but for a part in 10,000.
+    """
+    prior = silent(make("diffusion"))
+    assert torch.allclose(prior.denoised(CODES, torch.full((len(CODES), 1), 3.0)), CODES / 10)
+    assert torch.allclose(prior.sample(CODES), CODES, rtol=0.01)
+    assert torch.allclose(silent(make("diffusion", solver_steps=128)).sample(CODES), CODES, rtol=0.001)
+    assert prior.levels[0] == pytest.approx(80) and prior.levels[-2] == pytest.approx(0.002) and prior.levels[-1] == 0
+
+
+def test_the_loss_of_diffusion_is_that_of_its_network() -> None:
+    """As w(s) = 1 / c_out^2 it is ||F - F*||^2, whose mean over the noise is d where F is silent and u is normal."""
+    prior = silent(make("diffusion"))
+    with torch.no_grad(), prior.using(seeding.stream(0, "train")):
+        loss = sum(float(prior.loss(CODES, torch.arange(2000))["denoising"]) for _ in range(20)) / 20
+    assert loss == pytest.approx(4, rel=0.05)
+
+
+def test_flow_matching_follows_its_velocity() -> None:
+    prior = make("flow_matching")
+    with torch.no_grad():
+        for p in prior.parameters():
+            p.zero_()
+        prior.velocity.layers[-1].bias.fill_(2.0)
+    assert torch.allclose(prior.sample(CODES), CODES + 2, atol=1e-5)
+
+
+def test_imle_matches_each_code_with_its_nearest_candidate() -> None:
+    prior = make("imle")
+    with torch.no_grad(), prior.using(seeding.stream(0, "before")):
+        prior.before_epoch(CODES)
+        candidates = prior.mapping(prior.matched)
+        prior.before_epoch(CODES)
+    taken = (candidates - CODES).norm(dim=1).mean()
+    others = (candidates.roll(1, 0) - CODES).norm(dim=1).mean()
+    assert taken < others
+
+
+class Doubled(Prior):
+    def sample(self, e: torch.Tensor) -> torch.Tensor:
+        return torch.cat([e, e], 1)
+
+
+def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_width() -> None:
+    ae = catalog.import_class(catalog.find(Path("/nowhere"))["ae"])
+    pair = Pair(ae(NETS), make("gaussian"))
+    assert not any(p.requires_grad for p in pair.trunk.parameters())
+    codes = 5 + 0.1 * CODES
+    with torch.no_grad():
+        pair.fit(codes)
+        assert torch.allclose(pair.density.mean, torch.zeros(4), atol=1e-4)
+        assert torch.allclose(pair.prior(CODES).mean(0), codes.mean(0), atol=0.01)
+    with pytest.raises(ValueError, match=r"Doubled.sample gives codes of shape \(2000, 8\), not \(2000, 4\)"):
+        Pair(ae(NETS), Doubled(NETS)).prior(CODES)
+
+
+# ---- new --prior and check ----------------------------------------------------------------------------
+
+
+def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
+    ended = bench("new", "my_prior", "--prior")
+    assert ended.code == 0 and "baselines/priors/my_prior.py: a prior that works as it stands" in ended.out
+    assert bench("check", "my_prior").out == "my_prior keeps the contract\n"
+    bench.declare(rows={"ae+my_prior": {"trunk": "ae", "prior": "my_prior"}})
+    assert "ae+my_prior  A flow of affine couplings" in bench("list", "models").out
+    refused(bench("new", "my_prior", "--prior"), "'my_prior' is taken")
+    refused(bench("new", "flow", "--prior"), "'flow' is taken")
+
+
+FAULTS = {
+    "u": ("return self.flow.inverse(e)", "return torch.cat([e, e], 1)", "gives codes of shape"),
+    "not of its noise": ("return self.flow.inverse(e)", "return torch.randn(len(e), self.nets.d)", "differs from call"),
+    "nan": ("return -self.flow.nll(u)", "return self.flow.nll(u) * float('nan')", "log_prob of its own samples"),
+    "no number each": ("return -self.flow.nll(u)", "return u", "log_prob gives shape"),
+}
+
+
+@pytest.mark.parametrize(("right", "wrong", "said"), FAULTS.values(), ids=FAULTS)
+def test_check_names_what_is_wrong_with_a_prior(bench: Bench, right: str, wrong: str, said: str) -> None:
+    bench("new", "mine", "--prior")
+    path = bench.folder / "baselines" / "priors" / "mine.py"
+    path.write_text("import torch\n" + path.read_text().replace(right, wrong))
+    ended = bench("check", "mine")
+    assert ended.code == 1 and said in ended.out

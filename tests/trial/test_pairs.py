@@ -1,0 +1,273 @@
+"""Pairs of a trunk and a prior: the trunk is trained once and read, and every command knows of it."""
+
+from __future__ import annotations
+
+import json
+import re
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from conftest import Bench
+from test_cli import refused
+
+from aegen_bench import results
+from aegen_bench.progress import Progress
+from aegen_bench.results import locks
+from aegen_bench.runner import single_trial
+from aegen_bench.runner.planning import plan
+from aegen_bench.study import Study
+from aegen_bench.trial import model as models
+from aegen_bench.trial.job import Place
+
+PAIRS = "rae+gaussian,rae+normal,rae+flow"
+RUN = ("run", "--profile", "tiny", "--models", PAIRS)
+
+
+def trained(out: str) -> list[str]:
+    """What a run began to train, in its order."""
+    return re.findall(r"^.*\[\d+/\d+\] (\S+) on digits, seed \d+: (?:run|retrain|retry|resume)$", out, re.M)
+
+
+def weights_of(bench: Bench, row: str) -> Path:
+    record = bench.record(row)
+    return bench.data / "weights" / f"{record['key']}-{record['weights_sha256'][:8]}.safetensors"
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Any]:
+    place = tmp_path_factory.mktemp("pairs")
+    made = Bench(place / "work", place / "data")
+    made.folder.mkdir()
+    made.declare()
+    return made, made(*RUN)
+
+
+@pytest.fixture
+def paired(shared: tuple[Bench, Any], tmp_path: Path) -> Bench:
+    """A copy of a finished run of three pairs of one trunk."""
+    import shutil
+
+    made = Bench(tmp_path / "work", tmp_path / "data")
+    shutil.copytree(shared[0].folder, made.folder)
+    shutil.copytree(shared[0].data, made.data)
+    return made
+
+
+def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[Bench, Any]) -> None:
+    bench, ended = shared
+    assert ended.code == 0, ended
+    assert "1 trunks, 3 pairs; each trunk is trained once\n" in ended.out
+    assert trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
+    trunk = bench.record("rae")
+    for row in PAIRS.split(","):
+        record = bench.record(row)
+        assert record["status"] == "ok"
+        assert record["trunk"] == {"key": trunk["key"], "weights_sha256": trunk["weights_sha256"]}
+        assert set(record["stages"]) == ({"prior"} if row == "rae+flow" else set())
+        assert record["collapsed"] == trunk["collapsed"]
+    assert "trunk" not in trunk
+
+
+def test_a_pair_with_the_trunk_s_own_prior_has_the_trunk_s_numbers(shared: tuple[Bench, Any]) -> None:
+    (one,), (other,) = (bench_metrics(shared[0], row) for row in ("rae", "rae+normal"))
+    assert one == other
+
+
+def bench_metrics(bench: Bench, row: str) -> list[Any]:
+    return [(entry["draws"], entry["model"]) for entry in bench.record(row)["metrics"].values()]
+
+
+def test_a_trunk_s_weights_are_in_its_own_file_alone(shared: tuple[Bench, Any]) -> None:
+    from safetensors.torch import load_file
+
+    bench, _ = shared
+    own = load_file(weights_of(bench, "rae+flow"))
+    assert own and not [name for name in own if name.startswith("trunk.")]
+    assert weights_of(bench, "rae+flow").stat().st_size < weights_of(bench, "rae").stat().st_size / 20
+
+
+def test_a_pair_is_restored_with_its_trunk_and_samples(paired: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(paired.folder)
+    kept = paired.data / "weights"
+    pair, trunk = (models.restore(paired.trial(row), kept, paired.data) for row in ("rae+flow", "rae"))
+    x = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(pair.decode(pair.encode(x)), trunk.decode(trunk.encode(x)))
+    assert paired("sample", "rae+flow", "--dataset", "digits", "-n", "3", "--out", "three.npz").code == 0
+    assert np.load(paired.folder / "three.npz")["images"].shape[:3] == (3, 8, 8)
+
+
+def test_a_finished_pair_is_done_and_another_of_its_trunk_trains_its_prior_alone(paired: Bench) -> None:
+    again = paired(*RUN)
+    assert "tiny: 3 trials: 3 done\n" in again.out and trained(again.out + again.err) == []
+    more = paired("run", "--profile", "tiny", "--models", "rae+kde,rae")
+    assert "tiny: 2 trials: 1 run, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
+
+
+def test_an_evaluation_is_completed_from_both_files(paired: Bench) -> None:
+    ended = paired("evaluate", "--trial", str(paired.trial("rae+flow")), "--protocol", "other")
+    assert ended.code == 0, ended
+    assert len(paired.record("rae+flow")["metrics"]) == 2
+
+
+def test_what_changes_the_trunk_makes_its_pairs_stale_and_one_run_trains_all_of_it_again(paired: Bench) -> None:
+    paired.declare(rows={"rae": {"with": {"gamma": 0.1}}})
+    told = paired("list", "--profile", "tiny", "--why", "rae+flow").out
+    assert "  trunk.with.gamma: 0.5 -> 0.1\n" in told
+    before = paired.record("rae")
+    plain = paired(*RUN)
+    assert "tiny: 3 trials: 3 stale\n" in plain.out and trained(plain.out + plain.err) == []
+    ended = paired(*RUN, "--stale")
+    assert trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
+    assert paired.record("rae")["key"] != before["key"]
+    assert paired.record("rae+flow")["trunk"]["key"] == paired.record("rae")["key"]
+
+
+def test_what_changes_a_prior_leaves_its_trunk(paired: Bench) -> None:
+    paired.declare(rows={"rae+flow": {"trunk": "rae", "prior": "flow", "with": {"decay": 0.1}}})
+    ended = paired(*RUN, "--stale")
+    assert trained(ended.out + ended.err) == ["rae+flow"]
+
+
+def test_where_a_trunk_s_weights_are_gone_it_is_trained_again_when_that_is_asked_for(paired: Bench) -> None:
+    before = weights_of(paired, "rae").read_bytes()
+    weights_of(paired, "rae").unlink()
+    refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "no weights at ")
+    blocked = paired("run", "--profile", "tiny", "--models", "rae+kde")
+    said = "blocked: rae+kde on digits, seed 0: its trunk, rae on digits, seed 0: weights gone; to train both: "
+    assert said in blocked.out
+    assert not paired.trial("rae+kde").exists()
+    ended = paired("run", "--profile", "tiny", "--models", "rae+kde", "--retrain")
+    assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+kde"]
+    assert weights_of(paired, "rae").read_bytes() == before, "on a CPU the same, bit for bit"
+    assert paired("sample", "rae+flow", "--dataset", "digits", "--out", "images").code == 0
+
+
+def test_clean_keeps_the_weights_of_a_trunk_whose_own_record_is_gone(paired: Bench) -> None:
+    (paired.trial("rae") / "record.json").unlink()
+    assert paired("clean", "--yes").code == 0
+    assert len(list((paired.data / "weights").iterdir())) == 4
+
+
+def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(bench: Bench) -> None:
+    bench.baseline(
+        "bad",
+        (Path(__file__).parents[2] / "baselines" / "ae.py")
+        .read_text()
+        .replace("self.recon(self.decoder(z), x)}", "self.recon(self.decoder(z), x) * float('nan')}"),
+    )
+    bench.declare(rows={"bad+flow": {"trunk": "bad", "prior": "flow"}})
+    ended = bench("run", "--profile", "tiny", "--models", "bad+flow")
+    said = "bad+flow on digits, seed 0: blocked: its trunk, bad on digits, seed 0, is not trained"
+    assert ended.code == 1 and said in ended.out + ended.err
+    assert bench.record("bad")["status"] == "diverged" and not bench.trial("bad+flow").exists()
+    again = bench("run", "--profile", "tiny", "--models", "bad+flow")
+    assert "blocked: bad+flow on digits, seed 0: its trunk, bad on digits, seed 0: diverged" in again.out
+
+
+def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
+    bench.declare(rows={"vq": {"trunk": "vqvae_ar", "prior": "gaussian"}})
+    ended = bench("run", "--profile", "tiny", "--models", "vq")
+    assert ended.code == 1 and bench.record("vq")["status"] == "failed"
+    assert "a prior needs codes that are floats" in bench.record("vq")["reason"]
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"trunk": "glo", "prior": "flow"}, "its trunk glo has no encoder"),
+        ({"trunk": "gfl", "prior": "flow"}, "did you mean 'glf'?"),
+        ({"trunk": "ae", "prior": "flwo"}, "did you mean 'flow'?"),
+        ({"trunk": "ae+flow", "prior": "flow"}, "its trunk ae+flow is a pair itself"),
+        ({"trunk": "ae"}, "a pair has a trunk and a prior"),
+        ({"prior": "flow"}, "a pair has a trunk and a prior"),
+        ({"trunk": "ae", "prior": "flow", "d": 3}, "d is its trunk's"),
+        ({"trunk": "ae", "prior": "flow", "probe": {"every": 1}}, "probe is its trunk's"),
+        ({"trunk": "ae", "prior": "flow", "baseline": "vae"}, "baseline is its trunk's"),
+        ({"trunk": "ae", "prior": "flow", "with": {"decy": 1}}, "did you mean 'decay'?"),
+        ({"trunk": "ae", "prior": "flow", "stages": {"train": {"epochs": 3}}}, "unknown stage of rows.mine 'train'"),
+        ({"trunks": ["ae", "ae"], "priors": ["flow"]}, "stands twice"),
+        ({"trunks": ["ae"], "priors": ["flow", "flow"]}, "stands twice"),
+        ({"trunks": ["ae"], "priors": []}, "a pair has a trunk and a prior"),
+        ({"trunks": ["ae"], "priors": ["flow"], "with": {"decay": 1}}, "write a row of one trunk and one prior"),
+    ],
+    ids=str,
+)
+def test_a_pair_that_cannot_be_is_refused_or_broken(bench: Bench, row: dict[str, Any], said: str) -> None:
+    bench.declare(rows={"mine": row})
+    ended = bench("run", "--profile", "tiny", "--models", "mine", "--dry-run", "--no-forecast")
+    assert said in ended.out + ended.err and "Traceback" not in ended.err
+    assert ended.code == 2 or "broken: mine: " in ended.out
+
+
+def jobs(bench: Bench, *rows: str) -> list[Any]:
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    place = Place(bench.data, bench.folder / "results", bench.data / "weights")
+    return plan(study, study.trials(rows, ["digits"], [0]), place)
+
+
+def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(bench.folder)
+    trunk, pair = jobs(bench, "rae+normal")
+    held, seen = threading.Event(), list[float]()
+
+    def elsewhere() -> None:
+        with locks.claim(single_trial.lock_of(trunk)):
+            held.set()
+            time.sleep(1.0)
+            seen.append(time.monotonic())
+
+    other = threading.Thread(target=elsewhere)
+    other.start()
+    held.wait()
+    outcome = single_trial.do(pair, Progress())
+    other.join()
+    assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
+    assert seen and time.monotonic() > seen[0]
+    again = single_trial.do(replace(trunk, place=trunk.place), Progress())
+    assert again.text.startswith("another run did it"), "a run that planned the trunk finds it done"
+
+
+def test_a_pair_whose_trunk_has_another_key_by_then_trains_nothing(paired: Bench, monkeypatch: Any) -> None:
+    monkeypatch.chdir(paired.folder)
+    (pair,) = jobs(paired, "rae+kde")
+    path = paired.trial("rae") / "record.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "key": "0" * 16}))
+    outcome = single_trial.do(pair, Progress())
+    assert outcome.status == "blocked" and not paired.trial("rae+kde").exists()
+
+
+def test_a_trunk_of_other_weights_is_not_taken_for_the_pair_s(paired: Bench) -> None:
+    record = paired.record("rae+flow")
+    path = paired.data / "weights" / f"{record['trunk']['key']}-{record['trunk']['weights_sha256'][:8]}.safetensors"
+    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "another training of")
+
+
+def test_the_matrix_is_seven_trunks_under_ten_priors_and_out_of_all(bench: Bench) -> None:
+    ended = bench("run", "--profile", "smoke", "--models", "matrix", "--seeds", "1", "--dry-run", "--no-forecast")
+    assert "7 trunks, 70 pairs; each trunk is trained once\n" in ended.out
+    assert "smoke: 77 trials: 77 run\n" in ended.out
+    study = Study("lite", local=bench.folder, data=bench.data)
+    assert len(study.models(["matrix"])) == 70 and not set(study.models(["matrix"])) & set(study.models(["all"]))
+
+
+def test_a_pair_s_key_holds_its_trunk_s(bench: Bench) -> None:
+    def key(row: str, **rows: Any) -> str:
+        bench.declare(rows=rows)
+        (trial,) = Study("tiny", local=bench.folder, data=bench.data).trials([row], ["digits"], [0])
+        return trial.key
+
+    plain = key("rae+flow")
+    assert key("rae+flow", rae={"with": {"gamma": 0.1}}) != plain
+    assert key("rae+flow", rae={"stages": {"train": {"lr": 0.5}}}) != plain
+    assert key("rae+flow", **{"rae+flow": {"trunk": "rae", "prior": "flow", "with": {"decay": 1}}}) != plain
+    assert key("rae+flow", vae={"d": 3}) == plain
+    assert len({key(row) for row in ("rae", "rae+flow", "rae+spline", "ae+flow", "ae+normal")}) == 5
+    assert results.trial_folder("r", "p", "d", "rae+flow", 0).parts[-2] == "rae+flow"
