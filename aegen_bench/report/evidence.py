@@ -88,10 +88,11 @@ class Part:
         return self.guests.cells([self.metric], family="fd")
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
-        """Return the rows whose distance on a dataset is above the ceiling: uniform noise is closer to the images."""
+        """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
         ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
-        known = {row: self.distances[dataset, row] for row in rows} if ceiling.n else {}
-        return [row for row, cell in known.items() if cell.n and cell.value > ceiling.value]
+        known = {row: self.distances[dataset, row] for row in rows}
+        known |= {row: cell for (where, row), cell in self.anchors.items() if where == dataset}
+        return [row for row, cell in known.items() if ceiling.n and cell.n and cell.value > ceiling.value]
 
 
 @dataclass(frozen=True)

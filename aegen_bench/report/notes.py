@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aegen_bench.evaluation.frechet import BEYOND_NOISE
 from aegen_bench.inference import ALPHA, Leading, Place
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
@@ -105,7 +106,7 @@ def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Colle
             noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
     told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
     if noise:
-        told.append(f"Caution: further from the real images than uniform noise is: {'; '.join(noise)}.")
+        told.append(f"Caution: {BEYOND_NOISE}: {'; '.join(noise)}.")
     return told
 
 

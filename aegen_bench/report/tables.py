@@ -254,7 +254,9 @@ def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
         *notes.marks(part, layout, layout.rows, guests),
         *notes.departures(here, layout),
     ]
-    columns = [words("Model"), *(measured(head, fixed(None, "seeds")) for head in heads)]
+    tips = [" ".join((metrics.load(metric).__doc__ or "").split("\n\n")[0].split()) for metric, _ in meanings.values()]
+    shown = [replace(measured(head, fixed(None, "seeds")), tip=tip) for head, tip in zip(heads, tips, strict=True)]
+    columns = [words("Model"), *shown]
     label, caption = f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
     return replace(_scored(part, layout, f"scores-{dataset}", label, caption, columns, lines, said), apart=True)
 
