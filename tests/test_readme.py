@@ -19,6 +19,7 @@ from aegen_bench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+ADD_A_PRIOR = ROOT / "docs" / "add-a-prior.md"
 ADD_A_MODEL = ROOT / "docs" / "add-a-model.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 OFFLINE = pytest.mark.skipif(
@@ -183,4 +184,28 @@ def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path
     table = printed[printed.index("### Table 1.") :].partition("### Table 3.")[0]
     for row in yaml.safe_load(rows)["rows"]:
         assert re.search(rf"^\| {row} +\| +[\d,.]+ \(1\)", table, re.M), table
+        assert bench.record(row, profile="smoke")["status"] == "ok"
+
+
+@OFFLINE
+def test_who_follows_add_a_prior_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", tmp_path / "data")
+    bench.folder.mkdir()
+    printed = ""
+    for kind, text in blocks(ADD_A_PRIOR, "bash", "python", "yaml", "text", "toml"):
+        if kind == "python":
+            (bench.folder / "baselines" / "priors" / "clusters.py").write_text(text)
+        elif kind == "yaml":
+            (bench.folder / "benchmarks.yaml").write_text(text + yaml.safe_dump(short(32)))
+        elif kind == "text":
+            assert printed == text
+        elif kind == "toml":
+            assert '[project.entry-points."aegen_bench.priors"]' in text
+        else:
+            (line,) = text.splitlines()
+            ended = bench(*shlex.split(line)[1:])
+            assert ended.code == 0, ended
+            printed = ended.out
+    assert "2 trunks, 2 pairs; each trunk is trained once\n" in printed
+    for row in ("ae+clusters", "rae+clusters"):
         assert bench.record(row, profile="smoke")["status"] == "ok"
