@@ -23,6 +23,7 @@ Images = NDArray[np.uint8]
 
 UNSEEN = 4  # sets of unseen images: their spread is what counts as no difference
 WIDTH = 3  # of that spread
+SMALL = 0.01  # of their mean, for numbers that do not scatter because they have reached their limit
 CHECKS = {
     "identical": "the real images themselves: not worse than unseen real images",
     "half the modes": "unseen images of the largest clusters, which hold half of them: worse",
@@ -132,7 +133,8 @@ def check(scorer: Scorer, protocol: Protocol, n: int, *, seed: int = 0) -> dict[
 
 def _judged(values: dict[str, float], sign: int) -> Checked:
     unseen = np.array([values.pop(f"unseen {number}") for number in range(UNSEEN)])
-    centre, least = float(unseen.mean()), WIDTH * float(unseen.std(ddof=1))
+    centre = float(unseen.mean())
+    least = max(WIDTH * float(unseen.std(ddof=1)), SMALL * abs(centre))
     worse = {name: sign * (value - centre) for name, value in values.items()}
     passed: dict[str, bool] = {}
     passed |= {name: worse[name] > least for name in ("half the modes", "blur", "noise", "copies") if name in worse}
