@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -124,6 +126,27 @@ def test_the_python_of_the_readme_runs_as_it_stands(
     glf = re.search(r"^\| GLF +\|(.*?)\|", README.read_text(), re.M)
     value, std, n = namespace["table"].loc[("fashion", "glf", "fd"), ["value", "std", "n"]]
     assert glf and glf[1].strip().replace("**", "") == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the cell of its Table 1"
+
+
+@OFFLINE
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, with the profile `smoke` shortened; its kept outputs are those of the whole one."""
+    bench = Bench(tmp_path / "work", tmp_path / "data")
+    bench.folder.mkdir()
+    bench.declare(**short(500))
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] or "subprocess" in "".join(cell["source"]), "it is kept executed"
+            exec(compile("".join(cell["source"]), f"tour.ipynb, cell {number}", "exec"), namespace)
+    assert namespace["scores"]["draws"][0]["fd"] > 0
+    assert namespace["table"].loc[("digits", "glf", "fd"), "n"] == 2
+    assert namespace["between"].shape == (40, 1, 8, 8)
 
 
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:
