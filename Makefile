@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: bench test quicktest lint docs perf perf-full clean
+.PHONY: bench test quicktest lint docs perf perf-full gpu-check clean
 
 bench: .venv/installed
 	$(BIN)/aegen-bench run --profile smoke
@@ -29,6 +29,10 @@ perf: .venv/installed
 
 perf-full: .venv/installed
 	$(foreach name,$(FULL),$(BIN)/python perf/$(name).py &&) $(BIN)/python perf/report.py results/lite/fashion/glf/seed-0
+
+# On the first GPU: is it correct, how fast is it? Eight minutes; the answers are lines of JSON in gpu.json.
+gpu-check: .venv/installed
+	$(BIN)/python perf/gpu.py --out gpu.json
 
 # The documentation as a site in build/site; docs/cli.md is made from the commands' own help.
 docs: .venv/installed

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dis
 import inspect
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -161,6 +162,22 @@ class Baseline(Seeded):
     def prior(self, e: Tensor) -> Tensor:
         """Noise -> codes; a function of `e` alone. Default: the identity."""
         return e
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        """Codes [n, ...] -> the natural log of the density [n] that `prior(noise(n))` has there, if it is known.
+
+        Optional; the likelihood of test codes is measured with it. Where neither `noise` nor `prior` is overridden it
+        is that of N(0, I).
+        """
+        if not self.has_density:
+            raise NotImplementedError(f"{type(self).__name__} defines no log_prior(self, z)")
+        flat = z.flatten(1)
+        return -0.5 * (flat.square().sum(1) + flat.shape[1] * math.log(2 * math.pi))
+
+    @property
+    def has_density(self) -> bool:
+        """Whether `log_prior` can be asked."""
+        return self.has("log_prior") or not (self.has("noise") or self.has("prior"))
 
     def encode(self, x: Tensor) -> Tensor:
         """Images -> codes (the posterior mean). Without it reconstructions and interpolations read "not applicable"."""

@@ -155,6 +155,13 @@ class Pair(Baseline):
             raise ValueError(f"{type(self.density).__name__}.sample gives codes of shape {given}, not {wanted}")
         return self.standard.inverse(u)
 
+    def log_prior(self, z: Tensor) -> Tensor:
+        return self.density.log_prob(self.standard(z)) - self.standard.scale.log().sum()
+
+    @property
+    def has_density(self) -> bool:
+        return self.density.has("log_prob")
+
     def encode(self, x: Tensor) -> Tensor:
         return self.trunk.encode(x)
 

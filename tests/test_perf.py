@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import re
 import runpy
+import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -57,3 +61,40 @@ def test_the_second_stage_is_compared_with_a_loop_of_the_same_losses(script: Scr
     said = script("perf/second_stage", "--quick", "--steps", "3")
     (line,) = re.findall(r"^\| [\d,]+ \| [\d,]+ \| ([\d.]+) \([\d.]+, [\d.]+\) \|$", said, re.M)
     assert 0.1 < float(line) < 10
+
+
+def test_the_gpu_check_runs_to_its_end_on_an_emulated_device(tmp_path: Path) -> None:
+    """Every section, so that it works on the day there is a GPU. What only a real one has is left out by name."""
+    call = [sys.executable, str(ROOT / "perf/gpu.py"), "--quick", "--rehearse", "--out", str(tmp_path / "gpu.json")]
+    said = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300).stdout
+    lines = [json.loads(line) for line in said.splitlines()]
+    by_section: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        by_section.setdefault(line["section"], []).append(line)
+    skipped = {name for name, found in by_section.items() if "skipped" in found[0]}
+    assert skipped == {"kernels", "sharing", "two_processes", "compiling"}
+    for name in set(by_section) - skipped:
+        *found, end = by_section[name]
+        assert found and end["ended"], name
+        assert not any({"failed", "error"} & set(line) for line in found), found
+        assert all(line.get("ok", True) for line in found), found
+    (of_glf,) = (line for line in by_section["equality"] if "replayed" in line)
+    assert of_glf["replayed"] and of_glf["repeated"] and of_glf["not captured"] == []
+    written = (tmp_path / "gpu.json").read_text().splitlines()
+    assert [json.loads(line) for line in written] == [line for line in lines if line["section"] not in skipped]
+
+
+def test_a_section_of_the_gpu_check_that_dies_costs_itself_alone(tmp_path: Path) -> None:
+    wrong = "import os, gpu; gpu.SECTIONS['machine'] = (lambda quick: os._exit(3), 15); gpu.main()"
+    call = [sys.executable, "-c", wrong, "--quick", "--rehearse", "--only", "machine,checkpoint"]
+    said = subprocess.run(
+        call,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=True,
+        env={**os.environ, "PYTHONPATH": str(ROOT / "perf")},
+    ).stdout
+    first, *rest = [json.loads(line) for line in said.splitlines()]
+    assert first == {"section": "machine", "failed": "ended with 3"}
+    assert rest[-1]["section"] == "checkpoint" and rest[-1]["ended"]

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shlex
 import shutil
+import sys
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,7 @@ from aegen_bench.cli import app
 
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
+ADD_A_PRIOR = ROOT / "docs" / "add-a-prior.md"
 ADD_A_MODEL = ROOT / "docs" / "add-a-model.md"
 PAGES = [README, *sorted((ROOT / "docs").glob("*.md"))]
 OFFLINE = pytest.mark.skipif(
@@ -125,6 +128,27 @@ def test_the_python_of_the_readme_runs_as_it_stands(
     assert glf and glf[1].strip().replace("**", "") == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the cell of its Table 1"
 
 
+@OFFLINE
+def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As it stands, with the profile `smoke` shortened; its kept outputs are those of the whole one."""
+    bench = Bench(tmp_path / "work", tmp_path / "data")
+    bench.folder.mkdir()
+    bench.declare(**short(500))
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("MPLBACKEND", "agg")
+    cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
+    namespace: dict[str, Any] = {"__name__": "notebook"}
+    for number, cell in enumerate(cells):
+        if cell["cell_type"] == "code":
+            assert cell["outputs"] or "subprocess" in "".join(cell["source"]), "it is kept executed"
+            exec(compile("".join(cell["source"]), f"tour.ipynb, cell {number}", "exec"), namespace)
+    assert namespace["scores"]["draws"][0]["fd"] > 0
+    assert namespace["table"].loc[("digits", "glf", "fd"), "n"] == 2
+    assert namespace["between"].shape == (40, 1, 8, 8)
+
+
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:
     (source,) = (text for _, text in blocks(README, "python") if re.search(r"^class \w+\(Baseline\):", text, re.M))
     bench.baseline("ae", source)
@@ -183,4 +207,28 @@ def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path
     table = printed[printed.index("### Table 1.") :].partition("### Table 3.")[0]
     for row in yaml.safe_load(rows)["rows"]:
         assert re.search(rf"^\| {row} +\| +[\d,.]+ \(1\)", table, re.M), table
+        assert bench.record(row, profile="smoke")["status"] == "ok"
+
+
+@OFFLINE
+def test_who_follows_add_a_prior_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
+    bench = Bench(tmp_path / "work", tmp_path / "data")
+    bench.folder.mkdir()
+    printed = ""
+    for kind, text in blocks(ADD_A_PRIOR, "bash", "python", "yaml", "text", "toml"):
+        if kind == "python":
+            (bench.folder / "baselines" / "priors" / "clusters.py").write_text(text)
+        elif kind == "yaml":
+            (bench.folder / "benchmarks.yaml").write_text(text + yaml.safe_dump(short(32)))
+        elif kind == "text":
+            assert printed == text
+        elif kind == "toml":
+            assert '[project.entry-points."aegen_bench.priors"]' in text
+        else:
+            (line,) = text.splitlines()
+            ended = bench(*shlex.split(line)[1:])
+            assert ended.code == 0, ended
+            printed = ended.out
+    assert "2 trunks, 2 pairs; each trunk is trained once\n" in printed
+    for row in ("ae+clusters", "rae+clusters"):
         assert bench.record(row, profile="smoke")["status"] == "ok"

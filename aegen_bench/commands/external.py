@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import math
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
+from aegen_bench.evaluation.frechet import BEYOND_NOISE
 from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
@@ -117,7 +119,7 @@ def evaluate_trial(
             record = lifecycle.evaluate(job)
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
-        yield from _lines(record.metrics[protocol.id])
+        yield from _lines(record.metrics[protocol.id], _ceiling(root, record, protocol))
     _require_whole(record, chosen)
 
 
@@ -190,8 +192,9 @@ def _watching() -> Iterator[Progress]:
 def _on_machine(show: Progress) -> Iterator[None]:
     """Within, torch works as it does in trials."""
     from aegen_bench import environment
+    from aegen_bench.numerics import tuning
 
-    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+    with environment.on_free_processors(show.note), environment.exact(), tuning.keeping_memory():
         yield
 
 
@@ -260,7 +263,7 @@ def _numbers(record: Record, scorer: Scorer, root: Path) -> Iterator[str]:
     for protocol in scorer.protocols:
         yield protocol.describe()
         yield f"{record.row} against {scorer.dataset}, {scorer.needs(protocol):,} images a side:"
-        yield from _lines(record.metrics[protocol.id])
+        yield from _lines(record.metrics[protocol.id], _ceiling(root, record, protocol))
     folder = results.trial_folder(root, record.profile, record.dataset, record.row, record.seed)
     yield f"recorded in {folder / 'record.json'}"
     _require_whole(record, scorer.protocols)
@@ -272,12 +275,24 @@ def _require_whole(record: Record, protocols: Sequence[Protocol]) -> None:
         raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason, the same command tries again")
 
 
-def _lines(entry: Evaluation) -> Iterator[str]:
+def _ceiling(root: Path, record: Record, protocol: Protocol) -> float:
+    """The distance of noise from the same real images under the protocol; infinite where it is not recorded."""
+    with suppress(UserError):
+        path = results.trial_folder(root, results.ANCHORS, record.dataset, "ceiling", 0) / "record.json"
+        noise, entry = results.read_record(path).metrics.get(protocol.id), record.metrics[protocol.id]
+        if noise and noise.draws and noise.about.get("real_sha256") == entry.about.get("real_sha256"):
+            return float(noise.draws[0].get("fid", noise.draws[0].get("fd")) or math.inf)
+    return math.inf
+
+
+def _lines(entry: Evaluation, ceiling: float) -> Iterator[str]:
     """A line a number, with its direction and what must be known of it; then what failed or did not apply, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
     means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
     for name, number in {**means, **entry.model}.items():
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
+        if name in ("fd", "fid") and float(number or 0) > ceiling:
+            yield f"  {name:22} note: {BEYOND_NOISE} ({ceiling:.6g})"
     for name, why in entry.failed.items():
         yield f"  {name:22} failed: {why}"
     for name, settings in entry.settings.items():

@@ -25,6 +25,7 @@ def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Gr
     """Yield one section, or the short form of all. `long` shows a row's arguments and each trial's seed."""
     sections = {
         "models": _models,
+        "priors": _priors,
         "datasets": _datasets,
         "profiles": _profiles,
         "groups": _groups,
@@ -54,6 +55,8 @@ def _overview(asked: Request) -> Iterator[str | Grid]:
     }
     yield from _wrapped({kind: text for kind, text in kinds.items() if text})
     yield from (f"  BROKEN: {row}: {why}" for row, why in asked.study.broken(list(asked.study.rows)).items())
+    yield "priors:"
+    yield from _wrapped({"on any trunk": ", ".join(asked.study.priors)})
     yield "datasets:"
     yield from _datasets(asked, False)
     yield "profiles:"
@@ -76,7 +79,10 @@ def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
 
 
 def _models(asked: Request, long: bool) -> Iterator[str]:
+    pairs = asked.study.listed_pairs
     for row, settings in asked.study.rows.items():
+        if row in pairs:  # a set of pairs is a line among the groups
+            continue
         entry = asked.study.entry(row)
         try:
             values = {} if entry.error else entry.check(settings.with_)
@@ -86,8 +92,19 @@ def _models(asked: Request, long: bool) -> Iterator[str]:
             yield f"  {row}  BROKEN: {entry.error}"
             continue
         same = "" if entry.name == row else f"  (baseline {entry.name})"
+        if settings.trunk:
+            same = f"  (prior {settings.prior} on {settings.trunk})"
         arguments = f"  [{', '.join(f'{name}={value}' for name, value in values.items())}]" if long else ""
         yield f"  {row}  {entry.doc}{same}{arguments}"
+
+
+def _priors(asked: Request, long: bool) -> Iterator[str]:
+    for name, prior in asked.study.priors.items():
+        if prior.error:
+            yield f"  {name}  BROKEN: {prior.error}"
+            continue
+        arguments = ", ".join(f"{argument}={a.default}" for argument, a in prior.arguments.items())
+        yield f"  {name}  {prior.doc}" + (f"  [{arguments}]" if long else "")
 
 
 def _datasets(asked: Request, long: bool) -> Iterator[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -105,6 +106,7 @@ class FeatureSource:
         self.protocol, self.device, self.data_folder, self.progress = protocol, device, data_folder, progress
         self.seconds = 0.0
         self._real: Features | None = None
+        self._training: Features | None = None
 
     def generated(self, images: NDArray[np.uint8], what: str) -> Features:
         """Return the features of generated images; `what` names them to whoever watches."""
@@ -130,6 +132,21 @@ class FeatureSource:
             )
         return self._real
 
+    def training(self, images: NDArray[np.uint8] | None) -> Features | None:
+        """Return the features of training images, kept as those of the real images are; None for None."""
+        if images is None or self._training is not None:
+            return self._training
+        content = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
+        whole = self.protocol.model_copy(update={"count": max(len(images), 2)})
+        self._training = real_features(
+            images,
+            partial(self._of_real, what="training images"),
+            protocol=whole,
+            fingerprint=self._content(content),
+            data_folder=self.data_folder,
+        )
+        return self._training
+
     def reference(self, images: NDArray[np.uint8], fingerprint: str) -> Reference:
         """Return the real features as one side of a Fréchet distance, from the cache where it is there."""
         return real_reference(
@@ -144,10 +161,10 @@ class FeatureSource:
         own_network = isinstance(extractors.recipe(self.protocol.extractor).weights, dict)
         return f"{fingerprint}-{self.dataset}" if own_network else fingerprint
 
-    def _of_real(self, images: NDArray[np.uint8]) -> Features:
+    def _of_real(self, images: NDArray[np.uint8], what: str = "real images") -> Features:
         prepared = jpeg_roundtrip(images) if self.protocol.jpeg_roundtrip else images
         with self._clock():
-            return extract(prepared, self._network, **self._how("real images"))
+            return extract(prepared, self._network, **self._how(what))
 
     def _as_generated(self, images: NDArray[np.uint8]) -> NDArray[np.uint8]:
         return stretch(images) if self.protocol.stretch else images

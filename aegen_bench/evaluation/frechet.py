@@ -137,6 +137,10 @@ def frechet_distance(*, mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array
     return distance_to(Reference.of(Moments(mean_a, cov_a, 0)), Moments(mean_b, cov_b, 0))
 
 
+BEYOND_NOISE = "further from the real images than uniform noise is"
+"""What is said of a distance above the ceiling, which uniform noise has in place of generated images."""
+
+
 def few_images(n: int, dim: int) -> dict[str, Any]:
     """Return the note that stands beside a distance whose covariance cannot have full rank, or nothing."""
     return {"note": f"{n:,} images for {dim:,} features: the covariance is singular"} if n <= dim else {}

@@ -61,7 +61,11 @@ class Inputs:
     reconstruction_pairs: Callable[[], tuple[Images, Images] | None] | None = None
     reconstruction_moments: Callable[[], Moments | None] | None = None
     interpolation_moments: Callable[[], Moments | None] | None = None
+    neighbour_moments: Callable[[], Moments | None] | None = None
     code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
+    test_code_sets: Callable[[], tuple[Codes, Codes] | None] | None = None
+    code_densities: Callable[[], tuple[NDArray[np.floating], int] | None] | None = None
+    training_features: Callable[[], Features | None] | None = None
     training_set: Callable[[], Images | None] | None = None
     test_set: Callable[[], Images | None] | None = None
     memory: dict[str, Any] = field(default_factory=dict)  # shared by the draws of one model
@@ -114,6 +118,38 @@ class Inputs:
         found = self.interpolation_moments() if self.interpolation_moments is not None else None
         if found is None:
             raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
+        return found
+
+    @property
+    def interpolated_nearest(self) -> Moments:
+        """Of the features of images decoded half-way between the code of a test image and its nearest neighbour."""
+        found = self.neighbour_moments() if self.neighbour_moments is not None else None
+        if found is None:
+            raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
+        return found
+
+    @property
+    def training(self) -> Features:
+        """Features of the images that the generator was trained on, where the real images are others."""
+        found = self.training_features() if self.training_features is not None else None
+        if found is None:
+            raise NotApplicable("no training images beside the real ones: the generator was not trained here")
+        return found
+
+    @property
+    def test_codes(self) -> tuple[Codes, Codes]:
+        """Codes of test images and as many sampled codes, one row a code."""
+        sets = self.test_code_sets() if self.test_code_sets is not None else None
+        if sets is None:
+            raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
+        return sets
+
+    @property
+    def code_log_prior(self) -> tuple[NDArray[np.floating], int]:
+        """The prior's log density of the codes of test images [n], and the dimensions of a code."""
+        found = self.code_densities() if self.code_densities is not None else None
+        if found is None:
+            raise NotApplicable("no density of codes: the method has no encoder, or no `log_prior`")
         return found
 
     @property

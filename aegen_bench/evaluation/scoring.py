@@ -67,11 +67,24 @@ class Subject:
         """Return images decoded half-way between the codes of two test images, uint8 [m, c, h, w]."""
         return None
 
+    def neighbour_interpolations(self) -> Images | None:
+        """Return images decoded half-way between the code of a test image and its nearest neighbour, likewise."""
+        return None
+
     def codes(self, n: int) -> tuple[Codes, Codes] | None:
         """Return the codes of (at most n) training images and as many sampled codes, [m, ...] each."""
         return None
 
+    def test_codes(self, n: int) -> tuple[Codes, Codes] | None:
+        """Return the codes of (at most n) test images and as many sampled codes, [m, ...] each."""
+        return None
+
+    def log_prior(self, n: int) -> tuple[NDArray[np.floating], int] | None:
+        """Return the prior's log density [m] of the codes of (at most n) test images, and the dimensions of a code."""
+        return None
+
     def training_images(self) -> Images | None:
+        """Return the images that the generator was trained on."""
         return None
 
     def test_images(self) -> Images | None:
@@ -130,7 +143,11 @@ def evaluate(
         reconstruction_pairs=subject.reconstructions,
         reconstruction_moments=lambda: moments((subject.reconstructions() or (None, None))[1], "reconstructions"),
         interpolation_moments=lambda: moments(subject.interpolations(), "interpolations"),
+        neighbour_moments=lambda: moments(subject.neighbour_interpolations(), "interpolations of neighbours"),
         code_sets=partial(subject.codes, n),
+        test_code_sets=partial(subject.test_codes, n),
+        code_densities=partial(subject.log_prior, n),
+        training_features=lambda: None if protocol.split == "train" else source.training(subject.training_images()),
         training_set=subject.training_images,
         test_set=subject.test_images,
     )

@@ -185,6 +185,7 @@ class Column:
 
     `behind`: with the numbers stand the trials and how they ended ("all"), their number alone ("n"), or nothing.
     `staged`: several numbers of a cell are those of training stages, named or joined by " + ". Words stand to the left.
+    `tip` explains the column to a reader of the page.
     """
 
     head: str
@@ -193,6 +194,7 @@ class Column:
     staged: Literal["named", "added", ""] = ""
     aligned: bool = False
     words: bool = False
+    tip: str = ""
 
     def print(self, cell: Cell) -> Printed:
         """Return a cell of this column as it is printed."""

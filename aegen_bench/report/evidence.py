@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aegen_bench.errors import UserError
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
-from aegen_bench.results import ANCHORS, EXTERNAL, trial_folder
+from aegen_bench.results import ANCHORS, EXTERNAL, read_record, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
 
@@ -88,10 +89,11 @@ class Part:
         return self.guests.cells([self.metric], family="fd")
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
-        """Return the rows whose distance on a dataset is above the ceiling: uniform noise is closer to the images."""
+        """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
         ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
-        known = {row: self.distances[dataset, row] for row in rows} if ceiling.n else {}
-        return [row for row, cell in known.items() if cell.n and cell.value > ceiling.value]
+        known = {row: self.distances[dataset, row] for row in rows}
+        known |= {row: cell for (where, row), cell in self.anchors.items() if where == dataset}
+        return [row for row, cell in known.items() if ceiling.n and cell.n and cell.value > ceiling.value]
 
 
 @dataclass(frozen=True)
@@ -157,6 +159,36 @@ class Evidence:
     @property
     def devices(self) -> list[str]:
         return devices(self.frame)
+
+    @cached_property
+    def training_shares(self) -> dict[str, list[tuple[float, float]]]:
+        """By row, and each dataset with a trial that ended well and a size in published.yaml: the share of the images
+        that training saw under the paper's settings, and of the optimiser steps that it took.
+        """
+        sizes: dict[str, int] = self.layout.published.content["meta"].get("train_images", {})
+        found: dict[str, list[tuple[float, float]]] = {}
+        for (dataset, row), trials in self._trials.items():
+            good = next((trial for trial in trials if trial.state in ("ok", "collapsed")), None)
+            if good is not None and dataset in sizes and (share := self._share(good, sizes[dataset])):
+                found.setdefault(row, []).append(share)
+        return found
+
+    def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
+        """Of one trial; None where its record does not say what the paper's settings are."""
+        try:
+            record = read_record(trial.folder / "record.json")
+        except UserError:
+            return None
+        ours, papers = [0.0, 0.0], [0.0, 0.0]
+        for name, stage in record.stages.items():
+            full = record.config.get("stages", {}).get(name, {})
+            full = full.get("unscaled", full)
+            if not full.get("batch"):
+                return None
+            steps = full.get("steps") or full.get("epochs", 0) * (size // full["batch"])
+            papers = [papers[0] + steps * full["batch"], papers[1] + steps]
+            ours = [ours[0] + (stage.get("images") or 0), ours[1] + (stage.get("steps") or 0)]
+        return (ours[0] / papers[0], ours[1] / papers[1]) if all(papers) else None
 
     # ---- trials and their files ----------------------------------------------------------------------
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from aegen_bench.evaluation.frechet import BEYOND_NOISE
 from aegen_bench.inference import ALPHA, Leading, Place
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
@@ -15,7 +16,7 @@ from aegen_bench.report.summary import ANCHOR_NAMES, Layout
 if TYPE_CHECKING:
     import pandas as pd
 
-    from aegen_bench.report.evidence import Part
+    from aegen_bench.report.evidence import Evidence, Part
 
 SPREADS: dict[Spread, str] = {
     "seeds": "Mean ± sample standard deviation over seeds",
@@ -105,7 +106,7 @@ def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Colle
             noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
     told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
     if noise:
-        told.append(f"Caution: further from the real images than uniform noise is: {'; '.join(noise)}.")
+        told.append(f"Caution: {BEYOND_NOISE}: {'; '.join(noise)}.")
     return told
 
 
@@ -132,6 +133,24 @@ def departures(frame: pd.DataFrame, layout: Layout) -> list[str]:
     return [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _DEVIATION] * bool(
         parts
     )
+
+
+def shares(evidence: Evidence) -> list[str]:
+    """How much of the paper's training each row has had; nothing where it is all of it."""
+    alike: dict[str, list[str]] = {}
+    for row in evidence.layout.rows:
+        each = evidence.training_shares.get(row, [])
+        if any(min(share) < 0.995 for share in each):
+            images, steps = (_percent(kind) for kind in zip(*each, strict=True))
+            alike.setdefault(f"{images} and {steps}", []).append(evidence.name(row))
+    parts = [f"{share} ({', '.join(rows)})" for share, rows in alike.items()]
+    return [f"Of the images that training sees in the paper, and of its steps: {'; '.join(parts)}."] * bool(parts)
+
+
+def _percent(shares: Sequence[float]) -> str:
+    """`2%`, or `2 to 8%` over datasets that differ."""
+    ends = [f"{100 * share:.2g}" for share in (min(shares), max(shares))]
+    return f"{' to '.join(dict.fromkeys(ends))}%"
 
 
 def paper(published: Published, table: int, rows: Iterable[str], *, comparable: bool) -> list[str]:

@@ -145,6 +145,7 @@ def quality(evidence: Evidence, part: Part, table: int) -> Table:
         *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
         *notes.marks(part, layout, ours, guests),
         *notes.departures(part.frame, layout),
+        *notes.shares(evidence),
     ]
     body = [*lines.values(), *guests.values()]
     return _scored(part, layout, f"table{table}", f"Table {table}", measure.title, columns, body, said)
@@ -254,7 +255,9 @@ def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
         *notes.marks(part, layout, layout.rows, guests),
         *notes.departures(here, layout),
     ]
-    columns = [words("Model"), *(measured(head, fixed(None, "seeds")) for head in heads)]
+    tips = [" ".join((metrics.load(metric).__doc__ or "").split("\n\n")[0].split()) for metric, _ in meanings.values()]
+    shown = [replace(measured(head, fixed(None, "seeds")), tip=tip) for head, tip in zip(heads, tips, strict=True)]
+    columns = [words("Model"), *shown]
     label, caption = f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
     return replace(_scored(part, layout, f"scores-{dataset}", label, caption, columns, lines, said), apart=True)
 
@@ -439,7 +442,7 @@ def epochs(evidence: Evidence) -> Table:
                 theirs = [Number("epochs", value, stage=stage) for stage, value in paper.value(5, row, dataset).items()]
                 line.append(Cell(*entry, tuple(theirs), source=paper.source(5, row) if theirs else "measured"))
     said = [notes.EPOCHS, notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
-    said += notes.departures(evidence.frame, layout)
+    said += [*notes.departures(evidence.frame, layout), *notes.shares(evidence)]
     return Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
 
 

@@ -88,6 +88,9 @@ class Study:
         self._defaults = file.defaults
         self.rows = {name: Row() for name in self.entries} | expand(file.rows)
         self._sweeps = members(file.rows)
+        sets = (pair for name, row in file.rows.items() if row.trunks for pair in self._sweeps[name])
+        self.listed_pairs = set(sets) - file.rows.keys()
+        """Rows that a set of trunks and priors stands for, which nobody wrote down one by one."""
         self._groups = file.groups
         self._resolved: dict[tuple[str, str], dict[str, Any]] = {}
         if profile not in self.profiles:

@@ -18,6 +18,7 @@ from torch import Tensor
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import BrokenContract, Diverged
 from aegen_bench.numerics.chunks import rows
+from aegen_bench.numerics.neighbours import nearest
 from aegen_bench.numerics.pixels import as_float
 from aegen_bench.seeding import stream
 
@@ -29,6 +30,7 @@ __all__ = [
     "fixed_noise",
     "generate",
     "halfway",
+    "halfway_to_nearest",
     "interpolate",
     "reconstruct",
     "sample_codes",
@@ -82,6 +84,16 @@ def halfway(model: Baseline, z: Tensor, *, seed: int) -> Images:
     """
     order = torch.randperm(len(z), generator=stream(seed, "pairs")).to(z.device)
     return decode(model, (z[order] + z[order.roll(1)]) / 2)
+
+
+def halfway_to_nearest(model: Baseline, z: Tensor) -> Images:
+    """Images, uint8 [n, C, S, S], decoded half-way between each of these codes and its nearest other one.
+
+    z, one row a code, is of floats.
+    """
+    where, _ = nearest(z, z, 2)
+    itself = where[:, 0] == torch.arange(len(z), device=z.device)  # not so where codes are equal
+    return decode(model, (z + z[torch.where(itself, where[:, 1], where[:, 0])]) / 2)
 
 
 def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) -> Tensor | None:

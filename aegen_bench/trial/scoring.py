@@ -50,6 +50,25 @@ class Samples(Subject):
     def interpolations(self) -> Images | None:
         return self._halfway
 
+    def neighbour_interpolations(self) -> Images | None:
+        return self._near
+
+    def test_codes(self, n: int) -> tuple[Codes, Codes] | None:
+        z = self._float_test_codes
+        if z is None:
+            return None
+        chosen_z = z[torch.from_numpy(chosen(len(z), n)).to(z.device)]
+        drawn = sampling.sample_codes(self.model, len(chosen_z), **self._at)
+        return chosen_z.cpu().numpy(), drawn.cpu().numpy()
+
+    def log_prior(self, n: int) -> tuple[NDArray[np.floating], int] | None:
+        z = self._float_test_codes
+        if z is None or not self.model.has_density:
+            return None
+        with torch.no_grad():
+            densities = torch.cat([self.model.eval().log_prior(part) for part in torch.split(z[:n], 500)])
+        return densities.double().cpu().numpy(), z[0].numel()
+
     def training_images(self) -> Images:
         return self.job.training_set
 
@@ -90,10 +109,18 @@ class Samples(Subject):
 
     @cached_property
     def _halfway(self) -> Images | None:
+        z = self._float_test_codes
+        return None if z is None else sampling.halfway(self.model, z, seed=self.seed)
+
+    @cached_property
+    def _near(self) -> Images | None:
+        z = self._float_test_codes
+        return None if z is None else sampling.halfway_to_nearest(self.model, z)
+
+    @property
+    def _float_test_codes(self) -> torch.Tensor | None:
         z = self._test_codes
-        if z is None or not z.is_floating_point():
-            return None
-        return sampling.halfway(self.model, z, seed=self.job.trial.seed)
+        return z if z is not None and z.is_floating_point() else None
 
     @cached_property
     def _test_codes(self) -> torch.Tensor | None:

@@ -164,6 +164,9 @@ def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_wi
         pair.fit(codes)
         assert torch.allclose(pair.density.mean, torch.zeros(4), atol=1e-4)
         assert torch.allclose(pair.prior(CODES).mean(0), codes.mean(0), atol=0.01)
+        exact = torch.distributions.MultivariateNormal(codes.mean(0), covariance_matrix=codes.T.cov())
+        assert torch.allclose(pair.log_prior(codes[:50]), exact.log_prob(codes[:50]), atol=0.02)
+    assert pair.has_density and not Pair(ae(NETS), make("kde")).has_density
     with pytest.raises(ValueError, match=r"Doubled.sample gives codes of shape \(2000, 8\), not \(2000, 4\)"):
         Pair(ae(NETS), Doubled(NETS)).prior(CODES)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+from functools import partial
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measuring import measure, scored
+from scipy.stats import norm
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation import (
@@ -21,11 +23,14 @@ from aegen_bench.evaluation import (
 )
 from aegen_bench.evaluation.frechet import Moments, Reference, distance_to, frechet_distance, moments, without
 from aegen_bench.evaluation.metric import Inputs
-from aegen_bench.evaluation.metrics import fd_infinity, memorisation, prd, precision_recall
+from aegen_bench.evaluation.metrics import copying, fd_infinity, memorisation, prd, precision_recall
 from aegen_bench.evaluation.metrics import kid as kid_module
 from aegen_bench.evaluation.metrics.code_gap import code_gap
+from aegen_bench.evaluation.metrics.code_test import held_out_accuracy
+from aegen_bench.evaluation.metrics.copying import copying_z
 from aegen_bench.evaluation.metrics.fd_infinity import extrapolate, sizes
 from aegen_bench.evaluation.metrics.kid import kid
+from aegen_bench.evaluation.metrics.reconstruction import reconstruction_ssim
 from aegen_bench.numerics import balls, kmeans
 from aegen_bench.numerics.sliced import sliced_wasserstein
 
@@ -331,10 +336,78 @@ def test_memorisation_is_zero_for_copies_and_about_one_for_unseen_images():
     assert ratio(np.where(training[:60] > 250, training[:60] - 20, training[:60])) < 0.3
 
 
+# ---- clipped density and coverage
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 0.5, 1])
+def test_clipped_density_and_coverage_are_the_share_of_good_images(share):
+    real, generated = normal(0, 2000, 6), normal(1, 2000, 6)
+    generated[round(share * 2000) :] += 1000
+    found = measure("clipped_density_coverage", generated, real)
+    assert found["clipped_density"] == pytest.approx(share, abs=0.04)
+    assert found["clipped_coverage"] == pytest.approx(share, abs=0.04)
+
+
+def test_an_outlier_among_the_real_images_and_crowding_do_not_raise_clipped_density():
+    real = normal(0, 1000, 6)
+    real[:5] += 100  # balls that hold everything in between
+    between = normal(1, 1000, 6) + 60
+    assert measure("density_coverage", between, real)["density"] > 0.2
+    assert measure("clipped_density_coverage", between, real)["clipped_density"] == 0
+    crowded = measure("clipped_density_coverage", 0.3 * normal(2, 1000, 6), real)
+    assert crowded["clipped_density"] == 1 and crowded["clipped_coverage"] < 0.3
+
+
+# ---- copies
+
+
+def test_a_copier_fails_and_unseen_images_and_blurred_ones_are_told_from_it():
+    training, test = normal(0, 3000, 6), normal(1, 1500, 6)
+    said = partial(copying_z, test=test, training=training, seed=0)
+    assert abs(said(generated=normal(2, 1500, 6))) < 1.5
+    assert said(generated=training[:1500] + 0.05 * normal(3, 1500, 6)) < -3
+    mixed = np.concatenate([training[:500] + 0.05 * normal(3, 500, 6), normal(4, 1000, 6)])
+    assert said(generated=mixed) < -3, "a third of copies"
+    assert said(generated=normal(2, 1500, 6, 1.6)) > 3, "not for free: images unlike the data are not near 0"
+
+
+def test_the_test_for_copies_of_one_region_is_scipys_mann_whitney(monkeypatch):
+    from scipy.stats import mannwhitneyu
+
+    monkeypatch.setitem(copying.SETTINGS, "regions", 1)
+    training, test, generated = normal(0, 200, 4), normal(1, 90, 4), normal(2, 110, 4, 1.2)
+    distances = [np.sqrt(exact(x, training)).min(axis=1) for x in (generated, test)]
+    p = mannwhitneyu(*distances, alternative="less", use_continuity=False, method="asymptotic").pvalue
+    assert norm.cdf(copying_z(generated=generated, test=test, training=training, seed=0)) == pytest.approx(p, rel=1e-6)
+
+
+# ---- the density of codes
+
+
+def test_a_classifier_tells_other_codes_and_not_equal_ones():
+    codes = normal(0, 800, 5), normal(1, 800, 5)
+    assert held_out_accuracy(*codes, seed=0) == pytest.approx(0.5, abs=0.06)
+    dependent = codes[1].copy()
+    dependent[:, 1] = dependent[:, 0]  # the same margins
+    assert held_out_accuracy(codes[0], dependent, seed=0) > 0.8
+
+
+# ---- SSIM
+
+
+def test_ssim_of_equal_and_of_constant_images_is_known():
+    x = noise(0, 4, 16)
+    assert reconstruction_ssim(x, x) == pytest.approx(1)
+    a, b = np.full((1, 1, 16, 16), 51, np.uint8), np.full((1, 1, 16, 16), 204, np.uint8)
+    assert reconstruction_ssim(a, b) == pytest.approx((2 * 0.2 * 0.8 + 1e-4) / (0.2**2 + 0.8**2 + 1e-4))
+    assert reconstruction_ssim(x, 255 - x) < -0.5
+    assert reconstruction_ssim(noise(0, 4, 8), noise(0, 4, 8)) == pytest.approx(1), "smaller than the window"
+
+
 # ---- all of them through evaluate
 
 EVERY = Protocol(extractor="random_conv", count=40, batch=20, metrics=tuple(metrics.names()))
-OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap"}
+OF_THE_MODEL = {"reconstruction_fd", "interpolation_fd", "code_gap", "code_nll"}
 
 
 def scores(folder, protocol=EVERY, n=40, **more):
@@ -342,19 +415,24 @@ def scores(folder, protocol=EVERY, n=40, **more):
     return scored(protocol, generated=generated, real=noise(0, n, 12), data_folder=folder, **more)
 
 
-def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path):
+def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path, monkeypatch):
+    monkeypatch.setitem(copying.SETTINGS, "regions", 1)  # 40 images have no ten of them
     result = scores(
         tmp_path,
         reconstructions=lambda: (noise(0, 60, 12), noise(3, 60, 12)),
         interpolations=lambda: noise(4, 60, 12),
+        neighbour_interpolations=lambda: noise(6, 60, 12),
         codes=lambda: (normal(0, 30, 5), normal(1, 30, 5)),
+        test_codes=lambda n: (normal(2, 30, 5), normal(3, 30, 5)),
+        log_prior=lambda n: (np.full(30, -10.0), 5),
         training_images=lambda: noise(5, 80, 12),
         test_images=lambda: noise(0, 60, 12),
     )
     assert result.failed == {} and set(result.settings) == set(metrics.names())
+    assert result.model["code_nll"] == 2, "nats a dimension"
     per_draw = {v for name in metrics.names() for v in metrics.load(name).VALUES if metrics.load(name).PER == "draw"}
     assert [set(draw) for draw in result.draws] == [per_draw - {"fid"}] * 2
-    assert {*OF_THE_MODEL, "reconstruction_mse"} <= set(result.model)
+    assert {*OF_THE_MODEL, "interpolation_fd_nearest", "reconstruction_ssim"} <= set(result.model)
     assert result.settings["kid"]["subset_size"] == 40 and result.settings["reconstruction_fd"]["n_images"] == 40
     assert "40 images for 64 features" in result.settings["fd"]["note"]
 

@@ -74,6 +74,22 @@ def test_a_page_of_one_device_names_it_once(written: Path) -> None:
     assert not re.findall(r'"device": ?"', written.read_text())
 
 
+def test_numbers_have_their_intervals_under_them_and_metrics_an_explanation(tmp_path: Path) -> None:
+    """On a log scale from 10 to 1000, 5% to 95% of the width: 100 is in the middle. One seed has no interval."""
+    for row, distances in {"vae": [1000.0], "glf": [98.0, 102.0], "aae": [10.0]}.items():
+        put(tmp_path, *(make(row=row, seed=i, metrics={A: evaluation([{"fd": x}])}) for i, x in enumerate(distances)))
+    put(tmp_path, make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 1e6}])}))
+    [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "scores"], profile="lite")
+    table, scores = (
+        path.read_text().partition(f'id="{name}"')[2].partition("</table>")[0] for name in ("table1", "scores-fashion")
+    )
+    bars = re.findall(r'<i style="left:(.*?)%;width:(.*?)%"></i><b style="left:(.*?)%">', table)
+    [one, (low, width, middle), other] = [tuple(map(float, bar)) for bar in bars]
+    assert (one, other) == ((95.0, 0.0, 95.0), (5.0, 0.0, 5.0)) and middle == 50.0
+    assert low < 50 < low + width
+    assert 'title="Fréchet distance between generated and real features' in scores
+
+
 def test_names_from_plugins_are_text(written: Path) -> None:
     text = written.read_text()
     assert "<script>window" not in text and "<img src=x" not in text

@@ -131,6 +131,21 @@ def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
     assert any(note.startswith("Nothing is bold: ") for note in table.notes)
 
 
+def test_a_table_says_how_much_of_the_papers_training_each_row_had(tmp_path: Path) -> None:
+    """By hand: the paper takes 100 epochs of 600 steps of 100 images; here 1,200 steps of 50: 1% of the images and 2%
+    of the steps.
+    """
+    short = {"stages": {"train": {"epochs": 10, "batch": 50, "unscaled": {"epochs": 100, "batch": 100}}}}
+    stages = {"train": {"epochs": 10, "steps": 1200, "images": 60_000, "seconds_per_epoch": 1.0}}
+    some = [make(row=row, config=make()["config"] | short, stages=stages) for row in ("glf", "vae")]
+    [table] = built(tmp_path, *some, tables_=["1"])
+    assert "Of the images that training sees in the paper, and of its steps: 1% and 2% (VAE, GLF)." in table.notes
+    full = {"train": {"epochs": 100, "steps": 60_000, "images": 6_000_000, "seconds_per_epoch": 1.0}}
+    same = [record | {"stages": full} for record in some]
+    [whole] = built(tmp_path / "whole", *same, tables_=["1"])
+    assert not any(note.startswith("Of the images") for note in whole.notes)
+
+
 def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
     """By hand: seeds 100, 104 have s = 2.83 and a half interval of 12.706 s / sqrt 2 = 25.4; draws one from their mean
     have s = 1.41.

@@ -113,6 +113,27 @@ def test_half_way_images_mix_two_different_codes_and_use_each_twice() -> None:
     np.testing.assert_array_equal(mixed, sampling.halfway(Identity(), z, seed=0))
 
 
+def test_half_way_to_the_nearest_code_is_not_the_code_itself_even_among_equal_ones() -> None:
+    z = torch.tensor([[0.0] * 4, [0.2] * 4, [1.0] * 4, [1.0] * 4, [0.6] * 4])
+    mixed = sampling.halfway_to_nearest(Identity(), z)[:, 0, 0, 0]
+    np.testing.assert_array_equal(mixed[:4], [26, 26, 255, 255])
+    assert mixed[4] in (102, 204), "as near to 0.2 as to 1"
+    assert sampling.halfway_to_nearest(Identity(), z[:2])[:, 0, 0, 0].tolist() == [26, 26]
+
+
+def test_the_default_density_of_codes_is_that_of_n_0_i_and_only_where_sampling_is_from_it() -> None:
+    class Scaled(Identity):
+        def prior(self, e: Tensor) -> Tensor:
+            return 2 * e
+
+    z = torch.randn(7, 4)
+    expected = torch.distributions.Normal(0.0, 1.0).log_prob(z).sum(1)
+    torch.testing.assert_close(Identity().log_prior(z), expected)
+    assert not Scaled().has_density
+    with pytest.raises(NotImplementedError, match="defines no log_prior"):
+        Scaled().log_prior(z)
+
+
 def test_sampled_codes_are_those_that_the_generated_images_are_decoded_from(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BATCH", 3)
     model = Sigmoid()

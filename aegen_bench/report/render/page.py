@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.resources import files
+from math import log
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -103,17 +104,47 @@ def _shown(table: Table, evidence: Evidence) -> dict[str, Any]:
     printed = table.printed()
     prose = [max((len(str(line[i])) for line in printed), default=0) > LONG for i, _ in enumerate(table.columns)]
     kinds = ["prose" if long else "words" * column.words for column, long in zip(table.columns, prose, strict=True)]
+    bars = [
+        _bars([line[i] for line in table.lines]) if column.aligned else {} for i, column in enumerate(table.columns)
+    ]
     groups: list[list[list[dict[str, Any]]]] = []
-    for line, texts in zip(table.lines, printed, strict=True):
+    for number, (line, texts) in enumerate(zip(table.lines, printed, strict=True)):
         cells = [_cell(*each, evidence) for each in zip(line, texts, kinds, strict=True)]
+        for cell, of_column in zip(cells, bars, strict=True):
+            cell["bar"] = of_column.get(number)
         if groups and not line[0].text:
             groups[-1].append(cells)  # another stage of the trial, or another dataset of the claim above
         else:
             groups.append([cells])
-    heads = [{"text": column.head, "kind": kind} for column, kind in zip(table.columns, kinds, strict=True)]
+    heads = [
+        {"text": column.head, "kind": kind, "tip": column.tip}
+        for column, kind in zip(table.columns, kinds, strict=True)
+    ]
     about = table.device or table.protocol_name
     known = {"name": table.name, "title": table.title, "notes": table.notes, "heads": heads, "groups": groups}
     return known | {"brief": table.label, "about": about}
+
+
+def _bars(cells: Sequence[Cell]) -> dict[int, tuple[float, float, float]]:
+    """Where in its column, in percent, the interval of a line's number begins, how wide it is and where the number is;
+    on a log scale from the least to the largest number, which intervals may leave.
+    """
+    ours = enumerate(cell if cell.source == "measured" else Cell() for cell in cells)
+    known = {i: cell.numbers[0] for i, cell in ours if cell.n and len(cell.numbers) == 1}
+    values = [number.value for number in known.values() if number.value is not None and number.value > 0]
+    if len(values) < 3 or len(values) < len(known) or max(values) <= min(values):
+        return {}
+    least, room = log(min(values)), log(max(values) / min(values))
+
+    def at(value: float | None) -> float:
+        place = 5 + 90 * (log(value) - least) / room if value and value > 0 else 0.0
+        return round(min(100.0, max(0.0, place)), 1)
+
+    spans = {i: (at(number.low), at(number.high), at(number.value)) for i, number in known.items()}
+    return {
+        i: (low, round(high - low, 1), point) if known[i].low is not None else (point, 0.0, point)
+        for i, (low, high, point) in spans.items()
+    }
 
 
 def _cell(cell: Cell, printed: Printed, column: str, evidence: Evidence) -> dict[str, Any]:

@@ -1,0 +1,80 @@
+"""Whether generated images are nearer to the training images than unseen images are, in feature space: the C_T test.
+
+Far below 0 the generator copies: -3 is significant. Around 0 its images are as far from the training images as test
+images are. Far above 0 they are farther, as those of a generator that fits badly (blurred, noisy): no copies, but not
+good either. A copier cannot hide by being right in one region: regions are compared one by one.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metric import Features, Inputs, Measured, NotApplicable, Value
+
+__all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "copying_z", "measure"]
+
+PER = "draw"
+VALUES = {"copying_z": Value(better="higher", unit="standard deviations under equal distances")}
+SETTINGS: dict[str, Any] = {"distance": "Euclidean", "regions": 10, "least_images": 20}
+SOURCE = "Meehan et al. 2020, A Non-Parametric Test to Detect Data-Copying in Generative Models, section 4"
+
+
+def measure(inputs: Inputs) -> Measured:
+    training = inputs.training
+    used = {"n_training": len(training)}
+    value = copying_z(generated=inputs.generated, test=inputs.real, training=training, seed=inputs.seed)
+    return {"copying_z": value, "settings": used}
+
+
+def copying_z(*, generated: Features, test: Features, training: Features, seed: int) -> float:
+    """Return C_T from features [n, d]: the mean over regions, weighted by test images, of the Mann-Whitney statistic of
+    the distances to the nearest training image of the region.
+
+    Regions are the clusters of the training images. Those that hold fewer than 20 generated, test or training images
+    are left out; NotApplicable where none remains.
+    """
+    from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
+
+    for name, features in (("generated", generated), ("test", test), ("training", training)):
+        if not np.isfinite(features).all():
+            raise UserError(f"the test for copies needs finite features; {name} ones are NaN or infinite")
+    regions = min(SETTINGS["regions"], len(training) // 2)
+    how = {"n_clusters": regions, "n_init": 3, "batch_size": 100, "init_size": 300}
+    centres = minibatch_kmeans(training, **how, random=np.random.default_rng(seed))
+    of_generated, of_test, of_training = (nearest_centre(x, centres) for x in (generated, test, training))
+    total = weight = 0.0
+    for region in range(regions):
+        here = generated[of_generated == region], test[of_test == region], training[of_training == region]
+        if min(map(len, here)) < SETTINGS["least_images"]:
+            continue
+        total += len(here[1]) * _mann_whitney(*(_to_nearest(x, here[2]) for x in here[:2]))
+        weight += len(here[1])
+    if not weight:
+        raise NotApplicable(f"no region holds {SETTINGS['least_images']} images of each set")
+    return total / weight
+
+
+def _to_nearest(points: Features, others: Features) -> NDArray[np.float64]:
+    import torch
+
+    from aegen_bench.numerics.neighbours import nearest
+
+    where, _ = nearest(torch.from_numpy(points), torch.from_numpy(others), 1)
+    # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
+    difference = points.astype(np.float64) - others[where[:, 0].numpy()]
+    distances: NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
+    return distances
+
+
+def _mann_whitney(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
+    """The standardised Mann-Whitney U of a against b, below 0 where a is smaller."""
+    from scipy.stats import rankdata
+
+    ranks = rankdata(np.concatenate([a, b]))
+    n, m = len(a), len(b)
+    u = ranks[:n].sum() - n * (n + 1) / 2
+    return float((u - n * m / 2) / np.sqrt(n * m * (n + m + 1) / 12))
