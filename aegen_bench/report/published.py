@@ -30,8 +30,14 @@ class Published:
         return list(self.content["meta"]["datasets"])
 
     def name(self, key: str) -> str:
-        """Return how the paper writes a row or dataset; a key unknown to it stays as it is."""
-        return str(self.content["names"].get(key, key))
+        """Return how tables write a row or dataset; an unknown key stays as it is. A pair has its trunk's name and its
+        prior's.
+        """
+        names = self.content["names"]
+        trunk, plus, prior = key.partition("+")
+        if plus and key not in names and trunk in names:
+            return f"{names[trunk]}, {names.get(f'+{prior}', prior)}"
+        return str(names.get(key, key))
 
     def rows(self, table: int) -> list[str]:
         """Return the rows of a table in the paper's order; none for a table without numbers."""

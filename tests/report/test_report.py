@@ -472,10 +472,11 @@ def test_the_published_numbers_are_those_of_the_paper() -> None:
 
 
 def test_every_row_of_the_study_has_a_name_of_its_own_in_the_tables(tmp_path: Path) -> None:
-    names = PAPER.content["names"]
     rows = list(Study("paper", local=tmp_path, data=tmp_path).rows)
-    assert [row for row in rows if row not in names] == []
-    assert len({names[row] for row in rows}) == len(rows)
+    assert [row for row in rows if PAPER.name(row) == row] == []
+    assert len({PAPER.name(row) for row in rows}) == len(rows)
+    assert PAPER.name("rae+flow") == "RAE, coupling flow" and PAPER.name("rae+mine") == "RAE, mine"
+    assert PAPER.name("mine+flow") == "mine+flow"
 
 
 def test_ranks_count_from_the_best_and_ties_share_one() -> None:
