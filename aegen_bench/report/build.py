@@ -11,7 +11,7 @@ import pandas as pd
 
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.files import inside, write_bytes
+from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report import notes
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Entry, Spread, Table
@@ -103,9 +103,9 @@ class Chapter:
         files = {table.name: render(table) for table in shown}
         files["tables"] = "\n".join([render(*shown), *(self.skipped if name == "markdown" else [])])
         if name == "latex" and shown:
-            files["main"] = latex.document([table.name for table in shown])
+            files["main"] = latex.document(*shown)
         for stem, content in files.items():
-            path = inside(out, self.profile, f"{stem}{suffix}")
+            path = inside(out, self.profile, fitting(stem, suffix))
             write_bytes(path, content.encode())
             yield path
 

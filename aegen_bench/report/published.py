@@ -30,14 +30,11 @@ class Published:
         return list(self.content["meta"]["datasets"])
 
     def name(self, key: str) -> str:
-        """Return how tables write a row or dataset; an unknown key stays as it is. A pair has its trunk's name and its
-        prior's.
-        """
+        """Return how tables write a row or dataset: a pair by its trunk and prior, any other unknown key as it is."""
         names = self.content["names"]
-        trunk, plus, prior = key.partition("+")
-        if plus and key not in names and trunk in names:
-            return f"{names[trunk]}, {names.get(f'+{prior}', prior)}"
-        return str(names.get(key, key))
+        parts = key.split("+")
+        known = len(parts) == 2 and all(part in names for part in parts)
+        return str(names.get(key, " + ".join(str(names[part]) for part in parts) if known else key))
 
     def rows(self, table: int) -> list[str]:
         """Return the rows of a table in the paper's order; none for a table without numbers."""

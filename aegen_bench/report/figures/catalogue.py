@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aegen_bench.errors import unknown
-from aegen_bench.files import inside, write_bytes
+from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures import curves, images, scatter, style
 from aegen_bench.report.figures.style import Kind
@@ -42,7 +42,9 @@ def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
         with style.applied():
             for ending, figure in kinds[name].draw(evidence):
                 for form in style.FORMATS:
-                    path = inside(out, profile, f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}")
+                    path = inside(
+                        out, profile, fitting(f"figure{'' if name.isdigit() else '-'}{name}{ending}", f".{form}")
+                    )
                     write_bytes(path, style.encode(figure, form))
                     made += 1
         run = command("run", profile, results=evidence.root)
