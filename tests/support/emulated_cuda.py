@@ -252,7 +252,7 @@ class _Operations(TorchDispatchMode):
         on_device = any(there) or (not tensors and self.gpu.names_device)
         if any(there) and func._schema.name != "aten::_has_compatible_shallow_copy_type":  # how modules move
             self._look(func, args, kwargs, tensors, there)
-        if on_device and (self._random(func) or any(isinstance(x, torch._C.Generator) for x in leaves)):
+        if on_device and self._random(func):
             self.gpu.require_generator(next((x for x in leaves if isinstance(x, torch._C.Generator)), None), True)
         out = func(*args, **kwargs)
         if on_device:

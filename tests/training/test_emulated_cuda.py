@@ -207,8 +207,9 @@ def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
     assert found == plain(name)
 
 
-@pytest.mark.parametrize("name", ["glf", "glann", "vampprior"])
-@pytest.mark.parametrize("steps", [2, 4, 6])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("glf", 2), ("glf", 4), ("glf", 6), ("glann", 6), ("vampprior", 6), ("vqvae_ar", 6)]
+)
 def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_path: Path) -> None:
     """Stopped before the capture, at the end of an epoch, and among replays."""
     done = [0]
@@ -396,18 +397,17 @@ def test_tf32_is_on_in_training_steps_alone(precision: str) -> None:
 
 
 def test_a_run_on_the_device_is_the_same_trial_with_and_without_graphs(bench: Bench) -> None:
-    run = ("run", "--profile", "tiny", "--models", "glf,rae_gmm", "--device", "cuda")
+    run = ("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cuda")
     with emulated_cuda():
         ended = [bench(*run), bench(*run, "--no-graphs", "--results", "eager")]
         bench(*run, "--precision", "tf32")
     assert [e.code for e in ended] == [0, 0]
-    for row in ("glf", "rae_gmm"):
-        record = bench.record(row)
-        eager = json.loads((bench.folder / f"eager/tiny/digits/{row}/seed-0/record.json").read_text())
-        assert record["key"] == eager["key"] and record["weights_sha256"] == eager["weights_sha256"]
-        assert record["metrics"] == eager["metrics"] and record["environment"]["device"] == "Emulated GPU"
-        rounded = bench.record(row, profile="tiny+precision=tf32")
-        assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
+    record = bench.record("rae_gmm")
+    eager = json.loads((bench.folder / "eager/tiny/digits/rae_gmm/seed-0/record.json").read_text())
+    assert record["key"] == eager["key"] and record["weights_sha256"] == eager["weights_sha256"]
+    assert record["metrics"] == eager["metrics"] and record["environment"]["device"] == "Emulated GPU"
+    rounded = bench.record("rae_gmm", profile="tiny+precision=tf32")
+    assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
 
 
 def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
