@@ -18,7 +18,6 @@ import typer
 from aegen_bench import __version__, environment
 from aegen_bench.commands import exchanging, faults, reporting, upkeep
 from aegen_bench.commands.options import (
-    LARGEST_SEED,
     PATH,
     Data,
     Datasets,
@@ -31,6 +30,7 @@ from aegen_bench.commands.options import (
     Weights,
 )
 from aegen_bench.errors import UserError
+from aegen_bench.seeding import LARGEST_SEED
 
 __all__ = ["app", "main"]
 
@@ -246,6 +246,21 @@ def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model
     for line in found or [f"{name} keeps the contract"]:
         print(line)
     raise typer.Exit(1 if found else 0)
+
+
+@app.command("check-metrics")
+def check_metrics(
+    dataset: Annotated[str, typer.Option(help="Whose real images are used.")],
+    protocol: Annotated[str, typer.Option(help="What extracts the features.")] = "lite",
+    count: Annotated[int, typer.Option(min=60, help="Images a side; of the training split nine times as many.")] = 1000,
+    device: Device = "auto",
+    data: Data = None,
+) -> None:
+    """Show which changes for the worse each metric sees: real images blurred, noisy, fewer kinds, copies, ..."""
+    from aegen_bench.commands import checking
+
+    for line in checking.check_metrics(dataset, protocol, count, device=device, folder=data):
+        print(line)
 
 
 @app.command()

@@ -50,6 +50,7 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     """Train and evaluate what the job's state says, holding its trial's lock. A trial that fails is an outcome, not an
     error. A pair trains its trunk first, or waits for the process that does.
     """
+    job = replace(job, place=job.place.absolute())  # a method may change the working folder
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
