@@ -1,6 +1,7 @@
 # The commands of the README. They make .venv when it is not there or pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
+SIDE_BY_SIDE := -n auto --dist loadfile
 
 .PHONY: bench test quicktest lint docs perf perf-full gpu-check clean
 
@@ -8,10 +9,10 @@ bench: .venv/installed
 	$(BIN)/aegen-bench run --profile smoke
 
 test: .venv/installed lint
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE)
 
 quicktest: .venv/installed
-	$(BIN)/python -m pytest -m "not slow and not cluster"
+	$(BIN)/python -m pytest $(SIDE_BY_SIDE) -m "not slow and not cluster"
 
 lint: .venv/installed
 	$(BIN)/ruff check .

@@ -28,10 +28,10 @@ def evaluate(
     range, MissingError for data or weights that are not here.
     """
     from aegen_bench import environment, weights
-    from aegen_bench.commands.options import LARGEST_SEED
     from aegen_bench.evaluation import extractors
     from aegen_bench.evaluation.scorer import GivenImages, Scorer, real_images
     from aegen_bench.progress import Progress
+    from aegen_bench.seeding import LARGEST_SEED
 
     if isinstance(seed, bool) or not isinstance(seed, (int, np.integer)) or not 0 <= seed <= LARGEST_SEED:
         raise UserError(f"seed {seed!r}: expected a whole number from 0 to {LARGEST_SEED}")

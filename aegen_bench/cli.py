@@ -18,7 +18,6 @@ import typer
 from aegen_bench import __version__, environment
 from aegen_bench.commands import exchanging, faults, reporting, timing, upkeep
 from aegen_bench.commands.options import (
-    LARGEST_SEED,
     PATH,
     Data,
     Datasets,
@@ -31,6 +30,7 @@ from aegen_bench.commands.options import (
     Weights,
 )
 from aegen_bench.errors import UserError
+from aegen_bench.seeding import LARGEST_SEED
 
 __all__ = ["app", "main"]
 

@@ -22,7 +22,6 @@ __all__ = [
     "exact",
     "free_processors",
     "identity",
-    "keeping_memory",
     "native_bf16",
     "native_tf32",
     "on_free_processors",
@@ -185,7 +184,7 @@ def describe(device: Any, *, at_once: int = 1, graphs: bool = True) -> dict[str,
     """
     import torch
 
-    from aegen_bench.numerics import products
+    from aegen_bench.numerics import tuning
 
     cuda = device.type == "cuda"
     threads = torch.get_num_threads()
@@ -198,7 +197,7 @@ def describe(device: Any, *, at_once: int = 1, graphs: bool = True) -> dict[str,
         if cuda
         else {},
         "native_bf16": native_bf16(),
-        "products": "" if cuda else products.library(),
+        "products": "" if cuda else tuning.library(),
         "aegen_bench": __version__,
         "python": platform.python_version(),
         "versions": {package: _version(package) for package in PACKAGES},
@@ -261,39 +260,6 @@ def exact() -> Iterator[None]:
     finally:
         torch.backends.cuda.matmul.allow_tf32 = matmul
         torch.set_num_threads(threads)
-
-
-@contextlib.contextmanager
-def keeping_memory() -> Iterator[None]:
-    """Within, memory that is freed stays with the process for the next tensor (glibc's malloc, so Linux alone). At the
-    end it goes back, and so does what torch keeps of a GPU's: trials that share the GPU see how much is free.
-
-    By itself malloc gives large blocks back to the system, which clears their pages when they are asked for anew: 50 MB
-    a step of a VAE at 28 px, 430 MB at 64 px, a fifth of its time.
-    """
-    import torch
-
-    _malloc(mmap=2**30, trim=2**31 - 1)
-    try:
-        yield
-    finally:
-        _malloc(mmap=2**25, trim=2**26)  # where malloc's own would end, which setting it stops from growing
-        with contextlib.suppress(RuntimeError):  # of a device that fails every call, since a trial's kernel did
-            torch.cuda.empty_cache()  # nothing where CUDA was never used
-
-
-def _malloc(*, mmap: int, trim: int) -> None:
-    """Set glibc's thresholds in bytes: blocks larger than `mmap`, and more than `trim` of free memory at the end of the
-    heap, go back to the system when they are freed. What is free goes back now. Nothing where there is no glibc.
-    """
-    import ctypes
-
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
-    with contextlib.suppress(AttributeError, OSError, TypeError):
-        libc = ctypes.CDLL(None)
-        libc.mallopt(M_MMAP_THRESHOLD, mmap)
-        libc.mallopt(M_TRIM_THRESHOLD, trim)
-        libc.malloc_trim(0)
 
 
 def reset_peak_memory(device: Any) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from difflib import get_close_matches
 from typing import ClassVar, NoReturn
 
@@ -96,8 +96,11 @@ class EndsProcess(Exception):
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Within, code of a method runs: what would end the process raises `EndsProcess` instead. Ctrl-C still ends it."""
-    original, here = os._exit, os.getpid()
+    """Within, code of a method runs: what would end the process raises `EndsProcess` instead. Ctrl-C still ends it.
+
+    Afterwards the working folder is what it was.
+    """
+    original, here, folder = os._exit, os.getpid(), os.getcwd()
 
     def refuse(status: int) -> NoReturn:
         if os.getpid() != here:  # a process that the method forked ends in the usual way
@@ -116,3 +119,5 @@ def contained() -> Iterator[None]:
         raise EndsProcess(f"it raised {type(error).__name__}: {error}").with_traceback(error.__traceback__) from error
     finally:
         os._exit = original
+        with suppress(OSError):  # it may have been removed meanwhile
+            os.chdir(folder)

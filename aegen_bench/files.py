@@ -7,6 +7,7 @@ create their temporary files anew, under names that nobody can guess, so that no
 from __future__ import annotations
 
 import errno
+import hashlib
 import json
 import math
 import os
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "append_line",
+    "fitting",
     "inside",
     "is_name",
     "last_file",
@@ -67,6 +69,14 @@ def is_name(text: str) -> bool:
     except UnicodeEncodeError:  # a lone surrogate
         return False
     return 0 < length <= LONGEST_NAME and text not in (".", "..") and not re.search(r"[/\\\x00-\x1f\x7f-\x9f]", text)
+
+
+def fitting(stem: str, suffix: str) -> str:
+    """Return `stem + suffix` as a name that every file system takes: a long stem is cut and ends in a hash of it."""
+    if len(f"{stem}{suffix}".encode()) <= LONGEST_NAME:
+        return f"{stem}{suffix}"
+    digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
+    return stem.encode()[:180].decode(errors="ignore") + f"-{digest}{suffix}"
 
 
 def shown(path: Path | str) -> str:

@@ -10,10 +10,15 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-import torch
+if TYPE_CHECKING:
+    import torch
 
-__all__ = ["derive", "initialising", "restart", "stream"]
+__all__ = ["LARGEST_SEED", "derive", "initialising", "restart", "stream"]
+
+LARGEST_SEED = 2**31 - 1
+"""Of every seed that is asked for: numpy takes no larger ones, and metrics count on from it."""
 
 
 def derive(seed: int, purpose: str, stage: int = 0, epoch: int = 0) -> int:
@@ -33,6 +38,8 @@ def stream(
     """Return a generator on `device`, at its start or where its `get_state` gave `state`; CPU and CUDA generators give
     different numbers for the same seed.
     """
+    import torch
+
     return restart(torch.Generator(device=device), seed, purpose, stage, epoch, state)
 
 
@@ -52,6 +59,8 @@ def restart(
 @contextmanager
 def initialising(seed: int) -> Iterator[None]:
     """Seed torch's global CPU stream while networks are built, and put it back afterwards."""
+    import torch
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, "init"))
         yield

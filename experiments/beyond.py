@@ -32,7 +32,7 @@ from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle
 from training_loop import LOSSES
 
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 
 BATCH, WARM = 64, 4
 
@@ -102,7 +102,7 @@ class Loop:
     def __init__(self, row: str, side: int, idea: Idea) -> None:
         self.idea, made = idea, nets(side, 8 * BATCH)
         self.batches = made_up(made).split(BATCH)
-        with mock.patch.object(products, "library", lambda: idea.library):
+        with mock.patch.object(tuning, "library", lambda: idea.library):
             self.model = build(row, made).train()
         idea.prepare(self.model)
         own = [*self.model.encoder.parameters(), *self.model.decoder.parameters()]

@@ -34,6 +34,7 @@ from contest import in_turn, machine, options, ratio
 from training_loop import LOSSES
 
 from aegen_bench import environment
+from aegen_bench.numerics import tuning
 
 HARNESS = "oneDNN and freed memory kept, as the harness"
 HUGE = {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
@@ -65,7 +66,7 @@ def answer(started: subprocess.Popen[str]) -> list[float]:
 def be_child(args: Any) -> None:
     loop, keep, _ = PROCESSES[args.child]
     clock = time.process_time if args.processor else time.perf_counter
-    with environment.keeping_memory() if keep else contextlib.nullcontext():
+    with tuning.keeping_memory() if keep else contextlib.nullcontext():
         made = Loop(args.model, args.sides[0], IDEAS[loop])
         before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
         seconds = made.run(args.steps, clock)

@@ -28,7 +28,7 @@ from contest import build, in_turn, machine, nets, options, ratio
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
 
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 
 Clock = Callable[[], float]
 
@@ -65,7 +65,7 @@ class Flow(nn.Module):
 
 def in_turn_of(kind: type[nn.Module], side: int, library: str, given: Tensor, steps: int, clock: Clock) -> float:
     """Seconds of `steps` steps of each seed; `given` is [k, b, 4 d]."""
-    with mock.patch.object(products, "library", lambda: library):
+    with mock.patch.object(tuning, "library", lambda: library):
         models = [kind(side) for _ in given]
     adams = [torch.optim.Adam(model.parameters(), lr=1e-4, fused=True) for model in models]
 
@@ -80,7 +80,7 @@ def in_turn_of(kind: type[nn.Module], side: int, library: str, given: Tensor, st
 
 
 def stacked(kind: type[nn.Module], side: int, given: Tensor, steps: int, clock: Clock) -> float:
-    with mock.patch.object(products, "library", lambda: "BLAS"):
+    with mock.patch.object(tuning, "library", lambda: "BLAS"):
         models = [kind(side) for _ in given]
     parameters, buffers = stack_module_state(models)
     adam = torch.optim.Adam(parameters.values(), lr=1e-4, fused=True)

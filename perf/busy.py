@@ -23,6 +23,7 @@ import torch
 from contest import build, in_turn, machine, made_up, nets, options, ratio, seconds
 
 from aegen_bench import environment
+from aegen_bench.numerics import tuning
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
@@ -43,7 +44,7 @@ def measure(steps: int) -> dict[str, float]:
     """Seconds for `steps` batches of 64, in training and in sampling, in this process."""
     made, device = nets(28, 64 * steps), torch.device("cpu")
     model, images, history = build("glf", made), made_up(made), History()
-    with environment.exact(), environment.keeping_memory():
+    with environment.exact(), tuning.keeping_memory():
         train(build("glf", made), images[:640], plan(), seed=0, history=History())  # warms up
         train(model, images, plan(), seed=0, history=history)
         spent = seconds(lambda: sampling.generate(model, len(images), seed=0, draw=0, device=device))

@@ -19,7 +19,7 @@ import yaml
 from aegen_bench import environment, results, seeding
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 from aegen_bench.study import catalog
 
 ROOT = Path(__file__).parent.parent
@@ -78,8 +78,8 @@ def ratio(over: list[float], under: list[float]) -> str:
 def peak(device: torch.device, side: int = 2048, times: int = 8) -> float:
     """FLOP/s of the fastest of some float32 products of square matrices, by the library that linear layers take."""
     a, b = (torch.randn(side, side, device=device) for _ in range(2))
-    ours = device.type == "cpu" and products.library() == "oneDNN"
-    multiply = products.product if ours else torch.matmul
+    ours = device.type == "cpu" and tuning.library() == "oneDNN"
+    multiply = tuning.product if ours else torch.matmul
     best = min(seconds(lambda: multiply(a, b)[0, 0].item()) for _ in range(times))
     return 2 * side**3 / best
 

@@ -18,6 +18,7 @@ import torch
 from aegen_bench import environment
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
 from aegen_bench.evaluation.metrics.prd import KMEANS, SETTINGS, max_f_beta, prd_curve
+from aegen_bench.numerics import tuning
 
 
 def features(seed: int, n: int, d: int) -> np.ndarray:
@@ -113,5 +114,5 @@ def said(numbers: tuple[float, float]) -> str:
 
 
 if __name__ == "__main__":
-    with environment.keeping_memory():  # as a trial does
+    with tuning.keeping_memory():  # as a trial does
         main()

@@ -28,6 +28,7 @@ from aegen_bench import data, environment
 from aegen_bench.evaluation import Protocol, Subject, evaluate, extractors
 from aegen_bench.evaluation.features import stream
 from aegen_bench.evaluation.frechet import Accumulator
+from aegen_bench.numerics import tuning
 
 BATCH, SIDE = 50, 32
 METRICS = ("fd", "prd", "kid", "precision_recall", "density_coverage", "fd_infinity", "memorisation")
@@ -114,7 +115,7 @@ def main() -> None:
     print(f"{environment.describe(torch.device('cpu'))['device']}, {torch.get_num_threads()} threads\n")
     print("| extractor | ours images/s | bare images/s | ours / bare seconds: median (min, max) |")
     print("|---|---:|---:|---:|")
-    with environment.keeping_memory():
+    with tuning.keeping_memory():
         for name in ("efficientnet_lite0", "classifier", "pixels"):
             print(times(name, args.images, args.rounds), flush=True)
     print(f"\n| {args.large:,} images | peak GiB | s |\n|---|---:|---:|", flush=True)

@@ -20,10 +20,10 @@ import torch
 from contest import ROOT, machine, options, seconds
 from evaluation import features
 
-from aegen_bench import environment
 from aegen_bench.evaluation import extractors, metrics
 from aegen_bench.evaluation.frechet import Reference, moments
 from aegen_bench.evaluation.metric import Features, Inputs
+from aegen_bench.numerics import tuning
 from aegen_bench.study import Study
 
 TRAINING = 12_000  # images, as under `lite`
@@ -102,5 +102,5 @@ def line(metric: str, took: float, tool: str = "", work: Callable[[], Any] | Non
 
 
 if __name__ == "__main__":
-    with environment.keeping_memory():  # as a trial does
+    with tuning.keeping_memory():  # as a trial does
         main()

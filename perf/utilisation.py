@@ -20,7 +20,7 @@ from torch import nn
 from aegen_bench.blocks.nets import describe
 from aegen_bench.cost import counting
 from aegen_bench.environment import pick_device
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 from aegen_bench.study import Study
 
 DATASETS = {28: "fashion", 32: "cifar10", 64: "celeba"}
@@ -46,7 +46,7 @@ def layers(side: int, batch: int, device: torch.device) -> Iterator[tuple[str, f
             layer(x).sum().backward()
 
         took = min(seconds(work) for _ in range(12))
-        with mock.patch.object(products, "pays", lambda *_: False):  # the counter does not know oneDNN's operator
+        with mock.patch.object(tuning, "pays", lambda *_: False):  # the counter does not know oneDNN's operator
             yield describe(layer), counting.flops(work), took
 
 

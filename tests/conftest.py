@@ -19,6 +19,10 @@ from unittest import mock
 import pytest
 import yaml
 
+# One thread whatever else the machine does: a run chooses its threads by what is free, and bit equality holds at equal
+# numbers of threads. The tests run side by side instead.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 TINY = {
     "protocols": {
         "tiny": {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction"]},

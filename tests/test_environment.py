@@ -16,6 +16,7 @@ import torch
 
 from aegen_bench import environment
 from aegen_bench.errors import UserError
+from aegen_bench.numerics import tuning
 
 LARGE = 48 * 2**20  # above the 32 MB from which malloc by itself gives each block back at once
 PAGE = resource.getpagesize()
@@ -44,7 +45,7 @@ def measure() -> None:
         return faults() - before
 
     usual = again()
-    with environment.keeping_memory():
+    with tuning.keeping_memory():
         kept, held = again(), resident()
     print(json.dumps([usual, kept, held - resident()]))
 
@@ -64,7 +65,7 @@ def test_where_there_is_no_such_malloc_nothing_happens(monkeypatch: pytest.Monke
         return object()
 
     monkeypatch.setattr(ctypes, "CDLL", absent)
-    with environment.keeping_memory():
+    with tuning.keeping_memory():
         fill()
 
 
@@ -114,7 +115,7 @@ def test_other_accelerators_are_refused_with_the_reason(name: str, why: str) -> 
 def test_what_torch_keeps_of_a_gpu_goes_back_after_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("emptied"))
-    with pytest.raises(KeyboardInterrupt), environment.keeping_memory():
+    with pytest.raises(KeyboardInterrupt), tuning.keeping_memory():
         assert called == []
         raise KeyboardInterrupt
     assert called == ["emptied"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 from collections.abc import Iterator
 from functools import cache
@@ -130,25 +131,41 @@ def test_training_and_sampling_know_no_metric() -> None:
         assert [other for other in known if under(other, "evaluation", "report", "results", "study")] == [], name
 
 
-LAYERS = [
-    ("cli",),
-    ("commands", "conformance"),
-    ("runner",),
-    ("trial",),
-    ("training", "evaluation"),
-    ("results", "data", "baseline", "prior"),
-    ("blocks",),
-    ("numerics", "seeding"),
+FLOORS = [
+    *(
+        "errors",
+        "numerics",
+        "seeding",
+        "aegen_bench",
+        "inference",
+        "files",
+        "blocks",
+        "environment",
+        "data",
+        "progress",
+    ),
+    *("weights", "baseline", "prior", "results", "training", "evaluation", "study", "report", "trial", "exchange"),
+    *("api", "conformance", "runner", "cost", "commands", "cli", "__main__"),
 ]
+"""The rooms of the package, from the ground up. A room knows what lies below it."""
 
 
-@pytest.mark.parametrize("rank", range(1, len(LAYERS)))
-def test_imports_point_one_way(rank: int) -> None:
-    above = [package for layer in LAYERS[:rank] for package in layer]
-    for package in LAYERS[rank]:
-        for name in within(package):
-            wrong = [other for other in reached(name, top_level=False) if under(other, *above)]
-            assert wrong == [], f"{name} reaches {wrong}"
+def room(name: str) -> str:
+    return [*name.split("."), name][1]
+
+
+def test_every_module_has_its_floor_and_knows_only_what_lies_below() -> None:
+    assert {room(name) for name in FILES} == set(FLOORS)
+    for name, path in FILES.items():
+        up = [other for other in ours(path) if FLOORS.index(room(other)) > FLOORS.index(room(name))]
+        assert up == [], f"{name} is on the floor of {room(name)} and imports {up}"
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    graph = {
+        name: {other for other in imports(path) if other in FILES and other != name} for name, path in FILES.items()
+    }
+    assert list(graphlib.TopologicalSorter(graph).static_order()), "CycleError names the circle"
 
 
 @pytest.mark.parametrize(

@@ -15,32 +15,12 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor, nn
 
-from aegen_bench.numerics import products
-
-__all__ = ["autocast", "compile_for", "compiled", "forget_compiled", "in_bf16", "quickened", "tf32"]
+__all__ = ["autocast", "compile_for", "compiled", "forget_compiled", "in_bf16", "tf32"]
 
 FORWARDS = ("forward", "features")
 _COMPILED_FOR: list[str] = [""]
 M = TypeVar("M", bound=nn.Module)
 Call = Callable[..., Any]
-
-
-class Linear(nn.Linear):
-    """A linear layer that multiplies by oneDNN what is float32, on the CPU and large enough."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        if products.pays(x, self.weight) and not torch.is_autocast_enabled("cpu"):
-            return products.product(x, self.weight, self.bias)
-        return super().forward(x)
-
-
-def quickened(module: M) -> M:
-    """Give its linear layers the products that are the faster ones on this machine's processor."""
-    if products.library() == "oneDNN":
-        for layer in module.modules():
-            if type(layer) is nn.Linear:
-                layer.__class__ = Linear
-    return module
 
 
 def autocast(module: M) -> M:

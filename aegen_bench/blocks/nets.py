@@ -18,10 +18,11 @@ from typing import TypeVar
 
 from torch import Tensor, nn
 
-from aegen_bench.blocks.execution import autocast, compiled, quickened
+from aegen_bench.blocks.execution import autocast, compiled
 from aegen_bench.blocks.flows import CouplingFlow
 from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.pixelcnn import GatedPixelCNN
+from aegen_bench.numerics.tuning import quickened
 
 __all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe", "grid_decoder", "grid_encoder"]
 

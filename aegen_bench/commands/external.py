@@ -192,8 +192,9 @@ def _watching() -> Iterator[Progress]:
 def _on_machine(show: Progress) -> Iterator[None]:
     """Within, torch works as it does in trials."""
     from aegen_bench import environment
+    from aegen_bench.numerics import tuning
 
-    with environment.on_free_processors(show.note), environment.exact(), environment.keeping_memory():
+    with environment.on_free_processors(show.note), environment.exact(), tuning.keeping_memory():
         yield
 
 

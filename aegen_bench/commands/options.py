@@ -10,7 +10,6 @@ import typer
 from aegen_bench.files import place
 
 __all__ = [
-    "LARGEST_SEED",
     "PATH",
     "Data",
     "Datasets",
@@ -25,9 +24,6 @@ __all__ = [
 
 PATH: dict[str, Any] = {"parser": place, "metavar": "PATH"}
 """What every option or argument that is a path has: `~` is the home folder, also in `--results=~/r`."""
-
-LARGEST_SEED = 2**31 - 1
-"""Of every seed that is asked for: numpy takes no larger ones, and metrics count on from it."""
 
 Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")

@@ -9,12 +9,12 @@ from pathlib import Path
 
 from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
-from aegen_bench.commands.options import LARGEST_SEED
 from aegen_bench.commands.terminal import Grid, grid
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
+from aegen_bench.seeding import LARGEST_SEED
 from aegen_bench.study import Study, Trial, command
 from aegen_bench.study.command import fetch_command
 from aegen_bench.study.grammar import MOST_SEEDS

@@ -40,6 +40,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
     if not trials:
         return
     from aegen_bench.cost import calibration
+    from aegen_bench.numerics import tuning
 
     begin = time.perf_counter()
     try:
@@ -48,7 +49,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
     except UserError as error:
         yield f"no forecast: {error}"
         return
-    with environment.exact(), environment.keeping_memory():
+    with environment.exact(), tuning.keeping_memory():
         found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
     here = environment.describe(place)
     spent, rest = time.perf_counter() - begin, _Rest.of(root, study.profile_name, environment.timed_on(here))

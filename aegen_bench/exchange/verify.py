@@ -10,9 +10,9 @@ import math
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from aegen_bench import results
 from aegen_bench.errors import UserError
@@ -155,7 +155,7 @@ def _above_the_floor(here: _Submission) -> Finding:
     }
     scores = [(r, p, v) for r in here.trials for p, v in _distances(r).items() if (r.dataset, p) in floors]
     if not scores:
-        return Finding("floor", "open", "no anchors here: `aegen-bench run` computes them")
+        return Finding("floor", "open", "no anchors here: a `run` of their profile computes them")
     wrong = [
         f"{r.label}: {v:,.4g}, floor {floors[r.dataset, p]:,.4g}" for r, p, v in scores if v < floors[r.dataset, p]
     ]
@@ -193,9 +193,14 @@ def _anchors_agree(here: _Submission, reference: Path | None) -> Finding:
     return _all("anchors", wrong, f"{len(compared)} agree with {reference}", "not those of the reference")
 
 
+def _the_same(images: Any, n: int) -> Any:
+    return images
+
+
 def _scores_again(here: _Submission) -> Finding:
     """Images made again from the weights have the recorded distance (of the first draw)."""
-    from aegen_bench import api, data
+    from aegen_bench.evaluation.scorer import GivenImages, Scorer, real_images
+    from aegen_bench.progress import Progress
     from aegen_bench.trial import model as models
     from aegen_bench.trial import sampling
 
@@ -207,16 +212,18 @@ def _scores_again(here: _Submission) -> Finding:
             continue
         study = here.study_of(record.profile)
         model = models.restore(results.trial_folder(here.root, *record.place[:3], record.seed), here.weights, here.data)
+        device = next(model.parameters()).device
+        real = real_images(record.dataset, study.datasets[record.dataset].recipe, here.data)
+        scorer = Scorer(record.dataset, real, list(study.protocols.values()), here.data, device, Progress())
         for name, protocol in study.protocols.items():
             entry = record.metrics.get(protocol.id)
             recorded = next((d[n] for d in entry.draws[:1] for n in ("fid", "fd") if d.get(n)), None) if entry else None
             if recorded is None:
                 continue
-            real = data.load(record.dataset, study.datasets[record.dataset].recipe, here.data, protocol.split)
-            device = next(model.parameters()).device
-            images = sampling.generate(model, protocol.images(len(real)), seed=record.seed, draw=0, device=device)
-            again = api.evaluate(images, dataset=record.dataset, protocol=name, seed=record.seed, folder=here.data)
-            value = next(again["draws"][0][n] for n in ("fid", "fd") if n in again["draws"][0])
+            made = sampling.generate(model, scorer.needs(protocol), seed=record.seed, draw=0, device=device)
+            subject = GivenImages(partial(_the_same, made), record.seed)
+            again = scorer.score(protocol, subject, only={"fd"}).draws[0]
+            value = next(again[n] for n in ("fid", "fd") if n in again)
             count += 1
             if abs(value - recorded) > SAME * recorded:
                 wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")

@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aegen_bench.numerics.products import linear
+from aegen_bench.numerics.tuning import linear
 
 __all__ = ["in_balls", "in_each_others_balls", "neighbour_distances"]
 

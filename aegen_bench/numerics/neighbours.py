@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from aegen_bench.numerics.chunks import rows
-from aegen_bench.numerics.products import linear
+from aegen_bench.numerics.tuning import linear
 
 __all__ = ["nearest"]
 

@@ -30,8 +30,11 @@ class Published:
         return list(self.content["meta"]["datasets"])
 
     def name(self, key: str) -> str:
-        """Return how the paper writes a row or dataset; a key unknown to it stays as it is."""
-        return str(self.content["names"].get(key, key))
+        """Return how tables write a row or dataset: a pair by its trunk and prior, any other unknown key as it is."""
+        names = self.content["names"]
+        parts = key.split("+")
+        known = len(parts) == 2 and all(part in names for part in parts)
+        return str(names.get(key, " + ".join(str(names[part]) for part in parts) if known else key))
 
     def rows(self, table: int) -> list[str]:
         """Return the rows of a table in the paper's order; none for a table without numbers."""

@@ -15,6 +15,7 @@ from statistics import median
 from aegen_bench import environment, results
 from aegen_bench.errors import UserError
 from aegen_bench.files import append_line, read_bytes
+from aegen_bench.numerics import tuning
 from aegen_bench.progress import Progress, logged
 from aegen_bench.results import locks
 from aegen_bench.results.locks import ELSEWHERE
@@ -49,6 +50,7 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     """Train and evaluate what the job's state says, holding its trial's lock. A trial that fails is an outcome, not an
     error. A pair trains its trunk first, or waits for the process that does.
     """
+    job = replace(job, place=job.place.absolute())  # a method may change the working folder
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
@@ -56,7 +58,7 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     with (
         locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
         environment.exact(),
-        environment.keeping_memory(),
+        tuning.keeping_memory(),
     ):
         if mine is None:
             holder = locks.holder(lock)

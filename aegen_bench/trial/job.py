@@ -113,7 +113,7 @@ class Job:
         """Where its training is saved, and what another process must share with this one to continue it."""
         import torch
 
-        from aegen_bench.numerics import products
+        from aegen_bench.numerics import tuning
 
         identity = {
             "key": self.trial.key,
@@ -124,7 +124,7 @@ class Job:
             "device": self.device.type,
         }
         if self.device.type == "cpu":
-            identity["library of products"] = products.library()
+            identity["library of products"] = tuning.library()
         if self.device.type == "cuda":
             identity["model of GPU"] = torch.cuda.get_device_name(self.device)
         return Checkpoints(self.folder, identity, self.interrupts, self.show.note)

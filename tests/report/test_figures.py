@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from records import INCEPTION, ended, evaluation, make, put, put_artefacts
 
@@ -80,7 +81,9 @@ def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
     lay(tmp_path / "results", make(row="vae"))
     lines = draw(tmp_path / "results", "2,3,7", tmp_path / "out")
     assert len(lines) == 3 and all("nothing to draw: no trial of" in line for line in lines)
-    assert "`aegen-bench run --models figure3`" in lines[1] and not (tmp_path / "out").exists()
+    assert (
+        "--models figure3`" in lines[1] and "`aegen-bench run --profile" in lines[1] and not (tmp_path / "out").exists()
+    )
     with pytest.raises(UserError, match="unknown figure '9'"):
         draw(tmp_path / "results", "9", tmp_path / "out")
 
@@ -114,6 +117,19 @@ def test_a_sweep_shows_where_a_run_ended_and_which_is_not_there(tmp_path: Path) 
     assert whole.get_ylim() == pytest.approx([2 * y for y in entropy.get_ylim()])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {r"$\beta$ = 10", r"$\beta$ = 50: diverged", r"$\beta$ = 100: no trial", "GLF"} <= set(legend)
+
+
+def test_prd_is_a_line_a_row_at_the_mean_over_trials_in_their_range(tmp_path: Path) -> None:
+    for seed, share in enumerate((1.0, 0.5)):
+        lay(tmp_path, make(seed=seed))
+        path = tmp_path / f"lite/fashion/glf/seed-{seed}/artefacts.npz"
+        angles = np.linspace(0, np.pi / 2, 1001)
+        np.savez(path, prd=(share * np.stack([np.sin(angles), np.cos(angles)])).astype(np.float32))
+    [figure] = drawn(tmp_path, "prd")
+    [line], [band] = figure.axes[0].lines, figure.axes[0].patches
+    assert np.hypot(*line.get_xydata().T) == pytest.approx(0.75) and line.get_label() == "GLF (2)"
+    far = np.hypot(*band.get_xy().T)
+    assert (far.min(), far.max()) == (pytest.approx(0.5), pytest.approx(1.0))
 
 
 def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:

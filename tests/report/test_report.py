@@ -472,10 +472,11 @@ def test_the_published_numbers_are_those_of_the_paper() -> None:
 
 
 def test_every_row_of_the_study_has_a_name_of_its_own_in_the_tables(tmp_path: Path) -> None:
-    names = PAPER.content["names"]
     rows = list(Study("paper", local=tmp_path, data=tmp_path).rows)
-    assert [row for row in rows if row not in names] == []
-    assert len({names[row] for row in rows}) == len(rows)
+    names = {row: PAPER.name(row) for row in rows}
+    assert [row for row in rows if names[row] == row] == []
+    assert len(set(names.values())) == len(rows)
+    assert names["vae+second_vae"] == "VAE + second VAE" and PAPER.name("mine+other") == "mine+other"
 
 
 def test_ranks_count_from_the_best_and_ties_share_one() -> None:
@@ -732,6 +733,12 @@ def test_a_report_writes_inside_its_folder_whatever_records_say(tmp_path: Path) 
     with pytest.raises(UserError, match="leads out of"):
         report.write(root, PUBLISHED, out)
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
+
+
+def test_names_as_long_as_a_file_system_takes_are_reported(tmp_path: Path) -> None:
+    put(tmp_path, make(dataset="d" * 250), make(dataset="d" * 249 + "e", row="r" * 255))
+    paths = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["markdown", "csv", "html"], ["1", "scores"])
+    assert len(set(paths)) == len(paths) == 9 and all(path.is_file() for path in paths)
 
 
 def test_text_of_csv_is_no_formula(tmp_path: Path) -> None:

@@ -142,3 +142,14 @@ def test_images_outside_their_range_fail_the_trial_also_where_only_scoring_meets
     record = two.record("ends")
     assert ended.code == 1 and record["status"] == "failed" and "has values from 5" in record["reason"]
     assert record["metrics"] == {} and two.record("vae")["status"] == "ok"
+
+
+@pytest.mark.parametrize("place", ["import", "init", "step", "decode"])
+def test_a_method_that_changes_the_working_folder_leaves_its_results_where_they_belong(two: Bench, place: str) -> None:
+    two.baseline("ends", method("os.chdir(os.path.dirname(__file__))", place))
+    checked = two("check", "ends")
+    assert checked.code in (0, 1), checked.err
+    ended = two(*RUN)
+    assert ended.code == 0 and two.record("ends")["status"] == two.record("vae")["status"] == "ok", ended.err
+    assert sorted(path.name for path in two.folder.iterdir()) == ["baselines", "benchmarks.yaml", "results"]
+    assert {path.name for path in (two.folder / "baselines").iterdir()} <= {"ends.py", "__pycache__"}

@@ -750,10 +750,10 @@ def outcome(ended: Ended) -> str:
         return "traceback"
     if ended.code == 70:  # the net under the command line
         return "hang" if f"{Hung.__name__}" in ended.err else "net"
-    if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
-        return "silence"
     if ended.code in (-6, -9, -11):  # by a method, which nothing in its process can catch
         return "killed"
+    if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
+        return "silence"
     by_code = {0: "done", 1: "done in part", 2: "refused", 3: "skipped", 130: "stopped", 143: "stopped"}
     return by_code.get(ended.code, "traceback")
 

@@ -20,7 +20,7 @@ from conftest import Bench
 
 from aegen_bench import files
 from aegen_bench.errors import Stopped, UserError
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 from aegen_bench.training import checkpoint
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
@@ -250,7 +250,7 @@ def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_u
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
     with monkeypatch.context() as patch:
-        patch.setattr(products, "library", lambda: "another")
+        patch.setattr(tuning, "library", lambda: "another")
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
     assert ended.err.count("was made with another library of products: not used") == 1

@@ -60,7 +60,7 @@ def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, float
 
 
 def _kernel(x: Tensor, y: Tensor) -> Tensor:
-    from aegen_bench.numerics.products import linear
+    from aegen_bench.numerics.tuning import linear
 
     base = linear(x, y).double().div_(x.shape[1]).add_(1)
     return base * base * base  # a power of floats would take twice as long

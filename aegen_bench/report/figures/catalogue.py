@@ -11,10 +11,11 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aegen_bench.errors import unknown
-from aegen_bench.files import inside, write_bytes
+from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures import curves, images, scatter, style
 from aegen_bench.report.figures.style import Kind
+from aegen_bench.study.command import command
 
 __all__ = ["catalogue", "write"]
 
@@ -41,10 +42,12 @@ def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
         with style.applied():
             for ending, figure in kinds[name].draw(evidence):
                 for form in style.FORMATS:
-                    path = inside(out, profile, f"figure{name if name.isdigit() else f'-{name}'}{ending}.{form}")
+                    path = inside(
+                        out, profile, fitting(f"figure{'' if name.isdigit() else '-'}{name}{ending}", f".{form}")
+                    )
                     write_bytes(path, style.encode(figure, form))
                     made += 1
-        yield f"figure {name}, profile {profile}: " + (
-            f"{made} files" if made else f"nothing to draw: {kinds[name].needs}"
-        )
+        run = command("run", profile, results=evidence.root)
+        needs = kinds[name].needs.replace("aegen-bench run", run)
+        yield f"figure {name}, profile {profile}: " + (f"{made} files" if made else f"nothing to draw: {needs}")
     yield from (f"skipped: {text}" for text in evidence.unreadable)

@@ -16,6 +16,7 @@ from functools import partial
 from itertools import product
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
@@ -45,20 +46,30 @@ ENDS = {"diverged": "x", "failed": "v", "timeout": "s"}
 
 
 def prd(evidence: Evidence) -> Drawn:
-    """Precision against recall of each trial's first draw: a line a trial, a colour a row."""
+    """Precision against recall of the first draw: a line a row at the mean over its trials, in a band from the lowest
+    to the highest. Trials are compared along rays from the origin, on which all their points of the same angle lie.
+    """
     for dataset in evidence.layout.datasets:
         figure = canvas(3.6, 5.6)
         axes = figure.subplots()
         for number, row in enumerate(evidence.layout.rows):
-            label = evidence.name(row)
-            for trial in evidence.trials(dataset, row):
-                if (curve := evidence.array(trial, "prd")) is not None:
-                    look = {k: v for k, v in identity(number).items() if k != "marker"}
-                    axes.plot(curve[1], curve[0], label=label, **look)
-                    label = "_"  # once a row in the legend
+            found = [evidence.array(trial, "prd") for trial in evidence.trials(dataset, row)]
+            curves = np.array([curve for curve in found if curve is not None and curve.shape == (2, 1001)])
+            if not len(curves):
+                continue
+            radius = np.hypot(curves[:, 0], curves[:, 1])  # [trials, angles]
+            longest = radius.argmax(axis=0), np.arange(radius.shape[1])
+            precision, recall = (
+                curves[:, i][longest] / np.maximum(radius[longest], 1e-12) for i in (0, 1)
+            )  # directions
+            look = {k: v for k, v in identity(number).items() if k != "marker"}
+            mean, low, high = radius.mean(axis=0), radius.min(axis=0), radius.max(axis=0)
+            axes.plot(mean * recall, mean * precision, label=f"{evidence.name(row)} ({len(curves)})", **look)
+            edge = [np.concatenate([low * x, (high * x)[::-1]]) for x in (recall, precision)]
+            axes.fill(*edge, color=look["color"], alpha=0.15, linewidth=0)
         if axes.lines:
             axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-            axes.set_title(f"PRD of the first draw, {evidence.where(dataset)}")
+            axes.set_title(f"PRD of the first draw, mean and range over trials\n{evidence.where(dataset)}")
             axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
             yield f"-{dataset}", figure
 

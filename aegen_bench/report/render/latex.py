@@ -62,12 +62,13 @@ def render(*tables: Table) -> str:
     return "\n".join(part for table in tables for part in _parts(table))
 
 
-def document(names: Sequence[str]) -> str:
-    """Return an article that shows the tables in these files, to be compiled as it is."""
+def document(*tables: Table) -> str:
+    """Return an article of the tables, to be compiled as it is."""
     head = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
+    parts = [part for table in tables for part in _parts(table)]
     # LaTeX keeps but so many tables waiting for a place.
-    inputs = [rf"\input{{{name}}}" + r"\clearpage" * (i % 8 == 0) for i, name in enumerate(names, 1)]
-    return "\n".join([head, *inputs, r"\end{document}", ""])
+    pages = [part + "\\clearpage\n" * (i % 8 == 0) for i, part in enumerate(parts, 1)]
+    return "\n".join([head, *pages, r"\end{document}", ""])
 
 
 def _parts(table: Table) -> list[str]:

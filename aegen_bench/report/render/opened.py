@@ -14,6 +14,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
+from aegen_bench.files import fitting
 from aegen_bench.numerics.pictures import grid
 from aegen_bench.report.cells import fixed, measured
 from aegen_bench.report.evidence import Evidence, Trial
@@ -72,10 +73,13 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
             if place < drawn:
                 data["curves"] = _curves(evidence, trial)
             if len(pictures) < drawn and (packed := _picture(evidence, trial)):
-                pictures.append(Picture("-".join((dataset, row, f"seed-{trial.seed}.webp")), packed, data))
+                pictures.append(Picture(fitting("-".join((dataset, row, f"seed-{trial.seed}")), ".webp"), packed, data))
             trials.append(data)
         told = {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}
-        yield told | {"distance": str(distance.print(first.distances[dataset, row])) if first else ""}, pictures
+        if first:
+            told["distance"] = str(distance.print(first.distances[dataset, row]))
+            told["marked"] = row in first.dagger
+        yield told, pictures
 
 
 def real(evidence: Evidence) -> Iterator[Picture]:
@@ -86,7 +90,7 @@ def real(evidence: Evidence) -> Iterator[Picture]:
         for trial in (trial for row in evidence.layout.rows for trial in evidence.trials(dataset, row)):
             pairs = evidence.array(trial, "reconstructions")
             if pairs is not None and pairs.ndim == 5 and pairs.size:
-                yield Picture(f"{dataset}-real.webp", _packed(pairs[:, 0]), {"dataset": dataset})
+                yield Picture(fitting(f"{dataset}-real", ".webp"), _packed(pairs[:, 0]), {"dataset": dataset})
                 break
 
 

@@ -12,9 +12,8 @@ from torch import Tensor, nn
 from torch.nn.functional import linear
 
 from aegen_bench import environment
-from aegen_bench.blocks import execution
 from aegen_bench.blocks.nets import Nets
-from aegen_bench.numerics import products
+from aegen_bench.numerics import tuning
 from aegen_bench.training.history import History
 from aegen_bench.training.loop import train
 from aegen_bench.training.schedule import StagePlan
@@ -22,12 +21,12 @@ from aegen_bench.trial import model as models
 
 AMD, INTEL = "vendor_id\t: AuthenticAMD\nflags\t\t: avx512f\n", "vendor_id\t: GenuineIntel\nflags\t\t: avx512f\n"
 NETS = Nets((1, 8, 8), d=4, flow_width=256, n_train=24)
-needs_onednn = pytest.mark.skipif(not products._works(), reason="this torch has no oneDNN product")
+needs_onednn = pytest.mark.skipif(not tuning._works(), reason="this torch has no oneDNN product")
 
 
 @pytest.fixture
 def onednn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "library", lambda: "oneDNN")
+    monkeypatch.setattr(tuning, "library", lambda: "oneDNN")
 
 
 def numbers(*shape: int) -> Tensor:
@@ -61,7 +60,7 @@ def test_a_product_and_its_gradients_are_exact_to_the_rounding_of_float32(
     """A sum of n rounded terms is off by sqrt(n) units of their absolute sum, in any order (Higham & Mary 2019)."""
     given = [value for value in (x, weight, bias) if value is not None]
     for dy in (numbers(len(x), 260).detach(), torch.ones(()).expand(len(x), 260)):
-        result = products.product(*given)
+        result = tuning.product(*given)
         found = [result, *torch.autograd.grad(result, given, dy)]
         wide = [None if value is None else value.detach().double() for value in (x, weight, bias, dy)]
         exact, sizes = sums(*wide), sums(*(value if value is None else value.abs() for value in wide))
@@ -75,17 +74,17 @@ def test_a_metric_multiplies_by_the_faster_library_what_is_large_enough(
     monkeypatch: pytest.MonkeyPatch, onednn: None
 ) -> None:
     x, weight, bias = (value.detach() for value in (numbers(7, 300), numbers(260, 300), numbers(260)))
-    assert torch.equal(products.linear(x, weight, bias), products.product(x, weight, bias))
-    assert torch.equal(products.linear(x, weight[:9], bias[:9]), linear(x, weight[:9], bias[:9]))
-    monkeypatch.setattr(products, "library", lambda: "BLAS")
-    assert torch.equal(products.linear(x, weight, bias), linear(x, weight, bias))
+    assert torch.equal(tuning.linear(x, weight, bias), tuning.product(x, weight, bias))
+    assert torch.equal(tuning.linear(x, weight[:9], bias[:9]), linear(x, weight[:9], bias[:9]))
+    monkeypatch.setattr(tuning, "library", lambda: "BLAS")
+    assert torch.equal(tuning.linear(x, weight, bias), linear(x, weight, bias))
 
 
 @needs_onednn
 def test_gradients_have_gradients() -> None:
     """As a penalty on the gradient of a network needs them."""
     found = []
-    for multiply in (products.product, linear):
+    for multiply in (tuning.product, linear):
         x, weight, bias = numbers(7, 300), numbers(260, 300), numbers(260)
         (slope,) = torch.autograd.grad(multiply(x, weight, bias).square().sum(), x, create_graph=True)
         found.append(torch.autograd.grad(slope.square().sum(), [x, weight, bias]))
@@ -101,10 +100,10 @@ def test_onednn_is_for_amd_processors_with_avx512(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, cpuinfo: str | None, capability: str, expected: bool
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
-    monkeypatch.setattr(products, "_works", lambda: True)
+    monkeypatch.setattr(tuning, "_works", lambda: True)
     if cpuinfo:
         (tmp_path / "cpuinfo").write_text(cpuinfo)
-    assert (products.library(tmp_path / "cpuinfo") == "oneDNN") is expected
+    assert (tuning.library(tmp_path / "cpuinfo") == "oneDNN") is expected
 
 
 def wrong(*given: Tensor) -> Tensor:
@@ -120,13 +119,13 @@ def test_an_operator_that_is_gone_or_means_something_else_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operator: object
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
-    monkeypatch.setattr(products, "_onednn", operator)
+    monkeypatch.setattr(tuning, "_onednn", operator)
     (tmp_path / "cpuinfo").write_text(AMD)
-    assert products.library(tmp_path / "cpuinfo") != "oneDNN"
+    assert tuning.library(tmp_path / "cpuinfo") != "oneDNN"
 
 
 def test_records_say_which_library_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(products, "library", lambda: "some library")
+    monkeypatch.setattr(tuning, "library", lambda: "some library")
     assert environment.describe(torch.device("cpu"))["products"] == "some library"
 
 
@@ -141,8 +140,8 @@ def test_large_float32_layers_on_the_cpu_take_it_and_no_others(monkeypatch: pyte
         taken.append(tuple(weight.shape))
         return linear(x, weight, bias)
 
-    monkeypatch.setattr(products, "product", product)
-    wide, narrow = (execution.quickened(nn.Sequential(nn.Linear(256, out))) for out in (256, 255))
+    monkeypatch.setattr(tuning, "product", product)
+    wide, narrow = (tuning.quickened(nn.Sequential(nn.Linear(256, out))) for out in (256, 255))
     wide(torch.ones(2, 256))
     assert taken == [(256, 256)]
     narrow(torch.ones(2, 256))
@@ -160,11 +159,11 @@ def test_large_float32_layers_on_the_cpu_take_it_and_no_others(monkeypatch: pyte
 def test_a_step_of_training_with_it_differs_by_rounding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """With a tiny learning rate, for Adam takes a whole step also along a gradient that is nothing but round-off."""
     images = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
-    operator, calls, losses, trained = products._onednn, list[str](), [], []
+    operator, calls, losses, trained = tuning._onednn, list[str](), [], []
     for library in ("oneDNN", "BLAS"):
-        monkeypatch.setattr(products, "library", lambda library=library: library)
+        monkeypatch.setattr(tuning, "library", lambda library=library: library)
         monkeypatch.setattr(
-            products, "_onednn", lambda *given, library=library: (calls.append(library), operator(*given))[1]
+            tuning, "_onednn", lambda *given, library=library: (calls.append(library), operator(*given))[1]
         )
         model, history = build(name, NETS), History()
         plans = {stage.name: StagePlan(steps=1, batch=24, lr=1e-8) for stage in model.stages()}
@@ -179,7 +178,7 @@ def test_a_step_of_training_with_it_differs_by_rounding(name: str, monkeypatch: 
 
 @needs_onednn
 def test_a_deep_copy_multiplies_by_its_own_weights(onednn: None) -> None:
-    net = execution.quickened(nn.Linear(256, 256))
+    net = tuning.quickened(nn.Linear(256, 256))
     twin = copy.deepcopy(net)
     nn.init.zeros_(net.weight)
     x = torch.ones(2, 256)
@@ -189,8 +188,24 @@ def test_a_deep_copy_multiplies_by_its_own_weights(onednn: None) -> None:
 
 @needs_onednn
 def test_the_library_is_the_same_whatever_device_is_the_default_when_it_is_asked_for() -> None:
-    products.library.cache_clear()
+    tuning.library.cache_clear()
     with torch.device("meta"):  # as where FLOPs are counted
-        first = products.library()
-    products.library.cache_clear()
-    assert first == products.library()
+        first = tuning.library()
+    tuning.library.cache_clear()
+    assert first == tuning.library()
+
+
+def test_one_switch_turns_all_of_it_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Where it would be on: an AMD processor with AVX-512, and a malloc that can be told."""
+    (tmp_path / "cpuinfo").write_text("vendor_id : AuthenticAMD")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    monkeypatch.setattr(tuning, "_works", lambda: True)
+    told: list[object] = []
+    monkeypatch.setattr("ctypes.CDLL", lambda name: told.append(name))
+    for value, library, malloc in (("on", "oneDNN", 2), ("off", "BLAS", 0)):
+        monkeypatch.setenv("AEGEN_BENCH_TUNING", value)
+        told.clear()
+        assert tuning.library.__wrapped__(tmp_path / "cpuinfo") == library
+        with tuning.keeping_memory():
+            pass
+        assert len(told) == malloc
