@@ -15,6 +15,7 @@ import torch
 
 from aegen_bench import environment
 from aegen_bench.errors import UserError
+from aegen_bench.numerics import tuning
 from aegen_bench.results.timings import Stage, Timing, identity
 from aegen_bench.training import loop
 from aegen_bench.training.history import History
@@ -40,7 +41,7 @@ def measure(job: Job, epochs: int, sampled: int, threads: int) -> Timing:
     config = job.trial.config
     if "trunk" in config:
         raise UserError(f"{job.trial.row} stands on a trained trunk: time the trunk, and the prior as a row of its own")
-    with environment.exact(), environment.keeping_memory():
+    with environment.exact(), tuning.keeping_memory():
         begin = _Clock()
         environment.reset_peak_memory(job.device)
         images, full_size = job.training_images()

@@ -36,6 +36,7 @@ MEASURES = {
     "f8": Measure("F8", "f8", scored=True, scale=RAW),
     "f1_8": Measure("F1/8", "f1_8", scored=True, scale=RAW),
     "memorisation": Measure("memorisation", "memorisation", scale=RAW),
+    "copying": Measure("C_T", "copying_z", scored=True, scale=RAW),
     "seconds_per_epoch": Measure("s/epoch", "seconds_per_epoch.train", timed=True),
     "train_seconds": Measure("training, s", "train_seconds", timed=True),
     "states": Measure("how trials ended"),
