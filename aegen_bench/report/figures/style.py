@@ -137,7 +137,7 @@ def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     least, most = axis.get_data_interval()
-    if not 0 < least < most:
+    if least <= 0 or not 1 + 1e-9 < most / least < 1e30:
         return
     axes.set(**{f"{which}scale": "log"})
     low, high = axis.get_view_interval()
