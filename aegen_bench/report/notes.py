@@ -57,6 +57,11 @@ TIMES = (
     "sampling: that of the first evaluation. memory: the peak during training, of the process on a CPU, of the "
     "allocator on a GPU."
 )
+NOT_TIMED = (
+    "No timing run of this profile: these are the seconds of trials, beside whatever else ran on the machine, so they "
+    "compare little. `aegen-bench time` measures them alone."
+)
+BUSY = "§: other programs took more than a tenth of the processors meanwhile; these times are too long."
 PAPERS_TIMES = (
     "paper: Table 6, on hardware that the paper does not name. Only ratios between rows compare, and those of "
     "Two-Stage VAE do not: its published code ran in another framework."
@@ -169,6 +174,16 @@ def paper(published: Published, table: int, rows: Iterable[str], *, comparable: 
         if row in printed and (source := published.source(table, row)) != "rerun":
             cited.setdefault(published.content["sources"][source], []).append(published.name(row))
     return [said, *(f"The paper's numbers of {', '.join(names)}: {source}." for source, names in cited.items())]
+
+
+def timing(id: str, about: Mapping[str, str]) -> str:
+    """What the times of a timing id were measured with."""
+    return (
+        f"Timing {id}: {'; '.join(f'{name} {text}' for name, text in about.items())}. s/epoch: mean ± standard "
+        "deviation over the timed epochs, number of epochs in brackets. training: what the whole plan takes at that "
+        "pace, with extracting codes and fitting a density to them. memory: the peak, of the process on a CPU, of the "
+        "allocator on a GPU."
+    )
 
 
 def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:

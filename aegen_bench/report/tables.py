@@ -53,6 +53,9 @@ def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
             built.append({"2": architecture, "5": epochs}[name](evidence))
         elif name == "overall":
             built.append(overall(evidence))
+        elif name == "6" and evidence.timings:
+            several = len(evidence.timings) > 1
+            built += [timed(evidence, one, f"-timing{i}" * several) for i, one in enumerate(evidence.timings, 1)]
         elif name == "6":
             known = evidence.devices
             marks = [f"-device{i}" for i in range(1, len(known) + 1)] if len(known) > 1 else [""]
@@ -475,7 +478,7 @@ def times(evidence: Evidence, device: str, mark: str) -> Table:
             first = [*names, Cell(text=stage), pace, *rest]
             lines.append(first if i == 0 else [NOTHING, NOTHING, Cell(text=stage), pace, *[NOTHING] * len(rest)])
     shares = _flow_shares(paces, layout)
-    said = [notes.TIMES, notes.trials(frame)]
+    said = [notes.TIMES, notes.NOT_TIMED, notes.trials(frame)]
     said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
     said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
     columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
@@ -487,6 +490,44 @@ def times(evidence: Evidence, device: str, mark: str) -> Table:
     caption, more = f"Training time on {device or 'an unknown device'}", list(shares.values())
     columns.append(count("parameters"))
     device = device or "an unknown device"
+    return Table(f"table6{mark}", "Table 6", caption, columns, lines, said, layout.profile, device=device, more=more)
+
+
+def timed(evidence: Evidence, timing: str, mark: str) -> Table:
+    """Table 6 of one timing id: what the rows cost in time and memory, measured alone on the device."""
+    layout, paper, beside = evidence.layout, evidence.layout.published, evidence.layout.profile == "paper"
+    found = evidence.timings[timing]
+    sizes = evidence.whole.summary.cells(["parameters"])
+    paces, lines, marked = Paces(), list[list[Cell]](), False
+    for entry in ((dataset, row) for dataset in layout.datasets for row in layout.rows if (dataset, row) in found):
+        run, (dataset, row) = found[entry], entry
+        marked = marked or run.busy
+        paces[entry] = {
+            stage: Cell(*entry, (Number.of("seconds_per_epoch", one.seconds, stage),), len(one.seconds))
+            for stage, one in run.stages.items()
+        }
+        names = [Cell(dataset, row, text=evidence.name(key) + " §" * (run.busy and key == row)) for key in entry]
+        theirs = [Number("seconds_per_epoch", v, stage=k) for k, v in paper.value(6, row, dataset).items()]
+        numbers = {"train_seconds": run.training, "sample_seconds": run.sample, "peak_memory": run.peak_memory}
+        totals = [Cell(*entry, (Number(name, value),)) for name, value in numbers.items()]
+        source = paper.source(6, row) if theirs else "measured"
+        rest = [Cell(*entry, tuple(theirs), source=source)] * beside + totals + [sizes[entry]]
+        for i, (stage, pace) in enumerate(paces[entry].items()):
+            first = [*names, Cell(text=stage), pace, *rest]
+            lines.append(first if i == 0 else [NOTHING, NOTHING, Cell(text=stage), pace, *[NOTHING] * len(rest)])
+    shares, about = _flow_shares(paces, layout), next(iter(found.values())).about
+    said = [notes.timing(timing, about), *([notes.BUSY] if marked else [])]
+    said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
+    said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
+    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
+    columns += [Column("paper", general, staged="added")] * beside
+    columns += [
+        Column(head, fixed(None, "", scale))
+        for head, scale in {"training, s": 1, "sampling, s": 1, "memory, MiB": MIB}.items()
+    ]
+    columns.append(count("parameters"))
+    device, more = about.get("device", "an unknown device"), list(shares.values())
+    caption = f"Training time on {device}, timing {timing}"
     return Table(f"table6{mark}", "Table 6", caption, columns, lines, said, layout.profile, device=device, more=more)
 
 
