@@ -248,6 +248,21 @@ def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model
     raise typer.Exit(1 if found else 0)
 
 
+@app.command("check-metrics")
+def check_metrics(
+    dataset: Annotated[str, typer.Option(help="Whose real images are used.")],
+    protocol: Annotated[str, typer.Option(help="What extracts the features.")] = "lite",
+    count: Annotated[int, typer.Option(min=60, help="Images a side; of the training split nine times as many.")] = 1000,
+    device: Device = "auto",
+    data: Data = None,
+) -> None:
+    """Show which changes for the worse each metric sees: real images blurred, noisy, fewer kinds, copies, ..."""
+    from aegen_bench.commands import checking
+
+    for line in checking.check_metrics(dataset, protocol, count, device=device, folder=data):
+        print(line)
+
+
 @app.command()
 def fetch(
     names: Annotated[list[str], typer.Argument(help="Datasets or weights: fashion, inception, ... or all.")],

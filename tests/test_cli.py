@@ -390,7 +390,7 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     here.declare(profiles=changed)
     told = here(*report).out
     assert re.search(r"^\| GLF .*‡", told, re.M) and not re.search(r"^\| VAE .*‡", told, re.M)
-    assert "`aegen-bench run --stale`" in told
+    assert "to train it again: aegen-bench run --profile tiny --models glf --datasets digits --stale" in told
     (table,) = json.loads(here(*report, "--format", "json").out)
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})

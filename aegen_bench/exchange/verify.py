@@ -155,7 +155,7 @@ def _above_the_floor(here: _Submission) -> Finding:
     }
     scores = [(r, p, v) for r in here.trials for p, v in _distances(r).items() if (r.dataset, p) in floors]
     if not scores:
-        return Finding("floor", "open", "no anchors here: `aegen-bench run` computes them")
+        return Finding("floor", "open", "no anchors here: a `run` of their profile computes them")
     wrong = [
         f"{r.label}: {v:,.4g}, floor {floors[r.dataset, p]:,.4g}" for r, p, v in scores if v < floors[r.dataset, p]
     ]

@@ -20,6 +20,7 @@ from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render import latex, machine, markdown, page
 from aegen_bench.report.summary import plan
 from aegen_bench.report.tables import SUMMARY, TABLES, build
+from aegen_bench.study.command import command
 
 __all__ = [
     "CLAIMS",
@@ -282,7 +283,7 @@ def draw(
     frame = _frame(root, profile, only)
     profiles = sorted(set(frame["profile"].unique()) - set(results.NO_TRIALS))
     if not profiles:
-        raise UserError(f"figures are drawn of trials, and there is none under {root}: `aegen-bench run` trains some")
+        raise UserError(f"figures are drawn of trials, and there is none under {root}; {_some(root)}")
     for name in profiles:
         part = frame[frame["profile"] == name]
         yield from write(Evidence(root, part, plan(part, numbers)), figures, out)
@@ -292,5 +293,9 @@ def _frame(root: Path, profile: str | None, only: Only | None = None) -> pd.Data
     frame = results.load(root, profile=profile)
     if frame.empty:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
-        raise UserError(f"no trial has ended under {root}: `aegen-bench run` trains some{skipped}")
+        raise UserError(f"no trial has ended under {root}; {_some(root)}{skipped}")
     return only.of(frame) if only else frame
+
+
+def _some(root: Path) -> str:
+    return f"`{command('run', 'smoke', results=root)}` trains some in minutes"

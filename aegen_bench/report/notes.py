@@ -12,6 +12,7 @@ from aegen_bench.inference import ALPHA, Leading, Place
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import ANCHOR_NAMES, Layout
+from aegen_bench.study.command import command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,10 +36,7 @@ OPEN = (
 )
 NOT_BOLD = "Nothing is bold: a test needs two rows of a column, one of them with two seeds, none diverged or collapsed."
 DAGGER = "†: trained on the network that scores it here, so it is not tested, ranked or bold."
-STALE = (
-    "‡: stale. The code, settings or images that it was trained with have changed since; `aegen-bench run --stale` "
-    "trains it again."
-)
+STALE = "‡: stale. The code, settings or images that it was trained with have changed since; to train it again: {again}"
 EXTERNAL = "(external): images made elsewhere and scored by `aegen-bench evaluate`, without our training budget."
 ANCHORS = "Floor and ceiling: training images, and uniform noise, scored in place of generated images."
 NETWORKS = (
@@ -90,7 +88,10 @@ def trials(frame: pd.DataFrame) -> str:
 def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
     """What the marks of these rows, and the rows below ours, mean."""
     said = [DAGGER] if part.dagger & set(rows) else []
-    said += [STALE] if any(row in rows for _, row in layout.stale) else []
+    if stale := [entry for entry in sorted(layout.stale) if entry[1] in rows]:
+        datasets, models = (list(dict.fromkeys(names)) for names in zip(*stale, strict=True))
+        again = command("run", layout.profile, models=models, datasets=datasets, flags=["--stale"])
+        said.append(STALE.format(again=again))
     said += [EXTERNAL] if any(row.endswith("(external)") for row in guests) else []
     return said + ([ANCHORS] if any(row in ANCHOR_NAMES.values() for row in guests) else [])
 

@@ -81,7 +81,9 @@ def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
     lay(tmp_path / "results", make(row="vae"))
     lines = draw(tmp_path / "results", "2,3,7", tmp_path / "out")
     assert len(lines) == 3 and all("nothing to draw: no trial of" in line for line in lines)
-    assert "`aegen-bench run --models figure3`" in lines[1] and not (tmp_path / "out").exists()
+    assert (
+        "--models figure3`" in lines[1] and "`aegen-bench run --profile" in lines[1] and not (tmp_path / "out").exists()
+    )
     with pytest.raises(UserError, match="unknown figure '9'"):
         draw(tmp_path / "results", "9", tmp_path / "out")
 

@@ -27,7 +27,7 @@ def lay(root: Path) -> None:
     records = [
         make(metrics={A: evaluation([{"fd": 90.0}])}),
         make(seed=1, metrics={A: evaluation([{"fd": 94.0}])}),
-        make(row="vae", metrics={A: evaluation([{"fd": 1000.5}])}),
+        make(row="vae", metrics={A: evaluation([{"fd": 1000.5}])}, seconds={"train": 400.0}),
         make(row="mine", dataset="mnist", collapsed=True, metrics={A: evaluation([{"fd": 5.0}])}),
         ended("diverged", row=EVIL, reason="<img src=x onerror=window.evil=1>"),
     ]
@@ -125,6 +125,7 @@ say.gallery = sheets();
 const curve = [1e12, 5, 4, 3, 3, 2, 2, 2, 1, 1, 1];
 say.near = near([{ points: curve.map((y, x) => [x, y]) }], curve);
 document.querySelector("#gallery [data-tab=fashion]").click(); say.tab = sheets();
+say.front = front("fashion", 0);
 const head = document.querySelectorAll("#table1 .sort");
 const fashion = [...head].find(button => button.textContent === "Fashion");
 fashion.click(); say.up = names();
@@ -162,6 +163,7 @@ def test_in_a_browser_it_sorts_filters_and_opens(written: Path) -> None:
     assert said["up"] == ["GLF", "VAE", "mine", EVIL]
     assert said["down"] == ["VAE", "GLF", EVIL, "mine"]  # what has no number, missing and diverged, stays last
     assert said["filtered"] == ["VAE"] and said["nothing"]
+    assert said["front"] == ["GLF"], "VAE is worse in distance, and takes longer"
     assert said["near"] == [1, 5], "one wild value does not flatten a curve to a line"
     assert said["gallery"] == ["real images", "mine\n5.00 (1) [1 collapsed]"]  # MNIST comes first
     assert said["tab"] == ["real images", "VAE\n1,000 (1)", "GLF\n92.0 ± 2.8 (2)", f"{EVIL}\ndiverged"]

@@ -15,6 +15,7 @@ from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.figures import curves, images, scatter, style
 from aegen_bench.report.figures.style import Kind
+from aegen_bench.study.command import command
 
 __all__ = ["catalogue", "write"]
 
@@ -46,7 +47,7 @@ def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
                     )
                     write_bytes(path, style.encode(figure, form))
                     made += 1
-        yield f"figure {name}, profile {profile}: " + (
-            f"{made} files" if made else f"nothing to draw: {kinds[name].needs}"
-        )
+        run = command("run", profile, results=evidence.root)
+        needs = kinds[name].needs.replace("aegen-bench run", run)
+        yield f"figure {name}, profile {profile}: " + (f"{made} files" if made else f"nothing to draw: {needs}")
     yield from (f"skipped: {text}" for text in evidence.unreadable)

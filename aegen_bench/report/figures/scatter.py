@@ -147,7 +147,7 @@ def extractors(evidence: Evidence) -> Drawn:
             yield f"-{dataset}{one.mark}{two.mark}", figure
 
 
-_SCORED = "no trial is scored yet; `aegen-bench evaluate --trial FOLDER` or `aegen-bench run` does"
+_SCORED = "no trial is scored yet; `aegen-bench run` does it"
 FIGURES = {
     "seeds": Kind(seeds, _SCORED),
     "training_time": Kind(partial(cost, metric="train_seconds", label="training, seconds,"), _SCORED),

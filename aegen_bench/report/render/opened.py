@@ -76,7 +76,10 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
                 pictures.append(Picture(fitting("-".join((dataset, row, f"seed-{trial.seed}")), ".webp"), packed, data))
             trials.append(data)
         told = {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}
-        yield told | {"distance": str(distance.print(first.distances[dataset, row])) if first else ""}, pictures
+        if first:
+            told["distance"] = str(distance.print(first.distances[dataset, row]))
+            told["marked"] = row in first.dagger
+        yield told, pictures
 
 
 def real(evidence: Evidence) -> Iterator[Picture]:

@@ -150,6 +150,8 @@ function open(row, dataset) {
   document.getElementById("opened").showModal();
 }
 
+let shownDataset = "";
+
 // Samples of every method on one dataset beside real images, the first thing on the page.
 function gallery(dataset) {
   const section = document.getElementById("gallery"), sheets = section.querySelector(".pictures"), tabs = section.querySelector(".tabs");
@@ -157,7 +159,8 @@ function gallery(dataset) {
   const datasets = [...new Set(sampled.map(entry => entry.dataset))];
   if (!datasets.length) return;
   section.hidden = false;
-  const shownNow = datasets.includes(dataset) ? dataset : datasets[0];
+  const shownNow = shownDataset = datasets.includes(dataset) ? dataset : datasets[0];
+  front(shownNow, Number(document.getElementById("cost").value || 0));
   tabs.replaceChildren(...datasets.map(name => make("button", names[name], { type: "button", role: "tab", "aria-selected": name === shownNow, "data-tab": name })));
   sheets.replaceChildren();
   for (const { grid } of real.filter(one => one.dataset === shownNow)) {
@@ -168,7 +171,7 @@ function gallery(dataset) {
   for (const entry of sampled.filter(entry => entry.dataset === shownNow)) {
     const figure = make("figure"), caption = make("figcaption", names[entry.row]), button = make("button", "", { type: "button", class: "open", "data-row": names[entry.row], "data-dataset": names[shownNow] });
     button.append(make("img", "", { src: entry.trials.find(trial => trial.grid).grid, alt: `samples of ${names[entry.row]}`, loading: "lazy" }));
-    caption.append(make("br"), make("small", entry.distance));
+    caption.append(make("br"), make("small", entry.distance || ""));
     figure.append(button, caption);
     sheets.append(figure);
   }
@@ -181,6 +184,52 @@ document.addEventListener("click", event => {
   if (button?.dataset.tab) gallery(button.dataset.tab);
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
+
+// Distance against cost: what no other method beats on both sides with all seeds is filled.
+function front(dataset, cost) {
+  const section = document.getElementById("front"), [protocol] = Object.keys(columns).filter(Boolean);
+  const here = entries.filter(entry => entry.dataset === dataset), device = mostly(here.flatMap(entry => entry.trials).map(trial => trial.device));
+  const found = here.map(entry => {
+    const fair = entry.trials.filter(trial => trial.device === device || columns[""][cost] === "parameters");
+    const xs = fair.map(trial => trial.numbers[""]?.[cost]).filter(x => x > 0), ys = entry.trials.map(trial => trial.numbers[protocol]?.[0]).filter(y => y > 0);
+    return { row: entry.row, marked: entry.marked, xs, ys };
+  }).filter(one => one.xs.length && one.ys.length);
+  section.hidden = found.length < 2;
+  if (section.hidden) return [];
+  const [least, most, mean] = [v => Math.min(...v), v => Math.max(...v), v => v.reduce((a, b) => a + b) / v.length];
+  const beaten = one => one.marked || found.some(other => other !== one && !other.marked && most(other.xs) < least(one.xs) && most(other.ys) < least(one.ys));
+  const [width, height, left, bottom] = [560, 300, 46, 22], log = Math.log;
+  const span = axis => [log(least(found.map(one => least(one[axis])))), log(most(found.map(one => most(one[axis]))))];
+  const [[x0, x1], [y0, y1]] = [span("xs"), span("ys")];
+  const x = v => left + 10 + (x1 > x0 ? (log(v) - x0) / (x1 - x0) : .5) * (width - left - 20), y = v => 8 + (y1 > y0 ? (y1 - log(v)) / (y1 - y0) : .5) * (height - bottom - 16);
+  const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "distance against cost" });
+  svg.append(drawn("path", { class: "axis", d: `M${left} 4V${height - bottom}H${width}` }));
+  for (const [v, place] of [[y0, height - bottom - 8], [y1, 12]]) svg.append(drawn("text", { x: left - 4, y: place, "text-anchor": "end" }, brief(Math.exp(v))));
+  for (const [v, anchor, place] of [[x0, "start", left], [x1, "end", width]]) svg.append(drawn("text", { x: place, y: height - 6, "text-anchor": anchor }, brief(Math.exp(v))));
+  const caption = make("figcaption", names[dataset]), figure = make("figure", "", { class: "chart front" });
+  for (const one of found) {
+    const [px, py] = [mean(one.xs), mean(one.ys)], out = beaten(one), point = drawn("g", { class: out ? "out" : "in", "data-row": names[one.row], tabindex: 0 });
+    point.append(drawn("path", { d: `M${x(least(one.xs))} ${y(py)}H${x(most(one.xs))}M${x(px)} ${y(least(one.ys))}V${y(most(one.ys))}` }), drawn("circle", { cx: x(px), cy: y(py), r: 4 }));
+    point.append(drawn("title", {}, names[one.row]));
+    if (!out) point.append(drawn("text", { x: x(px) + 6, y: y(py) - 5 }, names[one.row]));
+    point.addEventListener("pointerenter", () => { caption.textContent = `${names[one.row]}: ${brief(py)} at ${brief(px)} (${columns[""][cost]})`; });
+    point.addEventListener("click", () => open(names[one.row], names[dataset]));
+    svg.append(point);
+  }
+  figure.append(svg, caption);
+  section.querySelector(".pictures").replaceChildren(figure);
+  return found.filter(one => !beaten(one)).map(one => names[one.row]);
+}
+
+const brief = number => number >= 1000 ? Math.round(number).toLocaleString("en") : String(Number(number.toPrecision(3)));
+function mostly(values) {
+  const counts = new Map();
+  for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
+  return [...counts].reduce((a, b) => b[1] > a[1] ? b : a, [undefined, 0])[0];
+}
+
+document.getElementById("cost").replaceChildren(...columns[""].map((name, i) => make("option", name, { value: i })));
+document.getElementById("cost").addEventListener("change", event => front(shownDataset, Number(event.target.value)));
 
 gallery();
 

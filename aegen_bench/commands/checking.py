@@ -1,0 +1,48 @@
+"""What the command `check-metrics` does."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from aegen_bench import data, environment, weights
+from aegen_bench.errors import unknown
+from aegen_bench.evaluation import checks, extractors
+from aegen_bench.evaluation.scorer import Scorer, real_images
+from aegen_bench.numerics import tuning
+from aegen_bench.progress import watch
+from aegen_bench.study import Study
+
+__all__ = ["check_metrics"]
+
+
+def check_metrics(dataset: str, protocol: str, count: int, *, device: str, folder: Path | None) -> Iterator[str]:
+    """Check every metric of generated images on real images of a dataset, and yield the lines of a Markdown page."""
+    place = folder or data.default_folder()
+    study = Study("paper", local=Path.cwd(), data=place)
+    if protocol not in study.protocols:
+        raise unknown("protocol", protocol, study.protocols)
+    if dataset not in study.datasets:
+        raise unknown("dataset", dataset, study.datasets)
+    chosen = study.protocols[protocol]
+    if needed := extractors.recipe(chosen.extractor).file(dataset):
+        weights.path(needed, place)
+    show = watch()
+    real = real_images(dataset, study.datasets[dataset].recipe, place)
+    try:
+        scorer = Scorer(dataset, real, [chosen], place, environment.pick_device(device), show)
+        with environment.exact(), tuning.keeping_memory():
+            found = checks.check(scorer, chosen, count)
+    finally:
+        show.close()
+    yield f"### {dataset}, {count:,} images a side, features of {chosen.extractor}"
+    yield ""
+    yield from checks.tables(found)
+    yield ""
+    for name, meaning in checks.CHECKS.items():
+        yield f"- {name}: {meaning}."
+    yield (
+        f"- Worse: by more than {checks.WIDTH} standard deviations of {checks.UNSEEN} sets of unseen real images, "
+        "whose mean is `unseen`, and by more than 1% of that mean. (✗): fails, and is not meant to see it. "
+        "Metrics of codes and reconstructions need a model and are not checked here."
+    )

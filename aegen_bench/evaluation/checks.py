@@ -1,0 +1,171 @@
+"""Sanity checks of metrics on real images: sets whose quality is known, and what each metric makes of them.
+
+A metric that fails a check stays in use: the table says what it cannot see.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aegen_bench.errors import UserError
+from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation.protocol import Protocol
+from aegen_bench.evaluation.scorer import Scorer
+from aegen_bench.evaluation.scoring import Subject
+
+__all__ = ["CHECKS", "Checked", "check", "tables", "variants"]
+
+Images = NDArray[np.uint8]
+
+UNSEEN = 4  # sets of unseen images: their spread is what counts as no difference
+WIDTH = 3  # of that spread
+SMALL = 0.01  # of their mean, for numbers that do not scatter because they have reached their limit
+CHECKS = {
+    "identical": "the real images themselves: not worse than unseen real images",
+    "half the modes": "unseen images of the largest clusters, which hold half of them: worse",
+    "blur": "unseen images, blurred by 1 px: worse",
+    "noise": "unseen images with noise of 15 of 255: worse",
+    "5% outliers": "5% of unseen images replaced by uniform noise: at most a fifth as much worse as 50%",
+    "copies": "images of the training set: worse",
+    "n and 2n": "half as many images, generated and real: no difference",
+}
+FIDELITY = {"precision", "density", "clipped_density", "f1_8"}
+COPIES = {"memorisation", "copying_z"}
+NOT_CHECKED = {"kid_se", "fd_infinity_slope", "fd_infinity_r2", "fd_infinity_se"}  # they describe another number
+
+
+class Checked(NamedTuple):
+    """One number of a metric on one dataset: its value for each set of images, and which checks it passes."""
+
+    values: dict[str, float]
+    passed: dict[str, bool]
+
+
+class _Set(Subject):
+    """One set of images as a generator that was trained on `training`."""
+
+    def __init__(self, images: Images, training: Images, test: Images) -> None:
+        self.images, self._training, self._test = images, training, test
+
+    def generated(self, n: int, draw: int) -> Images:
+        return self.images[:n]
+
+    def training_images(self) -> Images:
+        return self._training
+
+    def test_images(self) -> Images:
+        return self._test
+
+
+def variants(training: Images, rest: Images, real: Images, n: int, seed: int) -> Iterator[tuple[str, Images]]:
+    """Yield (name, n images): unseen sets 0 to 3 of `rest`, which holds 7 n images, and what was made of them."""
+    from scipy.ndimage import gaussian_filter
+
+    random = np.random.default_rng(seed)
+    unseen = rest[:n]
+    for number in range(UNSEEN):
+        yield f"unseen {number}", rest[number * n : (number + 1) * n]
+    yield "identical", real[:n]
+    yield "half the modes", _largest_clusters(rest[UNSEEN * n :], n, seed)
+    blurred = gaussian_filter(unseen.astype(np.float32), 1, axes=(2, 3))
+    yield "blur", np.rint(blurred).astype(np.uint8)
+    yield "noise", np.rint(unseen + random.normal(scale=15, size=unseen.shape)).clip(0, 255).astype(np.uint8)
+    for share in (5, 50):
+        mixed = unseen.copy()
+        count = n * share // 100
+        mixed[:count] = random.integers(256, size=mixed[:count].shape, dtype=np.uint8)
+        yield f"{share}% outliers", mixed
+    yield "copies", training[:n]
+
+
+def _largest_clusters(images: Images, n: int, seed: int) -> Images:
+    """Return n images of the largest of ten clusters (k-means on pixels) that together hold half of them."""
+    from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
+
+    pixels = images.reshape(len(images), -1).astype(np.float32) / 255
+    how = {"n_clusters": 10, "n_init": 3, "batch_size": 100, "init_size": 300}
+    labels = nearest_centre(pixels, minibatch_kmeans(pixels, **how, random=np.random.default_rng(seed)))
+    sizes = np.bincount(labels, minlength=10)
+    order = np.argsort(-sizes)
+    kept = order[: int(np.searchsorted(sizes[order].cumsum(), len(images) / 2)) + 1]
+    return images[np.isin(labels, kept)][:n]
+
+
+def check(scorer: Scorer, protocol: Protocol, n: int, *, seed: int = 0) -> dict[str, Checked]:
+    """Score every set under a protocol's metrics of generated images, n a side; {number: values and checks passed}."""
+    train, real = (scorer.real(split)[0] for split in ("train", "test"))
+    if len(train) < 9 * n or len(real) < n:
+        most = min(len(train) // 9, len(real))
+        raise UserError(
+            f"{scorer.dataset} has {len(train):,} training and {len(real):,} test images: --count {most} at most"
+        )
+    order = np.random.default_rng(seed).permutation(len(train))
+    training, rest = (np.asarray(train[np.sort(part)]) for part in (order[: 2 * n], order[2 * n : 9 * n]))
+    per_draw = tuple(name for name in metrics.names() if metrics.load(name).PER == "draw")
+
+    def scored(images: Images, count: int) -> dict[str, float]:
+        sized = protocol.model_copy(update={"count": count, "metrics": per_draw, "split": "test"})
+        found = scorer.score(sized, _Set(images, training, np.asarray(real)))
+        if found.failed:
+            raise UserError("; ".join(f"{name}: {why}" for name, why in found.failed.items()))
+        return found.draws[0]
+
+    # The real images of the protocol, not the first n of the split: "identical" must be the very same.
+    from aegen_bench.evaluation.features import subset
+
+    values = {name: scored(images, n) for name, images in variants(training, rest, subset(real, n), n, seed)}
+    values["half as many"] = scored(rest[:n], n // 2)
+    signs = {
+        number: 1 if value.better == "lower" else -1
+        for name in per_draw
+        for number, value in metrics.load(name).VALUES.items()
+        if number in values["identical"] and number not in NOT_CHECKED
+    }
+    return {
+        number: _judged({name: of[number] for name, of in values.items() if number in of}, sign)
+        for number, sign in signs.items()
+    }
+
+
+def _judged(values: dict[str, float], sign: int) -> Checked:
+    unseen = np.array([values.pop(f"unseen {number}") for number in range(UNSEEN)])
+    centre = float(unseen.mean())
+    least = max(WIDTH * float(unseen.std(ddof=1)), SMALL * abs(centre))
+    worse = {name: sign * (value - centre) for name, value in values.items()}
+    passed: dict[str, bool] = {}
+    passed |= {name: worse[name] > least for name in ("half the modes", "blur", "noise", "copies") if name in worse}
+    passed["identical"] = worse["identical"] <= least
+    passed["5% outliers"] = worse["50% outliers"] > least and worse["5% outliers"] <= worse["50% outliers"] / 5 + least
+    if "half as many" in worse:  # half as many images scatter by sqrt(2) as much
+        passed["n and 2n"] = abs(worse["half as many"]) <= np.sqrt(2) * least
+    return Checked({"unseen": centre, **values}, passed)
+
+
+def tables(found: dict[str, Checked]) -> Iterator[str]:
+    """Yield the lines of two Markdown tables: which checks each number passes, and its values."""
+    yield "| number | " + " | ".join(CHECKS) + " |"
+    yield "|---|" + ":-:|" * len(CHECKS)
+    for number, checked in found.items():
+        marks = [_mark(number, name, checked.passed.get(name)) for name in CHECKS]
+        yield f"| `{number}` | " + " | ".join(marks) + " |"
+    names = list(next(iter(found.values())).values)
+    yield ""
+    yield "| number | " + " | ".join(names) + " |"
+    yield "|---|" + "---:|" * len(names)
+    for number, checked in found.items():
+        cells = [f"{checked.values[name]:.4g}" if name in checked.values else "" for name in names]
+        yield f"| `{number}` | " + " | ".join(cells) + " |"
+
+
+def _mark(number: str, name: str, passed: bool | None) -> str:
+    if passed is None:
+        return ""
+    if passed:
+        return "✓"
+    elsewhere = {"half the modes": number in FIDELITY | COPIES, "copies": number not in COPIES}
+    asked = not (elsewhere.get(name, False) or (number in COPIES and name in ("blur", "noise", "5% outliers")))
+    return "✗" if asked else "(✗)"

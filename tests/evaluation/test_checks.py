@@ -1,0 +1,49 @@
+"""The sanity checks of metrics: what they make of numbers that are known, and the command."""
+
+from __future__ import annotations
+
+import pytest
+from conftest import Bench
+
+from aegen_bench.evaluation.checks import CHECKS, _judged, _mark
+
+UNSEEN = {f"unseen {i}": 10.0 + 0.1 * (i - 1.5) for i in range(4)}
+GOOD = {"identical": 0.0, "half the modes": 20.0, "blur": 30.0, "noise": 30.0, "copies": 30.0, "half as many": 10.1}
+OUTLIERS = {"5% outliers": 11.0, "50% outliers": 22.0}
+
+
+def test_a_number_that_worsens_where_it_should_passes_every_check() -> None:
+    checked = _judged(UNSEEN | GOOD | OUTLIERS, 1)
+    assert checked.passed == dict.fromkeys(CHECKS, True) and checked.values["unseen"] == pytest.approx(10)
+    assert not any(_judged(UNSEEN | GOOD | OUTLIERS, -1).passed[name] for name in ("blur", "identical", "5% outliers"))
+
+
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        ("identical", {"identical": 10.5}),
+        ("half the modes", {"half the modes": 10.2}),
+        ("blur", {"blur": 9.0}),
+        ("noise", {"noise": 10.3}),
+        ("5% outliers", {"5% outliers": 18.0}),
+        ("copies", {"copies": 10.0}),
+        ("n and 2n", {"half as many": 11.0}),
+    ],
+)
+def test_each_check_can_fail_alone(name: str, change: dict[str, float]) -> None:
+    passed = _judged(UNSEEN | GOOD | OUTLIERS | change, 1).passed
+    assert [check for check, ok in passed.items() if not ok] == [name]
+
+
+def test_what_a_number_is_not_meant_to_see_is_marked() -> None:
+    assert (_mark("fd", "copies", False), _mark("fd", "blur", False)) == ("(✗)", "✗")
+    assert (_mark("precision", "half the modes", False), _mark("recall", "half the modes", False)) == ("(✗)", "✗")
+    assert _mark("copying_z", "copies", False) == "✗" and _mark("fd", "blur", True) == "✓"
+
+
+def test_the_command_prints_a_table_of_every_number_and_says_how_many_images_there_are(bench: Bench) -> None:
+    ended = bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "100")
+    assert ended.code == 0, ended.err
+    rows = [line.split("|")[1].strip() for line in ended.out.splitlines() if line.startswith("| `")]
+    assert {"`fd`", "`kid`", "`clipped_coverage`"} <= set(rows) and "`kid_se`" not in rows
+    assert bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "5000").code == 2
