@@ -145,7 +145,8 @@ class Baseline(Seeded):
         The harness sums the terms, takes the gradient with respect to that optimizer's parameters only, steps it and
         resumes the generator, always to its end: text after the last yield sees the updated weights. `index` is the
         position of each row in the training set. Compute with tensors only: a host synchronisation (`.item()`, `if
-        loss > 1`) slows every step.
+        loss > 1`) slows every step. On a GPU one step is captured and replayed (docs/gpus.md): what Python does in it
+        must be the same each time.
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(self, x, index)")
 

@@ -16,7 +16,7 @@ from typing import Annotated
 import typer
 
 from aegen_bench import __version__, environment
-from aegen_bench.commands import exchanging, faults, reporting, upkeep
+from aegen_bench.commands import exchanging, faults, reporting, timing, upkeep
 from aegen_bench.commands.options import (
     PATH,
     Data,
@@ -46,7 +46,7 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-for command in (reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
+for command in (timing.time, reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
     app.command()(command)
 
 

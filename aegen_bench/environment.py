@@ -20,6 +20,7 @@ __all__ = [
     "about_auto",
     "describe",
     "exact",
+    "free_processors",
     "identity",
     "native_bf16",
     "native_tf32",
@@ -29,6 +30,7 @@ __all__ = [
     "prepare_processes",
     "require_compiler",
     "reset_peak_memory",
+    "ticks",
     "timed_on",
     "wanted_threads",
 ]
@@ -116,7 +118,7 @@ def on_free_processors(note: Callable[[str], None], stat: Path = Path("/proc/sta
     import torch
 
     threads: int = wanted_threads() or joblib.cpu_count()
-    if wanted_threads() is None and (free := _free(stat)) is not None and free < threads:
+    if wanted_threads() is None and (free := free_processors(stat)) is not None and free < threads:
         busy = f"{threads - free} of {threads} processors are busy with other work"
         note(f"{busy}: on {free} thread{'s' * (free > 1)} (OMP_NUM_THREADS chooses another number)")
         threads = free
@@ -128,17 +130,17 @@ def on_free_processors(note: Callable[[str], None], stat: Path = Path("/proc/sta
         torch.set_num_threads(before)
 
 
-def _free(stat: Path, seconds: float = 0.25) -> int | None:
+def free_processors(stat: Path = Path("/proc/stat"), seconds: float = 0.25) -> int | None:
     """How many of the processors that this process may use are idle now, at least 1; None where nothing tells."""
-    before = _ticks(stat)
+    before = ticks(stat)
     time.sleep(seconds if before else 0.0)
-    after = _ticks(stat)
+    after = ticks(stat)
     spans = [(after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in before if name in after]
     idle = [free / whole for free, whole in spans if whole > 0]
     return max(1, round(sum(idle))) if idle else None
 
 
-def _ticks(stat: Path) -> dict[str, tuple[int, int]]:
+def ticks(stat: Path) -> dict[str, tuple[int, int]]:
     """Idle and total time, in ticks, of each processor that this process may use; empty where nothing tells."""
     allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
     found = {}

@@ -50,6 +50,12 @@ FILES: dict[str, File] = {
         ),
         File(
             name="dinov2",
+            url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vitl14/dinov2_vitl14_pretrain.pth",
+            sha256="d5383ea8f4877b2472eb973e0fd72d557c7da5d3611bd527ceeb1d7162cbf428",
+            filename="dinov2_vitl14_pretrain.pth",
+        ),
+        File(
+            name="dinov2_small",
             url="https://dl.fbaipublicfiles.com/dinov2/dinov2_vits14/dinov2_vits14_pretrain.pth",
             sha256="b938bf1bc15cd2ec0feacfe3a1bb553fe8ea9ca46a7e1d8d00217f29aef60cd9",
             filename="dinov2_vits14_pretrain.pth",

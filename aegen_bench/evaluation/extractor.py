@@ -1,9 +1,9 @@
 """What an extractor, a network that turns images into features, is: one file of `extractors/` each, found by its name.
 
-A file declares as literals `WEIGHTS` (its name in `weights.FILES`; {dataset: name} where each dataset has a network
-of its own; or None), `DIM` (features an image) and `RULE` (what is done to an image, and where features are taken;
-hashed into the protocol id), and defines `build(file) -> nn.Module`, which maps uint8 [n, 1 or 3, h, w] to float32
-[n, DIM]; `file` is where the weights lie, verified (None without any).
+A file declares as literals `WEIGHTS` (its name in `weights.FILES`; {dataset: name} where each dataset has a network of
+its own; or None), `DIM` (features an image) and `RULE` (what is done to an image, and where features are taken; hashed
+into the protocol id), `CALLED` where the id knows it by an older name, and defines `build(file) -> nn.Module`, which
+maps uint8 [n, 1 or 3, h, w] to float32 [n, DIM]; `file` is where the weights lie, verified (None without any).
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Recipe(NamedTuple):
     weights: str | dict[str, str] | None
     dim: int
     rule: str
+    called: str  # in the id of a protocol
 
     def applies(self, dataset: str) -> bool:
         """Return whether it can look at a dataset: one with a network for each has none for others."""
@@ -68,9 +69,10 @@ def recipe(name: str) -> Recipe:
         for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign)
         for target in node.targets
-        if isinstance(target, ast.Name) and target.id in ("WEIGHTS", "DIM", "RULE")
+        if isinstance(target, ast.Name) and target.id in ("WEIGHTS", "DIM", "RULE", "CALLED")
     }
-    return Recipe(name, weights=declared["WEIGHTS"], dim=declared["DIM"], rule=declared["RULE"])
+    called = declared.get("CALLED", name)
+    return Recipe(name, weights=declared["WEIGHTS"], dim=declared["DIM"], rule=declared["RULE"], called=called)
 
 
 def build(name: str, folder: Path, dataset: str) -> nn.Module:

@@ -53,7 +53,7 @@ class Protocol(BaseModel):
         """12 hexadecimal digits over everything that changes a feature, or which images have one."""
         recipe = extractors.recipe(self.extractor)
         content = {
-            "extractor": self.extractor,
+            "extractor": recipe.called,
             "weights": recipe.sha256,
             "rule": recipe.rule,
             "split": self.split,

@@ -82,11 +82,11 @@ def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) ->
                 if beside.is_file():
                     how = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
                     add("/".join(("results", *record.place, name)), read_bytes(beside, LARGEST_FILE, follow=False), how)
-            model = record.weights_path(weights)
-            member = f"weights/{model.name}"
-            if record.weights_sha256 and model.is_file() and member not in hashes:
-                add(member, read_bytes(model, LARGEST_FILE))
-                kept += 1
+            if record.weights_sha256 and record.has_weights(weights):
+                kept += record.profile not in results.NO_TRIALS
+                for model in record.all_weights(weights):
+                    if (member := f"weights/{model.name}") not in hashes:
+                        add(member, read_bytes(model, LARGEST_FILE))
         add(FRAME, frame.to_parquet(index=False))
         manifest = _Manifest(format=FORMAT, aegen_bench=__version__, files=hashes)
         archive.writestr(zipfile.ZipInfo(MANIFEST), manifest.model_dump_json(indent=1))
@@ -128,8 +128,8 @@ def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
         path = Path(place, "results", *chosen[0])
         write_bytes(path, _content(file, archive, "/".join(("results", *chosen[0])), members))
         record: Record = results.read_record(path)
-        named = f"{record.key}-{(record.weights_sha256 or '')[:8]}.safetensors"
-        for name in (named, f"{record.key}.safetensors"):
+        names = [path.name for path in record.all_weights(Path(place, "weights"))]
+        for name in (*names, f"{record.key}.safetensors"):
             if (member := f"weights/{name}") in members:
                 write_bytes(Path(place, member), _content(file, archive, member, members))
         yield path.parent, Path(place, "weights")

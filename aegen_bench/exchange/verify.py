@@ -208,7 +208,7 @@ def _scores_again(here: _Submission) -> Finding:
         return Finding("scores", "open", "no --weights to make images from")
     wrong, count = list[str](), 0
     for record in here.trials:
-        if record.status != "ok" or not record.weights_path(here.weights).is_file():
+        if record.status != "ok" or not record.has_weights(here.weights):
             continue
         study = here.study_of(record.profile)
         model = models.restore(results.trial_folder(here.root, *record.place[:3], record.seed), here.weights, here.data)

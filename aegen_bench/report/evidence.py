@@ -19,9 +19,10 @@ from numpy.typing import NDArray
 from aegen_bench.errors import UserError
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
-from aegen_bench.results import ANCHORS, EXTERNAL, read_record, trial_folder
+from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
+from aegen_bench.results.timings import Timing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,6 +160,15 @@ class Evidence:
     @property
     def devices(self) -> list[str]:
         return devices(self.frame)
+
+    @cached_property
+    def timings(self) -> dict[str, dict[Entry, Timing]]:
+        """The timing runs of these rows and datasets, by timing id and entry."""
+        found: dict[str, dict[Entry, Timing]] = {}
+        for timing in timings.read(self.root, self.layout.profile):
+            if timing.dataset in self.layout.datasets and timing.row in self.layout.rows:
+                found.setdefault(timing.id, {})[timing.dataset, timing.row] = timing
+        return found
 
     @cached_property
     def training_shares(self) -> dict[str, list[tuple[float, float]]]:

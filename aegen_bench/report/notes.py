@@ -57,6 +57,11 @@ TIMES = (
     "sampling: that of the first evaluation. memory: the peak during training, of the process on a CPU, of the "
     "allocator on a GPU."
 )
+NOT_TIMED = (
+    "No timing run of this profile: these are the seconds of trials, beside whatever else ran on the machine, so they "
+    "compare little. `aegen-bench time` measures them alone."
+)
+BUSY = "§: other programs took more than a tenth of the processors meanwhile; these times are too long."
 PAPERS_TIMES = (
     "paper: Table 6, on hardware that the paper does not name. Only ratios between rows compare, and those of "
     "Two-Stage VAE do not: its published code ran in another framework."
@@ -171,6 +176,16 @@ def paper(published: Published, table: int, rows: Iterable[str], *, comparable: 
     return [said, *(f"The paper's numbers of {', '.join(names)}: {source}." for source, names in cited.items())]
 
 
+def timing(id: str, about: Mapping[str, str]) -> str:
+    """What the times of a timing id were measured with."""
+    return (
+        f"Timing {id}: {'; '.join(f'{name} {text}' for name, text in about.items())}. s/epoch: mean ± standard "
+        "deviation over the timed epochs, number of epochs in brackets. training: what the whole plan takes at that "
+        "pace, with extracting codes and fitting a density to them. memory: the peak, of the process on a CPU, of the "
+        "allocator on a GPU."
+    )
+
+
 def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
     """How much of the epoch of a flow the flow takes, by dataset."""
     parts, odd = [], []
@@ -194,6 +209,14 @@ COMPARISONS = (
     "Best mean first. Mean ± sample standard deviation over seeds, number of trials in brackets. To the best: by what "
     "share a row's geometric mean is above that of the best tested row, with Student's 95% interval by the moderated "
     "variance. p: how probable it is that some of as many equal rows would be so far behind another."
+)
+
+
+PRIORS = (
+    "Rows of one trunk stand on the same trained auto-encoder with each seed, so they are compared seed by seed: the "
+    "share by which the geometric mean lies above that of the best prior of the trunk, with Student's 95% interval of "
+    "the paired differences (variances moderated over all pairs of the trunk), and p of the two-sided paired t-test, "
+    "Holm-corrected over the priors of the trunk. Only seeds that both have count."
 )
 
 

@@ -101,6 +101,8 @@ class _Config(Strict):
     stages: dict[Label, dict[str, Any]] = {}
     with_: dict[str, Any] = Field({}, alias="with")
     recipe: dict[str, Any] = {}
+    prior: str = ""
+    trunk: dict[str, Any] | None = None
     probe: dict[str, Any] | None = None
     overrides: list[str] = []
     dagger: list[str] = []
@@ -248,10 +250,14 @@ class Record(Strict):
             return None
         return folder / f"{self.trunk.key}-{self.trunk.weights_sha256[:8]}.safetensors"
 
-    def has_weights(self, folder: Path) -> bool:
-        """Whether all weights of its model are there; a pair's are its own and its trunk's."""
+    def all_weights(self, folder: Path) -> list[Path]:
+        """Return the files that its model is restored from: its own weights and, of a pair, its trunk's."""
         trunk = self.trunk_path(folder)
-        return self.weights_path(folder).is_file() and (trunk is None or trunk.is_file())
+        return [self.weights_path(folder), *([trunk] if trunk else [])]
+
+    def has_weights(self, folder: Path) -> bool:
+        """Whether all weights of its model are there."""
+        return all(path.is_file() for path in self.all_weights(folder))
 
 
 class NewerSchema(ValueError):

@@ -53,8 +53,9 @@ class Trial:
     def key(self) -> str:
         """16 hex digits over what determines the training: code, settings, data recipe and subset, seed, NUMERICS."""
         training = {k: v for k, v in self.config.items() if k not in self.NOT_TRAINING}
-        if self.trunk is not None:  # its key holds all of its settings
-            training["trunk"] = self.trunk.key
+        if "trunk" in training:  # a pair's key holds its trunk's
+            below = dict(training["trunk"])
+            training["trunk"] = Trial(self.profile, self.dataset, str(below.pop("row", "")), self.seed, below).key
         text = json.dumps([NUMERICS, self.dataset, self.seed, training], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

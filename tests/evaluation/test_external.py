@@ -328,8 +328,8 @@ def test_a_weights_file_with_another_sha256_is_refused_before_anything_is_scored
     save(finished.folder / "mine", real(finished))
     file = finished.data / "weights" / "dinov2_vits14_pretrain.pth"
     file.write_bytes(b"other weights")
-    ended = finished("evaluate", "mine", "--dataset", "digits", "--protocol", "dinov2")
-    refused(ended, str(file), "expected sha256 b938bf1b", "delete it and run `aegen-bench fetch dinov2`")
+    ended = finished("evaluate", "mine", "--dataset", "digits", "--protocol", "dinov2_small")
+    refused(ended, str(file), "expected sha256 b938bf1b", "delete it and run `aegen-bench fetch dinov2_small`")
 
 
 # ---- what fails, what is stopped, what is done twice at once -----------------------------------------------

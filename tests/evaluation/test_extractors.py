@@ -14,8 +14,8 @@ from torch import nn
 
 from aegen_bench import weights
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation import extractors
-from aegen_bench.evaluation.extractors import classifier, dinov2
+from aegen_bench.evaluation import Protocol, extractors, vision_transformer
+from aegen_bench.evaluation.extractors import classifier, dinov2, dinov2_small
 from aegen_bench.evaluation.features import extract
 from aegen_bench.evaluation.train_classifier import PLANS
 
@@ -56,7 +56,7 @@ def test_pixels_of_grey_images_are_three_equal_channels(tmp_path):
 @pytest.fixture(scope="module")
 def transformer():
     """The network with weights that make every part matter."""
-    network = dinov2.VisionTransformer().eval().requires_grad_(False)
+    network = vision_transformer.VisionTransformer(384, 6, 12).eval().requires_grad_(False)
     draw = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():
         spread = parameter[0].numel() ** -0.5 if name.endswith("weight") and parameter.ndim > 1 else 0.3
@@ -144,7 +144,7 @@ def test_dinov2_equals_torchvisions_transformer_with_equal_weights(transformer):
 def test_images_are_resized_as_pillow_resizes_them(side):
     image = noise(1, side=side)
     pillow = Image.fromarray(image[0].transpose(1, 2, 0)).resize((224, 224), Image.Resampling.BICUBIC)
-    ours = dinov2.resized(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
+    ours = vision_transformer.resized(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
     gap = np.abs(ours - np.asarray(pillow, np.float32))
     assert gap.max() <= 2 and (gap > 0).mean() < 0.02, "whole numbers; Pillow's factors have 8 bits less"
 
@@ -152,12 +152,25 @@ def test_images_are_resized_as_pillow_resizes_them(side):
 def test_dinov2_reads_the_official_layout_and_normalises_for_imagenet(transformer, tmp_path, monkeypatch):
     torch.save(transformer.state_dict(), tmp_path / "weights.pth")
     monkeypatch.setattr(weights, "path", lambda name, folder: tmp_path / "weights.pth")
-    network = extractors.build("dinov2", tmp_path, "digits")
+    network = extractors.build("dinov2_small", tmp_path, "digits")
     grey = noise(2, channels=1, side=32)
     found = features(network, grey)
-    x = dinov2.resized(torch.from_numpy(grey)) / 255
+    x = vision_transformer.resized(torch.from_numpy(grey)) / 255
     x = (x - torch.tensor([0.485, 0.456, 0.406])[:, None, None]) / torch.tensor([0.229, 0.224, 0.225])[:, None, None]
     np.testing.assert_allclose(found, transformer(x).numpy(), rtol=1e-4, atol=1e-4)
+
+
+def test_dinov2_is_the_large_network_and_the_small_one_keeps_the_protocol_id_that_it_had(monkeypatch):
+    sizes = {}
+    monkeypatch.setattr(torch, "load", lambda file, **how: sizes.setdefault("state", {}))
+    monkeypatch.setattr(nn.Module, "load_state_dict", lambda network, state: sizes.update(network=network))
+    for module, parameters in ((dinov2, 304_368_640), (dinov2_small, 22_056_576)):
+        with torch.device("meta"):
+            module.build(None)
+        assert sum(p.numel() for p in sizes["network"].parameters()) == parameters
+        assert sizes["network"].norm.weight.numel() == extractors.recipe(module.__name__.rpartition(".")[2]).dim
+    ids = [Protocol(extractor=name).id for name in ("dinov2_small", "dinov2")]
+    assert ids[0] == "4e1e9a3844c9" != ids[1]
 
 
 def test_missing_dinov2_weights_say_how_to_fetch_them(tmp_path):

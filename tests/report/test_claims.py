@@ -189,6 +189,21 @@ def test_orders_and_bounds(
     assert found(tmp_path, predicate).verdict == verdict
 
 
+@pytest.mark.parametrize(
+    ("z", "verdict"),
+    [([-20.0, -22.0, -21.0], BAD), ([0.1, -0.2, 0.3], GOOD), ([60.0, 62.0, 61.0], NONE), ([0.1], NONE)],
+    ids=["a copier", "as far as test images", "a blurry decoder", "one trial"],
+)
+def test_no_copies_is_failed_by_a_copier_and_not_passed_by_a_poor_decoder(
+    tmp_path: Path, z: list[float], verdict: str
+) -> None:
+    lay(tmp_path, "glf", z, "copying_z")
+    [finding] = [
+        f for f in claims.evaluate(evidence(tmp_path)) if (f.claim.name, f.dataset) == ("no_copies", "fashion")
+    ]
+    assert finding.verdict == verdict
+
+
 def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Path) -> None:
     """By hand: logarithms, one variance for both rows (they differ no more than chance makes them), 2 + 1 degrees of
     freedom, of which the row with two seeds may borrow two and a half for its own.

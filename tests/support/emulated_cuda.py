@@ -17,7 +17,7 @@ import types
 import warnings
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 from unittest import mock
@@ -128,11 +128,21 @@ def _caller() -> str:
 
 def tree_leaves(value: Any) -> list[Any]:
     """What is in tuples, lists and dictionaries, as torch's function of that name finds it, but faster."""
-    if isinstance(value, dict):
-        value = tuple(value.values())
-    if not isinstance(value, tuple | list):
-        return [value]
-    return [leaf for part in value for leaf in (tree_leaves(part) if isinstance(part, tuple | list | dict) else [part])]
+    found: list[Any] = []
+    _collect((value,), found)
+    return found
+
+
+def _collect(parts: Iterable[Any], found: list[Any]) -> None:
+    for part in parts:
+        if isinstance(part, Tensor):
+            found.append(part)
+        elif isinstance(part, tuple | list):
+            _collect(part, found)
+        elif isinstance(part, dict):
+            _collect(part.values(), found)
+        else:
+            found.append(part)
 
 
 class Generator(torch._C.Generator):
@@ -242,7 +252,7 @@ class _Operations(TorchDispatchMode):
         on_device = any(there) or (not tensors and self.gpu.names_device)
         if any(there) and func._schema.name != "aten::_has_compatible_shallow_copy_type":  # how modules move
             self._look(func, args, kwargs, tensors, there)
-        if on_device and (self._random(func) or any(isinstance(x, torch._C.Generator) for x in leaves)):
+        if on_device and self._random(func):
             self.gpu.require_generator(next((x for x in leaves if isinstance(x, torch._C.Generator)), None), True)
         out = func(*args, **kwargs)
         if on_device:

@@ -23,7 +23,9 @@ from aegen_bench import environment, seeding
 from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import Stopped
+from aegen_bench.prior import Pair, Prior
 from aegen_bench.progress import Progress
+from aegen_bench.study import catalog
 from aegen_bench.training import loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History
@@ -33,7 +35,8 @@ from aegen_bench.training.schedule import StagePlan
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial import sampling
 
-METHODS = sorted(path.stem for path in BASELINES.glob("*.py"))
+PRIORS = catalog.find_priors(Path("/nowhere"))
+METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}" for name in PRIORS)]
 SMALL: dict[str, dict[str, Any]] = {
     "vqvae_ar": {"layers": 2, "codewords": 16, "channels": 8},
     "glf_spline": {"couplings": 2},
@@ -63,7 +66,13 @@ class Notes(Progress):
 
 
 def made(name: str) -> Any:
-    return build(name, NETS, **SMALL.get(name, {})).to(DEVICE)
+    """A method, or a pair of a trunk and a prior."""
+    trunk, _, prior = name.partition("+")
+    model = build(trunk, NETS, **SMALL.get(name, {}))
+    if prior:
+        with seeding.initialising(1):
+            model = Pair(model, catalog.import_class(PRIORS[prior])(NETS, **SMALL.get(name, {})))
+    return model.to(DEVICE)
 
 
 def fit(model: Baseline, images: Tensor, **options: Any) -> History:
@@ -111,7 +120,7 @@ def test_a_method_keeps_to_the_device_and_its_steps_do_not_wait(
     history = History()
     loop.train(model, images, plans, seed=0, history=history, probe=probe, graphs=False)
     losses = [value for row in history.epochs for terms in row["terms"].values() for value in terms.values()]
-    assert losses and all(map(math.isfinite, losses)) and len(history.probes) == len(plans)
+    assert bool(losses) == bool(plans) and all(map(math.isfinite, losses)) and len(history.probes) == len(plans)
     assert all(value.device == DEVICE for value in model.state_dict().values())
     assert _sampled(model).shape == (5, 1, 8, 8)
     codes = sampling.encode(model, DIGITS.numpy(), seed=0, device=DEVICE)
@@ -177,7 +186,7 @@ def test_a_step_that_waits_is_noticed_and_is_not_captured(wait: str, gpu: Device
 # ---- graphs --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", [name for name in METHODS if "+" not in name or PRIORS[name[3:]].stages])
 def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -198,8 +207,9 @@ def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
     assert found == plain(name)
 
 
-@pytest.mark.parametrize("name", ["glf", "glann", "vampprior"])
-@pytest.mark.parametrize("steps", [2, 4, 6])
+@pytest.mark.parametrize(
+    ("name", "steps"), [("glf", 2), ("glf", 4), ("glf", 6), ("glann", 6), ("vampprior", 6), ("vqvae_ar", 6)]
+)
 def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_path: Path) -> None:
     """Stopped before the capture, at the end of an epoch, and among replays."""
     done = [0]
@@ -387,18 +397,17 @@ def test_tf32_is_on_in_training_steps_alone(precision: str) -> None:
 
 
 def test_a_run_on_the_device_is_the_same_trial_with_and_without_graphs(bench: Bench) -> None:
-    run = ("run", "--profile", "tiny", "--models", "glf,rae_gmm", "--device", "cuda")
+    run = ("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cuda")
     with emulated_cuda():
         ended = [bench(*run), bench(*run, "--no-graphs", "--results", "eager")]
         bench(*run, "--precision", "tf32")
     assert [e.code for e in ended] == [0, 0]
-    for row in ("glf", "rae_gmm"):
-        record = bench.record(row)
-        eager = json.loads((bench.folder / f"eager/tiny/digits/{row}/seed-0/record.json").read_text())
-        assert record["key"] == eager["key"] and record["weights_sha256"] == eager["weights_sha256"]
-        assert record["metrics"] == eager["metrics"] and record["environment"]["device"] == "Emulated GPU"
-        rounded = bench.record(row, profile="tiny+precision=tf32")
-        assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
+    record = bench.record("rae_gmm")
+    eager = json.loads((bench.folder / "eager/tiny/digits/rae_gmm/seed-0/record.json").read_text())
+    assert record["key"] == eager["key"] and record["weights_sha256"] == eager["weights_sha256"]
+    assert record["metrics"] == eager["metrics"] and record["environment"]["device"] == "Emulated GPU"
+    rounded = bench.record("rae_gmm", profile="tiny+precision=tf32")
+    assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
 
 
 def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
@@ -425,3 +434,21 @@ def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_tr
 
     here, there = identity("A"), identity("B")
     assert {name for name in here if here[name] != there[name]} == {"model of GPU"}
+
+
+def test_a_prior_that_reads_progress_is_not_captured(gpu: Device) -> None:
+    class Warmed(Prior):
+        def __init__(self, nets: Nets) -> None:
+            super().__init__(nets)
+            self.centre = torch.nn.Parameter(torch.zeros(nets.d))
+
+        def loss(self, u: Tensor, index: Tensor) -> dict[str, Tensor]:
+            return {"distance": (1 + self.progress) * (u - self.centre).square().mean()}
+
+        def sample(self, e: Tensor) -> Tensor:
+            return e + self.centre
+
+    notes = Notes()
+    fit(Pair(build("ae", NETS), Warmed(NETS)).to(DEVICE), DIGITS.to(DEVICE), progress=notes)
+    (told,) = notes.told
+    assert told.startswith("stage 'prior': ") and "it reads `progress`" in told

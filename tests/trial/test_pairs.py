@@ -171,6 +171,22 @@ def test_clean_keeps_the_weights_of_a_trunk_whose_own_record_is_gone(paired: Ben
     assert len(list((paired.data / "weights").iterdir())) == 4
 
 
+def test_a_pack_has_a_pair_s_trunk_and_verify_knows_its_key(paired: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    import aegen_bench
+
+    assert paired("pack", "results", "-o", "all.zip").code == 0
+    (paired.trial("rae") / "record.json").unlink()
+    assert paired("pack", "results", "-o", "pairs.zip").code == 0
+    monkeypatch.chdir(paired.folder)
+    model = aegen_bench.load("pairs.zip#rae+flow/digits/0")
+    whole = models.restore(paired.trial("rae+flow"), paired.data / "weights", paired.data)
+    x = torch.rand(4, 1, 8, 8)
+    with torch.no_grad():
+        assert torch.equal(model.decode(model.encode(x)), whole.decode(whole.encode(x)))
+    verified = paired("verify", "results", "--weights", str(paired.data / "weights")).out
+    assert all(re.search(rf"^pass +{one} ", verified, re.M) for one in ("keys", "code", "scores")), verified
+
+
 def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(bench: Bench) -> None:
     bench.baseline(
         "bad",
@@ -287,3 +303,13 @@ def test_a_pair_s_key_holds_its_trunk_s(bench: Bench) -> None:
     assert key("rae+flow", vae={"d": 3}) == plain
     assert len({key(row) for row in ("rae", "rae+flow", "rae+spline", "ae+flow", "ae+normal")}) == 5
     assert results.trial_folder("r", "p", "d", "rae+flow", 0).parts[-2] == "rae+flow"
+
+
+@pytest.mark.slow
+def test_side_by_side_a_trunk_is_trained_once_and_its_pairs_wait(bench: Bench) -> None:
+    ended = bench.process("run", "--profile", "tiny", "--models", "rae+normal,rae+gaussian", "--jobs", "2")
+    assert ended.code == 0, ended
+    log = (bench.trial("rae") / "log.txt").read_text()
+    assert log.count("epoch 1/1") == 1
+    sha = bench.record("rae")["weights_sha256"]
+    assert {bench.record(row)["trunk"]["weights_sha256"] for row in ("rae+normal", "rae+gaussian")} == {sha}

@@ -123,6 +123,9 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
     plain = [Source(evidence, whole, whole.summary)]
     scored = [Source(evidence, part, part.summary) for part in evidence.parts]
     timed = [
+        Source(evidence, whole, whole.summary, f"{next(iter(found.values())).about['device']}, timing {one}", found)
+        for one, found in evidence.timings.items()
+    ] or [
         Source(evidence, whole, Summary(frame[frame["device"] == one], evidence.layout), one)
         for one in evidence.devices
     ]

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from aegen_bench.errors import UserError
 from aegen_bench.inference import LOG, RAW, Row, Scale
-from aegen_bench.report.cells import Cell, Number, fixed, measured
+from aegen_bench.report.cells import Cell, Entry, Number, fixed, measured
 from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
 from aegen_bench.results import read_record
+from aegen_bench.results.timings import Timing
 
 __all__ = ["MEASURES", "Measure", "Printed", "Sample", "Source"]
 
@@ -35,6 +36,7 @@ MEASURES = {
     "f8": Measure("F8", "f8", scored=True, scale=RAW),
     "f1_8": Measure("F1/8", "f1_8", scored=True, scale=RAW),
     "memorisation": Measure("memorisation", "memorisation", scale=RAW),
+    "copying": Measure("C_T", "copying_z", scored=True, scale=RAW),
     "seconds_per_epoch": Measure("s/epoch", "seconds_per_epoch.train", timed=True),
     "train_seconds": Measure("training, s", "train_seconds", timed=True),
     "states": Measure("how trials ended"),
@@ -45,6 +47,11 @@ MEASURES = {
     "fluctuation": Measure("spread of the steps of log FD"),
     "convergence_seconds": Measure("seconds to within 5% of the last FD", timed=True),
 }
+TIMED: dict[str, Callable[[Timing], tuple[float, ...]]] = {
+    "seconds_per_epoch": lambda run: run.stages["train"].seconds if "train" in run.stages else (),
+    "train_seconds": Timing.trainings,
+}
+"""What is read of a timing run where there is one: a number a timed epoch."""
 PROBED = ("nll_gap", "fluctuation", "convergence_seconds")
 """What is read of a row's probes, which only the rows of sweeps have unasked."""
 _PRINTED = measured("", fixed(None, "seeds"))
@@ -87,6 +94,7 @@ class Source:
     part: Part
     summary: Summary
     device: str = ""
+    timings: Mapping[Entry, Timing] | None = None
 
     @property
     def place(self) -> str:
@@ -103,6 +111,11 @@ class Source:
         name = self.evidence.name(row) + (f" on {self.evidence.name(other)}" if other else "")
         dataset = other or dataset
         about = MEASURES[measure]
+        if self.timings is not None and measure in TIMED:
+            run = self.timings.get((dataset, row))
+            if run is None or run.busy:
+                return Sample(name, why="timed beside other work (§)" if run else "not timed: `aegen-bench time`")
+            return Sample(name, TIMED[measure](run))
         here = {key for key, _, _ in self.summary.trials.get((dataset, row), [])}
         trials = [trial for trial in self.evidence.trials(dataset, row) if (dataset, row, trial.seed) in here]
         states = Counter(trial.state for trial in trials)

@@ -266,17 +266,23 @@ class NoGain(Equivalence):
 
 
 class Between(Predicate):
-    """Each of `rows` lies above `low` and below `high`; either may be left out."""
+    """Each of `rows` lies above `low` and below `high`; either may be left out. Above `silent_above` the measure says
+    nothing, and the claim is not tested.
+    """
 
     test: ClassVar[str] = "one-sided t-test"
     low: float | None = None
     high: float | None = None
+    silent_above: float | None = None
 
     def checks(self, here: Here) -> Iterator[Check]:
         for row in self.rows:
             sample = here.sample(row)
             if (fault := unfit(sample)) is not None:
                 yield fault
+                continue
+            if self.silent_above is not None and np.mean(sample.values) > self.silent_above:
+                yield Check(None, why=f"above {self.silent_above:g} the measure does not tell", whom=sample.name)
                 continue
             for bound, direction in ((self.low, "greater"), (self.high, "less")):
                 if bound is not None:

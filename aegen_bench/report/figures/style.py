@@ -132,9 +132,14 @@ def keep_readable(axes: Axes) -> tuple[float, float]:
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make a drawn axis logarithmic, with plain numbers at few ticks also where it spans less than a power of ten."""
-    axes.set(**{f"{which}scale": "log"})
+    """Make a drawn axis logarithmic, with plain numbers at few ticks also where it spans less than a power of ten. One
+    of a single value, or with values that have no logarithm, stays as it is.
+    """
     axis = axes.xaxis if which == "x" else axes.yaxis
+    least, most = axis.get_data_interval()
+    if least <= 0 or not 1 + 1e-9 < most / least < 1e30:
+        return
+    axes.set(**{f"{which}scale": "log"})
     low, high = axis.get_view_interval()
     narrow = high < 20 * low
     axis.set_major_locator(MaxNLocator(5) if narrow else LogLocator(subs=(1.0,) if high > 1000 * low else (1.0, 3.0)))

@@ -1,0 +1,91 @@
+"""`aegen-bench time`: what rows take on a device that does nothing else."""
+
+from __future__ import annotations
+
+import multiprocessing
+from concurrent.futures import ProcessPoolExecutor
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from aegen_bench import environment
+from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Set
+from aegen_bench.errors import UserError, contained
+
+__all__ = ["time"]
+
+
+def time(
+    profile: ProfileName = "paper",
+    models: Models = None,
+    datasets: Datasets = None,
+    device: Device = "auto",
+    epochs: Annotated[
+        int, typer.Option(min=1, max=1000, help="Epochs of each stage to time, after one to warm up.")
+    ] = 3,
+    anyway: Annotated[
+        bool, typer.Option("--anyway", help="Also beside other work; the times are then marked.")
+    ] = False,
+    settings: Set = None,
+    data: Data = None,
+    results: Results = Path("results"),
+) -> None:
+    """Time epochs, sampling and memory of rows, alone on the device. Nothing is trained to its end; Tables 5 and 6 take
+    their seconds from it.
+    """
+    from aegen_bench.commands import request
+    from aegen_bench.cost import timing
+    from aegen_bench.results import timings
+    from aegen_bench.trial.job import Job, Place
+
+    threads = _threads_alone(anyway)
+    asked = request.parse(models, datasets, "1", profile, settings or [], data, results, None)
+    asked.require_data()
+    place = Place(asked.data, asked.results, asked.weights, str(environment.pick_device(device))).absolute()
+    _require_alone(place.device, anyway)
+    environment.prepare_processes()
+    protocols = asked.study.profile.protocols
+    sampled = asked.study.protocols[protocols[0]].count if protocols else 1000
+    failed = False
+    for trial in asked.study.trials(asked.models, [d for d in asked.datasets if d not in asked.skipped], [0]):
+        job = Job(trial, asked.study.entry(trial.row), (), 1, place)
+        label = f"{trial.row} on {trial.dataset}"
+        try:
+            with contained(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
+                found = alone.submit(timing.measure, job, epochs, sampled, threads).result()
+        except Exception as error:  # of the method's own code, or of memory: the others are timed all the same
+            failed = True
+            print(f"{label}: not timed: {str(error) or type(error).__name__}")
+            continue
+        path = timings.write(asked.results, found)
+        paces = ", ".join(f"{name} {stage.pace:.3g} s/epoch" for name, stage in found.stages.items())
+        busy = f"; other programs took {found.others:.0%} of the processors, so it is marked" if found.busy else ""
+        print(f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}")
+    raise typer.Exit(1 if failed else 3 if asked.skipped else 0)
+
+
+def _threads_alone(anyway: bool) -> int:
+    """A thread for each processor; UserError where others are at work on some."""
+    import joblib
+
+    threads: int = environment.wanted_threads() or joblib.cpu_count()
+    free = environment.free_processors()
+    if free is not None and free < joblib.cpu_count() and not anyway:
+        raise UserError(
+            f"{joblib.cpu_count() - free} of {joblib.cpu_count()} processors are busy with other work, and times would "
+            "be of both: wait until it has ended, or say --anyway, which marks them"
+        )
+    return threads
+
+
+def _require_alone(device: str, anyway: bool) -> None:
+    """UserError where another program holds memory on a GPU."""
+    import torch
+
+    if not device.startswith("cuda") or anyway:
+        return
+    free, whole = torch.cuda.mem_get_info(device)
+    if whole - free > 2**30:
+        held = f"another program holds {(whole - free) / 2**30:.1f} GiB on {device}"
+        raise UserError(f"{held}, and times would be of both: wait until it has ended, or say --anyway")

@@ -1,0 +1,126 @@
+"""Times a row on a device: a warm-up and some epochs of each stage, extraction, `fit`, sampling, and memory.
+
+Nothing is trained to its end: what an epoch takes does not depend on how many came before.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from datetime import UTC, datetime
+from itertools import pairwise
+from pathlib import Path
+
+import torch
+
+from aegen_bench import environment
+from aegen_bench.errors import UserError
+from aegen_bench.numerics import tuning
+from aegen_bench.results.timings import Stage, Timing, identity
+from aegen_bench.training import loop
+from aegen_bench.training.history import History
+from aegen_bench.training.schedule import StagePlan
+from aegen_bench.trial import model as models
+from aegen_bench.trial import sampling
+from aegen_bench.trial.job import Job
+
+__all__ = ["WARM", "measure"]
+
+WARM = 500
+"""Images that are sampled before the clock runs."""
+STAT = Path("/proc/stat")
+
+
+def measure(job: Job, epochs: int, sampled: int, threads: int) -> Timing:
+    """Time a row on the job's device and dataset, with `epochs` epochs of each stage after one that warms up.
+
+    Run it in a process of its own, which does nothing before: on a CPU the peak of memory is that of the process.
+    `sampled` images are generated. Raises what building or training raises.
+    """
+    torch.set_num_threads(threads)
+    config = job.trial.config
+    if "trunk" in config:
+        raise UserError(f"{job.trial.row} stands on a trained trunk: time the trunk, and the prior as a row of its own")
+    with environment.exact(), tuning.keeping_memory():
+        begin = _Clock()
+        environment.reset_peak_memory(job.device)
+        images, full_size = job.training_images()
+        shape = tuple(images.shape[1:])
+        model = models.build(config, job.entry, shape, len(images), job.trial.seed, job.place.data).to(job.device)
+        plans = {name: StagePlan(**plan) for name, plan in config["stages"].items()}
+        short = {name: _short(plan, len(images), 1 + epochs) for name, plan in plans.items()}
+        history = History()
+        loop.train(
+            model, images, short, seed=job.trial.seed, history=history, full_size=full_size, graphs=job.place.graphs
+        )
+        sampling.generate(model, WARM, seed=job.trial.seed, draw=0, device=job.device)
+        start = loop.now(job.device)
+        sampling.generate(model, sampled, seed=job.trial.seed, draw=1, device=job.device)
+        sample = loop.now(job.device) - start
+    about = _about(job, epochs)
+    return Timing(
+        id=identity(about),
+        about=about,
+        profile=job.trial.profile,
+        dataset=job.trial.dataset,
+        row=job.trial.row,
+        key=job.trial.key,
+        when=datetime.now(UTC).isoformat(timespec="seconds"),
+        stages={name: _stage(name, history, plans[name], len(images)) for name in history.stages},
+        extract=history.seconds["extract"],
+        fit=history.seconds["fit"],
+        sample=sample,
+        sampled=sampled,
+        peak_memory=environment.peak_memory(job.device),
+        others=begin.others(),
+    )
+
+
+def _short(plan: StagePlan, images: int, epochs: int) -> StagePlan:
+    """The plan cut to so many epochs, or left as long as it is; milestones cost nothing."""
+    batch = min(plan.batch, images)
+    steps = min(plan.total_steps(images), epochs * (images // batch))
+    return plan.model_copy(update={"epochs": None, "steps": max(steps, 1), "lr_at": ()})
+
+
+def _stage(name: str, history: History, plan: StagePlan, images: int) -> Stage:
+    """The seconds of the epochs after the first; of a stage of one epoch, of that."""
+    batch = min(plan.batch, images)
+    per_epoch, steps, whole = images // batch, plan.total_steps(images), history.stages[name]
+    ends = [(row["seconds"], row["images"]) for row in history.epochs if row["stage"] == name]
+    spans = [(t - before, seen - already) for (before, already), (t, seen) in pairwise(ends)]
+    spans = spans or [(whole["seconds"], whole["images"])]
+    # A budget in steps may end within an epoch: what it took is told for a whole one.
+    seconds = tuple(took * per_epoch * batch / seen for took, seen in spans)
+    return Stage(seconds=seconds, epochs=steps / per_epoch, images=per_epoch * batch, steps=steps)
+
+
+def _about(job: Job, epochs: int) -> dict[str, str]:
+    """What times depend on."""
+    described = job.environment()
+    versions = described["versions"]
+    assert isinstance(versions, dict)
+    return {
+        "device": environment.timed_on(described),
+        "threads": str(described["threads"]),
+        "precision": str(job.trial.config["precision"]),
+        "libraries": ", ".join(f"{name} {version}" for name, version in versions.items() if name in ("torch", "numpy")),
+        "rule": f"mean of {epochs} epochs after 1 that warms up",
+    }
+
+
+class _Clock:
+    """How much of the processors other programs take, where the system tells (Linux)."""
+
+    def __init__(self) -> None:
+        self._ticks, self._own, self._wall = environment.ticks(STAT), time.process_time(), time.perf_counter()
+
+    def others(self) -> float | None:
+        """The share of the processors that other programs have taken since."""
+        after, spent = environment.ticks(STAT), time.process_time() - self._own
+        if not self._ticks:
+            return None
+        spans = [(after[n][0] - idle, after[n][1] - whole) for n, (idle, whole) in self._ticks.items() if n in after]
+        tick = os.sysconf("SC_CLK_TCK")
+        busy = sum(whole - idle for idle, whole in spans) / tick
+        return min(1.0, max(0.0, (busy - spent) / max(sum(whole for _, whole in spans) / tick, 1e-9)))

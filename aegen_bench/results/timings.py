@@ -1,0 +1,105 @@
+"""Timing runs: what a row takes on a device that does nothing else. One file a row, dataset and timing id, under
+`times/PROFILE/DATASET/ROW/ID.json` of a results folder; a newer run of the same id replaces the older one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from aegen_bench.errors import UserError
+from aegen_bench.files import write_json
+
+__all__ = ["BUSY", "FOLDER", "Stage", "Timing", "identity", "read", "write"]
+
+FOLDER = "times"
+BUSY = 0.1
+"""From this share of the processors on, that other programs took, the times of a run are marked."""
+Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Stage(_Strict):
+    """A training stage: seconds of each timed epoch, images of an epoch, and the epochs and steps of its plan."""
+
+    seconds: tuple[Seconds, ...] = Field(min_length=1)
+    epochs: Annotated[float, Field(gt=0, allow_inf_nan=False)]
+    images: Annotated[int, Field(ge=1)]
+    steps: Annotated[int, Field(ge=1)]
+
+    @property
+    def pace(self) -> float:
+        """Seconds an epoch."""
+        return math.fsum(self.seconds) / len(self.seconds)
+
+
+class Timing(_Strict):
+    """One timing run of a row on a dataset. `about` is what the id stands for; `others` is the share of the processors
+    that other programs took meanwhile, None where that is not known.
+    """
+
+    id: str
+    about: dict[str, str]
+    profile: str
+    dataset: str
+    row: str
+    key: str
+    when: str
+    stages: dict[str, Stage]
+    extract: Seconds
+    fit: Seconds
+    sample: Seconds
+    sampled: Annotated[int, Field(ge=1)]
+    peak_memory: Annotated[int, Field(ge=0)] | None
+    others: Annotated[float, Field(ge=0, le=1)] | None
+
+    @property
+    def training(self) -> float:
+        """Seconds of the whole training, as far as the timed epochs tell."""
+        return math.fsum(stage.epochs * stage.pace for stage in self.stages.values()) + self.extract + self.fit
+
+    def trainings(self) -> tuple[float, ...]:
+        """Seconds of the whole training by each timed epoch alone, as many as the stage with the fewest has."""
+        each = zip(*(stage.seconds for stage in self.stages.values()), strict=False)
+        planned = [stage.epochs for stage in self.stages.values()]
+        fixed = self.extract + self.fit
+        return tuple(math.fsum(n * s for n, s in zip(planned, paces, strict=True)) + fixed for paces in each)
+
+    @property
+    def busy(self) -> bool:
+        return self.others is not None and self.others > BUSY
+
+
+def identity(about: dict[str, str]) -> str:
+    """Return the id of what times depend on: device, threads, precision, libraries, and how it was timed."""
+    return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def write(root: Path, timing: Timing) -> Path:
+    """Write a timing run in place of an older one of the same id, and return where."""
+    path = root / FOLDER / timing.profile / timing.dataset / timing.row / f"{timing.id}.json"
+    write_json(path, timing.model_dump(mode="json"))
+    return path
+
+
+def read(root: Path, profile: str) -> list[Timing]:
+    """Return every timing run of a profile; UserError that names a file which is none."""
+    found = []
+    for path in sorted((root / FOLDER / profile).glob("*/*/*.json")):
+        try:
+            found.append(Timing.model_validate_json(path.read_bytes()))
+        except ValidationError as error:
+            first = error.errors()[0]
+            where = ".".join(map(str, first["loc"]))
+            raise UserError(
+                f"{path} is no timing run: {where}: {first['msg']}; delete it and time the row again"
+            ) from error
+    return found

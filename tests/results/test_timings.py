@@ -1,0 +1,76 @@
+"""Timing runs as files, and as Table 6."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from records import make, put
+
+from aegen_bench import report
+from aegen_bench.errors import UserError
+from aegen_bench.report import claims, published
+from aegen_bench.report.evidence import Evidence
+from aegen_bench.report.summary import plan
+from aegen_bench.results import load, timings
+from aegen_bench.results.timings import Stage, Timing
+
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+
+
+def timing(row: str, *seconds: float, others: float | None = 0.0, device: str = "EPYC, 2 threads") -> Timing:
+    about = {"device": device, "precision": "fp32"}
+    stage = Stage(seconds=seconds, epochs=10, images=12_000, steps=1870)
+    facts = {"profile": "lite", "dataset": "fashion", "row": row, "key": "k", "when": "2026-01-01T00:00:00+00:00"}
+    spent = {"extract": 1.0, "fit": 2.0, "sample": 4.0, "sampled": 10_000, "peak_memory": 2**30, "others": others}
+    return Timing(id=timings.identity(about), about=about, stages={"train": stage}, **facts, **spent)  # type: ignore[arg-type]
+
+
+def test_a_newer_run_of_the_same_id_replaces_the_older_one(tmp_path: Path) -> None:
+    timings.write(tmp_path, timing("glf", 10.0))
+    timings.write(tmp_path, timing("glf", 8.0, 9.0))
+    timings.write(tmp_path, timing("glf", 1.0, device="H200"))
+    found = timings.read(tmp_path, "lite")
+    assert sorted(one.stages["train"].seconds for one in found) == [(1.0,), (8.0, 9.0)]
+    assert timings.read(tmp_path, "paper") == []
+
+
+def test_the_whole_training_is_what_its_epochs_take(tmp_path: Path) -> None:
+    """By hand: ten epochs of 8.5 s, a second of extraction and two of the fit."""
+    one = timing("glf", 8.0, 9.0)
+    assert one.training == pytest.approx(88.0) and one.trainings() == pytest.approx((83.0, 93.0))
+
+
+def test_a_file_that_is_no_timing_run_is_named(tmp_path: Path) -> None:
+    path = timings.write(tmp_path, timing("glf", 8.0))
+    path.write_text('{"id": "x"}')
+    with pytest.raises(UserError, match=f"{path} is no timing run: about: Field required"):
+        timings.read(tmp_path, "lite")
+
+
+def test_table_6_takes_its_seconds_from_timing_runs_where_there_are_some(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="rae_gmm"))
+    [old] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables
+    assert any(note.startswith("No timing run of this profile") for note in old.notes)
+    for one in (timing("glf", 10.0, 10.1), timing("rae_gmm", 8.0, 8.1), timing("vae", 7.0)):
+        timings.write(tmp_path, one)
+    [table] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables
+    assert [line[:5] for line in table.texts()] == [
+        ["Fashion", "RAE+GMM", "train", "8.05 ± 0.07 (2)", "83.5"],
+        ["Fashion", "GLF", "train", "10.1 ± 0.1 (2)", "104"],
+    ]
+    assert not any(note.startswith("No timing run") for note in table.notes)
+    assert any("(GLF - RAE+GMM) / GLF: Fashion 19.9%" in note for note in table.notes)
+
+
+def test_times_beside_other_work_are_marked_and_decide_no_claim(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="rae_gmm"))
+    timings.write(tmp_path, timing("rae_gmm", 8.0, 8.1, 8.05))
+    for others, verdict, mark in ((0.0, "contradicted", ""), (0.5, "not tested", " §")):
+        timings.write(tmp_path, timing("glf", 10.0, 10.1, 10.05, others=others))
+        frame = load(tmp_path)
+        evidence = Evidence(tmp_path, frame, plan(frame, published.load(PUBLISHED)))
+        [found] = [f for f in claims.evaluate(evidence) if f.claim.name == "flow_time" and f.dataset == "fashion"]
+        assert (found.verdict, found.place.startswith("EPYC, 2 threads, timing ")) == (verdict, True)
+        [table] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables
+        assert table.texts()[1][1] == "GLF" + mark and any(note.startswith("§") for note in table.notes) is bool(mark)
