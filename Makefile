@@ -38,7 +38,7 @@ gpu-check: .venv/installed
 # The documentation as a site in build/site; docs/cli.md is made from the commands' own help.
 docs: .venv/installed
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[docs]'
-	$(BIN)/python -m typer aegen_bench.cli utils docs --name aegen-bench --title Commands --output docs/cli.md
+	COLUMNS=120 TERMINAL_WIDTH=120 $(BIN)/python -m typer aegen_bench.cli utils docs --name aegen-bench --title Commands --output docs/cli.md
 	$(BIN)/mkdocs build --strict
 
 .venv/installed: pyproject.toml constraints.txt

@@ -4,7 +4,7 @@ from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, 
 from aegen_bench.inference.leading import Leading, Place, leading_group
 from aegen_bench.inference.moderation import Moderation, moderate
 from aegen_bench.inference.overall import Standing, overall
-from aegen_bench.inference.paired import paired
+from aegen_bench.inference.paired import best_of_pairs, paired
 from aegen_bench.inference.power import MOST, detectable, detectable_by_t, seeds_by_t, seeds_needed
 from aegen_bench.inference.scales import LOG, RAW, Scale
 
@@ -20,6 +20,7 @@ __all__ = [
     "Row",
     "Scale",
     "Standing",
+    "best_of_pairs",
     "detectable",
     "detectable_by_t",
     "difference",

@@ -11,7 +11,7 @@ from aegen_bench.inference.comparing import Difference
 from aegen_bench.inference.moderation import moderate
 from aegen_bench.inference.scales import Scale
 
-__all__ = ["paired"]
+__all__ = ["best_of_pairs", "paired"]
 
 
 def paired(samples: Mapping[str, Mapping[int, float]], scale: Scale) -> dict[tuple[str, str], Difference]:
@@ -34,3 +34,29 @@ def paired(samples: Mapping[str, Mapping[int, float]], scale: Scale) -> dict[tup
         pair: Difference(float(np.mean(x)), float(variance / len(x)) ** 0.5, float(df))
         for (pair, x), variance, df in zip(gaps.items(), noise.variance, noise.df, strict=True)
     }
+
+
+def best_of_pairs(
+    samples: Mapping[str, Mapping[int, float]], scale: Scale
+) -> tuple[str, dict[str, tuple[Difference, float]]]:
+    """Return the row with the lowest mean, and by how much each other row with a seed in common lies above it, with the
+    p-value of the two-sided paired test, Holm-corrected over them; NaN where nothing is tested.
+    """
+    means = {row: float(np.mean(x)) for row, each in samples.items() if (x := scale.of(list(each.values())))}
+    if not means:
+        return "", {}
+    best = min(means, key=lambda row: means[row])
+    found = {}
+    for (a, b), gap in paired(samples, scale).items():
+        if best in (a, b):
+            found[a if b == best else b] = gap if b == best else Difference(-gap.gap, gap.error, gap.df)
+    tested = {row: 2 * min(gap.p_below(), gap.p_above()) for row, gap in found.items() if gap.tested}
+    corrected = dict(zip(tested, _holm(list(tested.values())), strict=True))
+    return best, {row: (gap, corrected.get(row, float("nan"))) for row, gap in found.items()}
+
+
+def _holm(p: list[float]) -> list[float]:
+    """Holm's adjusted p-values (Holm 1979)."""
+    from statsmodels.stats.multitest import multipletests
+
+    return [float(x) for x in multipletests(np.minimum(p, 1.0), method="holm")[1]] if p else []

@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
-from aegen_bench.inference import LOG, RAW, Leading, Place, Scale, difference, leading_group, moderated
+from aegen_bench.inference import LOG, RAW, Leading, Place, Scale, best_of_pairs, difference, leading_group, moderated
 from aegen_bench.inference import overall as standings
 from aegen_bench.report import notes
 from aegen_bench.report.cells import (
@@ -35,7 +35,7 @@ from aegen_bench.results import ANCHORS
 __all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
 
 TABLES = ("1", "2", "3", "4", "5", "6")
-EVERY = (*TABLES, "comparisons", "overall", "scores")
+EVERY = (*TABLES, "comparisons", "priors", "overall", "scores")
 """The tables of numbers by name; what is said of claims is not among them."""
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
@@ -64,7 +64,9 @@ def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
             for part in evidence.parts or (evidence.whole,):
                 scored = set(part.frame.loc[part.frame["protocol"] != "", "dataset"].unique())
                 here = [dataset for dataset in evidence.layout.datasets if dataset in scored]
-                if name in ("comparisons", "scores"):
+                if name == "priors":
+                    built += [one for dataset in here if (one := priors(evidence, part, dataset)).lines]
+                elif name in ("comparisons", "scores"):
                     table = {"comparisons": comparisons, "scores": scores}[name]
                     built += [table(evidence, part, dataset) for dataset in here]
                 else:
@@ -308,6 +310,46 @@ def _to_best(group: Leading, cell: Cell) -> list[Cell]:
     gap = Number("share above the best", math.expm1(compared.gap), low=low, high=high, against=group.best)
     p = Number("p of the leading group", group.p(row), against=group.best)
     return [Cell(cell.dataset, row, (gap,)), Cell(numbers=(replace(gap, quantity=""),)), Cell(cell.dataset, row, (p,))]
+
+
+def priors(evidence: Evidence, part: Part, dataset: str) -> Table:
+    """The priors of each trunk on one dataset, seed by seed: with one seed they stand on the same auto-encoder."""
+    layout, measure, cells = evidence.layout, Measure.of(1, part), part.distances
+    known = part.summary.numbers.get(part.metric, {})
+    trunks: dict[str, list[str]] = {}
+    for row in layout.rows:
+        trunk, plus, _ = row.partition("+")
+        if plus and row not in part.dagger and cells[dataset, row].n:
+            trunks.setdefault(trunk, []).append(row)
+    lines = []
+    for members in (members for members in trunks.values() if len(members) > 1):
+        samples = {
+            row: {key[2]: x for key, x in known.items() if key[:2] == (dataset, row) and math.isfinite(x)}
+            for row in members
+        }
+        best, found = best_of_pairs(samples, LOG)
+        for row in sorted(members, key=lambda row: cells[dataset, row].value):
+            shown = [_name(evidence, part, row, dataset), cells[dataset, row]]
+            compared, p = found.get(row, (None, math.nan))
+            if compared is None:
+                lines.append([*shown, Cell(text="best" if row == best else ""), NOTHING, NOTHING])
+                continue
+            low, high = map(math.expm1, compared.interval())
+            gap = Number("share above the best prior", math.expm1(compared.gap), low=low, high=high, against=best)
+            chance = Number("p (paired, Holm)", None if math.isnan(p) else p, against=best)
+            apart = Cell(numbers=(replace(gap, quantity=""),))
+            lines.append([*shown, Cell(dataset, row, (gap,)), apart, Cell(dataset, row, (chance,))])
+    decimals = 1 if any(cell.n and cell.value >= 10 for cell in cells.values()) else 3
+    columns = [
+        words("Model"),
+        measured(measure.title.split(",")[0], fixed(decimals, "seeds")),
+        Column("to the best of its trunk", share),
+        Column("95% interval", shares),
+        Column("p", lambda number: ("< 0.001", "") if (number.value or 1) < 0.001 else fixed(3)(number)),
+    ]
+    said = [notes.protocol(part), notes.PRIORS, *notes.marks(part, layout, [line[0].row for line in lines])]
+    label = f"Priors on {evidence.name(dataset)}"
+    return _scored(part, layout, f"priors-{dataset}", label, measure.title, columns, lines, said)
 
 
 FLOOR = ANCHOR_NAMES[ANCHORS, "floor"]

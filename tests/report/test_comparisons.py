@@ -145,3 +145,33 @@ def test_two_protocols_have_comparisons_of_their_own(tmp_path: Path) -> None:
     [chapter] = report.make(tmp_path, PUBLISHED, ["comparisons", "overall"]).chapters
     names = [table.name for table in chapter.tables]
     assert names == ["comparisons-fashion-lite", "comparisons-fashion-other", "overall"]
+
+
+def test_priors_on_one_trunk_are_compared_seed_by_seed(tmp_path: Path) -> None:
+    """The seeds of the trunk differ by 20%, the priors by 5% on each of them: pairs see what rows do not."""
+    trunk = (80.0, 100.0, 120.0, 95.0)
+    rows = {"rae+gmm": 1.0, "rae+flow": 1.05, "rae+kde": 1.0, "vae+gmm": 2.0}
+    wobble = {"rae+gmm": (1.0, 1.0, 1.0, 1.0), "rae+kde": (1.004, 0.999, 1.003, 0.998)}
+    records = [
+        record
+        for row, level in rows.items()
+        for record in trials(
+            "fashion",
+            row,
+            *(level * x * w for x, w in zip(trunk, wobble.get(row, (1.002, 0.999, 1.001, 1.0)), strict=True)),
+        )
+    ]
+    [table] = built(tmp_path, "priors", *records)
+    assert [line[0] for line in table.texts()] == [
+        "RAE + GMM",
+        "RAE + KDE",
+        "RAE + flow",
+    ] and table.name == "priors-fashion"
+    p = {row: number.value for row, number in numbers(table, "p (paired, Holm)")}
+    assert p["rae+flow"] is not None and p["rae+kde"] is not None and p["rae+flow"] < 0.001 < 0.05 < p["rae+kde"]
+    [compared] = built(tmp_path / "apart", "comparisons", *records)
+    assert {row: number.leading for row, number in numbers(compared, "fd")}["rae+flow"]
+
+
+def test_without_pairs_there_is_no_table_of_priors(tmp_path: Path) -> None:
+    assert built(tmp_path, "priors", *trials("fashion", "glf", *GOOD), *trials("fashion", "rae+gmm", *GOOD)) == []
