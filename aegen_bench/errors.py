@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import re
+import sys
+import threading
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from difflib import get_close_matches
-from typing import ClassVar, NoReturn
+from typing import Any, ClassVar, NoReturn
 
 __all__ = [
     "BrokenContract",
@@ -98,9 +101,12 @@ class EndsProcess(Exception):
 def contained() -> Iterator[None]:
     """Within, code of a method runs: what would end the process raises `EndsProcess` instead. Ctrl-C still ends it.
 
-    Afterwards the working folder is what it was.
+    What fails in a thread of the method's, or where Python can only ignore it, is logged in one line. Afterwards the
+    working folder is what it was.
     """
-    original, here, folder = os._exit, os.getpid(), os.getcwd()
+    original, here = os._exit, os.getpid()
+    folder = os.getcwd() if os.path.isdir(".") else ""  # a run outlives its working folder
+    hooks = threading.excepthook, sys.unraisablehook
 
     def refuse(status: int) -> NoReturn:
         if os.getpid() != here:  # a process that the method forked ends in the usual way
@@ -108,6 +114,7 @@ def contained() -> Iterator[None]:
         raise EndsProcess(f"it called os._exit({status})")
 
     os._exit = refuse
+    threading.excepthook, sys.unraisablehook = _log_failure, _log_failure
     try:
         yield
     except (Exception, KeyboardInterrupt):
@@ -119,5 +126,13 @@ def contained() -> Iterator[None]:
         raise EndsProcess(f"it raised {type(error).__name__}: {error}").with_traceback(error.__traceback__) from error
     finally:
         os._exit = original
+        threading.excepthook, sys.unraisablehook = hooks
         with suppress(OSError):  # it may have been removed meanwhile
             os.chdir(folder)
+
+
+def _log_failure(failed: Any) -> None:
+    """For `threading.excepthook` and `sys.unraisablehook`, which print tracebacks."""
+    where = f" in thread {failed.thread.name}" if getattr(failed, "thread", None) else ""
+    told = " ".join(f"{failed.exc_type.__name__}: {failed.exc_value}".split())
+    logging.getLogger(__name__).warning("a method failed%s and went on: %s", where, told)

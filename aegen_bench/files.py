@@ -88,11 +88,20 @@ def shown(path: Path | str) -> str:
 
 
 def place(text: str | os.PathLike[str]) -> Path:
-    """Return the path that a user means: `~` is the home folder. UserError where no home folder is known."""
+    """Return the path that a user means: `~` is the home folder. UserError where no home folder is known, and for a
+    path that cannot even be looked at.
+    """
     try:
-        return Path(text).expanduser()
+        path = Path(text).expanduser()
     except RuntimeError:
         raise UserError(f"{shown(Path(text))}: no home folder is known here: set HOME, or say the whole path") from None
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        pass
+    except (OSError, ValueError) as error:  # too long, a loop of links, in a folder of somebody else's
+        raise UserError(f"{shown(path)[:200]}: {getattr(error, 'strerror', None) or error}") from error
+    return path
 
 
 def inside(folder: Path, *names: str) -> Path:

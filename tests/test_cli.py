@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import re
 import shutil
 import signal
@@ -10,6 +12,7 @@ import struct
 import time
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -418,3 +421,32 @@ def test_a_tilde_is_the_home_folder_in_every_path(
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     without = bench(*arguments)
     assert without.code == 2 and "no home folder is known here: set HOME" in without.err
+
+
+@pytest.mark.parametrize("path", ["a" * 300, "loop", "loop/x", "closed/x"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "evaluate {} --dataset digits --protocol tiny",
+        "evaluate mine --against {} --protocol tiny",
+        "evaluate --trial {}",
+        "list --data {}",
+        "report --results {}",
+        "merge {}",
+        "sample glf --dataset digits --out {}",
+    ],
+)
+def test_a_path_that_cannot_be_looked_at_is_a_line(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, path: str, command: str
+) -> None:
+    (bench.folder / "loop").symlink_to("loop")
+    stat = os.stat
+
+    def closed(given: Any, *args: Any, **options: Any) -> os.stat_result:
+        if str(given).startswith("closed"):  # root may enter every folder
+            raise PermissionError(errno.EACCES, "Permission denied", str(given))
+        return stat(given, *args, **options)
+
+    monkeypatch.setattr(os, "stat", closed)
+    ended = bench(*command.format(path).split())
+    assert ended.code == 2 and ended.err.count("\n") == 1 and path[:100] in ended.err, ended.err

@@ -153,3 +153,14 @@ def test_a_method_that_changes_the_working_folder_leaves_its_results_where_they_
     assert ended.code == 0 and two.record("ends")["status"] == two.record("vae")["status"] == "ok", ended.err
     assert sorted(path.name for path in two.folder.iterdir()) == ["baselines", "benchmarks.yaml", "results"]
     assert {path.name for path in (two.folder / "baselines").iterdir()} <= {"ends.py", "__pycache__"}
+
+
+@pytest.mark.parametrize("place", ["import", "step", "decode"])
+def test_a_thread_that_fails_is_a_line_and_no_traceback(
+    two: Bench, caplog: pytest.LogCaptureFixture, place: str
+) -> None:
+    how = "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()"
+    two.baseline("ends", method(how, place))
+    ended = two(*RUN)
+    assert ended.code == 0 and "Traceback" not in ended.err + ended.out
+    assert "and went on: ZeroDivisionError: division by zero" in caplog.text

@@ -42,7 +42,7 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import TINY, Bench, Ended
 
-PATIENCE = 90  # seconds that a command may take, beside whatever else the machine does
+PATIENCE = 180  # seconds that a command may take, beside whatever else the machine does
 MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
 FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
 OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", "killed", *FAULTS)
