@@ -14,6 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from aegen_bench.errors import UserError
 from aegen_bench.files import append_line, require_folder
 
 if TYPE_CHECKING:
@@ -321,7 +322,7 @@ class _Forgiving:
             return
         try:
             getattr(self._stream, method)(*arguments)
-        except OSError:
+        except (OSError, UserError):  # the latter where the stream already says it in words
             # What is left in its buffer would fail again, at the end with an exit code of the interpreter's own.
             with contextlib.suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -44,5 +45,7 @@ def test_a_fresh_process_with_the_weights_draws_the_same_samples_and_of_another_
         assert len({untrained, *drawn[name]}) == 3, name
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / name)
     command = [sys.executable, "-c", CHILD, str(tmp_path)]
-    out = subprocess.run(command, cwd=Path(__file__).parent, check=True, capture_output=True, text=True).stdout
+    here = Path(__file__).parent
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here / "support")])}
+    out = subprocess.run(command, cwd=here, env=env, check=True, capture_output=True, text=True).stdout
     assert {name: hashes for name, *hashes in map(str.split, out.splitlines())} == drawn

@@ -147,7 +147,7 @@ def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument
 
 
 def test_an_unknown_name_is_refused_with_the_nearest_that_exists(bench: Bench) -> None:
-    refused(bench("check", "gfl"), "unknown model 'gfl': did you mean 'glf'?")
+    refused(bench("check", "gfl"), "unknown model or prior 'gfl': did you mean 'glf'?")
 
 
 def test_check_says_what_takes_the_place_of_something_shipped(bench: Bench) -> None:

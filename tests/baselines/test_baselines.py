@@ -20,6 +20,7 @@ from aegen_bench.training.schedule import StagePlan
 
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "aae": 5.44046068,
+    "ae": 3.32498236,
     "glann": 0.130582759,
     "glf": 12.2794189,
     "glf_regularized": 11.283708,
@@ -28,7 +29,9 @@ GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "glo": 2.08784399,
     "latent_diffusion": 3.68241722,
     "latent_flow_matching": 6.9488173,
+    "rae": 7.79006228,
     "rae_gmm": 7.79006228,
+    "sigma_vae": 64.8711518,
     "two_stage_vae": 4.77319678,
     "vae": 6.18540923,
     "vae_flow_posterior": 7.81307717,

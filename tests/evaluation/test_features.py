@@ -427,7 +427,7 @@ def test_evaluate_gives_each_draw_its_numbers_and_the_model_its_own(tmp_path):
     result = scores(folder=tmp_path)
     assert [set(draw) for draw in result.draws] == [{"fd", "f8", "f1_8"}] * 2
     assert result.draws[0] != result.draws[1]
-    assert set(result.model) == {"reconstruction_mse", "reconstruction_psnr"}
+    assert set(result.model) == {"reconstruction_mse", "reconstruction_psnr", "reconstruction_ssim"}
     assert result.failed == {} and set(result.settings) == {"fd", "prd", "reconstruction"}
     assert result.settings["prd"] == {**prd.SETTINGS, "n_generated": 40, "n_real": 40}
     assert result.settings["reconstruction"]["n_pairs"] == 40

@@ -261,7 +261,7 @@ def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
     with monkeypatch.context() as broken:
         broken.setattr(sampling, "generate", die)
         ended = finished(*RUN)
-    told = "glf on digits, seed 0: evaluation failed: no room for features; see results/"
+    told = "glf on digits, seed 0: evaluation failed: no room for features; see "
     assert ended.code == 1 and told in ended.err
     trained = finished.record("glf")
     assert trained["status"] == "ok" and trained["metrics"] == {} and trained["seconds"]["train"] > 0
