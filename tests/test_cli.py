@@ -70,7 +70,12 @@ def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: 
 def test_list_shows_what_there_is_on_one_screen(finished: Bench) -> None:
     out = finished("list", "--profile", "tiny").out
     lines = out.splitlines()
-    assert [line for line in lines if line.endswith("s:") and line[0] != " "] == ["datasets:", "profiles:", "trials:"]
+    assert [line for line in lines if line.endswith("s:") and line[0] != " "] == [
+        "priors:",
+        "datasets:",
+        "profiles:",
+        "trials:",
+    ]
     assert "  ready: digits\n" in out
     assert "`aegen-bench fetch mnist fashion cifar10 celeba celeba_crop128" in out
     assert re.search(r"^  table1 +vae, wae_gan, two_stage_vae, ", out, re.M)
@@ -85,6 +90,18 @@ def test_list_shows_one_section_whole(finished: Bench) -> None:
     assert finished("list", "groups").out.splitlines()[0] == "groups:"
     assert "fetch fashion" in finished("list", "datasets", "--long").out
     refused(finished("list", "modles"), "did you mean 'models'?")
+
+
+def test_list_sees_trials_on_disk_that_the_profile_does_not_ask_for(finished: Bench) -> None:
+    for row, seed in (("glf", 7), ("ghost", 0)):
+        copy = finished.trial(row, seed=seed)
+        shutil.copytree(finished.trial("glf"), copy)
+        record = json.loads((copy / "record.json").read_text()) | {"row": row, "seed": seed}
+        (copy / "record.json").write_text(json.dumps(record))
+    listed = finished("list", "trials", "--long", "--profile", "tiny").out
+    assert "  glf on digits  done: seed 0; stale: seed 7\n" in listed
+    assert "ghost on digits  is in the results, and not in this study" in listed
+    assert "glf on digits, seed 7: key " in finished("list", "--profile", "tiny", "--why", "glf").out
 
 
 def test_a_long_list_is_every_section(finished: Bench) -> None:

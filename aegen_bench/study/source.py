@@ -79,8 +79,9 @@ def _text(tree: ast.Module) -> str:
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
             node.body = body[1:]  # type: ignore[attr-defined]
+    fstrings = any(isinstance(node, ast.JoinedStr) for node in ast.walk(tree))
     try:
-        return ast.unparse(_Frozen().visit(tree))
+        return ast.unparse(_Frozen().visit(tree) if fstrings else tree)
     except RecursionError:
         raise UserError("its expressions are nested too deeply") from None
 
