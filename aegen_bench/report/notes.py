@@ -258,6 +258,13 @@ def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> li
     ]
 
 
+AGREEMENT = (
+    "Spearman's rank correlation of the rows' mean Fréchet distances under two protocols: 1 where both networks put "
+    "the rows into the same order, 0 where their orders have nothing in common; none with fewer than three rows. Rows "
+    "marked † under one of the two are left out."
+)
+
+
 def scores(units: Mapping[str, str]) -> str:
     said = "; ".join(f"{name} in {unit}" for name, unit in units.items() if unit != "1")
     return (

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import combinations
 
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation.agreement import rank_correlations
 from aegen_bench.inference import LOG, RAW, Leading, Place, Scale, best_of_pairs, difference, leading_group, moderated
 from aegen_bench.inference import overall as standings
 from aegen_bench.report import notes
@@ -35,7 +37,7 @@ from aegen_bench.results import ANCHORS
 __all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
 
 TABLES = ("1", "2", "3", "4", "5", "6")
-EVERY = (*TABLES, "comparisons", "priors", "overall", "scores")
+EVERY = (*TABLES, "comparisons", "priors", "overall", "agreement", "scores")
 """The tables of numbers by name; what is said of claims is not among them."""
 SUMMARY = ("1", "3", "5", "6")
 """What a run prints when it has ended."""
@@ -53,6 +55,8 @@ def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
             built.append({"2": architecture, "5": epochs}[name](evidence))
         elif name == "overall":
             built.append(overall(evidence))
+        elif name == "agreement":
+            built += [agreement(evidence)] if len(evidence.parts) > 1 else []
         elif name == "6" and evidence.timings:
             several = len(evidence.timings) > 1
             built += [timed(evidence, one, f"-timing{i}" * several) for i, one in enumerate(evidence.timings, 1)]
@@ -390,6 +394,32 @@ def overall(evidence: Evidence) -> Table:
     caption = "Distance over that of training images, all datasets and networks together, lower is better"
     protocol = evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole
     return _scored(replace(protocol, mark=""), layout, "overall", "Overall", caption, columns, lines, said)
+
+
+def agreement(evidence: Evidence) -> Table:
+    """Whether two networks put the rows of a dataset into the same order: rank correlations, a line a pair."""
+    layout, lines = evidence.layout, []
+    for one, other in combinations(evidence.parts, 2):
+        line = [Cell(row=f"{one.name}, {other.name}", text=f"{one.name}, {other.name}")]
+        for dataset in layout.datasets:
+            values = {
+                part.name: {
+                    row: part.distances[dataset, row].value
+                    for row in layout.rows
+                    if row not in part.dagger and part.distances[dataset, row].n
+                }
+                for part in (one, other)
+            }
+            found = rank_correlations(values)[one.name, other.name]
+            number = Number("rank correlation", found.correlation)
+            line += [Cell(dataset, line[0].row, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
+        lines.append(line)
+    columns = [words("Protocols")]
+    for dataset in layout.datasets:
+        columns += [Column(evidence.name(dataset), fixed(2)), count("rows")]
+    caption = "Rank correlation of the rows between protocols, by their mean distances"
+    about = replace(evidence.whole, mark="")
+    return _scored(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
 
 
 def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:

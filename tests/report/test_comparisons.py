@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 from records import evaluation, make, put
 
 from aegen_bench import report
@@ -127,6 +128,24 @@ def test_over_all_networks_too(tmp_path: Path) -> None:
         table.texts()[0][1] == f"{(np.prod(BAD) ** (1 / 3) / 10 * np.prod(GOOD) ** (1 / 3) / 10 * 2 * 2) ** 0.25:.2f}"
         and table.name == "overall"
     )
+
+
+@pytest.mark.parametrize(("other", "told"), [([1.0, 2.0, 3.0], "1.00"), ([3.0, 2.0, 1.0], "-1.00"), ([1.0, 3.0], "")])
+def test_agreement_is_the_rank_correlation_of_what_both_networks_scored(
+    tmp_path: Path, other: list[float], told: str
+) -> None:
+    rows = {"vae": 10.0, "glf": 20.0, "aae": 30.0}
+    records = [record for row, fd in rows.items() for record in trials("fashion", row, fd)]
+    for record, fd in zip(records[: len(other)], other, strict=True):  # the third may lack the other network
+        scored = evaluation([{"fd": fd}], {**REAL, "extractor": "classifier"})
+        scored["settings"]["protocol"]["name"] = "other"
+        record["metrics"]["b" * 12] = scored
+    [table] = built(tmp_path, "agreement", *records)
+    assert table.texts() == [["lite, other", told, str(len(other))]]
+
+
+def test_one_network_agrees_with_no_other(tmp_path: Path) -> None:
+    assert built(tmp_path, "agreement", *trials("fashion", "vae", 1.0)) == []
 
 
 def test_one_dataset_or_no_anchor_averages_nothing_and_says_what_it_needs(tmp_path: Path) -> None:
