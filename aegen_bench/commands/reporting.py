@@ -10,6 +10,7 @@ import typer
 
 from aegen_bench.commands.options import PATH, Data, Results
 from aegen_bench.errors import UserError
+from aegen_bench.files import inside
 
 __all__ = ["report"]
 
@@ -65,7 +66,8 @@ def report(
         raise UserError(f"--format {formats}: without --out a part of the report is printed, as {one_of}")
     if some and figures and not out:
         raise UserError("figures of some results would take the place of those of all: name a folder with --out")
-    place, published = out or results / "tables", request.published()
+    # Only --out leads out of the results folder: a link `tables` in results from a stranger does not.
+    place, published = out or inside(results, "tables", "PROFILE").parent, request.published()
     groups = request.groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)

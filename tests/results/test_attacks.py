@@ -110,6 +110,17 @@ def test_a_protocol_id_that_leads_out_of_the_tables_writes_nothing_there(bench: 
     assert {path.name: path.read_text() for path in victim.iterdir()} == {"settings.json": "mine"}
 
 
+def test_tables_that_are_a_link_lead_nowhere_unless_the_user_names_the_place(bench: Bench) -> None:
+    outside = bench.folder / "outside"
+    outside.mkdir()
+    records.put(bench.folder / "results", records.make())
+    (bench.folder / "results" / "tables").symlink_to(outside)
+    for options in ((), ("--figures", "2")):
+        ended = bench("report", *options)
+        assert ended.code == 2 and "leads out of" in ended.err and not list(outside.iterdir())
+    assert bench("report", "--out", "results/tables").code == 0 and list(outside.iterdir())
+
+
 ROW = {"stage": "train", "epoch": 1, "images": 64, "seconds": 1.0, "terms": {"model": {"nll": 3.0}}, "logs": {"a": 1.0}}
 PROBE = {"stage": "train", "epoch": 1, "images": 64, "seconds": 1.0, "metrics": {"fd": None}, "probe_train": None}
 
