@@ -37,6 +37,7 @@ NETS = partial(Nets, (1, 8, 8), d=4, flow_width=8, n_train=24)
 def forget() -> Iterator[None]:
     execution._subclass.cache_clear()  # whose classes hold what the compiler made for another test
     torch.compiler.reset()
+    execution._COMPILED_FOR[0] = ""
     yield
     execution._subclass.cache_clear()
     torch.compiler.reset()

@@ -497,8 +497,8 @@ def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeyp
     scored = {name: {"extractor": "random_conv", "count": 64, "batch": b, "metrics": metrics} for name, b in TWO}
     bench.declare(protocols=scored, profiles=bench.tiny(models=["glf"], protocols=[name for name, _ in TWO]))
     assert bench(*RUN).code == 0
-    # Images of the test and of the training split are encoded, the former restored and mixed; and some for artefacts.
-    assert sorted(made) == ["decode"] * 3 + ["encode"] * 3 + ["generate", "halfway", "sample_codes"]
+    # Test and training images are encoded, the former restored and twice mixed; and some images made for artefacts.
+    assert sorted(made) == ["decode"] * 4 + ["encode"] * 3 + ["generate", "halfway", "sample_codes"]
     record = bench.record("glf")
     first, second = record["metrics"].values()
     assert [entry["settings"]["protocol"]["name"] for entry in (first, second)] == ["one", "two"]

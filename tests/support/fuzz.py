@@ -686,8 +686,8 @@ def case(kind: str, seed: int) -> Case:
 # ---- running -----------------------------------------------------------------------------------
 
 
-class Hung(BaseException):
-    """A command took longer than PATIENCE."""
+class Hung(KeyboardInterrupt):
+    """A command took longer than PATIENCE. The program lets Ctrl-C alone through, whatever a method does."""
 
 
 def template(folder: Path) -> Bench:
@@ -729,13 +729,16 @@ def _whole(bench: Bench, command: tuple[str, ...]) -> bool:
 
 
 def _ended(bench: Bench, command: tuple[str, ...], process: bool) -> tuple[str, str]:
+    hung: list[str] = []
     try:
-        with _limits():
+        with _limits(hung):
             ended = bench.process(*command) if process else bench(*command)
-    except Hung:
-        return "hang", "".join(traceback.format_exc().splitlines(keepends=True)[-8:])
     except BaseException:
+        if hung:
+            return "hang", hung[0]
         return "traceback", "".join(traceback.format_exc().splitlines(keepends=True)[-12:])
+    if hung:
+        return "hang", hung[0]
     how, told = outcome(ended), ended.err[-600:] or ended.out[-300:]
     if how in ("net", "hang"):
         kept = re.search(r"traceback is in (\S+)", told)
@@ -759,16 +762,17 @@ def outcome(ended: Ended) -> str:
 
 
 @contextlib.contextmanager
-def _limits() -> Iterator[None]:
-    """Within: a limit of time and memory, and no network."""
+def _limits(hung: list[str]) -> Iterator[None]:
+    """Within: a limit of time, which leaves the stack in `hung`, and one of memory; and no network."""
 
-    def hung(*args: object) -> None:
+    def stop(*args: object) -> None:
+        hung.append("".join(traceback.format_stack()[-8:]))
         raise Hung
 
     def refuse(*args: object, **options: object) -> None:
         raise OSError("no network in a fuzz")
 
-    before = signal.signal(signal.SIGALRM, hung)
+    before = signal.signal(signal.SIGALRM, stop)
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard))
     signal.alarm(PATIENCE)
