@@ -9,12 +9,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from methods import BASELINES, build
 from safetensors.torch import save_file
 
 from aegen_bench.conformance.subject import train_a_little
 from aegen_bench.trial.sampling import generate
+
+pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.stem for path in BASELINES.glob("*.py"))
 CHILD = """

@@ -9,6 +9,8 @@ import fuzz
 import pytest
 from conftest import Bench, Ended
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("AEGEN_BENCH_FUZZ", "3"))  # cases of each kind
 START = int(os.environ.get("AEGEN_BENCH_FUZZ_START", "0"))
 CASES = [(kind, START + i) for kind in fuzz.KINDS for i in range(1 if kind in fuzz.SLOW else COUNT)]

@@ -12,6 +12,8 @@ import pytest
 
 from aegen_bench import weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 
 

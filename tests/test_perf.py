@@ -16,6 +16,8 @@ import pytest
 
 from aegen_bench import weights
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 SCRIPTS = sorted(
     path.relative_to(ROOT).with_suffix("").as_posix()

@@ -19,6 +19,8 @@ from conftest import Bench
 
 from aegen_bench.cli import app
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent
 README = ROOT / "README.md"
 ADD_A_PRIOR = ROOT / "docs" / "add-a-prior.md"

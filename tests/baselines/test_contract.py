@@ -9,6 +9,8 @@ import pytest
 from aegen_bench.conformance import check
 from aegen_bench.study import catalog
 
+pytestmark = pytest.mark.slow
+
 HERE = Path(__file__).parents[1]
 METHODS = [*sorted((HERE.parent / "baselines").glob("*.py")), *sorted((HERE / "toys").glob("*.py"))]
 

@@ -26,6 +26,8 @@ from aegen_bench.training.loop import extract, train
 from aegen_bench.training.schedule import StagePlan
 from aegen_bench.trial import model as models
 
+pytestmark = pytest.mark.slow
+
 # Between them they use every kind of network: those of one dimension and of grids, adversary, flow (with and without a
 # context), features before the head, and networks of a method's own.
 METHODS = ["glann", "glf", "two_stage_vae", "vae_flow_posterior", "vqvae_ar", "wae_gan"]

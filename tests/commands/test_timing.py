@@ -8,6 +8,8 @@ from conftest import Bench
 from aegen_bench import environment
 from aegen_bench.results import timings
 
+pytestmark = pytest.mark.slow
+
 
 def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(environment, "free_processors", lambda: None)

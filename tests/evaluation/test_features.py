@@ -22,6 +22,8 @@ from aegen_bench.evaluation.features import extract, real_features, to_uint8
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
 from aegen_bench.evaluation.metrics import fd, prd
 
+pytestmark = pytest.mark.slow
+
 RANDOM = Protocol(extractor="random_conv", count=40, batch=16)
 
 

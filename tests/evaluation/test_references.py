@@ -34,6 +34,8 @@ from aegen_bench.evaluation.metrics.reconstruction import reconstruction_ssim
 from aegen_bench.numerics import balls, kmeans
 from aegen_bench.numerics.sliced import sliced_wasserstein
 
+pytestmark = pytest.mark.slow
+
 
 def normal(seed, n, d, scale=1.0, shift=0.0):
     return (np.random.default_rng(seed).normal(size=(n, d)) * scale + shift).astype(np.float32)

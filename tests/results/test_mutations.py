@@ -17,6 +17,8 @@ import pytest
 import records
 from conftest import Bench, Ended
 
+pytestmark = pytest.mark.slow
+
 COUNT = int(os.environ.get("AEGEN_BENCH_MUTATIONS", "48"))
 BATCH = 16 if COUNT < 1000 else 100  # trials in one results folder
 GOOD = "674.1"

@@ -25,6 +25,8 @@ from aegen_bench.runner import cluster as engine
 from aegen_bench.runner import worker_check
 from aegen_bench.trial.job import Job
 
+pytestmark = pytest.mark.cluster
+
 SLOW = """
 import time
 from torch import nn

@@ -10,6 +10,8 @@ from conftest import Bench
 from aegen_bench.errors import EndsProcess, contained
 from aegen_bench.results import locks
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--profile", "tiny")
 METHOD = """
 import os, signal, sys

@@ -10,6 +10,8 @@ from unittest import mock
 import kill
 import pytest
 
+pytestmark = pytest.mark.cluster
+
 
 @pytest.fixture(scope="module")
 def bench() -> Iterator[kill.Bench]:

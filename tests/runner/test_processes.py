@@ -12,6 +12,8 @@ from conftest import Bench
 
 from aegen_bench import progress
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--profile", "tiny")
 
 

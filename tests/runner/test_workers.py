@@ -20,6 +20,8 @@ from aegen_bench.results import locks
 from aegen_bench.runner import running, workers
 from aegen_bench.trial import lifecycle
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--profile", "tiny")
 HOLD = "import sys, time; from pathlib import Path; from aegen_bench.results import locks\n"
 HOLD += "with locks.claim(Path(sys.argv[1])): print('held', flush=True); time.sleep(60)"

@@ -35,6 +35,8 @@ from aegen_bench.training.schedule import StagePlan
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial import sampling
 
+pytestmark = pytest.mark.slow
+
 PRIORS = catalog.find_priors(Path("/nowhere"))
 METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}" for name in PRIORS)]
 SMALL: dict[str, dict[str, Any]] = {

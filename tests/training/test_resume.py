@@ -26,6 +26,8 @@ from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
 from aegen_bench.training.stopping import Interrupts, seconds
 
+pytestmark = pytest.mark.slow
+
 RUN = ("run", "--profile", "tiny", "--models", "glf", "--checkpoint-every", "0.00001")  # saves after each step
 
 

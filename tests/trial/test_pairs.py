@@ -25,6 +25,8 @@ from aegen_bench.study import Study
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Place
 
+pytestmark = pytest.mark.slow
+
 PAIRS = "rae+gaussian,rae+normal,rae+flow"
 RUN = ("run", "--profile", "tiny", "--models", PAIRS)
 
