@@ -403,14 +403,14 @@ def agreement(evidence: Evidence) -> Table:
         line = [Cell(row=f"{one.name}, {other.name}", text=f"{one.name}, {other.name}")]
         for dataset in layout.datasets:
             values = {
-                part.name: {
+                part.id: {
                     row: part.distances[dataset, row].value
                     for row in layout.rows
                     if row not in part.dagger and part.distances[dataset, row].n
                 }
                 for part in (one, other)
             }
-            found = rank_correlations(values)[one.name, other.name]
+            found = rank_correlations(values)[one.id, other.id]
             number = Number("rank correlation", found.correlation)
             line += [Cell(dataset, line[0].row, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
         lines.append(line)
