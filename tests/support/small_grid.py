@@ -41,11 +41,13 @@ NEEDED = ("aegen_bench.runner.workers", "aegen_bench.commands.request", "sklearn
 processes.set_forkserver_preload(list(NEEDED))
 
 
-def command(folder: Path, *args: str) -> None:
+def command(folder: Path, *args: str, environment: dict[str, str] | None = None) -> None:
     """The command `run` of one process, its words in `folder`/log."""
     from aegen_bench import cli
 
-    # The fork server keeps the environment of the first who used it, and may outlive what it names.
+    if environment is not None:  # the fork server keeps that of the first who used it
+        os.environ.clear()
+        os.environ.update(environment)
     if (stacks := os.environ.get("KILL_STACKS")) and Path(stacks).is_dir():
         stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
         faulthandler.register(signal.SIGQUIT, stack, all_threads=True)
@@ -65,7 +67,8 @@ def prepare(folder: Path) -> Path:
 
 def begin(folder: Path, row: str, *args: str) -> Any:
     """Start the trials of `row` (or several, comma separated) in a process of its own."""
-    process = processes.Process(target=command, args=(folder, "--models", row, *args))
+    more = {"environment": dict(os.environ)}
+    process = processes.Process(target=command, args=(folder, "--models", row, *args), kwargs=more)
     process.start()
     return process
 
