@@ -31,9 +31,9 @@ from aegen_bench.trial import sampling
 
 SETTINGS = {
     "as torch is": {},
-    "as shipped": {"OMP_WAIT_POLICY": "PASSIVE"},
-    "spins 1,000": {"GOMP_SPINCOUNT": "1000"},
-    "spins 10,000": {"GOMP_SPINCOUNT": "10000"},
+    "as shipped": {"GOMP_SPINCOUNT": "10000"},
+    "sleeps at once": {"OMP_WAIT_POLICY": "PASSIVE"},
+    "spins 1000": {"GOMP_SPINCOUNT": "1000"},
     "one thread": {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1"},
 }
 OURS = ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT", "OMP_NUM_THREADS")
