@@ -137,16 +137,18 @@ def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
-    """A new zip, which is gone again if writing it fails: a disk that is full, Ctrl-C."""
+    """A new zip, which is gone again if writing it fails: a disk that is full, Ctrl-C. One that is there stays."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
-        with open(out, "xb") as file, zipfile.ZipFile(file, "w") as archive:
-            yield archive
-    except BaseException as error:
-        out.unlink(missing_ok=True)
-        if isinstance(error, OSError):
-            raise UserError(f"cannot write {out}: {error.strerror or error}") from error
-        raise
+        with open(out, "xb") as file:
+            try:
+                with zipfile.ZipFile(file, "w") as archive:
+                    yield archive
+            except BaseException:
+                out.unlink(missing_ok=True)
+                raise
+    except OSError as error:
+        raise UserError(f"cannot write {out}: {error.strerror or error}") from error
 
 
 @contextmanager

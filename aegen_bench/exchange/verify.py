@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -217,15 +217,17 @@ def _scores_again(here: _Submission) -> Finding:
         scorer = Scorer(record.dataset, real, list(study.protocols.values()), here.data, device, Progress())
         for name, protocol in study.protocols.items():
             entry = record.metrics.get(protocol.id)
-            recorded = next((d[n] for d in entry.draws[:1] for n in ("fid", "fd") if d.get(n)), None) if entry else None
+            recorded = _distance(entry.draws[0]) if entry and entry.draws else None
             if recorded is None:
                 continue
             made = sampling.generate(model, scorer.needs(protocol), seed=record.seed, draw=0, device=device)
             subject = GivenImages(partial(_the_same, made), record.seed)
             again = scorer.score(protocol, subject, only={"fd"}).draws[0]
-            value = next(again[n] for n in ("fid", "fd") if n in again)
+            value = _distance(again)
             count += 1
-            if abs(value - recorded) > SAME * recorded:
+            if value is None:
+                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, and none could be measured again")
+            elif abs(value - recorded) > SAME * recorded:
                 wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")
     if not count:
         return Finding("scores", "open", f"no weights of these trials in {here.weights}")
@@ -254,10 +256,15 @@ def _distances(record: Record) -> dict[str, float]:
     """The Fréchet distance under each protocol id, the mean over the draws."""
     found = dict[str, float]()
     for protocol, entry in record.metrics.items():
-        drawn = [d[name] for d in entry.draws for name in ("fid", "fd") if d.get(name) is not None]
+        drawn = [value for numbers in entry.draws if (value := _distance(numbers)) is not None]
         if drawn:
-            found[protocol] = sum(float(value or 0.0) for value in drawn) / len(drawn)
+            found[protocol] = sum(drawn) / len(drawn)
     return found
+
+
+def _distance(numbers: Mapping[str, float | None]) -> float | None:
+    """The Fréchet distance of a draw, by whichever of its names it has."""
+    return next((value for name in ("fid", "fd") if (value := numbers.get(name)) is not None), None)
 
 
 def _all(check: str, wrong: Sequence[str], good: str, bad: str) -> Finding:
