@@ -11,7 +11,7 @@ from typing import Any
 from aegen_bench import results, runner
 from aegen_bench.commands.request import Request
 from aegen_bench.commands.terminal import Grid, grid
-from aegen_bench.data import missing
+from aegen_bench.data import missing, to_fetch
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.progress import facts
 from aegen_bench.results.locks import describe
@@ -109,7 +109,7 @@ def _priors(asked: Request, long: bool) -> Iterator[str]:
 
 def _datasets(asked: Request, long: bool) -> Iterator[str]:
     hints = {name: missing(name, dataset.recipe, asked.data) for name, dataset in asked.study.datasets.items()}
-    fetched = [name for name, hint in hints.items() if hint and f"aegen-bench fetch {name}" in hint]
+    fetched = to_fetch(hints)
     if ready := [name for name, hint in hints.items() if not hint]:
         yield f"  ready: {', '.join(ready)}"
     if fetched and not long:

@@ -268,7 +268,7 @@ def how_to_get(missing: Mapping[str, str], folder: Path) -> list[str]:
     """How to get datasets that are not here, {name: hint}: one command for all that `fetch` brings, and the others'
     own hints.
     """
-    fetched = [name for name, hint in missing.items() if f"aegen-bench fetch {name}" in hint]
+    fetched = data.to_fetch(missing)
     if len(fetched) < 2:
         return list(missing.values())
     together = f"no images of {', '.join(fetched)} under {folder}: `{fetch_command(fetched, folder)}` brings them"

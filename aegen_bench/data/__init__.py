@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aegen_bench.data.datasets import discover, fetch, fingerprint, known_fingerprint, load, missing
+from aegen_bench.data.datasets import discover, fetch, fingerprint, known_fingerprint, load, missing, to_fetch
 from aegen_bench.data.folders import cache_folder, cached_file, default_folder
 from aegen_bench.data.generated import Files, as_uint8, find
 from aegen_bench.data.prepared import shape
@@ -24,4 +24,5 @@ __all__ = [
     "load",
     "missing",
     "shape",
+    "to_fetch",
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from pathlib import Path
 
 from aegen_bench.data.images import Images, Progress
@@ -12,7 +13,7 @@ from aegen_bench.data.sources import celeba, files, has_images, npz_path, source
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.files import is_name, shown
 
-__all__ = ["discover", "fetch", "fingerprint", "known_fingerprint", "load", "missing"]
+__all__ = ["discover", "fetch", "fingerprint", "known_fingerprint", "load", "missing", "to_fetch"]
 
 # Folders of the data folder that are no datasets of the user's own: ours, and those of torchvision and CelebA.
 RESERVED = frozenset(
@@ -126,13 +127,21 @@ def _prepared(name: str, recipe: Recipe, folder: Path, split: Split, progress: P
     return found
 
 
+def to_fetch(hints: Mapping[str, str | None]) -> list[str]:
+    """Return those of {name: what `missing` said} that `aegen-bench fetch` brings."""
+    return [name for name, hint in hints.items() if hint and _FETCH.format(name) in hint]
+
+
+_FETCH = "`aegen-bench fetch {}` brings them"
+
+
 def _hint(name: str, recipe: Recipe, folder: Path) -> str:
     npz = shown(npz_path(name, folder))
     if recipe.source == "npz":
         return f"{name}: no {npz}; put it there (x_train, x_test: uint8, NHWC or NHW)"
     if recipe.source == "folder":
         return f"{name}: no images in {shown(folder / name)}; put them there, flat or in train/ and test/ (or {npz})"
-    fetch = f"`aegen-bench fetch {name}` brings them"
+    fetch = _FETCH.format(name)
     if recipe.source == "celeba":
         absent = " and no ".join(shown(path) for path in celeba(folder) if not path.exists())
         return f"{name}: no {absent}; {fetch} (or put {name}.npz there)"

@@ -202,9 +202,11 @@ def _seconds_after(job: Job) -> dict[str, float]:
     """
     here = environment.timed_on(job.environment())
     stages, rest = defaultdict[str, list[float]](list), list[float]()
-    for path in (job.place.results / job.trial.profile / job.trial.dataset).glob("*/seed-*/record.json"):
+    for folder in results.trial_folders(job.place.results, profile=job.trial.profile):
+        if folder.parts[-3] != job.trial.dataset:
+            continue
         try:
-            record = results.read_record(path)
+            record = results.read_record(folder / "record.json")
         except UserError:
             continue
         spent = record.seconds

@@ -223,14 +223,7 @@ class Study:
         entry, settings = self.entry(row), self.rows[row]
         if settings.trunk:
             return self._pair(row, dataset, settings.trunk)
-        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
-        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
-        resolved = resolve(
-            [_plain(layer) for layer in own],
-            [_plain(layer) for layer in profile],
-            entry.stages,
-            self.profile.scale_epochs,
-        )
+        resolved = self._layered(row, dataset, entry.stages)
         if entry.likelihood and resolved["recon"] != "sse":
             raise UserError(
                 f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
@@ -253,15 +246,8 @@ class Study:
 
     def _pair(self, row: str, dataset: str, trunk: str) -> dict[str, Any]:
         """The settings of a pair: those of its trunk, but for how and with what arguments its prior is trained."""
-        below, prior, settings = self.config(trunk, dataset), self.entry(row), self.rows[row]
-        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
-        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
-        resolved = resolve(
-            [_plain(layer) for layer in own],
-            [_plain(layer) for layer in profile],
-            prior.stages,
-            self.profile.scale_epochs,
-        )
+        below, prior = self.config(trunk, dataset), self.entry(row)
+        resolved = self._layered(row, dataset, prior.stages)
         for stage, plan in resolved["stages"].items():
             _require(f"optimizer of {prior.name}, stage {stage},", plan["optimizers"], prior.optimizers)
         shadows = [str(path) for path in (prior.shadows, below["shadows"]) if path]
@@ -275,6 +261,14 @@ class Study:
             "trunk": {"row": trunk, **{k: v for k, v in below.items() if k not in results.NOT_TRAINING}},
             "shadows": ", ".join(shadows),
         }
+
+    def _layered(self, row: str, dataset: str, stages: Sequence[str]) -> dict[str, Any]:
+        """All layers that speak of a row on a dataset, resolved for these stages."""
+        settings = self.rows[row]
+        own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
+        profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
+        of_row, of_profile = [_plain(layer) for layer in own], [_plain(layer) for layer in profile]
+        return resolve(of_row, of_profile, stages, self.profile.scale_epochs)
 
     def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:
         """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
