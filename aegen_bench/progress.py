@@ -14,7 +14,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from aegen_bench.errors import UserError
+from aegen_bench.errors import UserError, printable
 from aegen_bench.files import append_line, require_folder
 
 if TYPE_CHECKING:
@@ -155,7 +155,7 @@ class _Log(Lines):
 
 
 def _dated(text: str) -> str:
-    return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {text}"
+    return f"{datetime.now():%Y-%m-%d %H:%M:%S}  {printable(text)}"
 
 
 class _Telling(_Counting):
@@ -238,7 +238,7 @@ class Board(Progress):
         self._live.start()
 
     def note(self, text: str) -> None:
-        self._live.console.print(text, highlight=False, markup=False)
+        self._live.console.print(printable(text), highlight=False, markup=False)
 
     def grid(self, done: int, total: int) -> None:
         self._done, self._total = done, total

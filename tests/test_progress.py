@@ -108,3 +108,8 @@ def test_what_follows_each_stage_is_known_from_finished_trials(bench: Bench, tmp
 def test_lines_are_dated(capsys: pytest.CaptureFixture[str]) -> None:
     Lines("glf").note("begins")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  glf: begins\n", capsys.readouterr().err)
+
+
+def test_notes_act_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    progress.Lines().note("failed: \x1b]0;title\x07\x1b[31mred\x9b0m")
+    assert capsys.readouterr().err.endswith("  failed: red0m\n")

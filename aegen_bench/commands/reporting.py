@@ -87,6 +87,8 @@ def report(
         return
     paths = made.write(place, wanted)
     print(made.text() if part else made.summary(place))
+    for text in dict.fromkeys(text for chapter in made.chapters for text in chapter.evidence.unreadable):
+        print(f"skipped: {text}")
     print(f"{len(paths)} files in {place}")
     kinds = {path.suffix for path in paths}
     for folder in dict.fromkeys(path.parent for path in paths):

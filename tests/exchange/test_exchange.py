@@ -128,6 +128,13 @@ def test_nothing_is_overwritten(finished: Bench, packed: Path) -> None:
     assert finished("unpack", "all.zip", "-o", "there").code == 2
 
 
+def test_a_file_that_another_program_made_meanwhile_stays(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    (finished.folder / "all.zip").write_bytes(b"theirs")
+    monkeypatch.setattr(Path, "exists", lambda self: False)
+    assert finished("pack", "results", "-o", "all.zip").code == 2
+    assert (finished.folder / "all.zip").read_bytes() == b"theirs"
+
+
 def test_no_trials_are_nothing_to_pack(bench: Bench) -> None:
     ended = bench("pack", "results", "-o", "all.zip")
     assert ended.code == 2 and "no trials" in ended.err and not (bench.folder / "all.zip").exists()
