@@ -185,7 +185,7 @@ def test_bad_histories_and_artefacts_are_named_and_the_rest_of_the_report_stands
     assert ended.code == 0 and "674.1" in ended.out
     for seed in (1, 2):
         for name in ("history.json", "artefacts.npz"):
-            assert f"seed-{seed}/{name}" in page
+            assert f"seed-{seed}/{name}" in page and f"seed-{seed}/{name}" in ended.out
 
 
 # ---- what is never copied ---------------------------------------------------------------------
