@@ -197,7 +197,7 @@ def make(
         marked = [(dataset, row) for where, dataset, row in old if where == name]
         layout = plan(part, numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
         evidence = Evidence(root, part, layout, joint, chosen)
-        built = build(evidence, [table for table in shown if table not in CLAIMS])
+        built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
         # What lies in no profile that has a chapter is said in each: anchors, or folders that cannot be listed.

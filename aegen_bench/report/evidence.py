@@ -22,6 +22,7 @@ from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, dev
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
+from aegen_bench.results.record import Record
 from aegen_bench.results.timings import Timing
 
 if TYPE_CHECKING:
@@ -185,9 +186,7 @@ class Evidence:
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
         """Of one trial; None where its record does not say what the paper's settings are."""
-        try:
-            record = read_record(trial.folder / "record.json")
-        except UserError:
+        if (record := self.record(trial)) is None:
             return None
         ours, papers = [0.0, 0.0], [0.0, 0.0]
         for name, stage in record.stages.items():
@@ -216,6 +215,13 @@ class Evidence:
     def trials(self, dataset: str, row: str) -> list[Trial]:
         """Return the trials of an entry by seed."""
         return self._trials.get((dataset, row), [])
+
+    def record(self, trial: Trial) -> Record | None:
+        """Return the trial's record; None where it cannot be read."""
+        try:
+            return read_record(trial.folder / "record.json")
+        except UserError:
+            return None
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None where it left none."""
