@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -129,6 +129,12 @@ class Evidence:
         plain = {one: re.fullmatch(r"[\w+-][\w.+-]{0,63}", self.protocol_name(one)) for one in ids}
         marks = {one: name if names[name := self.protocol_name(one)] == 1 and plain[one] else one for one in ids}
         return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
+
+    def scored(self) -> Iterator[tuple[Part, str]]:
+        """Yield each protocol with each dataset on which something was scored under it."""
+        for part in self.parts:
+            known = set(part.frame.loc[part.frame["protocol"] != "", "dataset"])
+            yield from ((part, dataset) for dataset in self.layout.datasets if dataset in known)
 
     @cached_property
     def whole(self) -> Part:

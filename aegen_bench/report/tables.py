@@ -66,13 +66,6 @@ def build(evidence: Evidence, names: Sequence[str]) -> Tables:
         yield from KINDS[name](evidence)
 
 
-def _scored(evidence: Evidence) -> Iterator[tuple[Part, str]]:
-    """Each protocol with each dataset on which something was scored under it."""
-    for part in evidence.parts:
-        known = set(part.frame.loc[part.frame["protocol"] != "", "dataset"])
-        yield from ((part, dataset) for dataset in evidence.layout.datasets if dataset in known)
-
-
 def _table(
     part: Part,
     layout: Layout,
@@ -239,7 +232,7 @@ def scores(evidence: Evidence) -> Tables:
     layout = evidence.layout
     order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
     every = [(number, metric, of) for metric in order for number, of in metrics.load(metric).VALUES.items()]
-    for part, dataset in _scored(evidence):
+    for part, dataset in evidence.scored():
         present = part.summary.metrics(dataset) | part.guests.metrics(dataset)
         here = part.frame[part.frame["dataset"] == dataset]
         guests = [row for where, row in part.guests.trials if where == dataset]
@@ -276,7 +269,7 @@ def scores(evidence: Evidence) -> Tables:
 def comparisons(evidence: Evidence) -> Tables:
     """Each row's distance on one dataset, best first, and how it differs from the best one that can be tested."""
     layout = evidence.layout
-    for part, dataset in _scored(evidence):
+    for part, dataset in evidence.scored():
         measure, cells = Measure.of(1, part), part.distances
         rows = [row for row in layout.rows if cells[dataset, row].n]
         rows.sort(key=lambda row: (row in part.dagger, cells[dataset, row].value))
@@ -298,7 +291,7 @@ def comparisons(evidence: Evidence) -> Tables:
 
 def priors(evidence: Evidence) -> Tables:
     """The priors of each trunk on one dataset, seed by seed: with one seed they stand on the same auto-encoder."""
-    for part, dataset in _scored(evidence):
+    for part, dataset in evidence.scored():
         cells, known = part.distances, part.summary.numbers.get(part.metric, {})
         trunks: dict[str, list[str]] = {}
         for row in evidence.layout.rows:
