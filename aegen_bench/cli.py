@@ -29,6 +29,7 @@ from aegen_bench.commands.options import (
     Set,
     Weights,
 )
+from aegen_bench.commands.terminal import show
 from aegen_bench.errors import UserError
 from aegen_bench.seeding import LARGEST_SEED
 
@@ -38,16 +39,13 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=faults.Commands,
     name="aegen-bench",
-    help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
+    help="Train autoencoder-based image generators under one protocol, score them and compare them in tables.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for command in (timing.time, reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
-    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -58,7 +56,7 @@ def _version(
     ] = False,  # `main` takes it out
 ) -> None:
     if version:
-        print(f"aegen-bench {__version__}")
+        show([f"aegen-bench {__version__}"])
         raise typer.Exit
 
 
@@ -98,12 +96,11 @@ def run(
     retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
     checkpoint_every: Annotated[float, typer.Option(min=0, help="Minutes; 0 = at the end of each epoch.")] = 5.0,
     time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every trial of the plan.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no plan and no tables.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every trial, describe the protocols.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
 ) -> None:
-    """Train and evaluate what is not done yet, then print the tables."""
+    """Train and score what is not done yet. Ends with the first table, what failed, and a page to look at."""
     from aegen_bench.commands import request
-    from aegen_bench.commands.terminal import show
     from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
@@ -120,7 +117,7 @@ def run(
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
         show(asked.announce(planned, interrupts, verbose=verbose))
-        show(asked.forecast(planned, device) if forecast else ())
+        show(asked.forecast(planned, device, verbose=verbose) if forecast else ())
         show(asked.resolution() if forecast else ())
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
@@ -133,6 +130,9 @@ def run(
             told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
             print(f"\naegen-bench: {told}", file=sys.stderr)
             raise typer.Exit(getattr(stop, "code", 130)) from None
+
+
+app.command()(reporting.report)
 
 
 @app.command()
@@ -155,7 +155,9 @@ def evaluate(
     results: Annotated[Path | None, typer.Option(**PATH, help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
-    """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
+    """Score images of any generator, or complete a trial. Trains nothing: a folder of images is scored as a trial's
+    samples are, and a trial's record gets what it lacks.
+    """
     from aegen_bench.commands import external
 
     if (images is None) == (trial is None):
@@ -175,8 +177,7 @@ def evaluate(
         lines = external.evaluate_images(
             images, dataset, against, protocol, count, name, seed or 0, device=device, folder=data, root=place
         )
-    for line in lines:
-        print(line)
+    show(lines)
 
 
 @app.command()
@@ -197,7 +198,7 @@ def sample(
     from aegen_bench.commands import external, request
 
     folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
-    print(external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept))
+    show([external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept)])
 
 
 @app.command("list")
@@ -214,9 +215,8 @@ def list_(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Show what there is: models, datasets, profiles, groups, and the trials of one profile."""
+    """Show models, datasets, profiles, and the state of trials."""
     from aegen_bench.commands import listing, request
-    from aegen_bench.commands.terminal import show
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
     show(listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what, long=long))
@@ -228,23 +228,20 @@ def new(
     prior: Annotated[bool, typer.Option("--prior", help="A prior for codes: baselines/priors/NAME.py.")] = False,
     data: Data = None,
 ) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
+    """Write a new method that works, for you to change. It is baselines/NAME.py."""
     from aegen_bench.commands import template
 
-    for line in template.new(name, Path.cwd(), data, prior=prior):
-        print(line)
+    show(template.new(name, Path.cwd(), data, prior=prior))
 
 
 @app.command()
 def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model.")], data: Data = None) -> None:
-    """Say in plain words what in a model breaks the contract between methods and the harness; nothing is written."""
+    """Say what is wrong with a model. It is held against the contract of methods; nothing is written."""
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
-    for line in conformance.remarks(name, Path.cwd(), data):
-        print(line)
-    for line in found or [f"{name} keeps the contract"]:
-        print(line)
+    show(conformance.remarks(name, Path.cwd(), data))
+    show(found or [f"{name} keeps the contract"])
     raise typer.Exit(1 if found else 0)
 
 
@@ -256,11 +253,10 @@ def check_metrics(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Show which changes for the worse each metric sees: real images blurred, noisy, fewer kinds, copies, ..."""
+    """Show which damage to real images each metric sees. They are blurred, noisy, copies of few, ..."""
     from aegen_bench.commands import checking
 
-    for line in checking.check_metrics(dataset, protocol, count, device=device, folder=data):
-        print(line)
+    show(checking.check_metrics(dataset, protocol, count, device=device, folder=data))
 
 
 @app.command()
@@ -268,24 +264,24 @@ def fetch(
     names: Annotated[list[str], typer.Argument(help="Datasets or weights: fashion, inception, ... or all.")],
     data: Data = None,
 ) -> None:
-    """Download data and weights, checked by sha256. Nothing is downloaded by any other command."""
+    """Download data and weights. Checked by sha256; no other command downloads anything."""
     from aegen_bench.commands import request
 
-    for line in request.fetch(names, data):
-        print(line)
+    show(request.fetch(names, data))
 
 
 @app.command()
 def doctor(data: Data = None) -> None:
-    """Say what is here, what is missing and how to get it. Changes nothing."""
+    """Say what is here and how to get what is missing. Changes nothing."""
     from aegen_bench.commands import doctor as doctors
     from aegen_bench.commands import request
 
     asked = request.parse(None, None, None, "paper", [], data, Path("results"), None)
-    findings = doctors.report({name: d.recipe for name, d in asked.study.datasets.items()}, asked.data)
-    width = max(len(f.what) for f in findings)
-    for finding in findings:
-        print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
+    show(doctors.lines({name: d.recipe for name, d in asked.study.datasets.items()}, asked.data))
+
+
+for command in (timing.time, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
+    app.command()(command)
 
 
 def _require_working_folder() -> None:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from aegen_bench.commands.options import PATH, Data, Weights
+from aegen_bench.commands.terminal import show
 
 __all__ = ["COMMANDS"]
 
@@ -23,23 +24,23 @@ def pack(
     data: Data = None,
     weights: Weights = None,
 ) -> None:
-    """Put trials into one file: records, what lies beside them, kept weights, and one table (parquet), with hashes."""
+    """Put trials into one file, to cite or to load from. It holds records, what lies beside them, kept weights and one
+    table (parquet), each with its sha256.
+    """
     from aegen_bench.commands import request
     from aegen_bench.exchange import pack as packing
 
-    for line in packing.pack(results, out, weights=request.weights_folder(weights, data), profile=profile):
-        print(line)
+    show(packing.pack(results, out, weights=request.weights_folder(weights, data), profile=profile))
 
 
 def unpack(
     file: Annotated[Path, typer.Argument(**PATH, help="What `pack` wrote.")],
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")],
 ) -> None:
-    """Check a packed file against its hashes and write its results and weights to a new folder."""
+    """Write the content of a packed file to a new folder. Every sha256 is checked before."""
     from aegen_bench.exchange import pack as packing
 
-    for line in packing.unpack(file, out):
-        print(line)
+    show(packing.unpack(file, out))
 
 
 def export(
@@ -48,11 +49,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")] = Path("runs"),
     profile: OneProfile = None,
 ) -> None:
-    """Write the curves of finished and running trials as event files; W&B and MLflow read them too."""
+    """Write curves of trials for TensorBoard, W&B and MLflow. Trials may be finished or running."""
     from aegen_bench.exchange import tensorboard
 
-    for line in tensorboard.export(results, out, profile=profile):
-        print(line)
+    show(tensorboard.export(results, out, profile=profile))
 
 
 def verify(
@@ -65,14 +65,14 @@ def verify(
         Path | None, typer.Option(**PATH, help="Trained weights: images are made from them and scored again.")
     ] = None,
 ) -> None:
-    """Check what a maintainer would before believing results: keys, protocols, seeds, images, floors, scores."""
+    """Check results before you believe them: keys, protocols, seeds, images, floors, scores."""
     from aegen_bench import data as datasets
     from aegen_bench.exchange import verify as verifying
 
     failed = False
     folder = data or datasets.default_folder()
     for finding in verifying.verify(results, data=folder, reference=reference, weights=weights):
-        print(f"{finding.verdict:<4}  {finding.check:<15}  {finding.detail}")
+        show([f"{finding.verdict:<4}  {finding.check:<15}  {finding.detail}"])
         failed |= finding.verdict == "fail"
     raise typer.Exit(1 if failed else 0)
 

@@ -11,6 +11,7 @@ import typer
 
 from aegen_bench import environment
 from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Set
+from aegen_bench.commands.terminal import show
 from aegen_bench.errors import UserError, contained
 
 __all__ = ["time"]
@@ -31,8 +32,8 @@ def time(
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
-    """Time epochs, sampling and memory of rows, alone on the device. Nothing is trained to its end; Tables 5 and 6 take
-    their seconds from it.
+    """Measure time and memory of rows, alone on the device. Nothing is trained to its end; Table 6 and the claims about
+    time take their seconds from it.
     """
     from aegen_bench.commands import request
     from aegen_bench.cost import timing
@@ -56,12 +57,12 @@ def time(
                 found = alone.submit(timing.measure, job, epochs, sampled, threads).result()
         except Exception as error:  # of the method's own code, or of memory: the others are timed all the same
             failed = True
-            print(f"{label}: not timed: {str(error) or type(error).__name__}")
+            show([f"{label}: not timed: {str(error) or type(error).__name__}"])
             continue
         path = timings.write(asked.results, found)
         paces = ", ".join(f"{name} {stage.pace:.3g} s/epoch" for name, stage in found.stages.items())
         busy = f"; other programs took {found.others:.0%} of the processors, so it is marked" if found.busy else ""
-        print(f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}")
+        show([f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}"])
     raise typer.Exit(1 if failed else 3 if asked.skipped else 0)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aegen_bench.commands.options import PATH, Data, Results, Weights
+from aegen_bench.commands.terminal import show
 
 if TYPE_CHECKING:
     from aegen_bench.results.clean import Abandoned
@@ -21,14 +22,14 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
-    """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""
+    """Join the results of several machines. What both have is compared; conflicts are shown, nothing is overwritten."""
     from aegen_bench.results import merge as merging
 
     found = []
     for conflict, line in merging.merge(folders, results):
         found.append(conflict)
-        print(line)
-    print(f"merged into {results}: {len(found) - sum(found)} new or completed, {sum(found)} conflicts")
+        show([line])
+    show([f"merged into {results}: {len(found) - sum(found)} new or completed, {sum(found)} conflicts"])
     raise typer.Exit(1 if any(found) else 0)
 
 
@@ -38,7 +39,7 @@ def clean(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Delete checkpoints of trials that have ended and, from a --weights folder that is named, weights that no record
+    """Delete checkpoints of trials that have ended. From a --weights folder that is named, also weights that no record
     here names. The list and its size are shown first.
     """
     from aegen_bench.commands import request
@@ -51,21 +52,21 @@ def clean(
         found = [one for one in found if one.trial]
         if unnamed:
             told = f"{len(unnamed)} weights files, {_size(unnamed)}, are named by no record under {results}"
-            print(f"{told}, and stay: if no other results folder needs them, say --weights {shlex.quote(str(kept))}")
+            show([f"{told}, and stay: if no other results folder needs them, say --weights {shlex.quote(str(kept))}"])
     for one in found:
-        print(f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}")
+        show([f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}"])
     if not found:
-        print("nothing to clean")
+        show(["nothing to clean"])
         return
     if not yes and not typer.confirm(f"delete {len(found)} files, {_size(found)}?"):
         raise typer.Exit(1)
     gone = []
     for one, why in cleaning.delete(results, kept, found):
         if why:
-            print(f"{one.path}  stays: {why}")
+            show([f"{one.path}  stays: {why}"])
         else:
             gone.append(one)
-    print(f"deleted {len(gone)} files, {_size(gone)}")
+    show([f"deleted {len(gone)} files, {_size(gone)}"])
 
 
 def _size(files: Sequence[Abandoned]) -> str:

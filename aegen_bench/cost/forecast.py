@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aegen_bench import data, environment
 from aegen_bench.errors import UserError
@@ -21,15 +21,25 @@ if TYPE_CHECKING:
     from aegen_bench.cost.calibration import Calibration
     from aegen_bench.cost.counting import Kind
 
-__all__ = ["lines"]
+__all__ = ["HEAD", "Table", "lines"]
 
 BUDGET = 15.0  # seconds of timing; counting FLOPs and building the models come on top
 Cell = tuple[str, str]  # row, dataset
 HEAD = ("row", "dataset", "trials", "images a trial", "TFLOP a trial", "training a trial", "all else a trial")
 
 
-def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str) -> Iterator[str]:
-    """Yield a table with a line a row and dataset, and the sums; nothing, at once, where nothing is to be trained.
+class Table(NamedTuple):
+    """A table of texts: its heads and its lines."""
+
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+def lines(
+    study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str, most: int | None = None
+) -> Iterator[str | Table]:
+    """Yield a table with a line a row and dataset, at `most` so many, and the sums; nothing, at once, where nothing is
+    to be trained.
 
     `folder` is the data folder, `root` the results. A trial that would go on from a checkpoint counts whole. What is
     not training is the median of finished trials, on this device where there are such: of the same row and dataset,

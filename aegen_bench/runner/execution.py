@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,15 +26,19 @@ Executor: TypeAlias = "Callable[[Sequence[Job], Progress], Iterator[tuple[Job, O
 """Does jobs, here or elsewhere, and yields each with its outcome, in the order in which they end."""
 
 
+GOOD = {"ok", locks.ELSEWHERE}
+
+
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: how many trials had each outcome."""
+    """How a run ended: how many trials had each outcome, and what happened to those that did not end well."""
 
     outcomes: Counter[str]
+    bad: list[tuple[Job, Outcome]] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
-        return not set(self.outcomes) - {"ok", locks.ELSEWHERE}
+        return not set(self.outcomes) - GOOD
 
 
 def run(
@@ -65,12 +69,15 @@ def run(
         for number, job in enumerate(to_do, 1)
     ]
     outcomes: Counter[str] = Counter(broken=sum(job.trial.row in broken for job in jobs)) if broken else Counter()
+    bad: list[tuple[Job, Outcome]] = []
     with interrupts.listening():
         show.grid(0, len(to_do))
         for number, (job, outcome) in enumerate(execute(to_do, show), 1):
             if outcome.status not in (locks.ELSEWHERE, "blocked") and not job.record.is_file():
                 outcome = replace(outcome, status="not recorded")
             outcomes[outcome.status] += 1
+            if outcome.status not in GOOD:
+                bad.append((job, outcome))
             show.note(f"{job.label}: {outcome.text}")
             show.grid(number, len(to_do))
         if lost := len(to_do) - outcomes.total() + outcomes["broken"]:
@@ -83,7 +90,7 @@ def run(
             except Exception as error:
                 outcomes["evaluation failed"] += 1
                 show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
-    return Summary(outcomes)
+    return Summary(outcomes, bad)
 
 
 def running(root: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -80,7 +80,7 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
         raise UserError(f"the record of {record.label} does not say '{missing[0]}': its model cannot be built again")
     for one in (path, below):
         if one is not None and not one.is_file():
-            raise MissingError(f"no weights at {one}; to train this trial again: {_again(record, kept, data)}")
+            raise MissingError(f"no weights at {one}; to train this trial again: `{_again(record, kept, data)}`")
     trunk = (config["trunk"]["code"], entry.trunk) if entry.trunk else None
     for code, method in ((config["code"], entry), *([trunk] if trunk else [])):
         if code != method.code:
@@ -102,7 +102,7 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
         else:
             _load(model, path, record.weights_sha256, record.label)
     except _OtherWeights as error:
-        raise UserError(f"{error}: delete it, and to train it again: {_again(record, kept, data)}") from error
+        raise UserError(f"{error}: delete it, and to train it again: `{_again(record, kept, data)}`") from error
     return model.eval()
 
 
