@@ -176,7 +176,7 @@ def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_wi
 
 def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
     ended = bench("new", "my_prior", "--prior")
-    assert ended.code == 0 and "baselines/priors/my_prior.py: a prior that works as it stands" in ended.out
+    assert ended.code == 0 and "baselines/priors/my_prior.py: a working prior" in ended.out
     assert bench("check", "my_prior").out == "my_prior keeps the contract\n"
     bench.declare(rows={"ae+my_prior": {"trunk": "ae", "prior": "my_prior"}})
     assert "ae+my_prior  A flow of affine couplings" in bench("list", "models").out

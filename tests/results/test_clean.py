@@ -68,7 +68,7 @@ def test_what_a_run_begins_or_writes_while_clean_waits_for_an_answer_stays(bench
 
     with mock.patch("sys.stdin", Answer()):
         ended = bench("clean", "--weights", str(kept))
-    assert ended.code == 0 and "deleted 0 files" in ended.out and ended.out.count("stays: ") == 2
+    assert ended.code == 0 and "deleted 0 files" in ended.out and ended.out.count("kept: ") == 2
     assert checkpoint.exists() and weight.read_bytes() == b"trained anew"
 
 
