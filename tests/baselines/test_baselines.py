@@ -22,6 +22,12 @@ from aegen_bench.training.schedule import StagePlan
 GOLDEN = {  # the mean loss of the last epoch of `_tiny_trial`
     "aae": 5.44046068,
     "ae": 3.32498236,
+    "ae+diffusion": 4.14277550,
+    "ae+flow": 6.34982077,
+    "ae+flow_matching": 8.89846412,
+    "ae+imle": 3.53647618,
+    "ae+second_vae": 6.41652970,
+    "ae+spline": 29.7652911,
     "glann": 0.130582759,
     "glf": 12.2794189,
     "glf_regularized": 11.283708,
