@@ -26,11 +26,12 @@ SOURCE = "Meehan et al. 2020, A Non-Parametric Test to Detect Data-Copying in Ge
 def measure(inputs: Inputs) -> Measured:
     training = inputs.training
     used = {"n_training": len(training)}
-    value = copying_z(generated=inputs.generated, test=inputs.real, training=training, seed=inputs.seed)
+    sets = {"generated": inputs.generated, "test": inputs.real, "training": training}
+    value = copying_z(**sets, seed=inputs.seed, device=inputs.device)
     return {"copying_z": value, "settings": used}
 
 
-def copying_z(*, generated: Features, test: Features, training: Features, seed: int) -> float:
+def copying_z(*, generated: Features, test: Features, training: Features, seed: int, device: str = "cpu") -> float:
     """Return C_T from features [n, d]: the mean over regions, weighted by test images, of the Mann-Whitney statistic of
     the distances to the nearest training image of the region.
 
@@ -51,21 +52,21 @@ def copying_z(*, generated: Features, test: Features, training: Features, seed: 
         here = generated[of_generated == region], test[of_test == region], training[of_training == region]
         if min(map(len, here)) < SETTINGS["least_images"]:
             continue
-        total += len(here[1]) * _mann_whitney(*(_to_nearest(x, here[2]) for x in here[:2]))
+        total += len(here[1]) * _mann_whitney(*(_to_nearest(x, here[2], device) for x in here[:2]))
         weight += len(here[1])
     if not weight:
         raise NotApplicable(f"no region holds {SETTINGS['least_images']} images of each set")
     return total / weight
 
 
-def _to_nearest(points: Features, others: Features) -> NDArray[np.float64]:
+def _to_nearest(points: Features, others: Features, device: str) -> NDArray[np.float64]:
     import torch
 
     from aegen_bench.numerics.neighbours import nearest
 
-    where, _ = nearest(torch.from_numpy(points), torch.from_numpy(others), 1)
+    where, _ = nearest(torch.from_numpy(points).to(device), torch.from_numpy(others), 1)
     # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
-    difference = points.astype(np.float64) - others[where[:, 0].numpy()]
+    difference = points.astype(np.float64) - others[where[:, 0].cpu().numpy()]
     distances: NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
     return distances
 
