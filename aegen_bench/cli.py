@@ -203,7 +203,7 @@ def sample(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, priors, datasets, profiles, groups, trials, or all of them.")
+        str, typer.Argument(help="models, priors, datasets, profiles, groups, metrics, trials, or all of them.")
     ] = "all",
     trials: Annotated[bool, typer.Option("--trials", help="Only the trials, with the running ones.")] = False,
     why: Annotated[str | None, typer.Option(help="Say what in the key of this row's trials has changed.")] = None,

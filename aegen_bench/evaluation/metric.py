@@ -10,7 +10,7 @@ torch, scipy and sklearn inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -33,6 +33,7 @@ __all__ = [
     "Metric",
     "NotApplicable",
     "Value",
+    "described",
     "distance_name",
     "distance_of",
     "load",
@@ -241,3 +242,17 @@ def load(name: str) -> Metric:
     if name not in names():
         raise errors.unknown("metric", name, names())
     return cast(Metric, import_module(f"{__package__}.metrics.{name}"))
+
+
+def described() -> Iterator[str]:
+    """Yield the lines of a Markdown table of the metrics, from what their files declare."""
+    yield "| metric | numbers | meaning | source |"
+    yield "|---|---|---|---|"
+    for name in names():
+        metric = load(name)
+        numbers = [
+            f"`{number}` {'↓' if value.better == 'lower' else '↑'}" + (f" ({value.unit})" if value.unit != "1" else "")
+            for number, value in metric.VALUES.items()
+        ]
+        meaning = " ".join((metric.__doc__ or "").partition("\n\n")[0].split())
+        yield f"| `{name}` | {', '.join(numbers)} | {meaning} | {metric.SOURCE} |"

@@ -1,4 +1,4 @@
-"""Clipped density and coverage: density and coverage as shares of good samples, which outliers cannot inflate.
+"""Density and coverage as shares of good images, which neither crowding nor outliers can raise, k = 5.
 
 No generated image counts for more than one, and for density no ball is larger than the median one. Density is
 relative to that of the real images themselves. Coverage is turned into the share of images that would reach it if that

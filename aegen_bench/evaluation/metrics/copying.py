@@ -1,8 +1,9 @@
-"""Whether generated images are nearer to the training images than unseen images are, in feature space: the C_T test.
+"""The C_T test in feature space: below -3, the images are closer to the training images than test images are, which
+indicates copies; far above 0 they are farther away, like those of a poor generator.
 
-Far below 0 the generator copies: -3 is significant. Around 0 its images are as far from the training images as test
-images are. Far above 0 they are farther, as those of a generator that fits badly (blurred, noisy): no copies, but not
-good either. A copier cannot hide by being right in one region: regions are compared one by one.
+Around 0 the images are as far from the training images as test images are. Far above 0, as blurred and noisy ones are,
+there are no copies, but the images are not good either. A copier cannot hide by being right in one region: regions are
+compared one by one.
 """
 
 from __future__ import annotations

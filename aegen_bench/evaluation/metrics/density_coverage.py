@@ -1,4 +1,4 @@
-"""Density and coverage: in how many real balls a generated image lies, and how many real balls hold one."""
+"""In how many balls of the real images a generated image lies, and how many of these balls hold one, k = 5."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kernel distance: the unbiased squared MMD with a cubic kernel; KID with the Inception network of 2015."""
+"""Unbiased squared MMD with a cubic kernel (KID), and its standard error; it may be negative."""
 
 from __future__ import annotations
 

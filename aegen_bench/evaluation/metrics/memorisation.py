@@ -1,4 +1,6 @@
-"""How near generated images are to training images, against how near unseen images are."""
+"""Distance in pixels to the nearest training image, relative to that of test images: 1 is like unseen images, near 0
+means copies.
+"""
 
 from __future__ import annotations
 

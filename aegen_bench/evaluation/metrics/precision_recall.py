@@ -1,4 +1,4 @@
-"""Improved precision and recall: how many images of one set lie in the balls around the other's."""
+"""Share of one set inside the balls around the images of the other, k = 3."""
 
 from __future__ import annotations
 
