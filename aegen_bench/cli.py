@@ -296,7 +296,7 @@ def _require_working_folder() -> None:
 
 
 def main() -> None:
-    """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
+    """Do a command: errors that a user can mend, and faults of the program, are one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
     environment.prepare_processes()
