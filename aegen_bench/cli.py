@@ -310,7 +310,7 @@ def _require_working_folder() -> None:
 
 
 def main() -> None:
-    """The console script. User errors and bugs of the program are reported on one line on standard error."""
+    """Do one command. User errors and bugs of the program are reported on one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage; collecting as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # collecting once more at exit would take 0.7 s
     environment.prepare_processes()

@@ -18,6 +18,10 @@ __all__ = ["Interrupts", "seconds"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """What ends a run after a save: Ctrl-C, and what batch systems and terminals send as a warning."""
+HASTE = 0.5
+"""Seconds: signals that come closer together are one, which reached the process twice. Batch systems and timeout(1)
+send theirs to a process and to its group.
+"""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,6 +39,7 @@ class Interrupts:
     _at_steps: bool = False
     _hurry: bool = True
     _next: float = math.inf
+    _came_at: float = -math.inf
 
     def start(self, spent: float) -> None:
         """Wind the clock: a trial has trained for `spent` seconds."""
@@ -68,8 +73,8 @@ class Interrupts:
 
     @contextlib.contextmanager
     def listening(self, *, hurry: bool = True) -> Iterator[None]:
-        """Within, `SIGNALS` come here; a second one stops at once, if `hurry`. A signal that the process was
-        told to ignore stays ignored.
+        """Within, `SIGNALS` come here; a second one, after `HASTE`, stops at once, if `hurry`. A signal that the
+        process was told to ignore stays ignored.
         """
         self._hurry = hurry
         if threading.current_thread() is not threading.main_thread():
@@ -87,7 +92,10 @@ class Interrupts:
 
     def _came(self, number: int, frame: Any) -> None:
         first, self.signal = self.signal == 0, number
-        if (self._hurry and not first) or (first and not self._at_steps):
+        if first:
+            self._came_at = time.monotonic()
+        again = self._hurry and time.monotonic() >= self._came_at + HASTE
+        if again or (first and not self._at_steps):
             raise Stopped(number)
 
 
