@@ -18,6 +18,8 @@ __all__ = ["Interrupts", "seconds"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
 """Signals that end a run after a checkpoint: Ctrl-C, and the warnings of batch systems and terminals."""
+HASTE = 0.5
+"""Seconds within which two signals count as one. Batch systems and timeout(1) signal both a process and its group."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
@@ -35,6 +37,7 @@ class Interrupts:
     _at_steps: bool = False
     _hurry: bool = True
     _next: float = math.inf
+    _came_at: float = -math.inf
 
     def start(self, spent: float) -> None:
         """Start the timer for a trial that has trained for `spent` seconds."""
@@ -68,7 +71,7 @@ class Interrupts:
 
     @contextlib.contextmanager
     def listening(self, *, hurry: bool = True) -> Iterator[None]:
-        """Context that handles `SIGNALS`. With `hurry`, a second one stops the run immediately.
+        """Context that handles `SIGNALS`. With `hurry`, a second one, after `HASTE`, stops the run immediately.
 
         Signals that the process ignores stay ignored.
         """
@@ -88,7 +91,10 @@ class Interrupts:
 
     def _came(self, number: int, frame: Any) -> None:
         first, self.signal = self.signal == 0, number
-        if (self._hurry and not first) or (first and not self._at_steps):
+        if first:
+            self._came_at = time.monotonic()
+        again = self._hurry and time.monotonic() >= self._came_at + HASTE
+        if again or (first and not self._at_steps):
             raise Stopped(number)
 
 

@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from aegen_bench.numerics import tuning
 from aegen_bench.training import checkpoint
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
-from aegen_bench.training.stopping import Interrupts, seconds
+from aegen_bench.training.stopping import HASTE, Interrupts, seconds
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
         count[0] += 1
         if count[0] == at:
             for number in signals:
-                os.kill(os.getpid(), number)
+                if number:
+                    os.kill(os.getpid(), number)
+                else:
+                    time.sleep(HASTE)
 
     monkeypatch.setattr(Optimizers, "update", update)
 
@@ -148,7 +152,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
         ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
         ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
         ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
-        ([signal.SIGINT, signal.SIGINT], 130, None),  # at once: nothing is saved any more
+        ([signal.SIGTERM, signal.SIGTERM], 143, "0 epochs and 3 steps"),  # to a process and to its group: they are one
+        ([signal.SIGINT, 0, signal.SIGINT], 130, None),  # in a hurry: nothing is saved any more
     ],
 )
 def test_a_signal_saves_and_stops(
