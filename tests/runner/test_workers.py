@@ -214,4 +214,4 @@ def test_the_hint_for_a_full_gpu_names_those_that_share_it() -> None:
     assert (
         alone == "out of memory: glf on digits, seed 0, batch {'train': 64}; lower it with --set 'stages.*.batch=...'"
     )
-    assert shared == f"{alone}, or let nothing else use cuda:0 (fewer --jobs-per-device, no other run)"
+    assert shared == f"{alone}, or keep cuda:0 free of other work (fewer --jobs-per-device, no other run)"

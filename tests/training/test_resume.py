@@ -237,7 +237,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     _, newest = saved(one, monkeypatch)
     newest.write_bytes(newest.read_bytes()[:-100])
     ended = one(*RUN[:5])
-    assert f"{newest.name} cannot be read: not used" in ended.err
+    assert f"{newest.name} is not used, because it cannot be read" in ended.err
     assert "resumes after stage 1, 0 epochs and 2 steps" in ended.err
     assert outcome(one) == undisturbed
 
@@ -249,7 +249,7 @@ def test_a_checkpoint_of_another_torch_is_not_used(
         patch.setattr(torch, "__version__", "9.9")
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
-    assert ended.err.count("was made with another torch: not used") == 1
+    assert ended.err.count("is not used, because it was made with another torch") == 1
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
@@ -260,7 +260,7 @@ def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_u
         patch.setattr(tuning, "library", lambda: "another")
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
-    assert ended.err.count("was made with another library of products: not used") == 1
+    assert ended.err.count("is not used, because it was made with another library of products") == 1
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
