@@ -87,9 +87,9 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
     total = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, total, out=np.full_like(parts, np.nan), where=total > 0)
     low, high = np.nanquantile(shares[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
-    ends = zip(low.tolist(), high.tolist(), strict=True)
-    told = (dict(zip(SOURCES, each, strict=True)) for each in (shares[0].tolist(), ends))
-    return Split(*told, trunks, priors, len(known), sum(map(len, known.values())))
+    known_shares = dict(zip(SOURCES, shares[0].tolist(), strict=True))
+    intervals = dict(zip(SOURCES, zip(low.tolist(), high.tolist(), strict=True), strict=True))
+    return Split(known_shares, intervals, trunks, priors, len(known), sum(map(len, known.values())))
 
 
 def _on(scale: Scale, each: Mapping[int, float]) -> dict[int, float]:

@@ -362,7 +362,9 @@ def variance(evidence: Evidence) -> Tables:
             found = inference.split(samples, LOG)
             if len(samples) > 1:
                 said.append(notes.variance(evidence.name(dataset), found))
-            for source, share in found.shares.items() if found else []:
+            if found is None:
+                continue
+            for source, share in found.shares.items():
                 low, high = found.intervals[source]
                 number = Number("share of the variance of log FD", share, low=low, high=high)
                 names = [Cell(text=evidence.name(dataset) if source == SOURCES[0] else ""), Cell(text=source)]

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from itertools import product
+
 import numpy as np
-from matplotlib.colors import LogNorm
 from matplotlib.patches import Rectangle
 
 from aegen_bench.report.evidence import Evidence
@@ -23,12 +24,14 @@ def heat(evidence: Evidence) -> Drawn:
         heads = [column.head for column in table.columns[1:]]
         figure = canvas(0.34 * len(cells) + 1.3, 0.56 * len(heads) + 1.8)
         axes = figure.subplots()
-        colours = axes.imshow(values, cmap="viridis", norm=LogNorm(), aspect="auto")
-        for (y, x), value in np.ndenumerate(values):
-            cell = cells[y][x]
+        logs = np.log(values)
+        shades = (logs - np.nanmin(logs)) / (np.nanmax(logs) - np.nanmin(logs) or 1.0)
+        axes.imshow(shades, cmap="viridis", vmin=0.0, vmax=1.0, aspect="auto")
+        for y, x in product(range(len(cells)), range(len(heads))):
+            cell, value = cells[y][x], float(values[y, x])
             if cell.n:
                 told = f"{value:.3g}" if value < 100 else f"{value:,.0f}"
-                colour = "white" if colours.norm(value) < 0.55 else "black"
+                colour = "white" if shades[y, x] < 0.55 else "black"
             else:
                 told, colour = cell.state if cell.row else "", GREY
             axes.text(x, y, told, color=colour, ha="center", va="center", fontsize=7)
