@@ -217,7 +217,7 @@ PRIORS = (
     "Rows of one trunk stand on the same trained auto-encoder with each seed, so they are compared seed by seed: the "
     "share by which the geometric mean lies above that of the best prior of the trunk, with Student's 95% interval of "
     "the paired differences (variances moderated over all pairs of the trunk), and p of the two-sided paired t-test, "
-    "Holm-corrected over the priors of the trunk. Only seeds that both have count. Bold: the best prior of a trunk, and "
+    "Holm-corrected over the priors of the trunk. Only seeds that both have count. Bold: the best prior of a trunk and "
     "those that these tests do not tell from it at 5%."
 )
 
