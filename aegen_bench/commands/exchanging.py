@@ -1,4 +1,4 @@
-"""The commands that hand results to other people and tools: pack, unpack, export, verify. `cli` adds them."""
+"""The commands that exchange results with other people and tools: pack, unpack, export, verify."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def pack(
     data: Data = None,
     weights: Weights = None,
 ) -> None:
-    """Put trials into one file, to cite or to load from. It holds records, what lies beside them, kept weights and one
-    table (parquet), each with its sha256.
+    """Pack trials into one file, to cite or to load from: records with their files, kept weights, one table (parquet),
+    and hashes.
     """
     from aegen_bench.commands import request
     from aegen_bench.exchange import pack as packing
@@ -34,10 +34,10 @@ def pack(
 
 
 def unpack(
-    file: Annotated[Path, typer.Argument(**PATH, help="What `pack` wrote.")],
+    file: Annotated[Path, typer.Argument(**PATH, help="A file written by `pack`.")],
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")],
 ) -> None:
-    """Write the content of a packed file to a new folder. Every sha256 is checked before."""
+    """Unpack a packed file into a new folder. All hashes are verified first."""
     from aegen_bench.exchange import pack as packing
 
     show(packing.unpack(file, out))
@@ -49,23 +49,23 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")] = Path("runs"),
     profile: OneProfile = None,
 ) -> None:
-    """Write curves of trials for TensorBoard, W&B and MLflow. Trials may be finished or running."""
+    """Export curves of trials for TensorBoard, W&B and MLflow. Trials may be finished or running."""
     from aegen_bench.exchange import tensorboard
 
     show(tensorboard.export(results, out, profile=profile))
 
 
 def verify(
-    results: Annotated[Path, typer.Argument(**PATH, help="The results folder to look at.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(**PATH, help="The results folder to verify.")] = Path("results"),
     reference: Annotated[
-        Path | None, typer.Option(**PATH, help="A results folder that is trusted: anchors are compared with its.")
+        Path | None, typer.Option(**PATH, help="A trusted results folder, whose anchors must be equal.")
     ] = None,
     data: Data = None,
     weights: Annotated[
-        Path | None, typer.Option(**PATH, help="Trained weights: images are made from them and scored again.")
+        Path | None, typer.Option(**PATH, help="Trained weights, to generate images again and score them.")
     ] = None,
 ) -> None:
-    """Check results before you believe them: keys, protocols, seeds, images, floors, scores."""
+    """Verify somebody's results before you trust them. Checks keys, protocols, seeds, images, floors and scores."""
     from aegen_bench import data as datasets
     from aegen_bench.exchange import verify as verifying
 

@@ -139,7 +139,7 @@ def _hint(name: str, recipe: Recipe, folder: Path) -> str:
         return f"{name}: no {npz}; put it there (x_train, x_test: uint8, NHWC or NHW)"
     if recipe.source == "folder":
         return f"{name}: no images in {shown(folder / name)}; put them there, flat or in train/ and test/ (or {npz})"
-    fetch = f"`{fetch_command([name], folder)}` brings them"
+    fetch = f"`{fetch_command([name], folder)}` downloads them"
     if recipe.source == "celeba":
         absent = " and no ".join(shown(path) for path in celeba(folder) if not path.exists())
         return f"{name}: no {absent}; {fetch} (or put {name}.npz there)"
