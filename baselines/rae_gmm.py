@@ -1,6 +1,7 @@
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
+from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from aegen_bench.baseline import Baseline, Updates
 from aegen_bench.blocks.nets import Nets
@@ -53,6 +54,10 @@ class RAEGMM(Baseline):
         edges = self.weights.cumsum(0)[:-1].contiguous()
         k = torch.searchsorted(edges, e[:, 0].contiguous())  # inverse CDF of the component
         return self.means[k] + (self.factors[k] @ e[:, 1:, None])[..., 0]
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        parts = MultivariateNormal(self.means, scale_tril=self.factors)
+        return MixtureSameFamily(Categorical(self.weights), parts).log_prob(z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
