@@ -349,14 +349,15 @@ def append_line(path: Path, line: str) -> None:
         file.write(line.encode(errors="backslashreplace") + b"\n")
 
 
-def require_folder(path: Path) -> None:
-    """Make a folder to write in; UserError when that cannot be done."""
+def require_folder(path: Path, hint: str = "") -> None:
+    """Make a folder to write in; UserError, which ends with the `hint`, when that cannot be done."""
+    end = f": {hint}" if hint else ""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}{end}") from error
     if not os.access(path, os.W_OK):
-        raise UserError(f"cannot write to the folder {path}: permission denied")
+        raise UserError(f"cannot write to the folder {path}: permission denied{end}")
 
 
 @contextmanager

@@ -130,7 +130,7 @@ def fetch(name: str, folder: Path) -> Path:
     from torch.hub import download_url_to_file
 
     place = folder / "weights" / file.filename
-    require_folder(place.parent)
+    require_folder(place.parent, "name another data folder with --data or AEGEN_BENCH_DATA")
     before = socket.getdefaulttimeout()
     socket.setdefaulttimeout(TIMEOUT)  # torch sets none, and a server that falls silent would be waited for for ever
     try:

@@ -17,6 +17,7 @@ from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.frechet import BEYOND_NOISE
+from aegen_bench.evaluation.metric import DISTANCES, distance_of
 from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
@@ -281,7 +282,7 @@ def _ceiling(root: Path, record: Record, protocol: Protocol) -> float:
         path = results.trial_folder(root, results.ANCHORS, record.dataset, "ceiling", 0) / "record.json"
         noise, entry = results.read_record(path).metrics.get(protocol.id), record.metrics[protocol.id]
         if noise and noise.draws and noise.about.get("real_sha256") == entry.about.get("real_sha256"):
-            return float(noise.draws[0].get("fid", noise.draws[0].get("fd")) or math.inf)
+            return distance_of(noise.draws[0]) or math.inf
     return math.inf
 
 
@@ -291,7 +292,7 @@ def _lines(entry: Evaluation, ceiling: float) -> Iterator[str]:
     means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
     for name, number in {**means, **entry.model}.items():
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
-        if name in ("fd", "fid") and float(number or 0) > ceiling:
+        if name in DISTANCES and float(number or 0) > ceiling:
             yield f"  {name:22} note: {BEYOND_NOISE} ({ceiling:.6g})"
     for name, why in entry.failed.items():
         yield f"  {name:22} failed: {why}"

@@ -48,7 +48,10 @@ def extract(
     device: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Return features, float32 [n, dim], of uint8 images [n, 1 or 3, h, w]; in eval mode and full float32."""
+    """Return features, float32 [n, dim] or [n, packets, values], of uint8 images [n, 1 or 3, h, w].
+
+    The extractor runs in eval mode and full float32.
+    """
     parts: list[Features] = []
     stream(images, extractor, parts.append, batch=batch, device=device, progress=progress)
     return np.concatenate(parts)
@@ -194,20 +197,21 @@ def real_features(
     fingerprint: str,
     data_folder: Path,
 ) -> Features:
-    """Return features, float32 [min(n, count), dim], of the real images [n, c, h, w] that the protocol takes.
+    """Return features, float32 [min(n, count), ...], of the real images [n, c, h, w] that the protocol takes.
 
     Computed once for all rows, seeds and concurrent processes, and kept where `data.cached_file` says. `fingerprint`
     stands for the content of `images`.
     """
     check_images(images, "real images")
-    shape = (protocol.images(len(images)), extractors.recipe(protocol.extractor).dim)
+    n, dim = protocol.images(len(images)), extractors.recipe(protocol.extractor).dim
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
         features = held["features"]
-        return features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
+        fits = len(features) == n and (dim is None or features.shape == (n, dim))
+        return fits and features.dtype == np.float32 and bool(np.isfinite(features).all())
 
     file = cached_file(data_folder, f"{protocol.id}-{fingerprint}", "real.npy")
-    return kept(file, sound, lambda: {"features": compute(subset(images, shape[0]))})["features"]
+    return kept(file, sound, lambda: {"features": compute(subset(images, n))})["features"]
 
 
 def real_reference(
@@ -215,17 +219,19 @@ def real_reference(
 ) -> Reference:
     """Return the reference of the real features, kept beside them: its factor costs more than a distance to it."""
     dim = extractors.recipe(protocol.extractor).dim
-    shapes = {"mean": (dim,), "factor": (dim, dim), "trace": ()}
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
-        return all(held[name].shape == shape and np.isfinite(held[name]).all() for name, shape in shapes.items())
+        *packets, width = held["mean"].shape
+        shapes = {"factor": (*packets, width, width), "trace": (*packets,)}
+        fits = dim in (None, width) and all(held[name].shape == shape for name, shape in shapes.items())
+        return fits and all(np.isfinite(held[name]).all() for name in ("mean", *shapes))
 
     def compute() -> dict[str, NDArray[Any]]:
         made = Reference.of(moments(features()))
         return {"mean": made.mean, "factor": made.factor, "trace": np.array(made.trace)}
 
     held = kept(cached_file(data_folder, f"{protocol.id}-{fingerprint}", "reference.npz"), sound, compute)
-    return Reference(held["mean"], held["factor"], float(held["trace"]))
+    return Reference(held["mean"], held["factor"], held["trace"])
 
 
 def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

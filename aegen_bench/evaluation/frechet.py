@@ -21,22 +21,42 @@ Array = NDArray[np.float64]
 
 
 class Moments(NamedTuple):
-    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64."""
+    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64; of features that come in packets, those
+    of each packet, [packets, d] and [packets, d, d].
+    """
 
     mean: Array
     cov: Array
     n: int
 
+    @property
+    def dim(self) -> int:
+        """The side d of the covariance."""
+        return int(self.mean.shape[-1])
+
+    @property
+    def packets(self) -> list[Moments]:
+        """Each packet's own moments."""
+        return [Moments(mean, cov, self.n) for mean, cov in zip(self.mean, self.cov, strict=True)]
+
 
 class Accumulator:
-    """Moments of features that come in batches [m, d] and are not kept; the same whatever the batches are."""
+    """Moments of features that come in batches [m, d] or [m, packets, d] and are not kept; the same whatever the
+    batches are.
+    """
 
     def __init__(self) -> None:
+        self._packets: list[Accumulator] = []
         self._waiting: list[NDArray[np.floating]] = []
         self._rows = self._n = 0
         self._shift = self._sum = self._products = np.zeros(0)
 
     def add(self, features: NDArray[np.floating]) -> None:
+        if features.ndim == 3:
+            self._packets = self._packets or [Accumulator() for _ in range(features.shape[1])]
+            for packet, accumulator in enumerate(self._packets):
+                accumulator.add(features[:, packet])
+            return
         while self._rows + len(features) >= BLOCK:
             fits = BLOCK - self._rows
             self._absorb([*self._waiting, features[:fits]])
@@ -47,6 +67,9 @@ class Accumulator:
 
     def moments(self) -> Moments:
         """Return the moments of all that was added; UserError for fewer than 2 features."""
+        if self._packets:
+            means, covs, (n, *_) = zip(*(packet.moments() for packet in self._packets), strict=True)
+            return Moments(np.stack(means), np.stack(covs), n)
         if self._waiting:
             self._absorb(self._waiting)
             self._waiting, self._rows = [], 0
@@ -69,8 +92,8 @@ class Accumulator:
 
 
 def moments(features: NDArray[np.floating]) -> Moments:
-    """Return the moments of features [n, d], n at least 2."""
-    if features.ndim != 2 or len(features) < 2:
+    """Return the moments of features [n, d] or [n, packets, d], n at least 2."""
+    if features.ndim not in (2, 3) or len(features) < 2:
         raise UserError(f"a covariance needs features [n, d] of at least 2 images, not {features.shape}")
     accumulator = Accumulator()
     accumulator.add(features)
@@ -95,17 +118,25 @@ def without(whole: Moments, features: NDArray[np.floating]) -> Moments:
 
 class Reference(NamedTuple):
     """The side of a distance that many others are measured against: mean [d], lower triangular L [d, d] with
-    L L^T = cov, trace of cov.
+    L L^T = cov, trace of cov. Of features that come in packets, those of each packet, [packets, ...].
     """
 
     mean: Array
     factor: Array
-    trace: float
+    trace: float | Array
+
+    @property
+    def packets(self) -> list[Reference]:
+        """Each packet's own side."""
+        return [Reference(*own) for own in zip(self.mean, self.factor, np.asarray(self.trace), strict=True)]
 
     @classmethod
     def of(cls, side: Moments) -> Reference:
         from scipy import linalg
 
+        if side.mean.ndim == 2:
+            means, factors, traces = zip(*(cls.of(packet) for packet in side.packets), strict=True)
+            return cls(np.stack(means), np.stack(factors), np.stack(traces))
         _check_finite(side)
         # Cholesky's factor, by way of eigenvalues and QR: those exist for a singular covariance as well.
         eigenvalues, vectors = linalg.eigh(side.cov, driver="evd")
@@ -118,8 +149,12 @@ def distance_to(reference: Reference, side: Moments) -> float:
     """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), a the reference; never negative.
 
     With cov_a = L L^T, (cov_a cov_b)^(1/2) has the trace of (L^T cov_b L)^(1/2): symmetric, so that all is real and
-    rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017.
+    rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017. Of packets, the mean of their
+    distances: Veeramacheneni et al. 2025, Fréchet Wavelet Distance, arXiv:2312.15289.
     """
+    if side.mean.ndim == 2:
+        pairs = zip(reference.packets, side.packets, strict=True)
+        return float(np.mean([distance_to(*pair) for pair in pairs]))
     from scipy.linalg import eigvalsh
     from scipy.linalg.lapack import dsygst
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metric import distance_name, distance_of
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
@@ -72,12 +73,12 @@ class Part:
 
     @property
     def metric(self) -> str:
-        return "fid" if self.extractor == "inception" else "fd"
+        return distance_name(self.extractor)
 
     @property
     def label(self) -> str:
         """What its distance is called."""
-        return "FID" if self.metric == "fid" else f"FD ({self.extractor})"
+        return f"FD ({self.extractor})" if self.metric == "fd" else self.metric.upper()
 
     @cached_property
     def distances(self) -> Cells:
@@ -275,8 +276,7 @@ def distances(probes: Sequence[Row]) -> list[tuple[Row, float]]:
     """Return the probes that measured a Fréchet distance, each with it; it is the same kind in all of them."""
     found = []
     for probe in probes:
-        metrics = probe.get("metrics", {})
-        value = metrics.get("fid", metrics.get("fd"))
+        value = distance_of(probe.get("metrics", {}))
         if value is not None and math.isfinite(value):
             found.append((probe, float(value)))
     return found

@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from aegen_bench.evaluation.frechet import BEYOND_NOISE
+from aegen_bench.evaluation.metric import DISTANCES
 from aegen_bench.inference import ALPHA, Leading, Place
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
@@ -108,7 +109,7 @@ def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Colle
         for (where, row), remarks in part.remarks.items():
             for text in dict.fromkeys(remarks[metric] for metric in metrics if metric in remarks and where == dataset):
                 said.setdefault(text, []).append(f"{name(row)} on {name(dataset)}")
-        if {"fd", "fid"} & set(metrics):
+        if set(DISTANCES) & set(metrics):
             noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
     told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
     if noise:

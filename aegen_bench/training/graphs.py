@@ -22,7 +22,7 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.training.history import Meter
 from aegen_bench.training.optimizers import Optimizers
 
-__all__ = ["Operations", "StepGraph"]
+__all__ = ["WARM_UP", "Operations", "StepGraph"]
 
 WARM_UP = 3  # steps before the capture: the first fills caches and the optimizers' state, the others are compared
 PLAIN = (bool, int, float, str, type(None))

@@ -433,7 +433,7 @@ def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_use
     assert result.failed == {} and set(result.settings) == set(metrics.names())
     assert result.model["code_nll"] == 2, "nats a dimension"
     per_draw = {v for name in metrics.names() for v in metrics.load(name).VALUES if metrics.load(name).PER == "draw"}
-    assert [set(draw) for draw in result.draws] == [per_draw - {"fid"}] * 2
+    assert [set(draw) for draw in result.draws] == [per_draw - {"fid", "fwd"}] * 2
     assert {*OF_THE_MODEL, "interpolation_fd_nearest", "reconstruction_ssim"} <= set(result.model)
     assert result.settings["kid"]["subset_size"] == 40 and result.settings["reconstruction_fd"]["n_images"] == 40
     assert "40 images for 64 features" in result.settings["fd"]["note"]

@@ -703,6 +703,10 @@ def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_pa
         report.table(tmp_path, "1")
     with pytest.raises(UserError, match="unknown profile with results 'liet': did you mean 'lite'"):
         report.table(tmp_path, "1", profile="liet")
+    (tmp_path / "tables").mkdir()
+    for name in ("tables", "../" + tmp_path.name + "/lite"):
+        with pytest.raises(UserError, match=r"unknown profile with results '.*' \(there are: lite, smoke\)"):
+            report.table(tmp_path, "1", profile=name)
 
 
 def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: Path) -> None:

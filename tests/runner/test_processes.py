@@ -108,7 +108,8 @@ def test_a_cluster_with_certificates_that_are_not_there(one: Bench) -> None:
     pytest.importorskip("distributed")
     ended = one(*RUN, "--cluster", "tls://127.0.0.1:9")
     (line,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
-    assert ended.code == 2 and "--cluster tls://127.0.0.1:9: cannot connect: TypeError: TLS expects" in line
+    assert ended.code == 2 and "TypeError" not in line
+    assert line.startswith("aegen-bench: --cluster tls://127.0.0.1:9: dask knows no certificates here: set distributed")
 
 
 def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:

@@ -349,6 +349,26 @@ def test_a_killed_step_leaves_optimizers_that_can_be_captured_again(gpu: Device)
     assert not on_host._adam["model"].param_groups[0]["capturable"]
 
 
+@pytest.mark.parametrize(("name", "graphs", "captured"), [("glf", True, 1), ("glf", False, 0), ("vampprior", True, 0)])
+def test_a_forecast_times_steps_as_training_takes_them(
+    name: str, graphs: bool, captured: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from aegen_bench.cost import counting
+    from aegen_bench.study import Study
+
+    seen: list[Graph] = []
+    begin = Graph.capture_begin
+    monkeypatch.setattr(Graph, "capture_begin", lambda graph, **k: (seen.append(graph), begin(graph, **k)))
+    study = Study("smoke", local=tmp_path, data=tmp_path, settings=["stages.*.batch=8"])
+    kind = counting.Kind(study.config(name, "digits"), study.entry(name), (1, 8, 8), 32, tmp_path)
+    costs = counting.count(kind)
+    with emulated_cuda():
+        counting.measure(kind, costs, DEVICE, graphs=graphs)
+    assert len(seen) == captured * len(costs) and all(cost.step_seconds > 0 for cost in costs)
+    # What is timed is replayed: the step of the capture and at least two more.
+    assert all(graph.replays >= 3 for graph in seen)
+
+
 # ---- precision -----------------------------------------------------------------------------------
 
 

@@ -28,7 +28,7 @@ SOURCE = (
 
 def measure(inputs: Inputs) -> Measured:
     side = inputs.interpolated
-    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {
         "interpolation_fd": distance_to(inputs.reference, side),
         "interpolation_fd_nearest": distance_to(inputs.reference, inputs.interpolated_nearest),

@@ -24,5 +24,5 @@ SOURCE = (
 
 def measure(inputs: Inputs) -> Measured:
     side = inputs.reconstructed
-    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {"reconstruction_fd": distance_to(inputs.reference, side), "settings": used}
