@@ -1,4 +1,4 @@
-"""What the command `check-metrics` does."""
+"""The command `check-metrics`."""
 
 from __future__ import annotations
 

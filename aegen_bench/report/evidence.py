@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,6 +23,7 @@ from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, dev
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
+from aegen_bench.results.record import Record
 from aegen_bench.results.timings import Timing
 
 if TYPE_CHECKING:
@@ -130,6 +131,12 @@ class Evidence:
         marks = {one: name if names[name := self.protocol_name(one)] == 1 and plain[one] else one for one in ids}
         return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
 
+    def scored(self) -> Iterator[tuple[Part, str]]:
+        """Yield each protocol with each dataset on which something was scored under it."""
+        for part in self.parts:
+            known = set(part.frame.loc[part.frame["protocol"] != "", "dataset"])
+            yield from ((part, dataset) for dataset in self.layout.datasets if dataset in known)
+
     @cached_property
     def whole(self) -> Part:
         """All numbers, of which those that depend on a protocol do not compare."""
@@ -186,9 +193,7 @@ class Evidence:
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
         """Of one trial; None where its record does not say what the paper's settings are."""
-        try:
-            record = read_record(trial.folder / "record.json")
-        except UserError:
+        if (record := self.record(trial)) is None:
             return None
         ours, papers = [0.0, 0.0], [0.0, 0.0]
         for name, stage in record.stages.items():
@@ -217,6 +222,13 @@ class Evidence:
     def trials(self, dataset: str, row: str) -> list[Trial]:
         """Return the trials of an entry by seed."""
         return self._trials.get((dataset, row), [])
+
+    def record(self, trial: Trial) -> Record | None:
+        """Return the trial's record; None where it cannot be read."""
+        try:
+            return read_record(trial.folder / "record.json")
+        except UserError:
+            return None
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None where it left none."""

@@ -97,7 +97,7 @@ def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
         ("naïve", "'naïve' cannot name"),
         ("../glf", "'../glf' cannot name"),
         ("", "'' cannot name"),
-        ("baseline", "its class Baseline would hide the one that it needs"),
+        ("baseline", "its class Baseline would hide an imported one of that name"),
         ("odd", "odd.py is a baseline of this name"),
     ],
 )

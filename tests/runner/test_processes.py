@@ -119,4 +119,4 @@ def test_a_working_folder_that_is_gone(tmp_path: Path) -> None:
     command = [sys.executable, "-P", "-c", script, "list"]
     ended = subprocess.run(command, cwd=gone, capture_output=True, text=True, timeout=120, check=False)
     assert (ended.returncode, ended.stdout) == (2, "")
-    assert ended.stderr == "aegen-bench: the working folder is gone: change to one that exists\n"
+    assert ended.stderr == "aegen-bench: the working directory no longer exists: change to one that does\n"

@@ -440,7 +440,7 @@ def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_re
     finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
     finished.declare(profiles=finished.tiny(models=["glf"]))
     ended = finished(*RUN, "--stale")
-    assert f"shadowed: glf here is not the one in {shipped}\n" in ended.out
+    assert f"shadowed: the local glf replaces the one in {shipped}\n" in ended.out
     assert finished.record("glf")["config"]["shadows"] == str(shipped)
 
 

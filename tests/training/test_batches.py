@@ -115,7 +115,7 @@ def test_a_hook_uses_images_where_it_mentions_them() -> None:
 
 
 def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
-    fit(build("latent_diffusion", NETS()))  # its second stage standardises the codes
+    fit(build("ae+flow", NETS()))  # its stage standardises the codes
 
 
 def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
