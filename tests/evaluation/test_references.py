@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from emulated_cuda import emulated_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measuring import measure, scored
@@ -437,6 +438,31 @@ def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_use
     assert {*OF_THE_MODEL, "interpolation_fd_nearest", "reconstruction_ssim"} <= set(result.model)
     assert result.settings["kid"]["subset_size"] == 40 and result.settings["reconstruction_fd"]["n_images"] == 40
     assert "40 images for 64 features" in result.settings["fd"]["note"]
+
+
+def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
+    """Of an emulated one, whose arithmetic is a CPU's: everything is where it should be, and the other ways to
+    compute are right.
+    """
+    monkeypatch.setitem(copying.SETTINGS, "regions", 1)
+    model = {
+        "reconstructions": lambda: (noise(0, 40, 12), noise(5, 40, 12)),
+        "interpolations": lambda: noise(6, 40, 12),
+        "neighbour_interpolations": lambda: noise(7, 40, 12),
+        "training_images": lambda: noise(8, 60, 12),
+        "test_images": lambda: noise(0, 40, 12),
+    }
+    packets = Protocol(extractor="wavelet", count=40, metrics=("fd", "reconstruction_fd"))
+    light = Protocol(extractor="random_conv", count=40, batch=20, metrics=("fd",))
+    with emulated_cuda() as gpu:
+        there = [scores(tmp_path / "there", each, device="cuda", **model) for each in (EVERY, light, packets)]
+    here = [scores(tmp_path / "here", each, **model) for each in (EVERY, light, packets)]
+    for ours, theirs in zip(there, here, strict=True):
+        assert ours.failed == theirs.failed == {}
+        for a, b in zip([*ours.draws, ours.model], [*theirs.draws, theirs.model], strict=True):
+            assert a == pytest.approx(b, rel=1e-5, abs=1e-6)  # KID is near 0
+    waited = {where.split("/")[-1].split(":")[0] for _, where in gpu.waits}
+    assert {"balls.py", "frechet.py", "kid.py", "memorisation.py", "copying.py"} <= waited, "all of them were there"
 
 
 def test_what_a_model_has_not_is_not_applicable_and_no_failure(tmp_path):
