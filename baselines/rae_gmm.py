@@ -1,7 +1,6 @@
 import torch
 from sklearn.mixture import GaussianMixture
 from torch import Tensor
-from torch.distributions import Categorical, MixtureSameFamily, MultivariateNormal
 
 from aegen_bench.baseline import Baseline, Updates
 from aegen_bench.blocks.nets import Nets
@@ -60,8 +59,9 @@ class RAEGMM(Baseline):
         return self.means[k] + (self.factors[k] @ e[:, 1:, None])[..., 0]
 
     def log_prior(self, z: Tensor) -> Tensor:
-        parts = MultivariateNormal(self.means, scale_tril=self.factors)
-        return MixtureSameFamily(Categorical(self.weights), parts).log_prob(z)
+        parts = torch.distributions.MultivariateNormal(self.means, scale_tril=self.factors)
+        mixing = torch.distributions.Categorical(self.weights)
+        return torch.distributions.MixtureSameFamily(mixing, parts).log_prob(z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
