@@ -902,7 +902,7 @@ def test_trials_come_by_dataset_seed_and_model(make: Make) -> None:
 
 
 def test_the_committed_trials_are_of_the_study_as_it_is(tmp_path: Path) -> None:
-    """No change of how settings are read or code is hashed makes results stale that people have. The rows of WAE wait to
+    """No change of how settings are read or code is hashed makes results stale that people have. Those of WAE wait to
     be trained again, since their pretraining has its batch of 1,000 under `lite`, too.
     """
     from aegen_bench import results
