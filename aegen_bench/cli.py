@@ -215,7 +215,7 @@ def sample(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, priors, datasets, profiles, groups, trials, or all of them.")
+        str, typer.Argument(help="models, priors, datasets, profiles, groups, metrics, trials, or all of them.")
     ] = "all",
     trials: Annotated[bool, typer.Option("--trials", help="Show only the trials, including running ones.")] = False,
     why: Annotated[str | None, typer.Option(help="Show why the trials of this row are stale.")] = None,
@@ -310,7 +310,7 @@ def _require_working_folder() -> None:
 
 
 def main() -> None:
-    """The console script. User errors and bugs of the program are reported on one line on standard error."""
+    """Do one command. User errors and bugs of the program are reported on one line on standard error."""
     gc.set_threshold(10_000)  # importing torch makes no garbage; collecting as often as by default takes 0.4 s
     atexit.register(gc.freeze)  # collecting once more at exit would take 0.7 s
     environment.prepare_processes()

@@ -163,7 +163,7 @@ class Pair(Baseline):
         u = self.density.sample(e)
         if u.shape != (len(e), self.nets.d):
             given, wanted = tuple(u.shape), (len(e), self.nets.d)
-            raise ValueError(f"{type(self.density).__name__}.sample gives codes of shape {given}, not {wanted}")
+            raise ValueError(f"{type(self.density).__name__}.sample returns codes of shape {given}, not {wanted}")
         return self.standard.inverse(u)
 
     def log_prior(self, z: Tensor) -> Tensor:

@@ -267,6 +267,14 @@ def test_a_name_that_does_not_exist_is_one_line_with_the_nearest_that_does(
     assert not (bench.folder / "results").exists()
 
 
+@pytest.mark.parametrize("option", ["--models", "--datasets", "--seeds"])
+def test_an_option_that_an_empty_variable_of_the_shell_left_empty_does_not_stand_for_everything(
+    bench: Bench, option: str
+) -> None:
+    ended = bench("run", "--profile", "tiny", option, "", "--dry-run", "--no-forecast")
+    assert ended.code == 2 and ended.err.count("\n") == 1, ended.out
+
+
 def test_an_unknown_key_of_the_yaml_names_file_and_nearest_key(bench: Bench) -> None:
     bench.declare(rows={"mine": {"baseline": "glf", "wth": {}}})
     refused(bench("list"), "benchmarks.yaml: rows.mine: unknown key 'wth': did you mean 'with'?")

@@ -13,6 +13,7 @@ from aegen_bench.commands.request import Request
 from aegen_bench.commands.terminal import Grid, grid
 from aegen_bench.data import missing, to_fetch
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation.metric import described
 from aegen_bench.progress import facts
 from aegen_bench.results.locks import describe
 from aegen_bench.study import command
@@ -29,13 +30,15 @@ def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Gr
         "datasets": _datasets,
         "profiles": _profiles,
         "groups": _groups,
+        "metrics": _metrics,
         "trials": _trials,
     }
     if what not in {*sections, "all"}:
         raise unknown("list", what, [*sections, "all"])
     for name, section in sections.items():
         if what == name or (what == "all" and long):
-            yield f"{name}:"
+            if name != "metrics":  # a table for a page
+                yield f"{name}:"
             yield from section(asked, long)
     if what == "all" and not long:
         yield from _overview(asked)
@@ -129,6 +132,10 @@ def _profiles(asked: Request, long: bool) -> Iterator[str]:
 def _groups(asked: Request, long: bool) -> Iterator[str]:
     for name, rows in asked.study.groups.items():
         yield f"  {name}  {', '.join(rows)}"
+
+
+def _metrics(asked: Request, long: bool) -> Iterator[str]:
+    yield from described()
 
 
 def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:

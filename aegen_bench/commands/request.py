@@ -247,14 +247,14 @@ def parse(
     folder = folder or data.default_folder()
     study = Study(profile, local=Path.cwd(), data=folder, settings=settings)
     named = datasets is not None and datasets != "all"
-    chosen = study.dataset_names(datasets.split(",") if datasets else ["all"])
+    chosen = study.dataset_names(["all"] if datasets is None else datasets.split(","))
     hints = {name: data.missing(name, study.datasets[name].recipe, folder) for name in chosen}
     skipped = {name: hint for name, hint in hints.items() if hint}
     if skipped and named:
         raise MissingError("; ".join(how_to_get(skipped, folder)))
     return Request(
         study=study,
-        models=study.models(models.split(",") if models else study.profile.models),
+        models=study.models(study.profile.models if models is None else models.split(",")),
         datasets=chosen,
         seeds=_seeds(seeds, study.profile.seeds),
         skipped=skipped,

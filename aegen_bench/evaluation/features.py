@@ -24,7 +24,17 @@ from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.frechet import Accumulator, Moments, Reference, moments
 from aegen_bench.evaluation.protocol import SUBSET_SEED, Protocol
 
-__all__ = ["FeatureSource", "check_images", "chosen", "extract", "real_features", "stream", "subset", "to_uint8"]
+__all__ = [
+    "FeatureSource",
+    "check_images",
+    "chosen",
+    "extract",
+    "full_float32",
+    "real_features",
+    "stream",
+    "subset",
+    "to_uint8",
+]
 
 Features = NDArray[np.float32]
 
@@ -53,37 +63,43 @@ def extract(
     The extractor runs in eval mode and full float32.
     """
     parts: list[Features] = []
-    stream(images, extractor, parts.append, batch=batch, device=device, progress=progress)
+
+    def take(found: torch.Tensor) -> None:
+        parts.append(found.cpu().numpy())
+
+    stream(images, extractor, take, batch=batch, device=device, progress=progress)
     return np.concatenate(parts)
 
 
 def stream(
     images: NDArray[np.uint8],
     extractor: nn.Module,
-    take: Callable[[Features], None],
+    take: Callable[[torch.Tensor], None],
     *,
     batch: int,
     device: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hand the same features to `take`, batch by batch; none is kept."""
+    """Hand the same features to `take`, batch by batch, on the device; none is kept."""
     check_images(images)
     extractor.to(device).eval()
     if torch.device(device).type == "cpu":
         # oneDNN's convolutions hand this layout on: EfficientNet and Inception take two thirds of the time, and their
         # features differ by float32 rounding. On a GPU it is not measured.
         extractor.to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), _full_float32():
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), full_float32():
         for start in range(0, len(images), batch):
             x = torch.from_numpy(np.array(images[start : start + batch])).to(device)  # a copy: maps are read-only
-            take(extractor(x).cpu().numpy())
+            take(extractor(x))
             if progress is not None:
                 progress(min(start + batch, len(images)), len(images))
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
-    """TF32 keeps 10 bits of each factor, which moves distances; cuDNN's kernel search moves them by run."""
+def full_float32() -> Iterator[None]:
+    """Within, no TF32, which keeps 10 bits of each factor and moves distances, and no search for kernels, which moves
+    them from run to run.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -117,10 +133,15 @@ class FeatureSource:
             return extract(self._as_generated(images), self._network, **self._how(what))
 
     def moments(self, images: NDArray[np.uint8], what: str) -> Moments:
-        """Return the moments of the features of generated images, which are not kept."""
-        accumulator = Accumulator()
+        """Return the moments of the features of generated images, which are not kept; on the device."""
+        accumulator, host = Accumulator(), self.device == "cpu"
         with self._clock():
-            stream(self._as_generated(images), self._network, accumulator.add, **self._how(what))
+            stream(
+                self._as_generated(images),
+                self._network,
+                lambda found: accumulator.add(found.numpy() if host else found),
+                **self._how(what),
+            )
         return accumulator.moments()
 
     def real(self, images: NDArray[np.uint8], fingerprint: str) -> Features:

@@ -10,7 +10,7 @@ torch, scipy and sklearn inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
@@ -20,7 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
-from aegen_bench.evaluation.frechet import Moments, Reference, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, moments, placed
 
 __all__ = [
     "DISTANCES",
@@ -33,6 +33,7 @@ __all__ = [
     "Metric",
     "NotApplicable",
     "Value",
+    "described",
     "distance_name",
     "distance_of",
     "load",
@@ -85,6 +86,7 @@ class Inputs:
     real_features: Callable[[], Features]
     seed: int
     distance_key: Distance
+    device: str = "cpu"  # where there is enough to compute to be worth it; "cpu" is the reference
     generated_features: Callable[[], Features] | None = None  # None for a metric of the model
     generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
     generated_images: Images | None = None  # likewise
@@ -119,7 +121,11 @@ class Inputs:
     @property
     def moments(self) -> Moments:
         """Mean and covariance of the generated features, which are not kept where nobody else asks for them."""
-        return self.generated_moments() if self.generated_moments is not None else moments(self._generated())
+        return (
+            self.generated_moments()
+            if self.generated_moments is not None
+            else moments(self.on_device(self._generated()))
+        )
 
     @property
     def real(self) -> Features:
@@ -127,8 +133,13 @@ class Inputs:
 
     @property
     def reference(self) -> Reference:
-        """The real features as one side of a Fréchet distance."""
-        return self.once("reference", self.real_reference or (lambda: Reference.of(moments(self.real_features()))))
+        """The real features as one side of a Fréchet distance, on the device."""
+        compute = self.real_reference or (lambda: Reference.of(moments(self.real_features())))
+        return self.once("reference", lambda: compute().on(self.device))
+
+    def on_device(self, features: Features) -> Any:
+        """Return features as `frechet` takes them: a tensor on the device, on the CPU as they are."""
+        return placed(features, self.device)
 
     @property
     def reconstructions(self) -> tuple[Images, Images]:
@@ -231,3 +242,17 @@ def load(name: str) -> Metric:
     if name not in names():
         raise errors.unknown("metric", name, names())
     return cast(Metric, import_module(f"{__package__}.metrics.{name}"))
+
+
+def described() -> Iterator[str]:
+    """Yield the lines of a Markdown table of the metrics, from what their files declare."""
+    yield "| metric | numbers | meaning | source |"
+    yield "|---|---|---|---|"
+    for name in names():
+        metric = load(name)
+        numbers = [
+            f"`{number}` {'↓' if value.better == 'lower' else '↑'}" + (f" ({value.unit})" if value.unit != "1" else "")
+            for number, value in metric.VALUES.items()
+        ]
+        meaning = " ".join((metric.__doc__ or "").partition("\n\n")[0].split())
+        yield f"| `{name}` | {', '.join(numbers)} | {meaning} | {metric.SOURCE} |"

@@ -240,7 +240,7 @@ def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_wi
         exact = torch.distributions.MultivariateNormal(codes.mean(0), covariance_matrix=codes.T.cov())
         assert torch.allclose(pair.log_prior(codes[:50]), exact.log_prob(codes[:50]), atol=0.02)
     assert pair.has_density and not Pair(build("ae", NETS), make("kde")).has_density
-    with pytest.raises(ValueError, match=r"Doubled.sample gives codes of shape \(2000, 8\), not \(2000, 4\)"):
+    with pytest.raises(ValueError, match=r"Doubled.sample returns codes of shape \(2000, 8\), not \(2000, 4\)"):
         Pair(build("ae", NETS), Doubled(NETS)).prior(CODES)
 
 
@@ -294,10 +294,10 @@ def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench:
 
 
 FAULTS = {
-    "u": ("return self.flow.inverse(e)", "return torch.cat([e, e], 1)", "gives codes of shape"),
+    "u": ("return self.flow.inverse(e)", "return torch.cat([e, e], 1)", "returns codes of shape"),
     "not of its noise": ("return self.flow.inverse(e)", "return torch.randn(len(e), self.nets.d)", "differs from call"),
     "nan": ("return -self.flow.nll(u)", "return self.flow.nll(u) * float('nan')", "log_prob of its own samples"),
-    "no number each": ("return -self.flow.nll(u)", "return u", "log_prob gives shape"),
+    "no number each": ("return -self.flow.nll(u)", "return u", "log_prob returns shape"),
 }
 
 

@@ -104,6 +104,18 @@ def test_what_cannot_be_had_is_one_line(
     assert not one.trial("vae").exists()
 
 
+@pytest.mark.parametrize(
+    ("place", "way_out"), [("results", "name another with --results"), ("data", "--weights names")]
+)
+def test_a_folder_that_cannot_be_written_names_the_way_out(one: Bench, place: str, way_out: str) -> None:
+    blocked = one.folder / "results" if place == "results" else one.data / "weights"
+    blocked.parent.mkdir(exist_ok=True)
+    blocked.write_text("a file")
+    ended = one(*RUN)
+    last = ended.err.splitlines()[-1]
+    assert ended.code == 2 and "cannot write to the folder " in last and way_out in last
+
+
 def test_a_cluster_with_certificates_that_are_not_there(one: Bench) -> None:
     pytest.importorskip("distributed")
     ended = one(*RUN, "--cluster", "tls://127.0.0.1:9")

@@ -228,7 +228,7 @@ def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_pa
     assert found == plain(name)
 
 
-@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae"])
+@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
 def test_streamed_images_give_the_same_numbers(name: str) -> None:
     with emulated_cuda(free=1) as gpu:
         model, notes = made(name), Notes()

@@ -1,5 +1,5 @@
-"""Fréchet distance between generated and real features: FID with the Inception network of 2015, FWD with the packets of
-a wavelet transform.
+"""Fréchet distance between two Gaussians: `fid` with the Inception weights of 2015; `fwd`, the mean over the packets,
+with the extractor `wavelet`; otherwise `fd`.
 """
 
 from __future__ import annotations

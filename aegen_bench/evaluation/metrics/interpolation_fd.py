@@ -1,7 +1,7 @@
-"""Fréchet distance between images decoded half-way between two encoded test images, and the real images.
+"""Fréchet distance of images decoded half-way between the codes of two test images: random pairs, and each code with
+its nearest neighbour.
 
-Two ways to pair them: at random, and each with its nearest neighbour among the codes. The second is reported to predict
-the quality of generated images where the distance of reconstructions does not.
+The second is reported to predict the quality of generated images where the distance of reconstructions does not.
 """
 
 from __future__ import annotations
