@@ -36,8 +36,9 @@ def parse(path: Path) -> ast.Module:
 def digest(path: Path, tree: ast.Module) -> str:
     """Return 16 hex digits over a method's code and that of the helper files beside it which it imports.
 
-    Comments, docstrings and layout do not count, and the digits are the same under every version of Python. `tree` is
-    consumed.
+    Comments, docstrings and layout do not count, and the digits are the same under every version of Python. Nor does
+    the hook `log_prior`, unless the method itself calls it: it is asked when codes are scored, so a method may get one
+    without being trained again. `tree` is consumed.
     """
     beside = helpers(path, tree)
     own = _hash(_text(tree))
@@ -73,8 +74,13 @@ def _hash(text: str) -> str:
 
 
 def _text(tree: ast.Module) -> str:
-    """The code as `ast.unparse` of Python 3.11 writes it, without docstrings, under any version of Python."""
+    """The code as `ast.unparse` of Python 3.11 writes it, without what `digest` leaves out, under any version of
+    Python.
+    """
+    called = any(isinstance(node, ast.Attribute) and node.attr == "log_prior" for node in ast.walk(tree))
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not called:
+            node.body = [part for part in node.body if getattr(part, "name", "") != "log_prior"]
         body = getattr(node, "body", None)
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
