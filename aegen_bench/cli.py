@@ -30,6 +30,7 @@ from aegen_bench.commands.options import (
     Weights,
 )
 from aegen_bench.commands.terminal import show
+from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
 from aegen_bench.seeding import LARGEST_SEED
 
@@ -210,7 +211,8 @@ def sample(
     from aegen_bench.commands import external, request
 
     folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
-    show([external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept)])
+    place = data or default_folder()
+    show([external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept, place=place)])
 
 
 @app.command("list")
