@@ -170,7 +170,7 @@ def test_a_history_that_is_none_is_refused(tmp_path: Path, content: Any) -> None
 def test_artefacts_that_are_no_images_or_curves_are_refused(tmp_path: Path, name: str, array: Any) -> None:
     np.savez_compressed(tmp_path / "artefacts.npz", **{name: array})
     for read in (lambda: read_artefact(tmp_path, name), lambda: read_artefacts(tmp_path)):
-        with pytest.raises(ValueError, match=f"'{name}' holds"):
+        with pytest.raises(ValueError, match=f"'{name}' contains"):
             read()
 
 
