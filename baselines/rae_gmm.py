@@ -58,6 +58,11 @@ class RAEGMM(Baseline):
         k = torch.searchsorted(edges, e[:, 0].contiguous())  # inverse CDF of the component
         return self.means[k] + (self.factors[k] @ e[:, 1:, None])[..., 0]
 
+    def log_prior(self, z: Tensor) -> Tensor:
+        parts = torch.distributions.MultivariateNormal(self.means, scale_tril=self.factors)
+        mixing = torch.distributions.Categorical(self.weights)
+        return torch.distributions.MixtureSameFamily(mixing, parts).log_prob(z)
+
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
 

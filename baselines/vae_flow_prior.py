@@ -64,5 +64,8 @@ class VAEFlowPrior(Baseline):
     def prior(self, e: Tensor) -> Tensor:
         return self.flow.inverse(e)
 
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -self.flow.nll(z)
+
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)

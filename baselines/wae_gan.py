@@ -78,7 +78,7 @@ class WAEGAN(Baseline):
     def logits(self, z: Tensor) -> Tensor:
         if not self.prior_in_adversary:
             return self.critic(z)
-        return self.critic(z) - standard_normal_nll(z / self.sigma)[:, None] - self.nets.d * math.log(self.sigma)
+        return self.critic(z) + self.log_prior(z)[:, None]
 
     def optimizers(self) -> dict[str, list[dict[str, Any]]]:
         encoder = list(self.encoder.parameters())
@@ -90,6 +90,9 @@ class WAEGAN(Baseline):
 
     def noise(self, n: int) -> Tensor:
         return self.sigma * self.randn(n, self.nets.d)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -standard_normal_nll(z / self.sigma) - self.nets.d * math.log(self.sigma)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

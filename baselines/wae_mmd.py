@@ -6,6 +6,7 @@ from torch import Tensor
 
 from aegen_bench.baseline import Baseline, Stage, Updates
 from aegen_bench.blocks.aggregate import moment_distance, truncated_normal
+from aegen_bench.blocks.losses import standard_normal_nll
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.numerics.mmd import mmd2
 
@@ -72,6 +73,9 @@ class WAEMMD(Baseline):
 
     def noise(self, n: int) -> Tensor:
         return math.sqrt(self.sigma2) * self.randn(n, self.nets.d)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -standard_normal_nll(z / math.sqrt(self.sigma2)) - self.nets.d / 2 * math.log(self.sigma2)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

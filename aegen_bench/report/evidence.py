@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metric import distance_name, distance_of
+from aegen_bench.report import budget
+from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
@@ -90,6 +92,13 @@ class Part:
     def anchors(self) -> Cells:
         """The Fréchet distance of each image set from elsewhere."""
         return self.guests.cells([self.metric], family="fd")
+
+    def seeds(self, dataset: str, row: str) -> dict[int, float]:
+        """Return the Fréchet distance of an entry by seed; none of one of two configurations."""
+        cell = self.distances[dataset, row]
+        known = self.summary.numbers.get(self.metric, {})
+        trials = [key for key, _, _ in self.summary.trials.get((dataset, row), [])] if cell.n else []
+        return {key[2]: known[key] for key in trials if math.isfinite(known.get(key, math.nan))}
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
         """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
@@ -168,6 +177,17 @@ class Evidence:
     @property
     def devices(self) -> list[str]:
         return devices(self.frame)
+
+    @cached_property
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Trunk and prior of each row that is a pair."""
+        known = self.frame.attrs.get("pairs", {})
+        return {row: known[self.layout.profile, row] for row in self.layout.rows if (self.layout.profile, row) in known}
+
+    @cached_property
+    def by_pair(self) -> dict[tuple[str, str], str]:
+        """The row of each trunk and prior; of two such rows, the one that is called TRUNK+PRIOR."""
+        return {self.pairs[row]: row for row in sorted(self.pairs, key=lambda row: "+" in row)}
 
     @cached_property
     def timings(self) -> dict[str, dict[Entry, Timing]]:
@@ -255,6 +275,17 @@ class Evidence:
         said = f"cannot read {path}: {' '.join(str(error).split())}"
         if said not in self.unreadable:
             self.unreadable.append(said)
+
+    def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
+        """Return the distances while they trained of the rows that were probed, over trials that ended well."""
+        probed, found = self.frame.attrs.get("probed", {}), dict[str, list[Curve]]()
+        for row in (row for row in self.layout.rows if (self.layout.profile, row) in probed):
+            for trial in self.trials(dataset, row):
+                record = self.record(trial) if trial.state in ("ok", "collapsed") else None
+                curve = record and budget.read(distances(self.history(trial)["probes"]), record.stages)
+                if curve:
+                    found.setdefault(row, []).append(curve)
+        return found
 
     def settled(self) -> dict[Entry, Cell]:
         """Return the epochs and seconds until each probed entry was near its end, over its trials that ended well."""

@@ -15,7 +15,7 @@ __all__ = ["merge"]
 
 NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
 LARGEST_NEIGHBOUR = 1 << 30  # bytes
-TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "weights_sha256")
+TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "trunk", "weights_sha256")
 """Fields in which two records with the same key must agree besides their scores: all results of training but times."""
 CLOCK = ("seconds", "seconds_per_epoch")
 

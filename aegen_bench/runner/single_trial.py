@@ -28,6 +28,7 @@ BLOCKED = "blocked"
 KILLED = "killed (out of memory?)"
 CRASHED = "the process crashed"
 CRASH_SIZE = 1 << 16
+UNBOUNDED = -1.0  # patience without limit
 GIVEN_UP = 600.0  # seconds to wait for the lock of a lost worker, until it ends or the file system notices its death
 
 
@@ -51,12 +52,13 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     A pair first trains its trunk, or waits for the process that does.
     """
     job = replace(job, place=job.place.absolute())  # a method may change the working directory
+    if job.trunk is not None:  # trained here too, or read from here
+        job = replace(job, trunk=replace(job.trunk, place=job.place, interrupts=job.interrupts, run=job.run))
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
-    ours = (
-        job.run != "" and locks.whose(lock).get("run") == job.run
-    )  # held by a lost worker of this run, which will end
+    # A lost worker of this run will end soon. A process that trains a pair's trunk is not lost, and may take long.
+    ours = patience != UNBOUNDED and job.run != "" and locks.whose(lock).get("run") == job.run
     with (
         locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
         environment.exact(),
@@ -111,8 +113,7 @@ def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:
     if trunk.state not in TRAINING:
         return f"{said} any more: run again"
     show.note(f"{job.label}: its trunk first, {trunk.trial.label}")
-    trunk = replace(trunk, place=job.place, show=job.show, interrupts=job.interrupts, run=job.run)
-    outcome = do(trunk, show, patience=-1)
+    outcome = do(trunk, show, patience=UNBOUNDED)
     return "" if _stands(trunk) else f"{said}: {outcome.text}"
 
 

@@ -36,8 +36,9 @@ def parse(path: Path) -> ast.Module:
 def digest(path: Path, tree: ast.Module) -> str:
     """Return a hash, 16 hex digits, of a method's code and of the helper files in its folder that it imports.
 
-    Comments, docstrings and formatting do not matter, and the hash is the same under every version of Python. `tree` is
-    modified.
+    Comments, docstrings and formatting do not matter, and the hash is the same under every version of Python. Nor does
+    the hook `log_prior` matter, unless the method itself calls it: it is called only when codes are scored, so a method
+    can add it without being trained again. `tree` is modified.
     """
     beside = helpers(path, tree)
     own = _hash(_text(tree))
@@ -73,8 +74,11 @@ def _hash(text: str) -> str:
 
 
 def _text(tree: ast.Module) -> str:
-    """Return the code as `ast.unparse` of Python 3.11 would write it, without docstrings."""
+    """Return the code as `ast.unparse` of Python 3.11 would write it, without the parts that `digest` ignores."""
+    called = any(isinstance(node, ast.Attribute) and node.attr == "log_prior" for node in ast.walk(tree))
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not called:
+            node.body = [part for part in node.body if getattr(part, "name", "") != "log_prior"]
         body = getattr(node, "body", None)
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):

@@ -407,6 +407,19 @@ def test_the_hash_of_code_is_the_same_under_every_version_of_python(tmp_path: Pa
     assert len(forms) > 30
 
 
+def test_a_method_may_get_its_density_for_scoring_without_being_trained_again(tmp_path: Path) -> None:
+    def digest(code: str) -> str:
+        path = tmp_path / "method.py"
+        path.write_text(code)
+        return source.digest(path, source.parse(path))
+
+    plain = 'class A(Baseline):\n    """Text."""\n    def decode(self, z):\n        return z\n'
+    hook = "    def log_prior(self, z):\n        return z.sum(1)\n"
+    assert digest(plain + hook) == digest(plain + hook.replace("sum", "mean")) == digest(plain)
+    trains_with_it = plain + hook + "    def step(self, x, index):\n        yield 'a', {'b': self.log_prior(x)}\n"
+    assert digest(trains_with_it) != digest(trains_with_it.replace("sum", "mean"))
+
+
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
 def test_another_python_has_the_same_hashes(version: str) -> None:
     """Where one is installed: its `ast` alone is asked, nothing of ours is imported but `study/source.py`."""
