@@ -95,7 +95,7 @@ def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finis
     ended = score(finished, "many")
     assert "64 of 80 images" in ended.err and ended.code == 0
     first = fd(record(finished, "many"))
-    refused(score(finished, "many", "--count", "100"), "holds 80 images", "takes 100", "--count 80")
+    refused(score(finished, "many", "--count", "100"), "has 80 images", "needs 100", "--count 80")
     assert score(finished, "many", "--count", "50").code == 0
     ids = list(record(finished, "many")["metrics"])
     assert len(set(ids)) == 2, "another count is another protocol"
