@@ -173,7 +173,7 @@ def test_where_a_trunk_s_weights_are_gone_it_is_trained_again_when_that_is_asked
     refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "no weights at ")
     blocked = paired("run", "--profile", "tiny", "--models", "rae+kde")
     said = "blocked: rae+kde on digits, seed 0: its trunk, rae on digits, seed 0: weights gone; to train both: "
-    assert said in blocked.out
+    assert said in blocked.out and blocked.code == 1, "it has no record, so the run did not do all"
     assert not paired.trial("rae+kde").exists()
     ended = paired("run", "--profile", "tiny", "--models", "rae+kde", "--retrain")
     assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+kde"]
@@ -217,6 +217,7 @@ def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(
     assert bench.record("bad")["status"] == "diverged" and not bench.trial("bad+flow").exists()
     again = bench("run", "--profile", "tiny", "--models", "bad+flow")
     assert "blocked: bad+flow on digits, seed 0: its trunk, bad on digits, seed 0: diverged" in again.out
+    assert again.code == 1
 
 
 def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
