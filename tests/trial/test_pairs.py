@@ -243,7 +243,7 @@ def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing
     assert ended.code == 1 and bench.record("ae")["status"] == "ok"
     record = bench.record("ae+narrow")
     assert record["status"] == "failed"
-    assert re.search(r"\.sample gives codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
+    assert re.search(r"\.sample returns codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
 
 
 def test_of_two_priors_or_trunks_of_one_name_the_local_one_is_taken_and_said(paired: Bench) -> None:
@@ -281,7 +281,7 @@ def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Be
     other = {**record, "trunk": {**record["trunk"], "weights_sha256": "0" * 64}, "metrics": {}}
     (theirs / "record.json").write_text(json.dumps(other))
     merged = paired("merge", "theirs")
-    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: another 'trunk' in " in merged.out
+    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: a different 'trunk' in " in merged.out
     assert paired.record("rae+normal") == record
 
 
