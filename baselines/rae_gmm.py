@@ -15,9 +15,10 @@ class RAEGMM(Baseline):
     "norm"; it is read as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks them
     until scikit-learn's reg_covar would count.
 
-    The pair of the trunk `rae` and the prior `gmm` is the same model but for rounding: it standardises in float32. This
-    stays a method of its own because a sweep over gamma looks at its losses while it trains, and a pair, whose trunk is
-    finished, has neither gamma nor such losses.
+    The pair of the trunk `rae` and the prior `gmm` is the same model up to rounding: it standardises in float32. This
+    is still a method of its own because probes sample it while it trains, with a mixture fitted to the codes of the
+    moment (the curves of `rae_gamma` and the budget curves). A pair has no such curve: its trunk is finished before its
+    prior begins.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:
