@@ -505,6 +505,17 @@ def test_an_evaluation_moves_no_random_stream(tmp_path, extractor):
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
 
 
+def test_metrics_run_without_tf32(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fd, "measure", lambda inputs: seen.append(torch.get_float32_matmul_precision()) or {"fd": 1.0})
+    torch.set_float32_matmul_precision("high")
+    try:
+        scores(folder=tmp_path, generated=[images(seed=1)], only={"fd"})
+        assert seen == ["highest"] and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
+
+
 def test_a_metric_that_raises_is_recorded_and_the_others_stand(tmp_path, monkeypatch):
     true_measure = fd.measure
     seen = []
