@@ -48,6 +48,10 @@ EPOCHS = (
     "For each dataset: the configured epochs, then those run by the trials that ended well, by training stage. A range "
     "means that seeds differ."
 )
+PAIRS = (
+    "A row that is a pair of a trunk and a prior counts the training of both. Where the record of its trunk is not "
+    "among the results, or is of another device, what includes the trunk's training is missing."
+)
 SETTLED = (
     "within 5%: epochs and training seconds after which the distance measured during training stays within 5% of its "
     "last value; mean ± sample standard deviation over seeds, number of trials in brackets. Only sweeps measure it."
