@@ -166,7 +166,7 @@ class Request:
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             code = self._work(planned, device, interrupts, parallelism) or code
-        if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
+        if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)

@@ -122,8 +122,8 @@ class Report:
         return FORMATS[name][1](*(table for one in self.chapters for table in one.shown(name)))
 
     def summary(self, out: Path) -> str:
-        """Return the first table of each profile without its notes, the folder of the other tables, and the records
-        that could not be read.
+        """Return the first table of each profile without its notes, where the others were written, and what was not
+        read.
         """
         parts = []
         for one in self.chapters:

@@ -20,7 +20,7 @@ from aegen_bench.report import budget
 from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
-from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
+from aegen_bench.results import ANCHORS, EXTERNAL, read_record, stages_with_trunk, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
 from aegen_bench.results.record import Record
@@ -214,12 +214,20 @@ class Evidence:
         return found
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
-        """Return the shares of one trial; None if its record lacks the paper's settings."""
+        """Return the shares of one trial, including a pair's trunk; None if their records lack the paper's settings."""
         if (record := self.record(trial)) is None:
             return None
+        stages, planned = record.stages, record.config.get("stages", {})
+        if record.trunk is not None:
+            row, _ = self.pairs[trial.row]
+            below = self.record(replace(trial, folder=trial.folder.parents[1] / row / trial.folder.name))
+            if below is None or below.key != record.trunk.key:
+                return None
+            stages = stages_with_trunk(below.stages, stages)
+            planned = stages_with_trunk(below.config.get("stages", {}), planned)
         ours, papers = [0.0, 0.0], [0.0, 0.0]
-        for name, stage in record.stages.items():
-            full = record.config.get("stages", {}).get(name, {})
+        for name, stage in stages.items():
+            full = planned.get(name, {})
             full = full.get("unscaled", full)
             if not full.get("batch"):
                 return None

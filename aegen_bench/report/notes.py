@@ -48,6 +48,10 @@ EPOCHS = (
     "For each dataset: the configured epochs, then those run by the trials that ended well, by training stage. A range "
     "means that seeds differ."
 )
+PAIRS = (
+    "A row that is a pair of a trunk and a prior counts the training of both. Where the record of its trunk is not "
+    "among the results, or is of another device, what includes the trunk's training is missing."
+)
 SETTLED = (
     "within 5%: epochs and training seconds after which the distance measured during training stays within 5% of its "
     "last value; mean ± sample standard deviation over seeds, number of trials in brackets. Only sweeps measure it."
@@ -106,7 +110,7 @@ def trials(frame: pd.DataFrame) -> str:
 
 
 def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
-    """Return the meaning of the marks of these rows, and of the rows below ours."""
+    """What the marks of these rows, and the rows below ours, mean."""
     said = [DAGGER] if part.dagger & set(rows) else []
     if stale := [entry for entry in sorted(layout.stale) if entry[1] in rows]:
         datasets, models = (list(dict.fromkeys(names)) for names in zip(*stale, strict=True))

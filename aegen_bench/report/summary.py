@@ -185,9 +185,7 @@ class Summary:
         return (squares / df) ** 0.5 if df else float("nan")
 
     def _within(self, metrics: Sequence[str]) -> dict[Entry, tuple[float, ...]]:
-        """Return the standard deviations over the draws of a trial, pooled over the trials of each entry that has
-        several draws.
-        """
+        """For each entry whose trials have several draws, the standard deviation within a trial, pooled over trials."""
         mine = self._frame[(self._frame["status"] == "ok") & self._frame["metric"].isin(metrics)]
         parts = mine.groupby(["dataset", "row", "metric", "seed"])["value"].agg(["var", "count"]).dropna()
         parts["df"] = parts["count"] - 1

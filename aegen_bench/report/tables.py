@@ -574,12 +574,13 @@ def epochs(evidence: Evidence) -> Tables:
         for row, line in lines.items():
             entry, end = (dataset, row), ended[dataset, row]
             budget, done = configured.get(entry, {}), run.get(entry, {})
-            told = tuple(done[key] for key in budget if key in done)
+            told = tuple(done[key] for key in budget) if set(budget) <= set(done) else ()  # of a pair, the trunk's, too
             line.append(Cell(*entry, tuple(budget.values()), text="" if budget else "—"))
             line.append(Cell(*entry, told, state="ok" if told else _unnumbered(end), stale=end.stale))
             line += [settled.get(entry, NOTHING)] * probed
             line += [_papers_costs(layout, 5, entry, "epochs")] * beside
-    said = [notes.EPOCHS, notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
+    said = [notes.EPOCHS, *([notes.PAIRS] if evidence.pairs else [])]
+    said += [notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
     said += [*notes.departures(evidence.frame, layout), *notes.shares(evidence)]
     yield Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
 
@@ -671,6 +672,7 @@ def _times(
         if metric in totals:
             columns.append(Column(head, fixed(None, "seeds", scale), "n", aligned=True))
     shares = _flow_shares(paces, layout)
+    said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
     said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
     said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
     about = f"table6{mark}", "Table 6", f"Training time on {device}{by}", [*columns, count("parameters")], lines, said
