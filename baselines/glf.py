@@ -25,7 +25,7 @@ class GLF(Baseline):
             "model",
             {
                 "reconstruction": self.beta * self.recon(self.decoder(z), x),
-                "nll": self.flow.nll(z.detach()).mean(),  # the flow learns the codes, the encoder never sees it
+                "nll": self.flow.nll(z.detach()).mean(),  # trains the flow only, not the encoder
             },
         )
 

@@ -12,12 +12,13 @@ class RAEGMM(Baseline):
     Loss: 0.5 SSE + gamma ||z||^2. After training, 10 full Gaussians are fitted to the codes of the training set.
 
     Deviation: the decoder is not regularised, as in the paper's version of the method. The paper calls the penalty a
-    "norm"; it is read as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks them
-    until scikit-learn's reg_covar would count.
+    "norm"; it is interpreted as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks
+    them so much that scikit-learn's reg_covar would matter.
 
-    The pair of the trunk `rae` and the prior `gmm` is the same model but for rounding: it standardises in float32. This
-    stays a method of its own because a sweep over gamma looks at its losses while it trains, and a pair, whose trunk is
-    finished, has neither gamma nor such losses.
+    The pair of the trunk `rae` and the prior `gmm` is the same model except for rounding, since it standardises in
+    float32. This is a separate method because probes sample it during training, with a mixture fitted to the codes of
+    the moment (the curves of `rae_gamma` and the budget curves), whereas the trunk of a pair is finished before its
+    prior begins.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:

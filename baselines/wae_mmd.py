@@ -16,9 +16,9 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class WAEMMD(Baseline):
     """Wasserstein auto-encoder with a kernel distance of the codes (Tolstikhin et al. 2018, arXiv:1711.01558).
 
-    Loss: recon_scale * SSE + lam * MMD^2 of the batch's codes from as many draws of the prior N(0, sigma2 I), unbiased,
-    with the inverse multiquadratic kernel: the sum over `SCALES` s of C / (C + ||a - b||^2), C = 2 d sigma2 s.
-    Pretraining, input noise and sampling are those of WAE-GAN, and so is the deviation in recon_scale.
+    Loss: recon_scale * SSE + lam * the unbiased MMD^2 between the codes of a batch and as many samples of the prior
+    N(0, sigma2 I), with the inverse multiquadratic kernel: the sum over s in `SCALES` of C / (C + ||a - b||^2), C = 2 d
+    sigma2 s. Pretraining, input noise, sampling and the deviation in recon_scale are those of WAE-GAN.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class WAEMMD(Baseline):
         yield (
             "autoencoder",
             {
-                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half of SSE
+                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half the SSE
                 "penalty": self.lam * mmd2(self.kernel(z, z), self.kernel(p, p), self.kernel(z, p)),
             },
         )

@@ -1,7 +1,7 @@
-"""Seconds of FD and PRD from ready features: ours against pytorch_fid and the published PRD, in one run.
+"""Seconds of FD and PRD from given features: ours against pytorch_fid and the published PRD code, in one run.
 
 python perf/evaluation.py [--quick] [--images 10000] [--features 2048]
-python perf/evaluation.py --spread 400 --images 2000 --features 64      PRD over that many seeds, ours and theirs
+python perf/evaluation.py --spread 400 --images 2000 --features 64      PRD over this many seeds, ours and theirs
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aegen_bench.numerics import tuning
 
 
 def features(seed: int, n: int, d: int) -> np.ndarray:
-    """Clustered, correlated and non-negative, as a network's pooled activations are."""
+    """Return clustered, correlated and non-negative features, like pooled activations of a network."""
     law = np.random.default_rng(0)  # one for both sets
     centres, mixing = law.normal(size=(30, d)), law.normal(size=(d // 8, d)) / np.sqrt(d // 8)
     random = np.random.default_rng(seed)

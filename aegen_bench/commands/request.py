@@ -156,7 +156,7 @@ class Request:
             yield line if isinstance(line, str) else Grid(line.heads, line.lines, right=numbers)
 
     def resolution(self) -> Iterator[str]:
-        """Return lines on the differences that the requested seeds can detect."""
+        """Yield lines on the differences that the requested seeds can detect."""
         from aegen_bench.report import resolution
 
         name = self.study.profile_name
@@ -177,7 +177,7 @@ class Request:
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             summary = self._work(planned, device, interrupts, parallelism, quiet=quiet)
             code, bad = code if summary.good else 1, summary.bad
-        if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
+        if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
             show(self._tables(planned))

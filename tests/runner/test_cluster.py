@@ -212,12 +212,12 @@ def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker does one trial at a time"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker does one trial at a time"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected what dask workers take, such as GPU=1"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker does one trial at a time"),
-        (["--resources", "GPU=1"], "what workers of a --cluster offer"),
-        (["--jobs-per-device", "3"], "share one of --devices: name them too"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker runs one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker runs one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected resources as for dask, such as GPU=1"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker runs one trial at a time"),
+        (["--resources", "GPU=1"], "--resources needs --cluster"),
+        (["--jobs-per-device", "3"], "--jobs-per-device needs --devices"),
         (["--devices", "cpu", "--jobs", "2"], "--jobs 2: the devices have room for 1"),
     ],
 )
@@ -319,6 +319,8 @@ def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, 
     cluster.processes[0].kill()
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and "Traceback" not in err
-    assert f"aegen-bench: the dask scheduler at {cluster.address} is gone; what ended is kept, and the same" in err
+    assert (
+        f"aegen-bench: the dask scheduler at {cluster.address} is gone; finished trials are kept, and the same" in err
+    )
     until(lambda: list(locks.held(slow.folder / "results")) == [])
     assert list(slow.trial("slow").glob("checkpoint-*.pt")) and not (slow.trial("slow") / "record.json").exists()

@@ -202,7 +202,7 @@ def test_what_is_wrong_on_import_is_one_line_with_the_file_or_the_package_to_ins
         said.append(str(error.value))
     assert said[0].startswith("model 'raises' is broken: ") and str(entries["raises"].path) in said[0]
     assert "ValueError: two" in said[0] and "\n" not in said[0]
-    assert "no_such_thing, which is neither installed nor a file no_such_thing.py beside" in said[1]
+    assert "no_such_thing, which is neither installed nor a file no_such_thing.py next to" in said[1]
     assert "pip install" not in said[1]
 
 
