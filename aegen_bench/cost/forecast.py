@@ -38,8 +38,8 @@ class Table(NamedTuple):
 def lines(
     study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str, most: int | None = None
 ) -> Iterator[str | Table]:
-    """Yield a table with a line per row and dataset, at most `most` of them, and the totals; nothing if there is nothing
-    to train.
+    """Yield a table with a line per row and dataset, at most `most` of them, and the totals; nothing if nothing is
+    to be trained.
 
     `folder` is the data folder and `root` the results folder. A trial that would resume from a checkpoint counts in
     full. The time besides training is the median of finished trials, on this device if there are any: of the same row
