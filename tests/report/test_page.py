@@ -1,4 +1,4 @@
-"""The page as it is written: one file, every name as text."""
+"""The page as it is written: one file, all names escaped."""
 
 from __future__ import annotations
 
