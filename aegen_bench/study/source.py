@@ -6,6 +6,7 @@ Nothing here runs what it reads, and no file can hold up a command: only regular
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,51 +14,56 @@ from pathlib import Path
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes
 
-__all__ = ["digest", "helpers", "parse"]
+__all__ = ["digest", "parse", "read"]
 
 LARGEST = 2**20  # bytes of one source file; the longest shipped method has 5,000
 
 
-def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a Python file; a UserError says what is wrong with it.
+def read(path: Path) -> bytes:
+    """Return the content of a source file; a UserError says why it cannot be had."""
+    try:
+        return read_bytes(path, LARGEST)
+    except OSError as error:
+        raise UserError(error.strerror or str(error)) from error
+
+
+def parse(content: bytes) -> ast.Module:
+    """Return the syntax tree of a source file's content; a UserError says what is wrong with it.
 
     Python itself decides on the encoding: a byte order mark or a coding cookie is respected.
     """
     try:
-        return ast.parse(read_bytes(path, LARGEST))
-    except OSError as error:
-        raise UserError(error.strerror or str(error)) from error
+        return ast.parse(content)
     except (RecursionError, MemoryError):
         raise UserError("its expressions are nested too deeply") from None
     except (SyntaxError, ValueError) as error:  # ValueError: a null byte
         raise UserError(str(error)) from error
 
 
-def digest(path: Path, tree: ast.Module) -> str:
+def digest(path: Path, content: bytes) -> str:
     """Return 16 hex digits over a method's code and that of the helper files beside it which it imports.
 
-    Comments, docstrings and layout do not count, and the digits are the same under every version of Python. `tree` is
-    consumed.
+    Comments, docstrings and layout do not count, and the digits are the same under every version of Python.
     """
-    beside = helpers(path, tree)
-    own = _hash(_text(tree))
-    if not beside:
-        return own
-    return _hash(own + "".join(f" {name} {_hash(_text(code))}" for name, code in sorted(beside.items())))
-
-
-def helpers(path: Path, tree: ast.Module) -> dict[str, ast.Module]:
-    """Return the modules in the folder of `path` that a tree imports, and that these import, by name."""
-    found: dict[str, ast.Module] = {}
-    waiting = list(_imported(tree))
+    own, imported = _code(content)
+    beside: dict[str, str] = {}
+    waiting = list(imported)
     while waiting:
         name = waiting.pop()
         place = path.parent / f"{name}.py"
-        if name in found or name == path.stem or not place.exists():
+        if name in beside or name == path.stem or not place.exists():
             continue
-        found[name] = parse(place)
-        waiting += _imported(found[name])
-    return found
+        beside[name], more = _code(read(place))
+        waiting += more
+    return _hash(own + "".join(f" {name} {code}" for name, code in sorted(beside.items()))) if beside else own
+
+
+@functools.lru_cache(maxsize=512)
+def _code(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """The hash of one file's code, and the modules that it imports."""
+    tree = parse(content)
+    imported = tuple(_imported(tree))
+    return _hash(_text(tree)), imported
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -73,7 +79,9 @@ def _hash(text: str) -> str:
 
 
 def _text(tree: ast.Module) -> str:
-    """The code as `ast.unparse` of Python 3.11 writes it, without docstrings, under any version of Python."""
+    """The code as `ast.unparse` of Python 3.11 writes it, without docstrings, under any version of Python. The tree is
+    consumed.
+    """
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
