@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import warm
 import yaml
 
 # One thread whatever else the machine does: a run chooses its threads by what is free, and bit equality holds at equal
@@ -82,12 +83,18 @@ class Bench:
             os.chdir(before)
         return Ended(code, out.getvalue(), err.getvalue())
 
-    def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it."""
+    def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> warm.Command | subprocess.Popen[str]:
+        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it.
+
+        Its imports are done, unless options or variables of Python's ask for an interpreter of its own.
+        """
+        environment = {**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env}
+        if not python and not any(name.startswith("PYTHON") for name in env):
+            return warm.Command(args, self.folder, environment)
         return subprocess.Popen(
             [sys.executable, *python, "-m", "aegen_bench", *args],
             cwd=self.folder,
-            env={**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
@@ -96,7 +103,8 @@ class Bench:
 
     def process(self, *args: str, python: tuple[str, ...] = (), **env: str) -> Ended:
         process = self.start(*args, python=python, **env)
-        out, err = process.communicate(timeout=120)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode is not None
         return Ended(process.returncode, out, err)
 
     def declare(self, **sections: Any) -> None:

@@ -21,7 +21,7 @@ def bench() -> Iterator[kill.Bench]:
 
 @pytest.mark.parametrize("how", ["one", "two", "jobs", "dask"])
 def test_what_is_killed_half_way_ends_as_what_was_left_alone(bench: kill.Bench, how: str) -> None:
-    """Where other work delays the watcher, the trial may be over before its moment comes: then an earlier one is tried."""
+    """Where other work delays the watcher, the trial may be over before its moment: then an earlier one is tried."""
     for share in (0.5, 0.3, 0.1):
         where, _, equal = bench.disturb(how, ["vae"] if how == "one" else ["vae", "rae_gmm"], share)
         assert equal

@@ -42,8 +42,11 @@ METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}"
 SMALL: dict[str, dict[str, Any]] = {
     "vqvae_ar": {"layers": 2, "codewords": 16, "channels": 8},
     "glf_spline": {"couplings": 2},
-    "latent_diffusion": {"solver_steps": 3},
-    "latent_flow_matching": {"solver_steps": 3},
+    "latent_diffusion": {"hidden_layers": 2, "solver_steps": 3},
+    "latent_flow_matching": {"hidden_layers": 2, "solver_steps": 3},
+    "ae+spline": {"couplings": 2},
+    "ae+diffusion": {"hidden_layers": 2, "solver_steps": 3},
+    "ae+flow_matching": {"hidden_layers": 2, "solver_steps": 3},
 }
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
@@ -70,7 +73,7 @@ class Notes(Progress):
 def made(name: str) -> Any:
     """A method, or a pair of a trunk and a prior."""
     trunk, _, prior = name.partition("+")
-    model = build(trunk, NETS, **SMALL.get(name, {}))
+    model = build(trunk, NETS, **({} if prior else SMALL.get(name, {})))
     if prior:
         with seeding.initialising(1):
             model = Pair(model, catalog.import_class(PRIORS[prior])(NETS, **SMALL.get(name, {})))
