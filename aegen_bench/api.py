@@ -1,4 +1,4 @@
-"""The functions for use from Python; the command line offers the rest."""
+"""Functions for use from Python. The command line offers everything else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,23 @@ __all__ = ["evaluate", "load"]
 def evaluate(
     images: Any, *, dataset: str, protocol: str, seed: int = 0, device: str = "auto", folder: str | Path | None = None
 ) -> dict[str, Any]:
-    """Score images of any generator against a dataset under a named protocol.
+    """Score the images of any generator against a dataset under a named protocol.
 
-    `images`: array or tensor [n, C, S, S], uint8 or float in [0, 1] (float16, 32 or 64), n as the protocol counts (or
-    all of a smaller test set); `seed` from 0 to 2^31 - 1. Returns {"protocol": its id, "draws": [{metric: number}],
-    "settings": ..., "failed": ...}. `folder` is the data folder. Raises UserError for a wrong name, type, shape or
-    range, MissingError for data or weights that are not here.
+    Args:
+        images: Array or tensor [n, C, S, S], uint8 or float in [0, 1] (float16, float32 or float64). n is the count of
+            the protocol, or the size of the test set if that is smaller.
+        dataset: Name of a dataset, such as "cifar10".
+        protocol: Name of a protocol in benchmarks.yaml, such as "lite".
+        seed: From 0 to 2^31 - 1, for metrics that sample.
+        device: "auto", "cpu", "cuda" or "cuda:N".
+        folder: The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.
+
+    Returns:
+        {"protocol": its id, "draws": [{metric: number}], "settings": {metric: settings}, "failed": {metric: reason}}.
+
+    Raises:
+        UserError: A name is unknown, or the images have a wrong type, shape or range.
+        MissingError: Data or weights are not on this machine.
     """
     from aegen_bench import environment, weights
     from aegen_bench.evaluation import extractors
@@ -52,12 +63,18 @@ def evaluate(
 
 
 def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
-    """Return the trained baseline of a finished trial, in eval mode on the CPU.
+    """Return the trained model of a finished trial, in eval mode on the CPU.
 
-    `folder` is the trial's (`results/lite/fashion/glf/seed-0`), `weights` where `run` keeps them (default: `weights/`
-    in the data folder). Or `folder` names a trial of a pack, `results.zip#glf/fashion/0` (row, dataset, seed; with the
-    profile before them where the pack has several). Samples are `model.decode(model.prior(model.noise(n)))`. Raises
-    MissingError when the weights are gone.
+    Samples are `model.decode(model.prior(model.noise(n)))`, float [n, C, S, S] in [0, 1].
+
+    Args:
+        folder: The folder of the trial, such as `results/lite/fashion/glf/seed-0`; or a trial in a packed file,
+            `results.zip#glf/fashion/0` (row, dataset and seed, preceded by the profile if the file has several).
+        weights: The folder in which `run` keeps weights. Default: `weights/` in the data folder.
+
+    Raises:
+        MissingError: The weights are not on this machine.
+        UserError: There is no such trial, or its method has changed since.
     """
     from aegen_bench.exchange.pack import open_trial
     from aegen_bench.trial import model

@@ -1,14 +1,14 @@
-"""Baseline and Stage: the whole contract between a method and the harness, and its manual.
+"""Baseline and Stage: the complete contract between a method and the harness.
 
 A method is one file in `baselines/` with one subclass of `Baseline`. Its hyperparameters are the keyword arguments of
-`__init__(self, nets, *, ...)`; their defaults are the paper's values and the yaml sets them by name. `nets` makes the
+`__init__(self, nets, *, ...)`; their defaults are the paper's values, and the yaml sets them by name. `nets` makes the
 shared networks, sized for the dataset (see `aegen_bench.blocks.nets.Nets`).
 
-Compulsory are `step` and `decode`. A sample is `decode(prior(noise(n)))`, a reconstruction `decode(encode(x))`; both
-are taken in eval mode without gradients, and batching, rounding to uint8 and seeding are the harness's. A method
-never sees the device, seeds, optimizer objects, epochs, paths, metrics or the dataset's name. Its state is parameters
-and buffers whose shapes are fixed in `__init__`, so the `state_dict` alone restores it. Every random number comes
-from `self.randn`, `self.rand` or `self.randint`.
+`step` and `decode` are required. A sample is `decode(prior(noise(n)))`, a reconstruction is `decode(encode(x))`. Both
+run in eval mode without gradients; the harness takes care of batching, rounding to uint8 and seeding. A method never
+sees the device, seeds, optimizer objects, epochs, paths, metrics or the dataset's name. Its state consists of
+parameters and buffers whose shapes are fixed in `__init__`, so that the `state_dict` alone restores it. All random
+numbers come from `self.randn`, `self.rand` or `self.randint`.
 """
 
 from __future__ import annotations
@@ -36,13 +36,14 @@ Step = Callable[[Tensor, Tensor], Updates]
 
 @dataclass(frozen=True)
 class Stage:
-    """One training stage; its budget, batch size and schedule come from the yaml by `name`.
+    """One training stage. The yaml sets its number of epochs or steps, batch size and schedule under its `name`.
 
-    `data` says what `step` gets: "images", float [b, C, S, S] in [0, 1], or "codes", rows of what `extract` made of
-    the training set. The hooks get the stage's whole data on the device (images as uint8 NCHW, codes as `extract`
-    left them), in train mode and without gradients: `start` once, `before_epoch` and `after_epoch` around each epoch.
-    A set of images that a GPU has no room for is streamed to `step`; a stage with hooks that use them is then an error.
-    `fresh_optimizers` makes the optimizers anew at each epoch. They are always new at the start of a stage.
+    `data` says what `step` receives: "images", float [b, C, S, S] in [0, 1], or "codes", batches of what `extract`
+    returned for the training set. The hooks receive all data of the stage on the device (images as uint8 NCHW, codes
+    as `extract` returned them), in train mode and without gradients: `start` once, `before_epoch` and `after_epoch`
+    around each epoch. If the images do not fit into a GPU's memory they are streamed to `step`, and a stage with hooks
+    that use them is an error. `fresh_optimizers` creates new optimizers for each epoch; a new stage always gets new
+    ones.
     """
 
     name: str
@@ -55,14 +56,14 @@ class Stage:
 
     @property
     def looks_at_all(self) -> bool:
-        """Whether a hook uses the stage's whole data, which it gets in any case."""
+        """Whether a hook uses the data that it receives, that is, all data of the stage."""
         return any(
             hook is not None and _uses_argument(hook) for hook in (self.start, self.before_epoch, self.after_epoch)
         )
 
 
 class Seeded(nn.Module):
-    """What methods and priors have in common: random streams and logged quantities, both the harness's."""
+    """What methods and priors have in common: random numbers and logging, both connected to the harness."""
 
     progress_was_read: bool = False
     _progress: float = 0.0
@@ -73,23 +74,26 @@ class Seeded(nn.Module):
         self._sink: Callable[[str, Tensor], None] = _forget
 
     def log(self, name: str, value: Tensor | float) -> None:
-        """Record a quantity: in `step` its average over the epoch, elsewhere a fact of the trial. Never part of the
-        loss.
+        """Record a scalar that is not part of the loss: within `step` its mean over the epoch goes to `history.json`;
+        elsewhere it becomes a fact of the trial in `record.json`. ValueError if the name contains a "/".
         """
         if "/" in name:
             raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
         self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
 
     def randn(self, *shape: int) -> Tensor:
-        """Standard normal numbers on the module's device, from the stream of the present purpose."""
+        """Standard normal numbers of this shape, float32 on the module's device, from the harness's random stream."""
         return torch.randn(shape, generator=self._stream, device=self._device)
 
     def rand(self, *shape: int) -> Tensor:
-        """Uniform numbers in [0, 1), likewise."""
+        """Uniform numbers in [0, 1) of this shape, float32 on the module's device, from the harness's random stream."""
         return torch.rand(shape, generator=self._stream, device=self._device)
 
     def randint(self, high: int, *shape: int) -> Tensor:
-        """Integers in [0, high), likewise; seeds for numpy and scikit-learn are drawn with it."""
+        """Integers in [0, high) of this shape, int64 on the module's device, from the harness's random stream.
+
+        Use it to draw seeds for numpy and scikit-learn.
+        """
         return torch.randint(high, shape, generator=self._stream, device=self._device)
 
     @property
@@ -102,8 +106,8 @@ class Seeded(nn.Module):
     def progress(self) -> float:
         """Fraction of the current stage that is done, in [0, 1), for schedules inside a loss.
 
-        It is another Python number at each step, so steps that read it cannot be captured as a CUDA graph; on a GPU
-        they take longer.
+        It is a Python number that changes at every step, so steps that read it cannot be captured as a CUDA graph and
+        are slower on a GPU.
         """
         self.progress_was_read = True
         return self._progress
@@ -118,7 +122,7 @@ class Seeded(nn.Module):
     def using(
         self, stream: torch.Generator | None, sink: Callable[[str, Tensor], None] | None = None
     ) -> Iterator[None]:
-        """Within: random numbers come from `stream`; logged quantities go to `sink`, or where they went before."""
+        """Context in which random numbers come from `stream`, and logged values go to `sink` (default: as before)."""
         before = self._stream, self._sink
         self._stream, self._sink = stream, sink or self._sink
         try:
@@ -128,10 +132,10 @@ class Seeded(nn.Module):
 
 
 class Baseline(Seeded):
-    """Base class of every method. Override `step` and `decode`, and of the rest what differs from the default."""
+    """Base class of all methods. Override `step` and `decode`, and any other hook whose default does not fit."""
 
     likelihood: ClassVar[bool] = False
-    """True for a method whose loss is a likelihood of the pixels: another `recon` than `sse` is then an error."""
+    """True for a method whose loss is a likelihood of the pixels: any `recon` other than `sse` is then an error."""
 
     def __init__(self, nets: Nets) -> None:
         super().__init__()
@@ -140,35 +144,38 @@ class Baseline(Seeded):
     # ---- what a method defines ------------------------------------------------------------------
 
     def step(self, x: Tensor, index: Tensor) -> Updates:
-        """Yield `(optimizer name, {term: scalar loss})` once per update, in the order of the updates.
+        """One training step: yield `(optimizer name, {term: scalar loss})` once per update, in the order of updates.
 
-        The harness sums the terms, takes the gradient with respect to that optimizer's parameters only, steps it and
-        resumes the generator, always to its end: text after the last yield sees the updated weights. `index` is the
-        position of each row in the training set. Compute with tensors only: a host synchronisation (`.item()`, `if
-        loss > 1`) slows every step. On a GPU one step is captured and replayed (docs/gpus.md): what Python does in it
-        must be the same each time.
+        `x` is a batch, images or codes as declared by the stage; `index`, int64 [b], is the position of each row in the
+        training set. After each yield, the harness sums the terms, computes the gradient with respect to the parameters
+        of that optimizer only, steps the optimizer and resumes the generator. It always runs the generator to its end,
+        so code after the last yield sees the updated weights.
+
+        Compute with tensors only: a host synchronisation (`.item()`, `if loss > 1`) slows down every step. On a GPU a
+        step is captured once and replayed (docs/gpus.md), so its Python code must do the same thing every time.
         """
         raise NotImplementedError(f"{type(self).__name__} must define step(self, x, index)")
 
     def decode(self, z: Tensor) -> Tensor:
-        """Codes -> float images [n, C, S, S] in [0, 1]."""
+        """Return the images of codes [n, ...]: float [n, C, S, S] in [0, 1]."""
         raise NotImplementedError(f"{type(self).__name__} must define decode(self, z)")
 
     def noise(self, n: int) -> Tensor:
-        """n draws of all the randomness of sampling, one row a sample; figures interpolate between rows. Default N(0,
-        I).
+        """Return all randomness of n samples, [n, ...] with one row per sample. Default: N(0, I), [n, d].
+
+        Figures interpolate between rows, unless they are integers.
         """
         return self.randn(n, self.nets.d)
 
     def prior(self, e: Tensor) -> Tensor:
-        """Noise -> codes; a function of `e` alone. Default: the identity."""
+        """Map noise [n, ...] to codes [n, ...], deterministically and row by row. Default: the identity."""
         return e
 
     def log_prior(self, z: Tensor) -> Tensor:
-        """Codes [n, ...] -> the natural log of the density [n] that `prior(noise(n))` has there, if it is known.
+        """Return the log density of `prior(noise(n))` at codes [n, ...], in nats: [n].
 
-        Optional; the likelihood of test codes is measured with it. Where neither `noise` nor `prior` is overridden it
-        is that of N(0, I).
+        Optional; it is used to measure the likelihood of test codes. If neither `noise` nor `prior` is overridden, it
+        is the density of N(0, I); otherwise the default raises NotImplementedError.
         """
         if not self.has_density:
             raise NotImplementedError(f"{type(self).__name__} defines no log_prior(self, z)")
@@ -177,37 +184,46 @@ class Baseline(Seeded):
 
     @property
     def has_density(self) -> bool:
-        """Whether `log_prior` can be asked."""
+        """Whether `log_prior` is available."""
         return self.has("log_prior") or not (self.has("noise") or self.has("prior"))
 
     def encode(self, x: Tensor) -> Tensor:
-        """Images -> codes (the posterior mean). Without it reconstructions and interpolations read "not applicable"."""
+        """Return the codes of images [n, C, S, S] in [0, 1], for a variational method the posterior means: [n, ...].
+
+        Optional; without it, metrics of reconstructions, interpolations and codes are reported as not applicable.
+        """
         raise NotImplementedError(f"{type(self).__name__} has no encoder")
 
     def extract(self, x: Tensor, index: Tensor) -> Tensor:
-        """What `codes` stages and `fit` see of a batch of images: one tensor, batch first, any dtype."""
+        """Return what stages on codes and `fit` receive for a batch of images: one tensor [b, ...] of any dtype.
+
+        `x` and `index` are those of `step`. Default: `encode(x)`.
+        """
         return self.encode(x)
 
     def fit(self, codes: Tensor) -> None:
-        """Fit a density to the extracted codes after training, and copy it into buffers. Default: nothing to fit."""
+        """Fit a density to all extracted codes [n, ...] after training and store it in buffers. Default: do nothing."""
 
     def stages(self) -> Sequence[Stage]:
-        """The training stages in their order. Default: one, `train`, of `step` on images."""
+        """Return the training stages in order. Default: a single stage `train` that runs `step` on images."""
         return [Stage("train", self.step)]
 
     def optimizers(self) -> dict[str, list[dict[str, Any]]]:
-        """{name: parameter groups} listing every trained parameter; of settings (lr, weight_decay, betas) only what
-        differs.
+        """Return {optimizer name: parameter groups}, as for torch.optim.Adam, which together list every trained
+        parameter. Of the settings (lr, weight_decay, betas), include only those that differ from the yaml's.
 
-        A trained parameter of shape () is a learned scalar: the harness gives it a group of its own, without weight
-        decay, and with a larger learning rate where a profile shortens the schedule (`training/optimizers.py`).
+        A trained parameter of shape () is a learned scalar. The harness puts it into a separate group without weight
+        decay, with a larger learning rate if a profile shortens the schedule (`training/optimizers.py`).
         """
         return {"model": [{"params": list(self.parameters())}]}
 
     # ---- what the base class gives --------------------------------------------------------------
 
     def recon(self, x_hat: Tensor, x: Tensor) -> Tensor:
-        """Batch mean of the row's reconstruction loss. Logs the unweighted 0.5 SSE as `half_sse` beside it."""
+        """Return the row's reconstruction loss, averaged over the batch: shape (). Also logs 0.5 SSE as `half_sse`.
+
+        `x_hat` and `x` are images [b, C, S, S].
+        """
         loss = self.nets.recon(x_hat, x).mean()
         if self.nets.recon is half_sse:
             self.log("half_sse", loss)
@@ -219,12 +235,12 @@ class Baseline(Seeded):
     # ---- for the harness ------------------------------------------------------------------------
 
     def has(self, hook: str) -> bool:
-        """Whether the method defines `hook` itself instead of taking the default."""
+        """Whether the method overrides `hook`."""
         return getattr(type(self), hook) is not getattr(Baseline, hook)
 
 
 def _uses_argument(hook: Callable[[Tensor], None]) -> bool:
-    """Whether a function of one argument mentions it anywhere; where that cannot be seen, it does."""
+    """Whether a function of one argument uses it anywhere; assumed if that cannot be determined."""
     function: Any = inspect.unwrap(hook)
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     names: tuple[str, ...] = code.co_varnames[: code.co_argcount] if code else ()
@@ -235,4 +251,4 @@ def _uses_argument(hook: Callable[[Tensor], None]) -> bool:
 
 
 def _forget(name: str, value: Tensor) -> None:
-    """Outside the harness, logged quantities go nowhere."""
+    """Outside the harness, logged values are discarded."""

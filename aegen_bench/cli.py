@@ -1,8 +1,8 @@
-"""The commands. No logic of its own: it parses, calls, prints, and turns errors into one line and an exit code.
+"""The command line. It has no logic of its own: it parses, calls, prints, and turns errors into one line and a code.
 
-Exit codes: 0 done, 1 a trial did not end well or a check found something, 2 something in the request must be put
-right, 3 done but a dataset was skipped, 70 a fault of the program itself, 128 + N stopped by signal N (130 by Ctrl-C,
-143 by SIGTERM). torch and pandas are imported by the commands that need them, when they run.
+Exit codes: 0 done, 1 a trial failed or a check found a problem, 2 the request is invalid or data are missing, 3 done
+but a dataset was skipped, 70 a bug in the program, 128 + N stopped by signal N (130 by Ctrl-C, 143 by SIGTERM). torch
+and pandas are imported only by the commands that need them, when they run.
 """
 
 from __future__ import annotations
@@ -54,8 +54,8 @@ for command in (timing.time, reporting.report, upkeep.merge, upkeep.clean, *exch
 def _version(
     version: Annotated[bool, typer.Option("--version", help="Print the version.")] = False,
     debug: Annotated[
-        bool, typer.Option("--debug", help="Print the traceback of a fault of the program; with any command.")
-    ] = False,  # `main` takes it out
+        bool, typer.Option("--debug", help="Print tracebacks of errors. Works with every command.")
+    ] = False,  # removed by `main`
 ) -> None:
     if version:
         print(f"aegen-bench {__version__}")
@@ -69,46 +69,52 @@ def run(
     seeds: Seeds = None,
     profile: ProfileName = "paper",
     device: Device = "auto",
-    jobs: Annotated[int | None, typer.Option(min=1, help="How many trials run side by side. Default: 1.")] = None,
-    devices: Annotated[str, typer.Option(help="Run side by side on these: cuda:0,cuda:1.")] = "",
-    jobs_per_device: Annotated[int, typer.Option(min=1, help="How many trials share one of --devices.")] = 1,
-    cluster: Annotated[str | None, typer.Option(help="Run on this dask scheduler's workers: tcp://HOST:8786.")] = None,
-    resources: Annotated[str | None, typer.Option(help="Of a cluster, only workers started with these: GPU=1.")] = None,
+    jobs: Annotated[int | None, typer.Option(min=1, help="Number of trials to run in parallel. Default: 1.")] = None,
+    devices: Annotated[str, typer.Option(help="Devices to run trials on in parallel: cuda:0,cuda:1.")] = "",
+    jobs_per_device: Annotated[int, typer.Option(min=1, help="Number of trials that share each of --devices.")] = 1,
+    cluster: Annotated[
+        str | None, typer.Option(help="Run on the workers of a dask scheduler: tcp://HOST:8786.")
+    ] = None,
+    resources: Annotated[
+        str | None, typer.Option(help="With --cluster: use only workers started with these resources: GPU=1.")
+    ] = None,
     precision: Annotated[str | None, typer.Option(help="fp32, tf32 or bf16; the same as --set precision=...")] = None,
     compile: Annotated[
         bool, typer.Option("--compile", help="Train with torch.compile; the same as --set compile=true.")
     ] = False,
     graphs: Annotated[
         bool,
-        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs: equal numbers."),
+        typer.Option("--graphs/--no-graphs", help="On a GPU, replay training steps as CUDA graphs; same results."),
     ] = True,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
     weights: Weights = None,
     dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Say what would be done, what it costs and what it lacks, and stop.")
+        bool, typer.Option("--dry-run", help="Show the plan, its cost and missing files, then exit.")
     ] = False,
     forecast: Annotated[
         bool,
-        typer.Option(help="With --dry-run: time some steps (20 s) to tell the cost; what the seeds can tell apart."),
+        typer.Option(help="With --dry-run: time some steps (20 s) to estimate the cost; and the statistical power."),
     ] = True,
-    retrain: Annotated[bool, typer.Option("--retrain", help="Train again trials whose weights are gone.")] = False,
-    stale: Annotated[bool, typer.Option("--stale", help="Train again trials whose key has changed.")] = False,
-    retry: Annotated[str | None, typer.Option(help="Try again trials that ended so: diverged,timeout.")] = None,
-    checkpoint_every: Annotated[float, typer.Option(min=0, help="Minutes; 0 = at the end of each epoch.")] = 5.0,
-    time_limit: Annotated[str | None, typer.Option(help="How long a trial may train: 3h, 90m, 1h30m.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Name every trial of the plan.")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Retrain trials whose weights are gone.")] = False,
+    stale: Annotated[bool, typer.Option("--stale", help="Retrain trials whose key has changed.")] = False,
+    retry: Annotated[str | None, typer.Option(help="Retry trials with these outcomes: diverged,timeout.")] = None,
+    checkpoint_every: Annotated[
+        float, typer.Option(min=0, help="Minutes between checkpoints; 0 = at the end of each epoch.")
+    ] = 5.0,
+    time_limit: Annotated[str | None, typer.Option(help="Training time limit of a trial: 3h, 90m, 1h30m.")] = None,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every trial of the plan.")] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no plan and no tables.")] = False,
 ) -> None:
-    """Train and evaluate what is not done yet, then print the tables."""
+    """Train and evaluate all trials that are not done yet, then print the tables."""
     from aegen_bench.commands import request
     from aegen_bench.commands.terminal import show
     from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
 
-    environment.wanted_threads()  # an impossible number is said first
+    environment.wanted_threads()  # reports an invalid number before anything else
 
     interrupts = stopping.Interrupts(
         checkpoint_every * 60, stopping.seconds("--time-limit", time_limit) if time_limit else None
@@ -124,12 +130,12 @@ def run(
         show(asked.resolution() if forecast else ())
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
-    with forgiving_output():  # a closed pipe or a full disk behind what is shown costs no trial
+    with forgiving_output():  # a closed pipe or a full disk must not stop a trial
         if not quiet:
             show(asked.announce(planned, interrupts, verbose=verbose))
         try:
             raise typer.Exit(asked.run(planned, device, interrupts, parallelism, quiet=quiet))
-        except KeyboardInterrupt as stop:  # here, because typer ends on it without a word
+        except KeyboardInterrupt as stop:  # here, because typer would exit without a message
             told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
             print(f"\naegen-bench: {told}", file=sys.stderr)
             raise typer.Exit(getattr(stop, "code", 130)) from None
@@ -138,39 +144,45 @@ def run(
 @app.command()
 def evaluate(
     images: Annotated[Path | None, typer.Argument(**PATH, help="A folder of image files, an .npz or an .npy.")] = None,
-    dataset: Annotated[str | None, typer.Option(help="What to compare with: its real images.")] = None,
-    against: Annotated[Path | None, typer.Option(**PATH, help="Compare with these images, not a dataset's.")] = None,
-    trial: Annotated[Path | None, typer.Option(**PATH, help="Instead of images: complete this trial's folder.")] = None,
-    protocol: Annotated[
-        str | None, typer.Option(help="How to score: a name. Of a trial several; default: its profile's.")
+    dataset: Annotated[str | None, typer.Option(help="Compare with the real images of this dataset.")] = None,
+    against: Annotated[
+        Path | None, typer.Option(**PATH, help="Compare with these images instead of a dataset's.")
     ] = None,
-    count: Annotated[int | None, typer.Option(help="Compare this many images; makes a protocol id of its own.")] = None,
-    name: Annotated[str | None, typer.Option(help="Its name in tables. Default: that of the folder or file.")] = None,
+    trial: Annotated[
+        Path | None, typer.Option(**PATH, help="Instead of IMAGES: the folder of a trial to complete.")
+    ] = None,
+    protocol: Annotated[
+        str | None, typer.Option(help="Protocol to score with. With --trial, several; default: the profile's.")
+    ] = None,
+    count: Annotated[
+        int | None, typer.Option(help="Number of images to compare; results in a different protocol id.")
+    ] = None,
+    name: Annotated[str | None, typer.Option(help="Name in tables. Default: that of the folder or file.")] = None,
     seed: Annotated[
         int | None,
-        typer.Option(min=0, max=LARGEST_SEED, help="Number of this set, where a generator has several. Default: 0."),
+        typer.Option(min=0, max=LARGEST_SEED, help="Number of this image set, if a generator has several. Default: 0."),
     ] = None,
     device: Device = "auto",
     data: Data = None,
     results: Annotated[Path | None, typer.Option(**PATH, help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
-    """Score images of any generator as a trial's are, or complete what a trial's record lacks. Trains nothing."""
+    """Score images of any generator like those of a trial, or add missing scores to a trial. Trains nothing."""
     from aegen_bench.commands import external
 
     if (images is None) == (trial is None):
-        raise UserError("say what to evaluate: a folder or file of images, or --trial FOLDER")
+        raise UserError("nothing to evaluate: name a folder or file of images, or --trial FOLDER")
     if trial is not None:
         own = {"dataset": dataset, "against": against, "count": count, "name": name, "seed": seed, "results": results}
         if given := [f"--{option}" for option, value in own.items() if value is not None]:
-            raise UserError(f"--trial says what is scored, against what and where: leave out {', '.join(given)}")
+            raise UserError(f"--trial cannot be combined with {', '.join(given)}: the trial determines them")
         names = protocol.split(",") if protocol else []
         lines = external.evaluate_trial(trial, protocols=names, device=device, data_folder=data, kept=weights)
     elif images is not None:
         if protocol is None:
-            raise UserError("say how to score: --protocol NAME, for example lite or paper")
+            raise UserError("choose a protocol: --protocol NAME, for example lite or paper")
         if weights is not None:
-            raise UserError("--weights is where those of a --trial are kept: images need none")
+            raise UserError("--weights is only for --trial: images need no trained weights")
         place = results or Path("results")
         lines = external.evaluate_images(
             images, dataset, against, protocol, count, name, seed or 0, device=device, folder=data, root=place
@@ -181,13 +193,13 @@ def evaluate(
 
 @app.command()
 def sample(
-    row: Annotated[str, typer.Argument(help="The row of the table.")],
-    dataset: Annotated[str, typer.Option(help="Its dataset.")],
-    out: Annotated[Path, typer.Option(**PATH, help="A new folder of PNG files, or an .npz.")],
-    count: Annotated[int, typer.Option("--count", "-n", min=1, help="How many images.")] = 100,
-    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The trial's seed.")] = 0,
-    draw: Annotated[int, typer.Option(min=0, help="Another draw has other noise.")] = 0,
-    profile: Annotated[str | None, typer.Option(help="Its profile, where several have this trial.")] = None,
+    row: Annotated[str, typer.Argument(help="The row of the trial.")],
+    dataset: Annotated[str, typer.Option(help="The dataset of the trial.")],
+    out: Annotated[Path, typer.Option(**PATH, help="A new folder for PNG files, or an .npz.")],
+    count: Annotated[int, typer.Option("--count", "-n", min=1, help="Number of images.")] = 100,
+    seed: Annotated[int, typer.Option(min=0, max=LARGEST_SEED, help="The seed of the trial.")] = 0,
+    draw: Annotated[int, typer.Option(min=0, help="Each draw uses different noise.")] = 0,
+    profile: Annotated[str | None, typer.Option(help="The profile of the trial, if several profiles have it.")] = None,
     device: Device = "auto",
     data: Data = None,
     results: Results = Path("results"),
@@ -203,18 +215,18 @@ def sample(
 @app.command("list")
 def list_(
     what: Annotated[
-        str, typer.Argument(help="models, priors, datasets, profiles, groups, trials, or all of them.")
+        str, typer.Argument(help="models, priors, datasets, profiles, groups, metrics, trials, or all of them.")
     ] = "all",
-    trials: Annotated[bool, typer.Option("--trials", help="Only the trials, with the running ones.")] = False,
-    why: Annotated[str | None, typer.Option(help="Say what in the key of this row's trials has changed.")] = None,
-    long: Annotated[bool, typer.Option("--long", help="Everything: arguments of models, seeds of trials.")] = False,
+    trials: Annotated[bool, typer.Option("--trials", help="Show only the trials, including running ones.")] = False,
+    why: Annotated[str | None, typer.Option(help="Show why the trials of this row are stale.")] = None,
+    long: Annotated[bool, typer.Option("--long", help="Also show arguments of models and seeds of trials.")] = False,
     profile: ProfileName = "paper",
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Show what there is: models, datasets, profiles, groups, and the trials of one profile."""
+    """List models, datasets, profiles, groups, and the trials of one profile."""
     from aegen_bench.commands import listing, request
     from aegen_bench.commands.terminal import show
 
@@ -225,10 +237,10 @@ def list_(
 @app.command()
 def new(
     name: Annotated[str, typer.Argument(help="A new name: my_model.")],
-    prior: Annotated[bool, typer.Option("--prior", help="A prior for codes: baselines/priors/NAME.py.")] = False,
+    prior: Annotated[bool, typer.Option("--prior", help="Write a prior instead: baselines/priors/NAME.py.")] = False,
     data: Data = None,
 ) -> None:
-    """Write baselines/NAME.py, a method that works as it stands, for you to change."""
+    """Write baselines/NAME.py, a working method for you to change."""
     from aegen_bench.commands import template
 
     for line in template.new(name, Path.cwd(), data, prior=prior):
@@ -237,7 +249,7 @@ def new(
 
 @app.command()
 def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model.")], data: Data = None) -> None:
-    """Say in plain words what in a model breaks the contract between methods and the harness; nothing is written."""
+    """Check a model or prior for violations of the contract with the harness. Changes nothing."""
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
@@ -250,13 +262,15 @@ def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model
 
 @app.command("check-metrics")
 def check_metrics(
-    dataset: Annotated[str, typer.Option(help="Whose real images are used.")],
-    protocol: Annotated[str, typer.Option(help="What extracts the features.")] = "lite",
-    count: Annotated[int, typer.Option(min=60, help="Images a side; of the training split nine times as many.")] = 1000,
+    dataset: Annotated[str, typer.Option(help="The dataset whose real images are used.")],
+    protocol: Annotated[str, typer.Option(help="The protocol whose features are used.")] = "lite",
+    count: Annotated[
+        int, typer.Option(min=60, help="Images per set; nine times as many from the training split.")
+    ] = 1000,
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Show which changes for the worse each metric sees: real images blurred, noisy, fewer kinds, copies, ..."""
+    """Test which kinds of degradation each metric detects: blur, noise, missing modes, copies, ..."""
     from aegen_bench.commands import checking
 
     for line in checking.check_metrics(dataset, protocol, count, device=device, folder=data):
@@ -268,7 +282,7 @@ def fetch(
     names: Annotated[list[str], typer.Argument(help="Datasets or weights: fashion, inception, ... or all.")],
     data: Data = None,
 ) -> None:
-    """Download data and weights, checked by sha256. Nothing is downloaded by any other command."""
+    """Download data and weights, verified by sha256. No other command downloads anything."""
     from aegen_bench.commands import request
 
     for line in request.fetch(names, data):
@@ -277,7 +291,7 @@ def fetch(
 
 @app.command()
 def doctor(data: Data = None) -> None:
-    """Say what is here, what is missing and how to get it. Changes nothing."""
+    """Show what is installed, what is missing and how to get it. Changes nothing."""
     from aegen_bench.commands import doctor as doctors
     from aegen_bench.commands import request
 
@@ -292,13 +306,13 @@ def _require_working_folder() -> None:
     try:
         Path.cwd()
     except OSError as error:
-        raise UserError("the working folder is gone: change to one that exists") from error
+        raise UserError("the working directory no longer exists: change to one that does") from error
 
 
 def main() -> None:
-    """The console script: errors that a user can mend, and faults of the program, are one line on standard error."""
-    gc.set_threshold(10_000)  # importing torch makes no garbage, and looking for it as often as by default takes 0.4 s
-    atexit.register(gc.freeze)  # nor need a process that ends look through all of its objects: 0.7 s
+    """Do one command. User errors and bugs of the program are reported on one line on standard error."""
+    gc.set_threshold(10_000)  # importing torch makes no garbage; collecting as often as by default takes 0.4 s
+    atexit.register(gc.freeze)  # collecting once more at exit would take 0.7 s
     environment.prepare_processes()
     arguments, debug = faults.without_debug(sys.argv[1:])
     try:

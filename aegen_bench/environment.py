@@ -1,4 +1,4 @@
-"""Where a trial runs: device, versions, threads, git state, memory. Recorded with every trial."""
+"""The environment of a trial: device, versions, threads, git state, memory. Recorded with every trial."""
 
 from __future__ import annotations
 
@@ -46,7 +46,10 @@ NOT_SUPPORTED = {
 
 
 def pick_device(name: str) -> Any:
-    """Return a torch device: `auto` is the first CUDA device where there is one, otherwise the CPU."""
+    """Return a torch device; `auto` means the first CUDA device if there is one, otherwise the CPU.
+
+    UserError for a device that does not exist or is not supported.
+    """
     import torch
 
     if name == "auto":
@@ -69,7 +72,7 @@ def pick_device(name: str) -> Any:
 
 
 def about_auto() -> str:
-    """Say in a line what `--device auto` takes where a user may wonder: a CPU, or one of several GPUs; else ''."""
+    """Return a line on the choice of `--device auto` if it may surprise (a CPU, or one of several GPUs), else ''."""
     import torch
 
     if not torch.cuda.is_available():
@@ -86,19 +89,19 @@ def about_auto() -> str:
 
 
 def prepare_processes() -> None:
-    """Set what must be in the environment before torch is imported, here and in the processes that this one starts.
+    """Set environment variables that must be set before torch is imported, for this process and its children.
 
-    - GOMP_SPINCOUNT=10000: a thread of OpenMP that has nothing to do spins for a moment and then sleeps. By default it
-      spins much longer, so that beside other work it keeps a processor from a thread that could go on. Sleeping at
-      once (OMP_WAIT_POLICY=PASSIVE) costs 15% of the training speed on idle processors, this 1.4% (perf/busy.py).
-    - PYTHONSAFEPATH: a worker process does not import pickle.py, struct.py, ... from the working folder.
+    - GOMP_SPINCOUNT=10000: an idle OpenMP thread spins for a moment and then sleeps. By default it spins much longer
+      and, on a busy machine, occupies a processor that another thread could use. Sleeping immediately
+      (OMP_WAIT_POLICY=PASSIVE) costs 15% of the training speed on idle processors, this setting 1.4% (perf/busy.py).
+    - PYTHONSAFEPATH: a worker process does not import pickle.py, struct.py, ... from the working directory.
     """
     os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     os.environ["PYTHONSAFEPATH"] = "1"
 
 
 def wanted_threads() -> int | None:
-    """How many threads OMP_NUM_THREADS asks for, None where it is not set; UserError where it is no such number."""
+    """Return the number of threads in OMP_NUM_THREADS, or None if it is not set; UserError if it is invalid."""
     text = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
     if not text:
         return None
@@ -109,11 +112,11 @@ def wanted_threads() -> int | None:
 
 @contextlib.contextmanager
 def on_free_processors(note: Callable[[str], None], stat: Path = Path("/proc/stat")) -> Iterator[int]:
-    """Within, torch has a thread for each processor that this process may use and others leave idle; gives how many.
-    `note` is told where some are busy.
+    """Context in which torch uses one thread for each idle processor available to this process; yields the number.
 
-    It looks for a quarter of a second, where the system tells (Linux). The number of threads is part of how results
-    round, so it is chosen once, and a checkpoint brings its own. OMP_NUM_THREADS, where it is set, is what counts.
+    `note` is called with a line if some processors are busy. Measuring takes a quarter of a second and works on Linux
+    only. Since the number of threads affects rounding, it is chosen once, and a resumed trial uses that of its
+    checkpoint. OMP_NUM_THREADS takes precedence.
     """
     import joblib
     import torch
@@ -132,7 +135,7 @@ def on_free_processors(note: Callable[[str], None], stat: Path = Path("/proc/sta
 
 
 def free_processors(stat: Path = Path("/proc/stat"), seconds: float = 0.25) -> int | None:
-    """How many of the processors that this process may use are idle now, at least 1; None where nothing tells."""
+    """Return how many of the processors available to this process are idle now (at least 1), or None if unknown."""
     before = ticks(stat)
     time.sleep(seconds if before else 0.0)
     after = ticks(stat)
@@ -142,20 +145,20 @@ def free_processors(stat: Path = Path("/proc/stat"), seconds: float = 0.25) -> i
 
 
 def ticks(stat: Path) -> dict[str, tuple[int, int]]:
-    """Idle and total time, in ticks, of each processor that this process may use; empty where nothing tells."""
+    """Return the idle and total time, in ticks, of each processor available to this process; empty if unknown."""
     allowed = {f"cpu{number}" for number in os.sched_getaffinity(0)} if hasattr(os, "sched_getaffinity") else set()
     found = {}
     with contextlib.suppress(OSError, ValueError, IndexError):
         for line in stat.read_text().splitlines():
             name, *ticks = line.split()
             if name in allowed:
-                numbers = [int(tick) for tick in ticks[:8]]  # of user, nice, system, idle, iowait, irq, softirq, steal
+                numbers = [int(tick) for tick in ticks[:8]]  # user, nice, system, idle, iowait, irq, softirq, steal
                 found[name] = (numbers[3] + numbers[4], sum(numbers))
     return found
 
 
 def identity(device: str) -> str:
-    """What names a device whatever number a process gives it: the UUID of a GPU, else its own name."""
+    """Return an identifier of a device that does not depend on how a process numbers it: a GPU's UUID if known."""
     import torch
 
     found = torch.device(device)
@@ -166,22 +169,25 @@ def identity(device: str) -> str:
 
 
 def require_compiler(device: Any) -> None:
-    """UserError where torch.compile does not work, as without a C++ compiler: the only sure way to know is to compile
-    something (seconds, the first time on a machine up to a minute).
+    """Raise UserError if torch.compile does not work, for example without a C++ compiler.
+
+    The only reliable test is to compile something, which takes seconds, and up to a minute the first time.
     """
     import torch
 
     try:
         torch.compile(torch.sin)(torch.ones(1, device=device))
-    except Exception as error:  # whatever its back ends raise: no compiler, no headers of Python, a GPU too old
+    except Exception as error:  # whatever its backends raise: no compiler, no Python headers, a GPU that is too old
         why = next(iter(str(error).strip().splitlines()), type(error).__name__)
         cure = "install a C++ compiler (g++) and the headers of Python, or run without --compile"
         raise UserError(f"torch.compile does not work on {device} here: {why}: {cure}") from error
 
 
 def describe(device: Any, *, at_once: int = 1, graphs: bool = True) -> dict[str, Any]:
-    """Return what a record says of the place a trial ran in. `device` is the hardware's name, for the captions of
-    time tables; `at_once` is how many trials share a GPU, `graphs` whether it replays training steps.
+    """Return the `environment` of a record (docs/results-format.md).
+
+    `device` is a torch device, `at_once` the number of trials that share a GPU, and `graphs` whether training steps
+    are replayed as CUDA graphs.
     """
     import torch
 
@@ -209,9 +215,8 @@ def describe(device: Any, *, at_once: int = 1, graphs: bool = True) -> dict[str,
 
 
 def timed_on(described: dict[str, Any]) -> str:
-    """What the times of a record belong to: the device that it describes and what else changes them by a lot. That is
-    oneDNN where linear layers took it, other trials on the same GPU, and a GPU without CUDA graphs. Empty where the
-    device is not known.
+    """Return the conditions of a record's times: the device, and whatever else changes times by a lot (oneDNN in linear
+    layers, other trials on the same GPU, no CUDA graphs). Empty if the device is unknown.
     """
     device = str(described.get("device", ""))
     at_once = described.get("trials_at_once", 1)
@@ -224,9 +229,9 @@ def timed_on(described: dict[str, Any]) -> str:
 
 
 def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
-    """Whether this CPU multiplies in bfloat16 (AVX512, AMX or Arm BF16); None where the system does not tell.
+    """Whether this CPU multiplies in bfloat16 (AVX512, AMX or Arm BF16); None if unknown.
 
-    torch's own test is no answer: it also says yes where bf16 is emulated, about 25 times slower than fp32.
+    torch's own test does not help: it is also true if bf16 is emulated, which is about 25 times slower than fp32.
     """
     try:
         lines = cpuinfo.read_text().splitlines()
@@ -238,7 +243,7 @@ def native_bf16(cpuinfo: Path = Path("/proc/cpuinfo")) -> bool | None:
 
 
 def native_tf32(device: Any) -> bool:
-    """Whether the device multiplies in TF32: NVIDIA GPUs since Ampere."""
+    """Whether the device supports TF32, as NVIDIA GPUs since Ampere do."""
     import torch
 
     return bool(device.type == "cuda" and torch.cuda.get_device_properties(device).major >= 8)
@@ -246,9 +251,10 @@ def native_tf32(device: Any) -> bool:
 
 @contextlib.contextmanager
 def exact() -> Iterator[None]:
-    """Within, on CUDA: fp32 without TF32, deterministic convolutions; equal seeds on a device are then bit-equal.
+    """Context in which CUDA computes in fp32 without TF32 and with deterministic convolutions.
 
-    A trial may change the number of threads to that of its checkpoint: afterwards it is what it was.
+    Equal seeds then give bit-identical results on a device. On exit the number of threads is restored, which a trial
+    may have changed to that of its checkpoint.
     """
     import torch
 
@@ -264,19 +270,19 @@ def exact() -> Iterator[None]:
 
 
 def reset_peak_memory(device: Any) -> None:
-    """Begin a new measurement of `peak_memory`."""
+    """Start a new measurement of `peak_memory`."""
     if device.type == "cuda":
         import torch
 
-        torch.cuda.init()  # type: ignore[no-untyped-call]  # for a device with an index the next call does not
+        torch.cuda.init()  # type: ignore[no-untyped-call]  # the next call does not, for a device with an index
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")  # Linux: resets the process's high-water mark
 
 
 def peak_memory(device: Any) -> int | None:
-    """Bytes: of the device's allocator on CUDA, of the whole process on a CPU (Linux: since the reset, elsewhere
-    since its start); None where the system does not tell.
+    """Return the peak memory in bytes: of torch's allocator on CUDA, of the whole process on a CPU (on Linux since the
+    reset, elsewhere since the process started); None if unknown.
     """
     if device.type == "cuda":
         import torch
@@ -311,7 +317,7 @@ def _version(package: str) -> str:
 
 
 def _git() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout the code runs from; empty for an installed wheel."""
+    """Commit and dirty flag of the checkout that the code runs from; empty for an installed wheel."""
 
     def git(*args: str) -> str:
         place = Path(__file__).parent.parent

@@ -1,4 +1,4 @@
-"""The one kind of error that a user can mend, and the hint that goes with it."""
+"""Exceptions: errors that the user can fix, and the ways in which a trial can end."""
 
 from __future__ import annotations
 
@@ -37,17 +37,17 @@ def printable(text: str) -> str:
 
 
 class UserError(Exception):
-    """Something the user can put right. The command line prints the text as one line and exits with `code`."""
+    """An error that the user can fix. The command line prints the message on one line and exits with `code`."""
 
     code: ClassVar[int] = 2
 
 
 class MissingError(UserError):
-    """Data or weights that are not on this machine; the text ends with the command that brings them."""
+    """Data or weights are not on this machine. The message ends with the command that gets them."""
 
 
 class Incomplete(UserError):
-    """Something was done and recorded, but not all of it."""
+    """Part of the work was done and recorded, but not all of it."""
 
     code = 1
 
@@ -59,14 +59,14 @@ class Interrupted(UserError):
 
 
 def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
-    """Return the error for a name that does not exist, with the nearest one that does.
+    """Return the error for an unknown name, which suggests the closest valid one.
 
     >>> str(unknown("model", "gfl", ["glf", "vae"]))
     "unknown model 'gfl': did you mean 'glf'? (there are: glf, vae)"
     """
     names = sorted(legal)
     close = get_close_matches(name, names, cutoff=0.5)
-    close.sort(key=lambda other: sorted(other) != sorted(name))  # letters swapped is the likeliest slip
+    close.sort(key=lambda other: sorted(other) != sorted(name))  # swapped letters are the most likely typo
     hint = f": did you mean '{close[0]}'?" if close else ""
     return UserError(f"unknown {kind} '{name}'{hint} (there are: {', '.join(names) or 'none'})")
 
@@ -76,40 +76,40 @@ class Diverged(Exception):
 
 
 class BrokenContract(Exception):
-    """A method gave something that is no image or no code: the trial ends with status `failed` and this reason."""
+    """A method returned something that is not a valid image or code: the trial ends as `failed` with this reason."""
 
 
 class TimedOut(Exception):
-    """A trial has trained for as long as it may: it ends with status `timeout` and keeps its checkpoint."""
+    """A trial reached its time limit: it ends with status `timeout` and keeps its checkpoint."""
 
 
 class Stopped(KeyboardInterrupt):
-    """Ctrl-C or SIGTERM. `code` is the exit code that shells give to a process that the signal ended."""
+    """Ctrl-C or SIGTERM. `code` is the exit code that shells report for a process ended by that signal."""
 
     def __init__(self, signal: int) -> None:
-        super().__init__(signal)  # so that it comes whole out of another process
+        super().__init__(signal)  # so that it survives pickling between processes
         self.code = 128 + signal
 
 
 class EndsProcess(Exception):
-    """A method, or something it calls, tried to end the process: `sys.exit()`, `os._exit()`, or an exception that only
-    ends a process by default. It is a fault of the method like any other.
+    """A method, or something it calls, tried to end the process: `sys.exit()`, `os._exit()`, or an exception outside
+    the `Exception` hierarchy. It counts as an error of the method like any other.
     """
 
 
 @contextmanager
 def contained() -> Iterator[None]:
-    """Within, code of a method runs: what would end the process raises `EndsProcess` instead. Ctrl-C still ends it.
+    """Context for running a method's code: whatever would end the process raises `EndsProcess`. Ctrl-C still works.
 
-    What fails in a thread of the method's, or where Python can only ignore it, is logged in one line. Afterwards the
-    working folder is what it was.
+    Errors in a thread of the method, or where Python can only ignore them, are logged on one line. On exit the working
+    directory is restored.
     """
     original, here = os._exit, os.getpid()
-    folder = os.getcwd() if os.path.isdir(".") else ""  # a run outlives its working folder
+    folder = os.getcwd() if os.path.isdir(".") else ""  # a run survives the deletion of its working directory
     hooks = threading.excepthook, sys.unraisablehook
 
     def refuse(status: int) -> NoReturn:
-        if os.getpid() != here:  # a process that the method forked ends in the usual way
+        if os.getpid() != here:  # a process forked by the method may end normally
             original(status)
         raise EndsProcess(f"it called os._exit({status})")
 
@@ -127,12 +127,12 @@ def contained() -> Iterator[None]:
     finally:
         os._exit = original
         threading.excepthook, sys.unraisablehook = hooks
-        with suppress(OSError):  # it may have been removed meanwhile
+        with suppress(OSError):  # it may have been removed in the meantime
             os.chdir(folder)
 
 
 def _log_failure(failed: Any) -> None:
-    """For `threading.excepthook` and `sys.unraisablehook`, which print tracebacks."""
+    """Replaces `threading.excepthook` and `sys.unraisablehook`, which would print tracebacks."""
     where = f" in thread {failed.thread.name}" if getattr(failed, "thread", None) else ""
     told = " ".join(f"{failed.exc_type.__name__}: {failed.exc_value}".split())
     logging.getLogger(__name__).warning("a method failed%s and went on: %s", where, told)

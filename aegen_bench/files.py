@@ -1,7 +1,7 @@
-"""Reading files that may come from a stranger, and writing files whole or not at all.
+"""Reading untrusted files, and writing files atomically.
 
-Readers take regular files only (a FIFO would wait for ever) and look at sizes before they ask for memory. Writers
-create their temporary files anew, under names that nobody can guess, so that no link is followed.
+Readers accept only regular files (a FIFO would block forever) and check sizes before they allocate memory. Writers
+create new temporary files under unpredictable names, so that no link is followed.
 """
 
 from __future__ import annotations
@@ -54,14 +54,14 @@ MB = 1 << 20
 LONGEST_NAME = 255  # bytes, on every common file system
 INT64 = 2**63
 DEEPEST = 100  # nesting of JSON
-MOST_DEFLATED = 1032  # bytes that one byte of a deflated stream can stand for
+MOST_DEFLATED = 1032  # the largest ratio by which deflate can compress
 
 
 # ---- names ------------------------------------------------------------------------------------
 
 
 def is_name(text: str) -> bool:
-    """Whether this can be the name of one file or folder: no separator, no `.` or `..`, no control character, at most
+    """Whether this is a valid name of a file or folder: no separator, not `.` or `..`, no control character, at most
     255 bytes of UTF-8.
     """
     try:
@@ -72,7 +72,7 @@ def is_name(text: str) -> bool:
 
 
 def fitting(stem: str, suffix: str) -> str:
-    """Return `stem + suffix` as a name that every file system takes: a long stem is cut and ends in a hash of it."""
+    """Return `stem + suffix` as a name that every file system accepts: a long stem is cut and a hash of it added."""
     if len(f"{stem}{suffix}".encode()) <= LONGEST_NAME:
         return f"{stem}{suffix}"
     digest = hashlib.sha256(stem.encode()).hexdigest()[:12]
@@ -80,33 +80,34 @@ def fitting(stem: str, suffix: str) -> str:
 
 
 def shown(path: Path | str) -> str:
-    """Return a path as text that every terminal, JSON and UTF-8 file takes: bytes that are no UTF-8 and control
-    characters are escaped.
+    """Return a path as text for terminals, JSON and UTF-8 files: control characters and bytes that are not UTF-8 are
+    escaped.
     """
     text = os.fsencode(path).decode(errors="backslashreplace")
     return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", text)
 
 
 def place(text: str | os.PathLike[str]) -> Path:
-    """Return the path that a user means: `~` is the home folder. UserError where no home folder is known, and for a
-    path that cannot even be looked at.
+    """Return the path that a user typed, with `~` expanded.
+
+    UserError if the home folder is unknown, or if the path cannot be accessed at all.
     """
     try:
         path = Path(text).expanduser()
     except RuntimeError:
-        raise UserError(f"{shown(Path(text))}: no home folder is known here: set HOME, or say the whole path") from None
+        raise UserError(f"{shown(Path(text))}: the home folder is unknown: set HOME, or give the full path") from None
     try:
         path.stat()
     except (FileNotFoundError, NotADirectoryError):
         pass
-    except (OSError, ValueError) as error:  # too long, a loop of links, in a folder of somebody else's
+    except (OSError, ValueError) as error:  # too long, a loop of links, no permission
         raise UserError(f"{shown(path)[:200]}: {getattr(error, 'strerror', None) or error}") from error
     return path
 
 
 def inside(folder: Path, *names: str) -> Path:
-    """Return `folder/NAME/...` after showing that it lies inside `folder`: each name is one file's or folder's name,
-    and no link on the way leads out. UserError otherwise. Every path that is made of words from a file is made here.
+    """Return `folder/NAME/...` after checking that it is inside `folder`: every name is valid, and no link on the way
+    leads outside. UserError otherwise. All paths that contain text from a file are built with this function.
     """
     path = folder.joinpath(*(_checked(name) for name in names))
     try:
@@ -130,19 +131,21 @@ def _checked(name: str) -> str:
 def read_bytes(path: Path, limit: int, *, follow: bool = True) -> bytes:
     """Return the content of a regular file of at most `limit` bytes.
 
-    OSError for anything else: a folder, a FIFO, a device, a file that is larger, and with `follow=False` a link.
+    OSError for anything else: a folder, a FIFO, a device, a larger file and, with `follow=False`, a link.
     """
     with regular(path, limit, follow=follow) as file:
         size = os.fstat(file.fileno()).st_size
-        content = file.read(size + 1)  # no more memory than the file needs
-    if len(content) > size:  # or it is a file of /proc, whose size is 0
+        content = file.read(size + 1)  # allocates no more than the file needs
+    if len(content) > size:  # it grew, or it is a file of /proc, whose size is 0
         raise OSError(errno.EBUSY, "it grew while it was read", str(path))
     return content
 
 
 def read_json(path: Path, limit: int) -> Any:
-    """Return what a JSON file of at most `limit` bytes holds: every number finite and within 64 bits, every string
-    encodable, nested 100 deep at most. OSError where it cannot be read, ValueError where it holds anything else.
+    """Return the content of a JSON file of at most `limit` bytes.
+
+    OSError if it cannot be read. ValueError if it is not JSON in which every number is finite and fits into 64 bits,
+    every string can be encoded, and nesting is at most 100 deep.
     """
     from pydantic_core import from_json
 
@@ -152,10 +155,10 @@ def read_json(path: Path, limit: int) -> Any:
 
 
 def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> dict[str, NDArray[Any]]:
-    """Return the arrays of an npz by name, or those of `names` that it has. Nothing is unpickled.
+    """Return the arrays of an npz by name, or only those of `names` that it contains. Nothing is unpickled.
 
-    `limit` bounds the bytes of all arrays together, as declared, before any memory is asked for. OSError where the file
-    cannot be read, ValueError where it is not an npz of plain arrays.
+    `limit` bounds the declared size of all arrays together, in bytes, before memory is allocated. OSError if the file
+    cannot be read, ValueError if it is not an npz of plain arrays.
     """
     wanted = None if names is None else set(names)
     with regular(path, limit) as file:
@@ -173,12 +176,12 @@ def read_arrays(path: Path, limit: int, names: Iterable[str] | None = None) -> d
                 return {name: _array(archive, member) for name, member in chosen.items()}
         except (OSError, ValueError):
             raise
-        except Exception as error:  # zipfile, zlib and numpy's parser of headers raise a dozen kinds
+        except Exception as error:  # zipfile, zlib and numpy's header parser raise a dozen kinds
             raise ValueError(f"not an npz of plain arrays: {type(error).__name__}: {error}") from error
 
 
 def read_array(path: Path, limit: int) -> NDArray[Any]:
-    """Return the array of an npy file, which is not unpickled; `limit` and errors are those of `read_arrays`."""
+    """Return the array of an npy file. Nothing is unpickled; `limit` and errors are as in `read_arrays`."""
     with regular(path, limit) as file:
         try:
             _check_header(file, os.fstat(file.fileno()).st_size, shown(path.name))
@@ -191,7 +194,7 @@ def read_array(path: Path, limit: int) -> NDArray[Any]:
 
 
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
-    """Read one array, after its header was compared with the size that the archive gives."""
+    """Read one array after comparing its header with the size stated by the archive."""
     with archive.open(member) as stream:
         _check_header(stream, member.file_size, member.filename)
     with archive.open(member) as stream:
@@ -200,7 +203,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
 
 
 def _check_header(stream: IO[bytes], size: int, name: str) -> None:
-    """ValueError where the header of an array declares objects, or a shape that its `size` in bytes does not have."""
+    """Raise ValueError if the header of an array declares objects, or a shape that does not match `size` in bytes."""
     npy = _npy()
     version = npy.read_magic(stream)
     if version not in ((1, 0), (2, 0)):
@@ -223,16 +226,13 @@ _last: Path | None = None
 
 
 def last_file() -> Path | None:
-    """The file that was last opened by this module: what an unexpected error is about, more often than not."""
+    """Return the file that this module opened last, which is often the one that an unexpected error is about."""
     return _last
 
 
 @contextmanager
 def regular(path: Path, limit: int, *, follow: bool = True) -> Iterator[BufferedReader]:
-    """Within: a regular file of at most `limit` bytes, open for reading; OSError for anything else.
-
-    A FIFO is not waited for.
-    """
+    """Open a regular file of at most `limit` bytes for reading; OSError for anything else. Never blocks on a FIFO."""
     global _last
     _last = path
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK | (0 if follow else os.O_NOFOLLOW))
@@ -250,8 +250,8 @@ def _too_large(path: Path, limit: int) -> OSError:
 
 
 def require_plain_json(value: Any, depth: int = 0) -> None:
-    """ValueError for what `read_json` would not read again: a number that is not finite or beyond 64 bits, text that
-    cannot be encoded, nesting deeper than 100.
+    """Raise ValueError for anything that `read_json` would reject: a number that is not finite or exceeds 64 bits, text
+    that cannot be encoded, nesting deeper than 100.
     """
     if isinstance(value, str):
         if not value.isascii():
@@ -278,10 +278,10 @@ POLL = 0.05  # seconds between two attempts
 
 
 def lock(path: Path, wait: float) -> BaseFileLock | None:
-    """Return the lock of a file, taken; None where another process holds it for `wait` seconds more.
+    """Acquire the lock of a file and return it, or None if another process still holds it after `wait` seconds.
 
-    The system frees it when the process ends. UserError where the file system has no such locks: a file that exists is
-    never taken for a lock, since it may have come along with a copied folder.
+    The operating system releases it when the process ends. UserError if the file system has no such locks; the
+    existence of a file never counts as a lock, since the file may have been copied along with its folder.
     """
     from filelock import FileLock, Timeout
 
@@ -299,7 +299,7 @@ def lock(path: Path, wait: float) -> BaseFileLock | None:
 
 @contextmanager
 def locked(path: Path, wait: float = HOUR) -> Iterator[None]:
-    """Hold the lock of a file within. UserError as of `lock`, and where another process holds it for `wait` seconds."""
+    """Hold the lock of a file. UserError as in `lock`, and if another process still holds it after `wait` seconds."""
     held = lock(path, wait)
     if held is None:
         raise UserError(
@@ -316,8 +316,9 @@ def locked(path: Path, wait: float = HOUR) -> Iterator[None]:
 
 
 def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
-    """Write a file whole or not at all, making its folders; UserError when the disk refuses. What need not survive a
-    power failure is not waited for.
+    """Write a file atomically, creating its folders; UserError if that fails.
+
+    With `durable=False` the data is not flushed to the disk, and may be lost in a power failure.
     """
     global _last
     _last = path
@@ -341,7 +342,7 @@ _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
 def append_line(path: Path, line: str) -> None:
-    """Add a line to the end of a regular file, which is made where there is none; OSError for a link or a FIFO."""
+    """Append a line to a regular file, which is created if necessary; OSError for a link or a FIFO."""
     flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     with open(os.open(path, flags, 0o666), "ab") as file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
@@ -349,26 +350,28 @@ def append_line(path: Path, line: str) -> None:
         file.write(line.encode(errors="backslashreplace") + b"\n")
 
 
-def require_folder(path: Path) -> None:
-    """Make a folder to write in; UserError when that cannot be done."""
+def require_folder(path: Path, hint: str = "") -> None:
+    """Create a folder, unless it exists. UserError, ending with `hint`, if it cannot be created or written to."""
+    end = f": {hint}" if hint else ""
     try:
         path.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}") from error
+        raise UserError(f"cannot write to the folder {path}: {error.strerror or error}{end}") from error
     if not os.access(path, os.W_OK):
-        raise UserError(f"cannot write to the folder {path}: permission denied")
+        raise UserError(f"cannot write to the folder {path}: permission denied{end}")
 
 
 @contextmanager
 def new_folder(path: Path) -> Iterator[Path]:
-    """Within: a folder to fill, which becomes `path` when all went well and leaves nothing when not; UserError when
-    the disk refuses.
+    """Context that yields a folder to fill, which becomes `path` on success and is removed otherwise.
+
+    UserError if it cannot be written.
     """
     unfinished = _temporary(path)
     made = False
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished.mkdir()  # fails where something, also a link, has this name
+        unfinished.mkdir()  # fails if anything, including a link, has this name
         made = True
         yield unfinished
         os.replace(unfinished, path)
@@ -380,15 +383,15 @@ def new_folder(path: Path) -> Iterator[Path]:
 
 
 def _temporary(path: Path) -> Path:
-    """A hidden name beside `path` that nobody can guess."""
-    with suppress(UnicodeError):  # cut to leave room, without cutting a character in two
+    """An unpredictable hidden name in the folder of `path`."""
+    with suppress(UnicodeError):  # shortened to leave room, without splitting a character
         start = os.fsencode(path.name)[:200].decode(errors="ignore")
         return path.with_name(f".{start}.{secrets.token_hex(8)}.tmp")
     return path.with_name(f".{secrets.token_hex(8)}.tmp")
 
 
 def write_json(path: Path, obj: object, *, durable: bool = True) -> None:
-    """Write JSON atomically, one value a line. NaN and infinities, which JSON lacks, become null."""
+    """Write JSON atomically, one value per line. NaN and infinity, which JSON lacks, become null."""
     try:
         text = json.dumps(obj, indent=1, allow_nan=False)
     except ValueError:

@@ -1,12 +1,12 @@
-"""Prior and Pair: the contract between a density of codes and the harness, and the model that a trunk and a prior make.
+"""Prior and Pair: the contract between a prior and the harness, and the model made of a trunk and a prior.
 
-A prior is one file in `baselines/priors/` with one subclass of `Prior`. It learns the codes of a finished
-auto-encoder, the trunk, and draws new ones; its hyperparameters are the keyword arguments of `__init__(self, nets, *,
-...)`. As a method does, it draws every random number from `self.randn`, `self.rand` or `self.randint`, keeps its state
-in parameters and buffers whose shapes are fixed in `__init__`, and never sees a device, a seed, an optimizer or a path.
+A prior is one file in `baselines/priors/` with one subclass of `Prior`. It models the codes of a trained auto-encoder,
+the trunk, and samples new ones. Its hyperparameters are the keyword arguments of `__init__(self, nets, *, ...)`. Like a
+method, it draws all random numbers with `self.randn`, `self.rand` or `self.randint`, keeps its state in parameters and
+buffers whose shapes are fixed in `__init__`, and never sees a device, a seed, an optimizer or a path.
 
-Compulsory is `sample`. A prior that is trained defines `loss`, one with a closed form `fit`, one that needs neither
-defines neither. The harness standardises codes: u has mean 0 and deviation 1 in each dimension, over the training set.
+`sample` is required. A trained prior also defines `loss`, and one with a closed form defines `fit`. The harness
+standardises the codes: u has mean 0 and standard deviation 1 in each dimension over the training set.
 """
 
 from __future__ import annotations
@@ -30,42 +30,46 @@ M = TypeVar("M", bound=nn.Module)
 
 
 class Prior(Seeded):
-    """Base class of every prior. Override `sample`, and of the rest what differs from the default."""
+    """Base class of all priors. Override `sample`, and any other hook whose default does not fit."""
 
     standardised: ClassVar[bool] = True
-    """False for a prior that was agreed on before training, as N(0, I) is: its codes are the trunk's own, unscaled."""
+    """False for a prior that is fixed before training, such as N(0, I): it receives the trunk's codes unscaled."""
 
     def __init__(self, nets: Nets) -> None:
         super().__init__()
         self.nets = nets
-        self.register_buffer("_place", torch.empty(0), persistent=False)  # so that one without parameters has a device
+        self.register_buffer("_place", torch.empty(0), persistent=False)  # gives a prior without parameters a device
 
     # ---- what a prior defines -------------------------------------------------------------------
 
     def sample(self, e: Tensor) -> Tensor:
-        """Noise -> codes u [n, d]; a function of `e` alone, row by row."""
+        """Map noise [n, ...] to codes u [n, d], deterministically and row by row."""
         raise NotImplementedError(f"{type(self).__name__} must define sample(self, e)")
 
     def noise(self, n: int) -> Tensor:
-        """n draws of all the randomness of sampling, one row a sample. Default N(0, I), [n, d]."""
+        """Return all randomness of n samples, [n, ...] with one row per sample. Default: N(0, I), [n, d]."""
         return self.randn(n, self.nets.d)
 
     def loss(self, u: Tensor, index: Tensor) -> Mapping[str, Tensor]:
-        """{term: scalar} of a batch of codes u [b, d]; `index` is the position of each among the training codes."""
+        """Return {term: scalar loss} for a batch of codes u [b, d]. The harness minimises the sum of the terms.
+
+        `index`, int64 [b], is the position of each code in the training set.
+        """
         raise NotImplementedError(f"{type(self).__name__} is not trained")
 
     def before_epoch(self, u: Tensor) -> None:
-        """Called before each epoch of training with all codes [n, d], without gradients."""
+        """Called before each training epoch with all codes u [n, d], without gradients. Default: do nothing."""
 
     def fit(self, u: Tensor) -> None:
-        """Fit what has a closed form to all codes u [n, d] and copy it into buffers. Default: nothing."""
+        """Fit a closed form to all codes u [n, d] after training and store it in buffers. Default: do nothing."""
 
     def log_prob(self, u: Tensor) -> Tensor:
-        """log p(u) of codes, [n], in nats, where the prior has one."""
+        """Return log p(u) of codes u [n, d], in nats: [n]. Optional; the default raises NotImplementedError."""
         raise NotImplementedError(f"{type(self).__name__} has no density")
 
     def groups(self) -> list[dict[str, Any]]:
-        """Parameter groups that list every trained parameter; of settings (lr, weight_decay, betas) only what differs.
+        """Return parameter groups, as for torch.optim.Adam, which together list every trained parameter. Of the
+        settings (lr, weight_decay, betas), include only those that differ from the yaml's.
 
         Default: one group of all parameters.
         """
@@ -74,16 +78,17 @@ class Prior(Seeded):
     # ---- what the base class gives --------------------------------------------------------------
 
     def sized(self, make: Callable[[int], M]) -> M:
-        """Return `make(width)` for the width at which it has as many parameters as the paper's flow of these codes.
+        """Return `make(width)` with the width at which it has as many parameters as the paper's flow on these codes.
 
-        So learned priors have budgets that compare: within 20% where one more unit is not more than that. The number
-        of parameters must be a parabola of the width, as it is for layers that are all as wide.
+        This makes learned priors comparable: their sizes are within 20% of each other, unless a single unit makes a
+        larger difference. The number of parameters must be quadratic in the width, as it is if all layers have the same
+        width.
         """
-        with torch.random.fork_rng(devices=[]):  # what is drawn for a network that is only counted
+        with torch.random.fork_rng(devices=[]):  # the networks made here are only counted
             wanted = _count(CouplingFlow(self.nets.d, self.nets.flow_width))
             one, two, three = (_count(make(width)) for width in (1, 2, 3))
         bend, slope = (three - 2 * two + one) / 2, two - one
-        # one + slope (w - 1) + bend (w - 1) (w - 2), through the three that were counted
+        # one + slope (w - 1) + bend (w - 1) (w - 2) interpolates the three counts.
         square, linear, constant = bend, slope - 3 * bend, one - slope + 2 * bend - wanted
         if square:
             width = (math.sqrt(max(0.0, linear**2 - 4 * square * constant)) - linear) / (2 * square)
@@ -94,7 +99,7 @@ class Prior(Seeded):
     # ---- for the harness ------------------------------------------------------------------------
 
     def has(self, hook: str) -> bool:
-        """Whether the prior defines `hook` itself instead of taking the default."""
+        """Whether the prior overrides `hook`."""
         return getattr(type(self), hook) is not getattr(Prior, hook)
 
 
@@ -103,9 +108,9 @@ def _count(module: nn.Module) -> int:
 
 
 class Pair(Baseline):
-    """A trained trunk, which stays as it is, and a prior of its codes: a method like any other.
+    """A trained trunk, which stays fixed, and a prior on its codes. To the harness it is a method like any other.
 
-    Its codes are `encode` of the trunk, in eval mode: for a variational trunk the posterior means.
+    The codes are those of the trunk's `encode` in eval mode, so for a variational trunk the posterior means.
     """
 
     def __init__(self, trunk: Baseline, density: Prior) -> None:
@@ -114,23 +119,27 @@ class Pair(Baseline):
         self.standard = Standardise(trunk.nets.d)
 
     def stages(self) -> list[Stage]:
+        """One stage on codes, `prior`, or none for a prior that is not trained."""
         if not self.density.has("loss"):
             return []
         before = self.before_epoch if self.density.has("before_epoch") else None
         return [Stage("prior", self.step, data="codes", start=self.start, before_epoch=before)]
 
     def start(self, codes: Tensor) -> None:
-        """Measure the scale of all codes [n, d]."""
+        """Measure the mean and standard deviation of all codes [n, d]."""
         if self.density.standardised:
             self.standard.fit(codes)
 
     def before_epoch(self, codes: Tensor) -> None:
+        """Pass all codes [n, d], standardised, to the prior's hook."""
         self.density.before_epoch(self.standard(codes))
 
     def step(self, x: Tensor, index: Tensor) -> Updates:
+        """One update of the prior on a batch of codes x [b, d]."""
         yield "prior", self.density.loss(self.standard(x), index)
 
     def fit(self, codes: Tensor) -> None:
+        """Fit the prior to all codes [n, d], which are measured first if no stage did so."""
         if not self.density.has("loss"):
             self.start(codes)
         self.density.fit(self.standard(codes))
@@ -139,6 +148,7 @@ class Pair(Baseline):
         return {"prior": self.density.groups()}
 
     def extract(self, x: Tensor, index: Tensor) -> Tensor:
+        """Return the trunk's codes [b, d]; ValueError if they are not floats of this shape."""
         codes = self.trunk.encode(x)
         if not codes.is_floating_point() or codes.shape[1:] != (self.nets.d,):
             kind = f"{codes.dtype} of shape {tuple(codes.shape)}"
@@ -149,13 +159,15 @@ class Pair(Baseline):
         return self.density.noise(n)
 
     def prior(self, e: Tensor) -> Tensor:
+        """Map noise to codes [n, d] on the trunk's scale; ValueError if the prior returns any other shape."""
         u = self.density.sample(e)
         if u.shape != (len(e), self.nets.d):
             given, wanted = tuple(u.shape), (len(e), self.nets.d)
-            raise ValueError(f"{type(self.density).__name__}.sample gives codes of shape {given}, not {wanted}")
+            raise ValueError(f"{type(self.density).__name__}.sample returns codes of shape {given}, not {wanted}")
         return self.standard.inverse(u)
 
     def log_prior(self, z: Tensor) -> Tensor:
+        """Return the prior's log density at codes [n, d] on the trunk's scale, in nats: [n]."""
         return self.density.log_prob(self.standard(z)) - self.standard.scale.log().sum()
 
     @property
@@ -168,7 +180,7 @@ class Pair(Baseline):
     def decode(self, z: Tensor) -> Tensor:
         return self.trunk.decode(z)
 
-    # What is read of the training's progress is read by the prior.
+    # The prior is what may read the training progress.
 
     @property
     def progress(self) -> float:

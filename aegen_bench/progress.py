@@ -1,6 +1,6 @@
-"""What a person sees while the bench runs: a live board on a terminal, dated lines elsewhere and in a trial's log.
+"""Progress display: a live board on a terminal, timestamped lines elsewhere and in the log of a trial.
 
-What is only shown may be lost: a closed pipe or a full disk behind standard error stops no work.
+A display that fails never stops the work: standard error may be a closed pipe or on a full disk.
 """
 
 from __future__ import annotations
@@ -27,45 +27,45 @@ Running = Callable[[], Sequence[tuple[str, dict[str, Any]]]]
 
 
 class Progress:
-    """Shows nothing. The harness calls the same few methods whatever is listening; losses arrive once an epoch."""
+    """The interface of progress displays; this one shows nothing. Losses are reported once per epoch."""
 
     def note(self, text: str) -> None:
         """Show one line."""
 
     def grid(self, done: int, total: int) -> None:
-        """Of the `total` trials to do, `done` have ended."""
+        """`done` of the `total` planned trials have ended."""
 
     def expect(self, seconds_after: Mapping[str, float]) -> None:
-        """A trial begins. `seconds_after` says how long what follows each of its stages takes, where that is known."""
+        """A trial starts. `seconds_after` has the expected time from the end of each stage to the end of the trial."""
 
     def stage(self, label: str, epochs: int, steps: int, batch: int) -> None:
-        """A stage of `steps` steps in `epochs` epochs begins."""
+        """A stage of `steps` steps in `epochs` epochs starts."""
 
     def step(self) -> None:
-        """One training step was issued. Runs in the hot loop: it must cost microseconds and never synchronise."""
+        """One training step was issued. Runs in the hot loop: it must take microseconds and never synchronise."""
 
     def epoch(self, epoch: int, loss: float) -> None:
-        """Epoch `epoch` (from 1) is over, with the mean of its summed loss terms."""
+        """Epoch `epoch` (counted from 1) has ended; `loss` is the mean over the epoch of the summed loss terms."""
 
     def phase(self, name: str) -> None:
-        """A part of a trial begins that is not a training stage, such as scoring."""
+        """A part of a trial starts that is not a training stage, such as scoring."""
 
     def count(self, label: str, done: int, total: int) -> None:
-        """Something that is not training (preparing data, extracting features) has come to `done` of `total`."""
+        """Work other than training (preparing data, extracting features) has reached `done` of `total`."""
 
     def close(self) -> None:
-        """Nothing more will be shown."""
+        """End the display."""
 
 
 class _Counting(Progress):
-    """Keeps count of a trial: how far it is, how fast, how long it still takes."""
+    """Tracks a trial: how much is done, how fast, and how much time is left."""
 
     _after: Mapping[str, float] = {}
     _label, _epochs, _epoch, _done = "", 0, 0, 0
     _loss: float | None = None
     _begin = _shown = 0.0
     _trial_began: float | None = None
-    _ends: float | None = None  # when the trial should be done, once its training is
+    _ends: float | None = None  # expected end of the trial, once training is over
 
     def expect(self, seconds_after: Mapping[str, float]) -> None:
         self._after, self._trial_began = seconds_after, time.perf_counter()
@@ -83,14 +83,14 @@ class _Counting(Progress):
 
     def phase(self, name: str) -> None:
         now = time.perf_counter()
-        if self._epochs:  # the first one after the last stage
+        if self._epochs:  # the first phase after the last stage
             known = self._after.get(self._label)
             self._ends = None if known is None else now + known
         self._label, self._epochs, self._begin = name, 0, now
 
     def facts(self) -> dict[str, Any]:
-        """The `stage`; `epoch` of `epochs`, mean `loss` and `rate` in images/s while it trains; `share` of the trial
-        that is done; seconds `left`, of the trial, or `of` the stage where what follows is not known.
+        """Return `stage`; during training also `epoch` of `epochs`, mean `loss` and `rate` in images/s; the `share` of
+        the trial that is done; and the seconds `left`, of the trial or, if the rest is unknown, `of` the stage.
         """
         now = time.perf_counter()
         spent = now - (self._begin if self._trial_began is None else self._trial_began)
@@ -114,7 +114,7 @@ class _Counting(Progress):
 
 
 class Lines(_Counting):
-    """Dated lines on standard error, at most one every ten seconds within a stage."""
+    """Timestamped lines on standard error, at most one every ten seconds within a stage."""
 
     every = 10.0
 
@@ -143,7 +143,7 @@ class Lines(_Counting):
 
 
 class _Log(Lines):
-    """The same at the end of a file, which is opened for each line: a disk that refuses one stops nothing."""
+    """The same, appended to a file. Lines that cannot be written are dropped."""
 
     def __init__(self, path: Path) -> None:
         super().__init__()
@@ -159,7 +159,7 @@ def _dated(text: str) -> str:
 
 
 class _Telling(_Counting):
-    """Hands the figures to `tell` every two seconds, for whoever looks from another process."""
+    """Passes the facts to `tell` every two seconds, so that other processes can show them."""
 
     every = 2.0
 
@@ -221,9 +221,9 @@ class _Several(Progress):
 
 
 class Board(Progress):
-    """A live board: trials done, each running one with its figures, time left for the grid.
+    """A live board: number of finished trials, the state of each running one, and the time left for all.
 
-    It looks at the running trials once a second, in whatever process they run; notes scroll above it.
+    It is updated once a second with the trials of all processes; notes scroll above it.
     """
 
     def __init__(self, running: Running, console: Console | None = None) -> None:
@@ -250,6 +250,7 @@ class Board(Progress):
         self._live.stop()
 
     def render(self) -> Text:
+        """Return the present content of the board."""
         from rich.text import Text
 
         running = self._running()
@@ -262,22 +263,25 @@ class Board(Progress):
 
 
 def left(spent: float, done: int, shares: Sequence[float], total: int) -> float | None:
-    """Seconds until all `total` trials are done, at the pace of the `spent` ones; None while that cannot be told."""
+    """Estimate the seconds until all `total` trials are done, at the pace so far; None while that is unknown.
+
+    `spent` is the time so far in seconds, `shares` the finished share of each running trial.
+    """
     worked = done + sum(shares)
     return None if worked < 0.01 or done >= total else spent / worked * max(total - worked, 0.0)
 
 
 @contextlib.contextmanager
 def logged(log: Path, tell: Callable[..., None], show: Progress) -> Iterator[Progress]:
-    """Within, what `show` shows also goes to the end of the file `log`, and the figures to `tell`."""
+    """Context whose display is `show`, the file `log`, to which it appends, and `tell`, which receives the facts."""
     require_folder(log.parent)
     yield _Several(show, _Log(log), _Telling(tell))
 
 
 def watch(running: Running = tuple) -> Progress:
-    """Return what suits standard error: a board on a terminal, lines in a pipe or a log.
+    """Return the display for standard error: a board on a terminal, lines in a pipe or file.
 
-    `running` returns the label and figures of the trials that are being done now.
+    `running` returns the label and facts of the trials that are running now.
     """
     if sys.stderr is None or not sys.stderr.isatty():
         return Lines()
@@ -285,7 +289,7 @@ def watch(running: Running = tuple) -> Progress:
 
 
 def facts(figures: dict[str, Any]) -> str:
-    """'train: epoch 3/10, loss 25.1, 640 images/s, 1:20 left', of what is known."""
+    """Format facts, as far as they are known: 'train: epoch 3/10, loss 25.1, 640 images/s, 1:20 left'."""
     parts = [str(figures.get("stage") or "begins")]
     if figures.get("epochs"):
         parts[0] += f": epoch {figures['epoch']}/{figures['epochs']}"
@@ -298,14 +302,14 @@ def facts(figures: dict[str, Any]) -> str:
 
 
 def clock(seconds: float) -> str:
-    """Seconds as 1:02:03 or 2:03."""
+    """Format seconds as 1:02:03 or 2:03."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
 
 
 class _Forgiving:
-    """A text stream that loses what cannot be written, as into a closed pipe or onto a full disk."""
+    """A text stream that drops what cannot be written, for example to a closed pipe or a full disk."""
 
     def __init__(self, stream: TextIO | None) -> None:
         self._stream = stream
@@ -322,13 +326,13 @@ class _Forgiving:
             return
         try:
             getattr(self._stream, method)(*arguments)
-        except (OSError, UserError):  # the latter where the stream already says it in words
-            # What is left in its buffer would fail again, at the end with an exit code of the interpreter's own.
+        except (OSError, UserError):  # UserError from a stream that already explains the problem
+            # The rest of its buffer would fail again when the interpreter exits, and change the exit code.
             with contextlib.suppress(OSError, ValueError):
                 nowhere = os.open(os.devnull, os.O_WRONLY)
                 os.dup2(nowhere, self._stream.fileno())
                 os.close(nowhere)
-        except ValueError:  # it is closed
+        except ValueError:  # the stream is closed
             self._stream = None
 
     def __getattr__(self, name: str) -> Any:
@@ -337,7 +341,7 @@ class _Forgiving:
 
 @contextlib.contextmanager
 def forgiving_output() -> Iterator[None]:
-    """Within, what is written to standard output and standard error may be lost but raises nothing."""
+    """Context in which writing to standard output and standard error never raises; output may be lost."""
     before = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = _Forgiving(before[0]), _Forgiving(before[1])
     try:

@@ -1,7 +1,7 @@
-"""(seed, purpose, stage, epoch) -> a random stream. The only place that seeds.
+"""Random streams: (seed, purpose, stage, epoch) -> a generator. Everything that is seeded is seeded here.
 
-Each use of randomness has a stream of its own, so that adding an evaluation, a probe or a draw changes no other
-number. Streams do not depend on the row's name: at one seed every row sees the same initial weights for equal nets,
+Each use of randomness has its own stream, so that adding an evaluation, a probe or a draw changes no other number.
+Streams do not depend on the row's name: with the same seed, all rows get the same initial weights for equal networks
 and the same data order.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["LARGEST_SEED", "derive", "initialising", "restart", "stream"]
 
 LARGEST_SEED = 2**31 - 1
-"""Of every seed that is asked for: numpy takes no larger ones, and metrics count on from it."""
+"""The largest seed a user can choose: numpy's seeds end at 2^32 - 1, and metrics count upwards from the seed."""
 
 
 def derive(seed: int, purpose: str, stage: int = 0, epoch: int = 0) -> int:
@@ -35,8 +35,9 @@ def stream(
     device: torch.device | str = "cpu",
     state: torch.Tensor | None = None,
 ) -> torch.Generator:
-    """Return a generator on `device`, at its start or where its `get_state` gave `state`; CPU and CUDA generators give
-    different numbers for the same seed.
+    """Return a generator on `device`, at its start or, with `state` from its `get_state`, at that position.
+
+    CPU and CUDA generators give different numbers for the same seed.
     """
     import torch
 
@@ -51,14 +52,14 @@ def restart(
     epoch: int = 0,
     state: torch.Tensor | None = None,
 ) -> torch.Generator:
-    """Make an existing generator what `stream` would return, and return it."""
+    """Reset an existing generator to what `stream` would return, and return it."""
     generator.manual_seed(derive(seed, purpose, stage, epoch))
     return generator if state is None else generator.set_state(state)
 
 
 @contextmanager
 def initialising(seed: int) -> Iterator[None]:
-    """Seed torch's global CPU stream while networks are built, and put it back afterwards."""
+    """Context that seeds torch's global CPU generator for building networks, and restores it on exit."""
     import torch
 
     with torch.random.fork_rng(devices=[]):

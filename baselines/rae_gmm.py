@@ -14,6 +14,10 @@ class RAEGMM(Baseline):
     Deviation: the decoder is not regularised, as in the paper's version of the method. The paper calls the penalty a
     "norm"; it is read as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks them
     until scikit-learn's reg_covar would count.
+
+    The pair of the trunk `rae` and the prior `gmm` is the same model but for rounding: it standardises in float32. This
+    stays a method of its own because a sweep over gamma looks at its losses while it trains, and a pair, whose trunk is
+    finished, has neither gamma nor such losses.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:

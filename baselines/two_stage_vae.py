@@ -17,6 +17,9 @@ class TwoStageVAE(Baseline):
     -log N(z; z_hat(u), gamma_z^2 I) + KL(q(u|z) || N(0, I)), log gamma_z learned likewise.
     Sample: u ~ N(0, I), z = z_hat(u) + gamma_z eps, then G(z), without pixel noise.
 
+    The pair of the trunk `sigma_vae` and the prior `second_vae` is a relative, not the same: its prior learns the
+    posterior means, standardised; here the second stage learns fresh posterior samples z as they are.
+
     Deviation: the first stage is the shared auto-encoder, as the paper says, not the authors' with spectral norm.
     """
 

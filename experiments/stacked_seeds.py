@@ -56,7 +56,7 @@ class Flow(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.flow = build("glf_two_step", nets(side, 1)).flow
+        self.flow = build("glf", nets(side, 1)).flow  # that of GLF in two steps, too
 
     def forward(self, given: Tensor) -> Tensor:
         nll: Tensor = self.flow.nll(given.chunk(4, 1)[0]).mean()

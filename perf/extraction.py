@@ -45,7 +45,8 @@ def times(name: str, n: int, rounds: int) -> str:
     ready = [torch.from_numpy(images[i : i + BATCH]) for i in range(0, n, BATCH)]
 
     def ours() -> None:
-        stream(images, network, Accumulator().add, batch=BATCH, device="cpu")
+        moments = Accumulator()
+        stream(images, network, lambda found: moments.add(found.numpy()), batch=BATCH, device="cpu")
 
     def bare() -> None:
         with torch.inference_mode():

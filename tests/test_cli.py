@@ -100,7 +100,7 @@ def test_list_sees_trials_on_disk_that_the_profile_does_not_ask_for(finished: Be
         (copy / "record.json").write_text(json.dumps(record))
     listed = finished("list", "trials", "--long", "--profile", "tiny").out
     assert "  glf on digits  done: seed 0; stale: seed 7\n" in listed
-    assert "ghost on digits  is in the results, and not in this study" in listed
+    assert "ghost on digits  is in the results but not in this study" in listed
     assert "glf on digits, seed 7: key " in finished("list", "--profile", "tiny", "--why", "glf").out
 
 
@@ -198,7 +198,7 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
     assert finished("report", "--tables", "1", "--out", "part").out.endswith("5 files in part\n")
     for formats in ("html", "latex,json"):
         refused(finished("report", "--claims", "--format", formats), "printed, as markdown or latex or csv or json")
-    refused(finished("report", "--figures", "2", "--models", "glf"), "name a folder with --out")
+    refused(finished("report", "--figures", "2", "--models", "glf"), "choose a folder with --out")
     refused(finished("report", "--tables", "score"), "did you mean 'scores'?")
     refused(finished("report", "--format", "markdwn"), "did you mean 'markdown'?")
     refused(finished("report", "--profile", "tiney"), "did you mean 'tiny'?")
@@ -267,6 +267,14 @@ def test_a_name_that_does_not_exist_is_one_line_with_the_nearest_that_does(
     assert not (bench.folder / "results").exists()
 
 
+@pytest.mark.parametrize("option", ["--models", "--datasets", "--seeds"])
+def test_an_option_that_an_empty_variable_of_the_shell_left_empty_does_not_stand_for_everything(
+    bench: Bench, option: str
+) -> None:
+    ended = bench("run", "--profile", "tiny", option, "", "--dry-run", "--no-forecast")
+    assert ended.code == 2 and ended.err.count("\n") == 1, ended.out
+
+
 def test_an_unknown_key_of_the_yaml_names_file_and_nearest_key(bench: Bench) -> None:
     bench.declare(rows={"mine": {"baseline": "glf", "wth": {}}})
     refused(bench("list"), "benchmarks.yaml: rows.mine: unknown key 'wth': did you mean 'with'?")
@@ -307,7 +315,7 @@ def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cell
 def test_where_no_dataset_is_left_the_run_stops_before_training(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(datasets=["mnist", "fashion"]))
     for options in ((), ("--dry-run", "--no-forecast")):
-        refused(bench("run", "--profile", "tiny", *options), "`aegen-bench fetch mnist fashion` brings them")
+        refused(bench("run", "--profile", "tiny", *options), "`aegen-bench fetch mnist fashion` downloads them")
     assert bench("list", "--profile", "tiny").code == 0, "one may still look"
 
 
@@ -437,7 +445,7 @@ def test_a_tilde_is_the_home_folder_in_every_path(
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
     without = bench(*arguments)
-    assert without.code == 2 and "no home folder is known here: set HOME" in without.err
+    assert without.code == 2 and "the home folder is unknown: set HOME" in without.err
 
 
 @pytest.mark.parametrize("path", ["a" * 300, "loop", "loop/x", "closed/x"])

@@ -71,7 +71,7 @@ def test_the_wheel_holds_the_study_and_the_baselines_and_nothing_else_of_the_che
     assert [name for name in names if name.endswith(".pyc")] == []
     (entry_points,) = (name for name in names if name.endswith("entry_points.txt"))
     with zipfile.ZipFile(wheel) as archive:
-        assert b"aegen-bench = aegen_bench.cli:main" in archive.read(entry_points)
+        assert b"aegen-bench = aegen_bench.__main__:main" in archive.read(entry_points)
 
 
 def test_an_installed_wheel_works_from_an_empty_folder(site: Path, tmp_path: Path) -> None:

@@ -158,14 +158,14 @@ def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench
     assert ended.code == 0 and bench.record("ae")["status"] == "ok"
 
 
-@pytest.mark.parametrize("page", ["README.md", "docs/findings.md"])
+@pytest.mark.parametrize("page", ["README.md", "docs/evaluation.md", "docs/findings.md"])
 def test_the_tables_of_a_page_are_what_the_command_above_them_prints(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")
-    tables = re.findall(r"^<!-- (aegen-bench report [^\n]*) -->\n(#.*?)<!-- end -->", text, re.M | re.S)
+    tables = re.findall(r"^<!-- (aegen-bench [^\n]*) -->\n((?:(?!<!--).)*?)<!-- end -->", text, re.M | re.S)
     assert tables
     for command, block in tables:
         ended = Bench(ROOT, ROOT / "no data")(*shlex.split(command)[1:])
-        assert ended.code == 0 and block.strip() == ended.out.strip(), f"put what `{command}` prints below it"
+        assert ended.code == 0 and block.strip() == ended.out.strip(), f"docs/paste.py pastes what `{command}` prints"
 
 
 @pytest.mark.parametrize("profile", ["lite", "lite+train_images=2000"])

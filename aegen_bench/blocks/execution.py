@@ -1,8 +1,8 @@
-"""How a network's forward pass runs: by which products, under autocast, compiled. None changes what the network is.
+"""How the forward pass of a network runs: under autocast, compiled, with TF32. The network itself stays the same.
 
-Each makes the class of a module a subclass of the same name with other forward passes: parameters, buffers and their
-names stay. A subclass and not patched instances, because a deep copy (an EMA of the decoder) must run its own
-weights.
+Each function replaces the class of a module by a subclass of the same name with a different forward pass; parameters,
+buffers and their names stay. It is a subclass rather than a patched instance, because a deep copy (an EMA of the
+decoder) must run with its own weights.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ Call = Callable[..., Any]
 
 
 def autocast(module: M) -> M:
-    """Run its forward passes in bfloat16 where that is safe; weights and outputs are float32."""
+    """Run the forward passes of `module` in bfloat16 where that is safe; weights and outputs stay float32."""
     return _wrapped(module, _in_bf16)
 
 
 def compiled(module: M) -> M:
-    """Compile its forward passes, and so their backward passes, for training steps: in train mode with gradients.
+    """Compile the forward and backward passes of `module` for training steps, that is, in train mode with gradients.
 
-    All else (evaluation, sampling, extraction, probes, hooks) runs as if it were not compiled. Batches of a stage are
-    of one size, so each network is compiled once a stage and optimizer. Gradients of gradients are an error.
+    Everything else (evaluation, sampling, extraction, probes, hooks) runs uncompiled. All batches of a stage have the
+    same size, so each network is compiled once per stage and optimizer. Second-order gradients are an error.
     """
     return _wrapped(module, _compiled)
 
@@ -43,7 +43,7 @@ def _wrapped(module: M, wrap: Callable[[Call], Call]) -> M:
     return module
 
 
-@functools.cache  # equal networks are of one class, so what was compiled for one serves all
+@functools.cache  # equal networks have the same class, so they share compiled code
 def _subclass(kind: Any, wrap: Callable[[Call], Call]) -> Any:
     return type(kind.__name__, (kind,), {name: wrap(getattr(kind, name)) for name in FORWARDS if hasattr(kind, name)})
 
@@ -58,7 +58,7 @@ def _in_bf16(call: Call) -> Call:
 
 
 def in_bf16(device_type: str) -> contextlib.AbstractContextManager[Any]:
-    """Autocast to bfloat16. On `meta`, where FLOPs are counted, there is none, and none is needed."""
+    """Return a context with autocast to bfloat16; on `meta`, where FLOPs are counted, one that does nothing."""
     return contextlib.nullcontext() if device_type == "meta" else torch.autocast(device_type, dtype=torch.bfloat16)
 
 
@@ -74,24 +74,24 @@ def _compiled(call: Call) -> Call:
 
 
 def forget_compiled(networks: str) -> None:
-    """Drop what was compiled, with its CUDA graphs, unless it was for networks that this text describes, too."""
+    """Drop compiled code and its CUDA graphs, unless the last call had the same description of `networks`."""
     if _COMPILED_FOR[0] != networks:
         torch.compiler.reset()
         _COMPILED_FOR[0] = networks
 
 
 def compile_for(call: Call, device_type: str) -> Call:
-    """Compile a function of tensors for a device. On CUDA also as a CUDA graph: the kernels of a small network take
-    less time than their launch.
+    """Compile a function of tensors for a device; on CUDA as a CUDA graph, since the kernels of a small network run
+    faster than they are launched.
     """
     return torch.compile(call, mode="reduce-overhead" if device_type == "cuda" else None, dynamic=False)
 
 
 @contextlib.contextmanager
 def tf32(on: bool) -> Iterator[None]:
-    """Within, CUDA devices may round the factors of float32 products and convolutions to TF32, or may not.
+    """Context in which CUDA may or may not use TF32 in float32 matrix products and convolutions.
 
-    The flags are the process's and a backward pass reads them when it runs: so this goes around whole steps.
+    The flags are global and are read when a backward pass runs, so wrap whole steps.
     """
     matmul, cudnn = torch.backends.cuda.matmul, torch.backends.cudnn
     before = matmul.allow_tf32, cudnn.allow_tf32

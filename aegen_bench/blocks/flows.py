@@ -16,9 +16,9 @@ __all__ = ["Coupling", "CouplingFlow"]
 class Coupling(nn.Module):
     """y1 = z1, y2 = z2 * exp(s(z1)) + t(z1), with s and t from one network of three fully connected layers.
 
-    Deviation: the paper bounds s by nothing. Here s = 0.636 c atan(raw / c) with c = `clamp`, so |s| < c: the soft
-    clamp of the reversible-network code that the paper's settings resemble. A bound near 1 could not reach the NLL of
-    its Figure 4.
+    Deviation: the paper does not bound s. Here s = 0.636 c atan(raw / c) with c = `clamp`, so |s| < c: the soft
+    clamp of the reversible-network code that the paper's settings resemble. With a bound near 1, the NLL of its
+    Figure 4 would be out of reach.
     """
 
     def __init__(self, d_in: int, d_out: int, width: int, hidden_layers: int, clamp: float) -> None:
@@ -34,22 +34,23 @@ class Coupling(nn.Module):
         return 0.636 * self.clamp * torch.atan(raw / self.clamp), t
 
     def forward(self, z1: Tensor, z2: Tensor, context: Tensor | None) -> tuple[Tensor, Tensor]:
-        """Return y2 and log|det dy/dz|, [n]."""
+        """Return y2, [n, d_out], and log|det dy/dz|, [n], for z1 [n, d_in], z2 [n, d_out] and context [n, width]."""
         s, t = self._scale_shift(z1, context)
         return z2 * s.exp() + t, s.sum(1)
 
     def inverse(self, z1: Tensor, y2: Tensor, context: Tensor | None) -> Tensor:
+        """Return z2, [n, d_out], for the y2 that `forward` returned."""
         s, t = self._scale_shift(z1, context)
         return (y2 - t) * torch.exp(-s)
 
 
 class CouplingFlow(nn.Module):
-    """`blocks` times: change the second half given the first, the first given the new second, then permute.
+    """`blocks` times: transform the second half given the first, the first given the new second, then permute.
 
-    `d` is the number of dimensions (an odd one splits floor/ceil), `width` the hidden units k (64 for MNIST and
-    Fashion-MNIST, 256 for CIFAR-10 and CelebA). With `context` > 0 every call takes a tensor [n, context] that is
-    mapped once to k units and added to the first hidden layer of every coupling. Permutations are buffers: without
-    them a checkpoint decodes garbage.
+    `d` is the number of dimensions (odd ones are split floor/ceil), and `width` the hidden units k (64 for MNIST and
+    Fashion-MNIST, 256 for CIFAR-10 and CelebA). With `context` > 0, every call takes a tensor [n, context], which is
+    mapped once to k units and added to the first hidden layer of every coupling. The permutations are buffers, since
+    restored weights are useless without them.
     """
 
     def __init__(
@@ -70,7 +71,7 @@ class CouplingFlow(nn.Module):
         self.summary = f"{blocks} blocks of 2 affine couplings ({inside}) and a fixed permutation{conditional}"
 
     def forward(self, z: Tensor, context: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """Codes z [n, d] -> noise e [n, d] and log|det de/dz| [n]."""
+        """Map codes z [n, d] to noise e [n, d]; also return log|det de/dz|, [n]."""
         c = self._embed(context)
         logdet = z.new_zeros(len(z))
         for i, (lower, upper) in enumerate(self._blocks()):
@@ -82,7 +83,7 @@ class CouplingFlow(nn.Module):
         return z, logdet
 
     def inverse(self, e: Tensor, context: Tensor | None = None) -> Tensor:
-        """Noise e [n, d] -> codes z [n, d]."""
+        """Map noise e [n, d] to codes z [n, d]."""
         c = self._embed(context)
         for i, (lower, upper) in reversed([*enumerate(self._blocks())]):
             e = e.index_select(1, self.undo[i])
@@ -93,7 +94,10 @@ class CouplingFlow(nn.Module):
         return e
 
     def nll(self, z: Tensor, context: Tensor | None = None) -> Tensor:
-        """-log p(z) under the flow with a standard normal base, [n], constant included (eq. 1)."""
+        """Return -log p(z) of codes z [n, d] under the flow with a standard normal base (eq. 1), in nats: [n].
+
+        The constant of the normal density is included.
+        """
         e, logdet = self(z, context)
         nll: Tensor = standard_normal_nll(e) - logdet
         return nll

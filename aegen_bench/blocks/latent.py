@@ -1,4 +1,4 @@
-"""What priors over the codes of a finished auto-encoder share: a standard scale, a network that is told the time."""
+"""Building blocks of priors on the codes of a trained auto-encoder: standardisation, and a network that takes time."""
 
 from __future__ import annotations
 
@@ -12,27 +12,34 @@ __all__ = ["Standardise", "TimedMLP"]
 
 
 class Standardise(nn.Module):
-    """Codes z [n, d] -> u of mean 0 and deviation 1 in each dimension, and back. `fit` is the `start` of a stage."""
+    """Maps codes z [n, d] to u with mean 0 and standard deviation 1 in each dimension, and back.
+
+    `fit` can serve as the `start` hook of a stage on codes.
+    """
 
     def __init__(self, d: int) -> None:
         super().__init__()
         self.center, self.scale = nn.Buffer(torch.zeros(d)), nn.Buffer(torch.ones(d))
 
     def fit(self, codes: Tensor) -> None:
+        """Measure the mean and standard deviation of all codes [n, d]; the latter is at least 1e-6."""
         self.center.copy_(codes.mean(0))
         self.scale.copy_(codes.std(0).clamp_min(1e-6))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return (z - mean) / standard deviation, [n, d]."""
         return (z - self.center) / self.scale
 
     def inverse(self, u: Tensor) -> Tensor:
+        """Return the codes of standardised u [n, d]."""
         return u * self.scale + self.center
 
 
 class TimedMLP(nn.Module):
-    """(u [n, d], t [n] in [0, 1]) -> [n, d]: `hidden_layers` SiLU layers on u beside sinusoids of 1000 t.
+    """An MLP that maps u [n, d] and times t [n] in [0, 1] to [n, d], with `hidden_layers` SiLU layers.
 
-    The sinusoids are those of Ho et al. 2020 (arXiv:2006.11239), wave lengths from 2 pi to 20,000 pi.
+    Its input is u concatenated with sinusoids of 1000 t, as in Ho et al. 2020 (arXiv:2006.11239), with wavelengths from
+    2 pi to 20,000 pi.
     """
 
     def __init__(self, d: int, *, width: int, hidden_layers: int, frequencies: int = 32) -> None:
@@ -43,6 +50,7 @@ class TimedMLP(nn.Module):
         self.layers = nn.Sequential(*hidden, nn.Linear(width, d))
 
     def forward(self, u: Tensor, t: Tensor) -> Tensor:
+        """Return the output [n, d] for u [n, d] at times t [n]."""
         angle = t[:, None] * self.frequencies
         out: Tensor = self.layers(torch.cat([u, angle.sin(), angle.cos()], 1))
         return out

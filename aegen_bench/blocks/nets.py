@@ -1,12 +1,12 @@
 """The shared networks (paper, Table 2 and Appendix A) and the factory that sizes them for a dataset.
 
-All convolutions are 4x4 with stride 2 and padding 1, so a side S becomes S/2 and then M = S/4.
-Every layer has a bias and batch normalisation is torch's default (eps 1e-5, momentum 0.1); the paper states neither.
+All convolutions are 4x4 with stride 2 and padding 1, so a side S becomes S/2 and then M = S/4. Every layer has a bias,
+and batch normalisation has torch's defaults (eps 1e-5, momentum 0.1); the paper states neither.
 
-At 256 px Table 2's first linear layer alone would have 537 million weights, and the paper's auto-encoder is "based on
-DCGAN" (Appendix B.1): six convolutions down to 512x4x4 and one linear layer, and the same way back.
-Deviation: the paper names no layer of it; widths (doubled up to 512) and batch normalisation are DCGAN's (Radford et
-al. 2016, arXiv:1511.06434), activations are Table 2's.
+At 256 px, the first linear layer of Table 2 alone would have 537 million weights. The paper's auto-encoder is "based on
+DCGAN" there (Appendix B.1): six convolutions down to 512x4x4 and one linear layer, mirrored in the decoder.
+Deviation: the paper does not list its layers. Widths (doubled up to 512) and batch normalisation are DCGAN's (Radford
+et al. 2016, arXiv:1511.06434), activations are those of Table 2.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _last_convolutions(channels: int) -> list[nn.Module]:
     return [_up(128, 64), nn.BatchNorm2d(64), nn.ReLU(), _up(64, channels), nn.Sigmoid()]
 
 
-# Weights are drawn as layers are made, so the layers of a network are made in their order.
+# Weights are drawn when a layer is created, so the order in which layers are created must not change.
 
 
 def _infogan_encoder(channels: int, side: int) -> list[nn.Module]:
@@ -90,7 +90,7 @@ def _dcgan_decoder(channels: int, d_in: int) -> list[nn.Module]:
 
 
 class Encoder(nn.Module):
-    """Images [n, C, S, S] in [0, 1] -> [n, out]: InfoGAN-style, at 256 px DCGAN-style."""
+    """Maps images [n, C, S, S] in [0, 1] to [n, out]; InfoGAN-style, at 256 px DCGAN-style."""
 
     __call__: Callable[..., Tensor]
 
@@ -101,17 +101,18 @@ class Encoder(nn.Module):
         self.head = nn.Linear(DCGAN_WIDTHS[-1] * 4 * 4 if dcgan else HIDDEN, out)
 
     def features(self, x: Tensor) -> Tensor:
-        """Activations before the head, [n, head.in_features]: 1024, at 256 px 8192."""
+        """Return the activations before the head: [n, 1024], at 256 px [n, 8192] (`head.in_features`)."""
         return self.body(x)  # type: ignore[no-any-return]
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return [n, out] for images [n, C, S, S]."""
         return self.head(self.body(x))  # type: ignore[no-any-return]
 
 
 class Decoder(nn.Module):
-    """Codes [n, d_in] -> images [n, C, S, S] in (0, 1): InfoGAN-style, at 256 px DCGAN-style.
+    """Maps codes [n, d_in] to images [n, C, S, S] in (0, 1); InfoGAN-style, at 256 px DCGAN-style.
 
-    Deviation: Table 2 prints "4x4 Deconv128, Sigmoid" as the last layer; an image needs C channels there.
+    Deviation: Table 2 has "4x4 Deconv128, Sigmoid" as the last layer, but an image needs C channels.
     """
 
     __call__: Callable[..., Tensor]
@@ -124,21 +125,24 @@ class Decoder(nn.Module):
         )
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return images [n, C, S, S] in (0, 1) for codes [n, d_in]."""
         return self.body(z)  # type: ignore[no-any-return]
 
 
 def grid_encoder(channels: int, out: int) -> nn.Sequential:
-    """The encoder's convolutions and a 1x1 head: images -> a grid [n, out, M, M]."""
+    """Return the encoder's convolutions with a 1x1 head, which map images [n, C, S, S] to a grid [n, out, M, M]."""
     return nn.Sequential(*_first_convolutions(channels), nn.Conv2d(128, out, kernel_size=1))
 
 
 def grid_decoder(channels: int, d_in: int) -> nn.Sequential:
-    """A 1x1 convolution and the decoder's deconvolutions: a grid [n, d_in, M, M] -> images in (0, 1)."""
+    """Return a 1x1 convolution with the decoder's deconvolutions, which map a grid [n, d_in, M, M] to images [n, C, S,
+    S] in (0, 1).
+    """
     return nn.Sequential(nn.Conv2d(d_in, 128, kernel_size=1), *_last_convolutions(channels))
 
 
 class Critic(nn.Sequential):
-    """Adversary on codes [n, d] -> logits [n, 1]: four ReLU layers of 512 (paper, Appendix B.3)."""
+    """An adversary that maps codes [n, d] to logits [n, 1]: four ReLU layers of 512 units (paper, Appendix B.3)."""
 
     def __init__(self, d: int) -> None:
         hidden = [layer for _ in range(3) for layer in (nn.Linear(512, 512), nn.ReLU())]
@@ -149,9 +153,14 @@ class Critic(nn.Sequential):
 class Nets:
     """Makes networks of the shared architecture, sized for one dataset.
 
-    `shape` is (C, S, S) of an image, `d` the number of latent dimensions, `n_train` the number of training images.
-    `recon` maps (x_hat, x) to the row's reconstruction loss per sample, [n].
-    `precision` and `compile` say how the networks run.
+    Attributes:
+        shape: (C, S, S) of an image.
+        d: Number of latent dimensions.
+        flow_width: Hidden units of the paper's flow.
+        n_train: Number of training images.
+        recon: Maps (x_hat, x), images [n, C, S, S], to the row's reconstruction loss per sample, [n].
+        precision: Arithmetic of training steps: "fp32", "tf32" or "bf16".
+        compile: Whether training steps run compiled.
     """
 
     shape: tuple[int, int, int]
@@ -164,37 +173,43 @@ class Nets:
 
     @property
     def pixels(self) -> int:
-        """D = C * S * S."""
+        """Number of values of an image, D = C * S * S."""
         c, h, w = self.shape
         return c * h * w
 
     def encoder(self, out: int | None = None) -> Encoder:
-        """Images -> [n, out]; `out` is d by default, 2 d for a Gaussian posterior."""
+        """Return a new encoder from images to [n, out]. Default of `out`: d; use 2 d for a Gaussian posterior."""
         return self.mixed(Encoder(self.shape[0], self.shape[1], self.d if out is None else out))
 
     def decoder(self, d_in: int | None = None) -> Decoder:
-        """Codes [n, d_in] -> images in (0, 1); `d_in` is d by default."""
+        """Return a new decoder from codes [n, d_in] to images in (0, 1). Default of `d_in`: d."""
         return self.mixed(Decoder(self.shape[0], self.shape[1], self.d if d_in is None else d_in))
 
     def grid_encoder(self, channels: int) -> nn.Sequential:
-        """Images -> a grid [n, channels, S/4, S/4]."""
+        """Return a new convolutional encoder from images to a grid [n, channels, S/4, S/4]."""
         return self.mixed(grid_encoder(self.shape[0], channels))
 
     def grid_decoder(self, channels: int) -> nn.Sequential:
-        """A grid [n, channels, S/4, S/4] -> images."""
+        """Return a new convolutional decoder from a grid [n, channels, S/4, S/4] to images in (0, 1)."""
         return self.mixed(grid_decoder(self.shape[0], channels))
 
     def critic(self, d: int | None = None) -> Critic:
-        """Codes [n, d] -> logits [n, 1]."""
+        """Return a new adversary from codes [n, d] to logits [n, 1]."""
         return self.mixed(Critic(self.d if d is None else d))
 
     def flow(self, d: int | None = None, context: int = 0) -> CouplingFlow:
-        """The paper's flow. It stays in fp32 whatever the precision: its inverse must undo it to 1e-3."""
+        """Return a new flow of the paper on codes [n, d].
+
+        It runs in fp32 whatever the precision, so that its inverse is accurate to 1e-3.
+        """
         flow = quickened(CouplingFlow(self.d if d is None else d, self.flow_width, context=context))
         return compiled(flow) if self.compile else flow
 
     def mixed(self, module: M) -> M:
-        """Run a network as the row says: in its precision, with float32 outputs, and compiled where it asks for it."""
+        """Return `module`, set up for the row's precision (with float32 outputs) and compiled if the row says so.
+
+        Use it for networks that a method makes itself.
+        """
         quickened(module)
         if self.compile:
             compiled(module)
@@ -202,7 +217,7 @@ class Nets:
 
 
 def describe(module: nn.Module) -> str:
-    """One line that names the layers of a network in their order, as in the paper's Table 2."""
+    """Return one line that lists the layers of a network in order, as in the paper's Table 2."""
     if isinstance(module, (CouplingFlow, GatedPixelCNN)):
         return module.summary
     return ", ".join(filter(None, map(_layer, module.modules())))

@@ -1,8 +1,8 @@
-"""The perceptual reconstruction loss: how far two images are apart for a network trained on ImageNet (paper, 4.3).
+"""The perceptual reconstruction loss: the distance of two images in a network trained on ImageNet (paper, 4.3).
 
-A row asks for it with `recon: perceptual`. The distance is that of Hoshen et al. (NAM and GLANN, arXiv:1811.08342,
-1812.08985), from which the paper takes it: mean |a - b| over the pixels as the network gets them, plus the same mean
-over its activations at a few layers, all with weight 1.
+A row selects it with `recon: perceptual`. Like the paper, it uses the distance of Hoshen et al. (NAM and GLANN,
+arXiv:1811.08342, 1812.08985): mean |a - b| over the input pixels of the network, plus the same mean over its
+activations at a few layers, all with weight 1.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ State = Mapping[str, Tensor]
 
 @dataclass(frozen=True)
 class Network:
-    """A chain of layers and how an image in [0, 1] is put in: gain * x + shift.
+    """A sequence of layers, whose input is gain * x + shift for an image x in [0, 1].
 
-    `taps` has by a number of levels the positions of the layers whose outputs are compared; `scales` (side) the pairs
-    of a pooling and a number of levels whose distances are summed.
+    `taps` maps a number of levels to the positions of the layers whose outputs are compared. `scales` maps the side of
+    an image to the pairs (pooling, number of levels) whose distances are summed.
     """
 
     layers: Callable[[State], list[nn.Module]]
@@ -42,12 +42,12 @@ class Network:
 def _vgg16(state: State) -> list[nn.Module]:
     from torchvision.models import vgg16
 
-    with torch.device("meta"):  # no throw-away weights are drawn
+    with torch.device("meta"):  # so that no weights are initialised only to be replaced
         features = vgg16(weights=None).features
     prefix = "features."
     own = {name.removeprefix(prefix): value for name, value in state.items() if name.startswith(prefix)}
     features.load_state_dict(own, assign=True)
-    return [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in features]  # torchvision's are in place
+    return [nn.ReLU() if isinstance(layer, nn.ReLU) else layer for layer in features]  # torchvision's are in-place
 
 
 def _efficientnet_lite0(state: State) -> list[nn.Module]:
@@ -60,9 +60,9 @@ def _efficientnet_lite0(state: State) -> list[nn.Module]:
 
 
 NETWORKS = {
-    # Hoshen et al. read torchvision's layers 2, 7, 12, 21, 30, whose in-place ReLUs have overwritten all but the last
-    # of those in use: relu1_2, relu2_2, conv3_2; or relu1_2, relu2_2, relu3_2, conv4_3; or, with relu4_3, the last
-    # pooling. Inputs lie in [-1, 1], without the mean and deviation of ImageNet, as theirs do.
+    # Hoshen et al. read torchvision's layers 2, 7, 12, 21, 30, whose outputs, except for the last one in use, have been
+    # overwritten by in-place ReLUs: relu1_2, relu2_2, conv3_2; or relu1_2, relu2_2, relu3_2, conv4_3; or, with relu4_3,
+    # the last pooling. As in their code, inputs are in [-1, 1], without the mean and deviation of ImageNet.
     "vgg16": Network(
         layers=_vgg16,
         taps={3: (3, 8, 12), 4: (3, 8, 13, 21), 5: (3, 8, 13, 22, 30)},
@@ -70,7 +70,7 @@ NETWORKS = {
         gain=2.0,
         shift=-1.0,
     ),
-    # The last block at each of the strides 2, 4, 8 and 16. Ours: what works with no network but pip's.
+    # The last block at each of the strides 2, 4, 8 and 16. Our choice, because its weights can be installed with pip.
     "efficientnet_lite0": Network(
         layers=_efficientnet_lite0,
         taps={3: (1, 3, 5), 4: (1, 3, 5, 11)},
@@ -82,14 +82,14 @@ NETWORKS = {
 
 
 class PerceptualLoss:
-    """(x_hat, x), images [n, 1 or 3, S, S] in [0, 1] -> distance [n]; gradients flow through x_hat only.
+    """Maps (x_hat, x), images [n, 1 or 3, S, S] in [0, 1], to distances [n]. Gradients flow through x_hat only.
 
-    It is no module: what holds it has neither its weights nor its parameters. The weights come from `state()` when
-    the loss is first computed on a device, and stay there. Grey images are repeated to 3 channels. Sides are padded
-    with zeros to a multiple of 8 (28 to 32 px) before anything else, as GLANN does; the border counts in the means.
+    It is not a module, so its weights do not become part of the model that uses it. They are loaded by `state()` when
+    the loss is first computed on a device, and stay there. Grey images are repeated to 3 channels. Images are first
+    padded with zeros to a multiple of 8 (28 to 32 px), as in GLANN; the border is included in the means.
 
-    The network runs in `precision` (fp32, tf32 or bf16), whatever that of the step `around` it; distances are float32.
-    With `compile` it is compiled for training steps.
+    The network runs in `precision` (fp32, tf32 or bf16), whatever the precision `around` it, which is that of the
+    training step; distances are float32. With `compile` it is compiled for training steps.
     """
 
     def __init__(
@@ -125,7 +125,7 @@ class PerceptualLoss:
         return total
 
     def maps(self, x: Tensor, pooling: int, levels: int, step: bool = False) -> list[Tensor]:
-        """What is compared: the input as the network gets it, and its activations. `step`: in a training step."""
+        """Return what is compared: the input of the network and its activations. `step`: within a training step."""
         missing = -x.shape[-1] % 8
         x = F.pad(x, [missing // 2, missing - missing // 2] * 2).expand(-1, 3, -1, -1)
         x = F.avg_pool2d(self._network.gain * x + self._network.shift, pooling)
@@ -142,7 +142,7 @@ class PerceptualLoss:
 
 
 def _activations(layers: nn.ModuleList, x: Tensor, taps: Sequence[int]) -> list[Tensor]:
-    """The outputs of the layers at the positions `taps`."""
+    """Return the outputs of the layers at the positions `taps`."""
     found = []
     for position, layer in enumerate(layers[: taps[-1] + 1]):
         x = layer(x)
@@ -152,10 +152,10 @@ def _activations(layers: nn.ModuleList, x: Tensor, taps: Sequence[int]) -> list[
 
 
 class _Apart(torch.autograd.Function):
-    """`distance(x_hat, x)` [n] with TF32 on or off while all else of the step has it otherwise.
+    """`distance(x_hat, x)`, [n], with a different TF32 setting than the rest of the step.
 
-    What holds in a backward pass holds in all of it; so the gradient is computed here, beside the distance. It can be,
-    because each image's distance depends on that image alone: the gradients of their sum are theirs.
+    The setting applies to a backward pass as a whole, so the gradient is computed here, together with the distance.
+    This is possible because each distance depends on one image only: the gradient of the sum has all gradients.
     """
 
     @staticmethod

@@ -1,8 +1,8 @@
-"""An autoregressive model of a grid of code numbers: the gated PixelCNN of van den Oord et al. 2016 (arXiv:1606.05328).
+"""An autoregressive model of a grid of codewords: the gated PixelCNN of van den Oord et al. 2016 (arXiv:1606.05328).
 
-Causality comes from shifts, not from masks: the vertical stack starts one row further down, the horizontal one a column
-further right, and each convolution looks up and left only. So no position is blind to an earlier one, and sampling
-needs the vertical stack once a row.
+Shifts, not masks, make it causal: the input of the vertical stack is shifted down by one row, that of the horizontal
+stack right by one column, and convolutions only look up and left. So there is no blind spot, and sampling needs the
+vertical stack only once per row.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ __all__ = ["GatedPixelCNN"]
 
 
 class GatedPixelCNN(nn.Module):
-    """Code numbers k [n, M, M] -> logits [n, codewords, M, M], where those of a position depend on the ones before it.
+    """Maps codeword indices k, int64 [n, M, M], to logits [n, codewords, M, M] that depend on earlier positions only.
 
-    The order is row by row. Numbers enter as learned embeddings of `channels` dimensions.
+    The order is row by row. Indices enter as learned embeddings of `channels` dimensions.
     """
 
     def __init__(self, codewords: int, *, channels: int, layers: int) -> None:
@@ -32,10 +32,11 @@ class GatedPixelCNN(nn.Module):
         self.summary = f"{layers} gated layers of {channels} channels (2x3 above, 1x2 left), 1x1 Conv{codewords}"
 
     def forward(self, k: Tensor) -> Tensor:
+        """Return logits [n, codewords, M, M] for indices k [n, M, M]."""
         return self._along(k, self._above(k))
 
     def sample(self, u: Tensor) -> Tensor:
-        """Uniform numbers u [n, M, M] in [0, 1) -> code numbers of the model: each the inverse CDF at its u."""
+        """Map uniform u [n, M, M] in [0, 1) to samples, int64 [n, M, M], by the inverse CDF at each position."""
         k = torch.zeros_like(u, dtype=torch.long)
         for row in range(u.shape[1]):
             above = [part[:, :, row:] for part in self._above(k[:, : row + 1])]
@@ -47,7 +48,7 @@ class GatedPixelCNN(nn.Module):
         return k
 
     def _above(self, k: Tensor) -> list[Tensor]:
-        """What each layer of the horizontal stack is told of the rows above each position."""
+        """What each layer of the horizontal stack receives from the rows above each position."""
         v, told = F.pad(self._embed(k), (0, 0, 1, -1)), []
         for conv, link in zip(self.vertical, self.link, strict=True):
             both = conv(F.pad(v, (1, 1, 1, 0)))
@@ -56,7 +57,7 @@ class GatedPixelCNN(nn.Module):
         return told
 
     def _along(self, k: Tensor, above: list[Tensor]) -> Tensor:
-        """Logits, from what stands left of each position in its row and from `above`."""
+        """Logits of each position, from the positions to its left in its row and from `above`."""
         h = F.pad(self._embed(k), (1, -1))
         for conv, out, told in zip(self.horizontal, self.out, above, strict=True):
             h = h + out(_gate(conv(F.pad(h, (1, 0))) + told))

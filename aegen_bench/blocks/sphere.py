@@ -10,10 +10,11 @@ __all__ = ["SphereGenerator"]
 
 
 class SphereGenerator(nn.Module):
-    """Codes [n, d], scaled to length 1 -> images [n, C, S, S] in (0, 1): Hoshen et al. 2019 (arXiv:1812.08985).
+    """Maps codes [n, d], scaled to length 1, to images [n, C, S, S] in (0, 1): Hoshen et al. 2019 (arXiv:1812.08985).
 
-    Their network of InfoGAN's shape: no biases in the fully connected layers, LeakyReLU(0.2), and batch normalisation
-    (which they turn off on CIFAR-10) after the second and third layer only. No gradient flows through the length.
+    Their network is shaped like InfoGAN's, with no biases in the fully connected layers, LeakyReLU(0.2), and batch
+    normalisation (which they turn off on CIFAR-10) only after the second and third layer. No gradient flows through
+    the length.
     """
 
     def __init__(self, shape: tuple[int, int, int], d: int, *, batch_norm: bool) -> None:
@@ -37,5 +38,6 @@ class SphereGenerator(nn.Module):
                 nn.init.xavier_normal_(layer.weight, gain=math.sqrt(2))
 
     def forward(self, z: Tensor) -> Tensor:
+        """Return images [n, C, S, S] in (0, 1) for codes [n, d] of any length."""
         images: Tensor = self.body(z / z.norm(dim=1, keepdim=True).detach())
         return images

@@ -1,4 +1,4 @@
-"""What is here, what is missing and how to get it. Nothing is printed or changed."""
+"""The findings of the command `doctor`: what is installed, what is missing and how to get it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ __all__ = ["Finding", "report"]
 
 
 class Finding(NamedTuple):
-    """One line of the report; `ok` is False for what is missing or broken: `detail` tells what to do."""
+    """One line of the report. If `ok` is False, something is missing or broken, and `detail` says what to do."""
 
     what: str
     ok: bool
@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def report(datasets: Mapping[str, Recipe], folder: Path) -> list[Finding]:
-    """Look at datasets, weights and machine. Weights are verified by sha256, images are not read."""
+    """Check datasets, weights and the machine. Weights are verified by sha256; images are not read."""
     found = [_dataset(name, recipe, folder) for name, recipe in datasets.items()]
     found += [_weights(name, folder) for name in weights.FILES]
     return [*found, Finding("python", True, platform.python_version()), *_torch(), _bf16(), _disk(folder)]
@@ -47,7 +47,7 @@ def _torch() -> list[Finding]:
     try:
         import torch
         import torchvision
-    except Exception as error:  # two builds that do not match fail in their own ways
+    except Exception as error:  # mismatched builds fail in many ways
         reason = " ".join(f"{type(error).__name__}: {error}".split())
         return [Finding("torch", False, f"torch and torchvision do not import together: {reason}")]
     found = [Finding("torch", True, torch.__version__), Finding("torchvision", True, torchvision.__version__)]
@@ -56,7 +56,7 @@ def _torch() -> list[Finding]:
 
 
 def _bf16() -> Finding:
-    detail = {True: "native", False: "emulated, far slower than fp32: keep to fp32", None: "not known here"}
+    detail = {True: "native", False: "emulated, far slower than fp32: use fp32", None: "unknown"}
     return Finding("bf16 on the CPU", True, detail[native_bf16()])
 
 

@@ -1,4 +1,4 @@
-"""The commands that hand results to other people and tools: pack, unpack, export, verify. `cli` adds them."""
+"""The commands that exchange results with other people and tools: pack, unpack, export, verify."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def pack(
     data: Data = None,
     weights: Weights = None,
 ) -> None:
-    """Put trials into one file: records, what lies beside them, kept weights, and one table (parquet), with hashes."""
+    """Pack trials into one file: records with their files, kept weights, one table (parquet), and hashes."""
     from aegen_bench.commands import request
     from aegen_bench.exchange import pack as packing
 
@@ -32,10 +32,10 @@ def pack(
 
 
 def unpack(
-    file: Annotated[Path, typer.Argument(**PATH, help="What `pack` wrote.")],
+    file: Annotated[Path, typer.Argument(**PATH, help="A file written by `pack`.")],
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")],
 ) -> None:
-    """Check a packed file against its hashes and write its results and weights to a new folder."""
+    """Verify the hashes of a packed file and write its results and weights to a new folder."""
     from aegen_bench.exchange import pack as packing
 
     for line in packing.unpack(file, out):
@@ -48,7 +48,7 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")] = Path("runs"),
     profile: OneProfile = None,
 ) -> None:
-    """Write the curves of finished and running trials as event files; W&B and MLflow read them too."""
+    """Write the curves of finished and running trials as TensorBoard event files, which W&B and MLflow can import."""
     from aegen_bench.exchange import tensorboard
 
     for line in tensorboard.export(results, out, profile=profile):
@@ -56,16 +56,16 @@ def export(
 
 
 def verify(
-    results: Annotated[Path, typer.Argument(**PATH, help="The results folder to look at.")] = Path("results"),
+    results: Annotated[Path, typer.Argument(**PATH, help="The results folder to verify.")] = Path("results"),
     reference: Annotated[
-        Path | None, typer.Option(**PATH, help="A results folder that is trusted: anchors are compared with its.")
+        Path | None, typer.Option(**PATH, help="A trusted results folder, whose anchors must be equal.")
     ] = None,
     data: Data = None,
     weights: Annotated[
-        Path | None, typer.Option(**PATH, help="Trained weights: images are made from them and scored again.")
+        Path | None, typer.Option(**PATH, help="Trained weights, to generate images again and score them.")
     ] = None,
 ) -> None:
-    """Check what a maintainer would before believing results: keys, protocols, seeds, images, floors, scores."""
+    """Verify somebody's results before you trust them: keys, protocols, seeds, images, floors, scores."""
     from aegen_bench import data as datasets
     from aegen_bench.exchange import verify as verifying
 

@@ -1,4 +1,4 @@
-"""What the commands `evaluate` and `sample` do: score images from elsewhere, complete a trial, write its images."""
+"""The commands `evaluate` and `sample`: score external images, add missing scores to a trial, write its images."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from aegen_bench import data, results, weights
 from aegen_bench.errors import Incomplete, Interrupted, UserError, contained, unknown
 from aegen_bench.evaluation import Protocol, extractors, imagesets, metrics
 from aegen_bench.evaluation.frechet import BEYOND_NOISE
+from aegen_bench.evaluation.metric import DISTANCES, distance_of
 from aegen_bench.evaluation.scorer import Real, Scorer, real_images
 from aegen_bench.files import is_name, require_folder, shown
 from aegen_bench.progress import Progress, watch
@@ -39,20 +40,19 @@ def evaluate_images(
     folder: Path | None,
     root: Path,
 ) -> Iterator[str]:
-    """Score the images at `path` against a dataset, or against those at `against`, record it, and yield the numbers.
+    """Score the images at `path` against a dataset, or against those at `against`, record the scores and yield them.
 
-    UserError in one line for whatever is wrong with names, files or their number; Incomplete, at the end, where a
-    metric failed.
+    UserError for any problem with names, files or the number of images; Incomplete, at the end, if a metric failed.
     """
     if (dataset is None) == (against is None):
-        raise UserError("say what to compare with: either --dataset NAME or --against PATH")
+        raise UserError("choose what to compare with: either --dataset NAME or --against PATH")
     place = folder or data.default_folder()
     study = Study("paper", local=Path.cwd(), data=place)
     dataset = str(dataset) if against is None else f"vs_{_folder_name(against)}"
     if against is None and dataset not in study.datasets:
         raise unknown("dataset", dataset, study.datasets)
     row = name or _name(path)
-    _require_name(row, "say --name OTHER, plain text without slashes or a leading dot")
+    _require_name(row, "use --name OTHER, plain text without slashes or a leading dot")
     _require_name(dataset, f"rename {shown(against or dataset)}")
     chosen = _protocols(study, [protocol], dataset, count, place)
     with _watching() as show:
@@ -73,29 +73,29 @@ def evaluate_images(
 
 
 def _name(path: Path) -> str:
-    """Return the name of images in tables: the last part of the path as it was typed, even if that is a link."""
+    """Return the name of images in tables: the last part of the path as typed, even if that is a link."""
     typed = Path(os.path.abspath(path))
     return typed.name if typed.is_dir() else typed.stem  # a folder's dots are part of its name: beta0.5
 
 
 def _folder_name(path: Path) -> str:
-    """Return the last two parts of a path: many folders of real images are called train or test."""
+    """Return the last two parts of a path, since many folders of real images are called train or test."""
     parent = Path(os.path.abspath(path)).parent.name
     return f"{parent}-{_name(path)}" if parent else _name(path)
 
 
 def _require_name(name: str, instead: str) -> None:
-    """UserError, before anything is scored, for a name that cannot be a folder of results."""
-    if not is_name(name) or name.startswith("."):  # hidden folders are not read
+    """Raise UserError, before anything is scored, for a name that cannot be a folder of results."""
+    if not is_name(name) or name.startswith("."):  # hidden folders are ignored
         raise UserError(f"'{shown(name)[:80]}' cannot be the name of a folder of results: {instead}")
 
 
 def evaluate_trial(
     folder: Path, *, protocols: Sequence[str], device: str, data_folder: Path | None, kept: Path | None
 ) -> Iterator[str]:
-    """Complete a finished trial by what its record lacks of the protocols (default: its profile's); train nothing.
+    """Add to a finished trial the scores that its record lacks under these protocols (default: its profile's).
 
-    Incomplete, at the end, where a metric failed.
+    Trains nothing. Incomplete, at the end, if a metric failed.
     """
     from aegen_bench import environment
     from aegen_bench.trial import lifecycle
@@ -124,7 +124,7 @@ def evaluate_trial(
 
 
 def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: int) -> Path:
-    """Return the folder of a finished trial; without a profile, that of the only one that has it."""
+    """Return the folder of a finished trial; without a profile, in the only profile that has it."""
     if profile is not None:
         return results.trial_folder(root, profile, dataset, row, seed)
     profiles = [name for name in results.profiles(root) if name not in results.NO_TRIALS]
@@ -132,16 +132,16 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     found = {name: place for name, place in places.items() if (place / "record.json").is_file()}
     if not found:
         makes = command("run", "lite", models=[row], datasets=[dataset], seeds=[seed], results=root)
-        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` makes one")
+        raise UserError(f"{row} on {dataset}, seed {seed}: no finished trial under {root}: `{makes}` trains one")
     if len(found) > 1:
-        raise UserError(f"{row} on {dataset}, seed {seed}: say --profile, one of {', '.join(found)}")
+        raise UserError(f"{row} on {dataset}, seed {seed}: choose a --profile, one of {', '.join(found)}")
     return next(iter(found.values()))
 
 
 def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept: Path | None) -> str:
-    """Write generated images of a finished trial to a folder of PNGs or an .npz (`images`, NHWC); say where.
+    """Write generated images of a finished trial to a folder of PNGs or an .npz (`images`, NHWC) and return a line.
 
-    Draw 0 at the protocol's count are the very images that were scored.
+    Draw 0 with the count of the protocol gives exactly the images that were scored.
     """
     from PIL import Image
 
@@ -150,9 +150,9 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     from aegen_bench.trial import sampling
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
-        raise UserError(f"{out} is there already: name another folder, or another .npz")
+        raise UserError(f"{out} exists already: choose another folder or .npz")
     record = _record_of_trial(folder)
-    if Path(os.path.abspath(folder)).parts[-4:] != record.place:  # a row's folder that is a link to another's
+    if Path(os.path.abspath(folder)).parts[-4:] != record.place:  # the row's folder is a link to another row's
         raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
     require_folder(out.parent)
     model = api.load(folder, weights=kept)
@@ -177,12 +177,12 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
 @contextmanager
 def _watching() -> Iterator[Progress]:
-    """Show progress. Ctrl-C becomes one line: typer, which calls the commands, ends on it without a word."""
+    """Context that shows progress and turns Ctrl-C into a one-line error, since typer would exit without a message."""
     show = watch()
     try:
         yield show
     except KeyboardInterrupt:
-        told = "stopped; what is recorded is kept, the same command does the rest"
+        told = "stopped; what was recorded is kept, and the same command does the rest"
         raise Interrupted(told) from None
     finally:
         show.close()
@@ -190,7 +190,7 @@ def _watching() -> Iterator[Progress]:
 
 @contextmanager
 def _on_machine(show: Progress) -> Iterator[None]:
-    """Within, torch works as it does in trials."""
+    """Context in which torch is set up as in trials."""
     from aegen_bench import environment
     from aegen_bench.numerics import tuning
 
@@ -200,7 +200,7 @@ def _on_machine(show: Progress) -> Iterator[None]:
 
 @contextmanager
 def _of_model(told: str) -> Iterator[None]:
-    """Within, what a model raises is a UserError: weights that are not finite, an index out of range, ..."""
+    """Context that turns any exception of a model into a UserError: non-finite weights, an index error, ..."""
     try:
         yield
     except UserError:
@@ -213,15 +213,16 @@ def _record_of_trial(folder: Path) -> Record:
     record = results.read_record(folder / "record.json")
     if record.profile in results.NO_TRIALS:
         raise UserError(
-            f"{folder} is the record of images that no trial made: `aegen-bench evaluate PATH` scores images"
+            f"{folder} is the record of external images or an anchor: `aegen-bench evaluate PATH` scores images"
         )
     _whole(folder, record)
     return record
 
 
 def _whole(folder: Path, record: Record) -> Path:
-    """Return RESULTS/PROFILE/DATASET/ROW/seed-K for a trial's folder, which may be named by a link, or lie under one.
-    UserError where neither what was typed nor where it leads has the record's names.
+    """Return RESULTS/PROFILE/DATASET/ROW/seed-K for a trial's folder, which may be a link or be inside one.
+
+    UserError if neither the path as typed nor the resolved one matches the names in the record.
     """
     places = (Path(os.path.abspath(folder)), folder.resolve())
     whole = next((place for place in places if place.parts[-4:] == record.place), None)
@@ -231,7 +232,7 @@ def _whole(folder: Path, record: Record) -> Path:
 
 
 def _protocols(study: Study, names: Sequence[str], dataset: str, count: int | None, place: Path) -> list[Protocol]:
-    """The named protocols, their extractors' weights checked; with `count` another number of images and so id."""
+    """Return the named protocols after checking their extractors' weights. `count` replaces their number of images."""
     chosen: list[Protocol] = []
     for name in names:
         if name not in study.protocols:
@@ -272,26 +273,26 @@ def _numbers(record: Record, scorer: Scorer, root: Path) -> Iterator[str]:
 def _require_whole(record: Record, protocols: Sequence[Protocol]) -> None:
     failed = [name for protocol in protocols for name in record.metrics[protocol.id].failed]
     if failed:
-        raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason, the same command tries again")
+        raise Incomplete(f"failed: {', '.join(failed)}: recorded with the reason; the same command tries again")
 
 
 def _ceiling(root: Path, record: Record, protocol: Protocol) -> float:
-    """The distance of noise from the same real images under the protocol; infinite where it is not recorded."""
+    """Return the distance of noise from the same real images under the protocol; infinite if not recorded."""
     with suppress(UserError):
         path = results.trial_folder(root, results.ANCHORS, record.dataset, "ceiling", 0) / "record.json"
         noise, entry = results.read_record(path).metrics.get(protocol.id), record.metrics[protocol.id]
         if noise and noise.draws and noise.about.get("real_sha256") == entry.about.get("real_sha256"):
-            return float(noise.draws[0].get("fid", noise.draws[0].get("fd")) or math.inf)
+            return distance_of(noise.draws[0]) or math.inf
     return math.inf
 
 
 def _lines(entry: Evaluation, ceiling: float) -> Iterator[str]:
-    """A line a number, with its direction and what must be known of it; then what failed or did not apply, and why."""
+    """Yield a line for each number, with its direction and notes; then what failed or was not applicable, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
     means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
     for name, number in {**means, **entry.model}.items():
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
-        if name in ("fd", "fid") and float(number or 0) > ceiling:
+        if name in DISTANCES and float(number or 0) > ceiling:
             yield f"  {name:22} note: {BEYOND_NOISE} ({ceiling:.6g})"
     for name, why in entry.failed.items():
         yield f"  {name:22} failed: {why}"

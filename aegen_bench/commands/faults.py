@@ -1,4 +1,4 @@
-"""The net under the command line: what is printed acts on no terminal, and a fault of the program is one line."""
+"""Error reporting and safe output of the command line: no escape codes on terminals, bugs reported on one line."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ CODE = 70  # EX_SOFTWARE of sysexits.h
 
 
 class _Escaped(Exception):
-    """Something that typer would end on in its own way: its cause is what happened."""
+    """Wraps an error that typer would handle in its own way; the error is its `__cause__`."""
 
 
 class Commands(TyperGroup):
-    """Commands whose EOFError ("Aborted!") and sys.exit() reach `main` like every other unexpected error."""
+    """A command group in which EOFError ("Aborted!") and sys.exit() reach `main` like other unexpected errors."""
 
     def invoke(self, ctx: Any) -> Any:
+        """Run the command; raises _Escaped in place of EOFError and SystemExit."""
         try:
             return super().invoke(ctx)
         except (EOFError, SystemExit) as error:
@@ -42,7 +43,7 @@ T = TypeVar("T")
 
 
 class _Printable(io.TextIOBase):
-    """A text stream that shows no escape codes, and replaces what its encoding lacks."""
+    """A text stream that removes escape codes and replaces characters that its encoding lacks."""
 
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
@@ -56,15 +57,15 @@ class _Printable(io.TextIOBase):
         try:
             return do(*given)
         except OSError as error:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for the interpreter's own last flush
-            if isinstance(error, BrokenPipeError):  # `| head` has seen enough
+            os.dup2(os.open(os.devnull, os.O_WRONLY), self._stream.fileno())  # for the interpreter's flush at exit
+            if isinstance(error, BrokenPipeError):  # for example `| head`
                 raise
             raise UserError(f"cannot write the output: {error.strerror or error}") from error
 
     def flush(self) -> None:
         self._attempt(self._stream.flush)
 
-    def __getattr__(self, name: str) -> Any:  # what typer and others ask of a stream: encoding, buffer, ...
+    def __getattr__(self, name: str) -> Any:  # attributes that typer and others use: encoding, buffer, ...
         return getattr(self._stream, name)
 
     def isatty(self) -> bool:
@@ -76,7 +77,7 @@ class _Printable(io.TextIOBase):
 
 @contextmanager
 def printable_output() -> Iterator[None]:
-    """Within, standard output shows no escape codes; what its encoding lacks is replaced."""
+    """Context in which standard output removes escape codes and replaces characters that its encoding lacks."""
     out = sys.stdout
     if out is None:
         yield
@@ -86,35 +87,35 @@ def printable_output() -> Iterator[None]:
         yield
     finally:
         try:
-            sys.stdout.flush()  # a full disk is noticed here at the latest
+            sys.stdout.flush()  # reports a full disk
         finally:
             sys.stdout = out
 
 
 def without_debug(arguments: Sequence[str]) -> tuple[list[str], bool]:
-    """Return the arguments without --debug, which may stand anywhere, and whether it was there."""
+    """Return the arguments without --debug, which may be anywhere, and whether it was there."""
     rest = [word for word in arguments if word != "--debug"]
     return rest, len(rest) < len(arguments)
 
 
 def refuse(error: UserError, debug: bool) -> None:
-    """Print what the user can put right in one line; with `debug` also where it was noticed."""
+    """Print a user error on one line, with `debug` also its traceback."""
     if debug:
         complain("".join(traceback.format_exception(error)))
     complain(str(error))
 
 
 def report(error: BaseException, arguments: Sequence[str], debug: bool) -> None:
-    """Keep the traceback of an unexpected error and print one line: the command, the error, the file under work and
-    where the traceback is. With `debug` the traceback is printed as well.
+    """Save the traceback of an unexpected error and print one line: the command, the error, the file in use and the
+    path of the traceback. With `debug` the traceback is printed as well.
     """
     if isinstance(error, _Escaped):
         error = error.__cause__ or error
     command = next((word for word in arguments if not word.startswith("-")), "")
     said = " ".join(str(error).split())[:300]
-    line = f"{command}: a fault of the program: {type(error).__name__}" + (f": {said}" if said else "")
+    line = f"{command}: a bug in aegen-bench: {type(error).__name__}" + (f": {said}" if said else "")
     if path := files.last_file():
-        line += f" (the last file: {files.shown(path)})"
+        line += f" (last file: {files.shown(path)})"
     text = "".join(traceback.format_exception(error))
     if debug:
         complain(text)
@@ -126,7 +127,7 @@ def report(error: BaseException, arguments: Sequence[str], debug: bool) -> None:
 
 
 def _keep(text: str, arguments: Sequence[str]) -> Path:
-    """Write a traceback beside the results, or to the folder of temporary files where there are none."""
+    """Write a traceback to the results folder or, if there is none, to the folder for temporary files."""
     named = [after for word, after in pairwise(arguments) if word == "--results"]
     named += [word.partition("=")[2] for word in arguments if word.startswith("--results=")]
     results = files.place(named[-1] if named else "results")
@@ -143,7 +144,7 @@ def _keep(text: str, arguments: Sequence[str]) -> Path:
 
 
 def complain(text: str) -> None:
-    """Print to standard error, if that can still be."""
+    """Print to standard error if possible."""
     try:
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         line = f"aegen-bench: {printable(text)}"

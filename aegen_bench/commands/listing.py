@@ -1,4 +1,4 @@
-"""What `aegen-bench list` prints: models, datasets, profiles, groups, and the state of every trial of a profile."""
+"""The command `list`: models, datasets, profiles, groups, and the state of every trial of a profile."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aegen_bench.commands.request import Request
 from aegen_bench.commands.terminal import Grid, grid
 from aegen_bench.data import missing, to_fetch
 from aegen_bench.errors import UserError, unknown
+from aegen_bench.evaluation.metric import described
 from aegen_bench.progress import facts
 from aegen_bench.results.locks import describe
 from aegen_bench.study import command
@@ -22,27 +23,29 @@ __all__ = ["lines", "why"]
 
 
 def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Grid]:
-    """Yield one section, or the short form of all. `long` shows a row's arguments and each trial's seed."""
+    """Yield one section, or all in short form. `long` shows the arguments of rows and the seeds of trials."""
     sections = {
         "models": _models,
         "priors": _priors,
         "datasets": _datasets,
         "profiles": _profiles,
         "groups": _groups,
+        "metrics": _metrics,
         "trials": _trials,
     }
     if what not in {*sections, "all"}:
         raise unknown("list", what, [*sections, "all"])
     for name, section in sections.items():
         if what == name or (what == "all" and long):
-            yield f"{name}:"
+            if name != "metrics":  # a table for a page
+                yield f"{name}:"
             yield from section(asked, long)
     if what == "all" and not long:
         yield from _overview(asked)
 
 
 def _overview(asked: Request) -> Iterator[str | Grid]:
-    """What there is, on one screen."""
+    """A summary that fits on one screen."""
     groups = dict(asked.study.groups)
     everything, table1 = groups.pop("all"), groups.pop("table1", [])
     grouped = {row for rows in (everything, table1, *groups.values()) for row in rows}
@@ -66,7 +69,7 @@ def _overview(asked: Request) -> Iterator[str | Grid]:
 
 
 def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
-    """`  name   text`, the text wrapped to the width and indented."""
+    """Yield `  name   text` with the text wrapped and indented."""
     left = max(map(len, parts))
     for name, text in parts.items():
         yield from textwrap.wrap(
@@ -81,7 +84,7 @@ def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
 def _models(asked: Request, long: bool) -> Iterator[str]:
     pairs = asked.study.listed_pairs
     for row, settings in asked.study.rows.items():
-        if row in pairs:  # a set of pairs is a line among the groups
+        if row in pairs:  # listed as one line under groups
             continue
         entry = asked.study.entry(row)
         try:
@@ -131,6 +134,10 @@ def _groups(asked: Request, long: bool) -> Iterator[str]:
         yield f"  {name}  {', '.join(rows)}"
 
 
+def _metrics(asked: Request, long: bool) -> Iterator[str]:
+    yield from described()
+
+
 def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
     yield f"  profile {asked.study.profile_name}, results in {asked.results}"
     for label, note in runner.running(asked.results):
@@ -156,8 +163,8 @@ def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
 
 
 def _recorded(asked: Request, skipped: list[str]) -> list[tuple[str, str, int]]:
-    """The dataset, row and seed of every trial of the profile that has a record, read or not. What cannot be listed,
-    and rows and datasets that the study does not have, are told to `skipped`.
+    """Return the dataset, row and seed of every trial of the profile that has a record, even an unreadable one. Folders
+    that cannot be listed, and rows and datasets that are not in the study, are appended to `skipped`.
     """
 
     def skip(path: Path, error: UserError) -> None:
@@ -167,7 +174,7 @@ def _recorded(asked: Request, skipped: list[str]) -> list[tuple[str, str, int]]:
     for folder in results.trial_folders(asked.results, profile=asked.study.profile_name, skip=skip):
         dataset, row, seed = folder.parts[-3:]
         if dataset not in asked.study.datasets or row not in asked.study.rows:
-            unknown_cells.add(f"{row} on {dataset}  is in the results, and not in this study")
+            unknown_cells.add(f"{row} on {dataset}  is in the results but not in this study")
         elif _has_record(folder):
             found.append((dataset, row, int(seed.removeprefix("seed-"))))
     skipped += sorted(unknown_cells)
@@ -179,21 +186,21 @@ def _has_record(folder: Path) -> bool:
 
 
 def why(asked: Request, row: str) -> Iterator[str]:
-    """Say of each stale trial of a row which parts of its key differ from those of its record."""
+    """Yield, for each stale trial of a row, the settings that have changed since it was trained."""
     stale, rows = 0, asked.study.models([row])
     for item in asked.plan(also=_recorded(asked, [])):
         if item.trial.row in rows and item.state == "stale":
             stale += 1
             record = results.read_record(item.trial.folder(asked.results) / "record.json")
             was, now = (_leaves(c) for c in (record.config, item.trial.config))
-            # What training adds to a record's config (shape, n_train, data_sha256) is not among the planned settings.
+            # A record's config also has what training adds (shape, n_train, data_sha256); skip these.
             names = sorted({name for name in {**was, **now} if name.partition(".")[0] in item.trial.config})
             changed = [name for name in names if was.get(name) != now.get(name) and _trains(name)]
             yield f"{item.trial.label}: key {record.key} is now {item.trial.key}"
             for name in changed:
                 yield f"  {name}: {was.get(name, 'absent')} -> {now.get(name, 'absent')}"
             if not changed:
-                yield "  nothing that the record says: its data or the harness's NUMERICS"
+                yield "  no setting in the record has changed: the training images or the harness's NUMERICS have"
     if not stale:
         yield f"no trial of {row} is stale in profile {asked.study.profile_name}"
 

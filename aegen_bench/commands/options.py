@@ -23,7 +23,7 @@ __all__ = [
 ]
 
 PATH: dict[str, Any] = {"parser": place, "metavar": "PATH"}
-"""What every option or argument that is a path has: `~` is the home folder, also in `--results=~/r`."""
+"""Settings of every path option and argument: `~` is expanded, even in `--results=~/r`."""
 
 Models = Annotated[
     str | None, typer.Option(help="Rows and groups, comma separated: glf,rae_gmm or all. Default: the profile's.")
@@ -31,9 +31,9 @@ Models = Annotated[
 Datasets = Annotated[str | None, typer.Option(help="Datasets, comma separated; all = the profile's. Default: all.")]
 Seeds = Annotated[
     str | None,
-    typer.Option(help="3 = the first three; 2,5 = those two; 4, = seed 4 alone. Default: the profile's."),
+    typer.Option(help="3 = the first three; 2,5 = those two; 4, = only seed 4. Default: the profile's."),
 ]
-ProfileName = Annotated[str, typer.Option(help="A named budget: paper, lite or smoke.")]
+ProfileName = Annotated[str, typer.Option(help="The profile: paper, lite or smoke.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
 Data = Annotated[
     Path | None, typer.Option(**PATH, help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")

@@ -1,4 +1,4 @@
-"""The command that reports. `cli` gives it to the program."""
+"""The command `report`."""
 
 from __future__ import annotations
 
@@ -21,36 +21,39 @@ def report(
         str | None,
         typer.Option(
             "--format",
-            help="markdown, latex, csv, json and html (a page to look at), comma separated. Default: markdown,latex.",
+            help="markdown, latex, csv, json and html (a web page), comma separated. Default: markdown,latex.",
         ),
     ] = None,
     tables: Annotated[
         str | None,
-        typer.Option(help="1 to 6, comparisons, priors, overall, agreement, scores, verdicts, claims. Default: all."),
+        typer.Option(
+            help="1 to 6, comparisons, priors, matrix, variance, overall, agreement, scores, verdicts, claims. "
+            "Default: all."
+        ),
     ] = None,
     claims: Annotated[
-        bool, typer.Option("--claims", help="Check the paper's statements; other tables only if named with --tables.")
+        bool, typer.Option("--claims", help="Test the paper's claims. Other tables only if named with --tables.")
     ] = False,
     figures: Annotated[
-        str | None, typer.Option(help="2,5 or all: as PNG and PDF; tables only if named with --tables.")
+        str | None, typer.Option(help="Figures such as 2,5 or all, as PNG and PDF. Tables only if named with --tables.")
     ] = None,
     models: Annotated[str | None, typer.Option(help="Only these rows and groups. Default: all with results.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Only these datasets. Default: all with results.")] = None,
     protocol: Annotated[str | None, typer.Option(help="Only this protocol, by its name or id.")] = None,
     spread: Annotated[
-        str, typer.Option(help="What stands behind ± in Tables 1, 3 and 4: seeds, interval (95%, half) or draws.")
+        str, typer.Option(help="Meaning of ± in Tables 1, 3 and 4: seeds, interval (half the 95% one) or draws.")
     ] = "seeds",
     data: Data = None,
     results: Results = Path("results"),
     out: Annotated[
         Path | None,
-        typer.Option(**PATH, help="Output folder. Default: tables/ in the results; without it a part is only printed."),
+        typer.Option(**PATH, help="Output folder. Default: tables/ in the results. A partial report is only printed."),
     ] = None,
 ) -> None:
     """Write the tables of finished trials and print the first one, or draw figures.
 
-    A part of the report (some tables, rows or datasets, one protocol, another spread) is printed in its format and
-    written only to --out: beside the whole report it would stand in its place.
+    A partial report (some tables, rows or datasets, one protocol, another spread) is printed, and written only with
+    --out: in the default folder it would replace the full one.
     """
     from aegen_bench import report as reports
     from aegen_bench.commands import request
@@ -63,10 +66,10 @@ def report(
     reports.require_formats(wanted)
     if part and not out and (len(wanted) > 1 or wanted == ["html"]):
         one_of = " or ".join(reports.FORMATS)
-        raise UserError(f"--format {formats}: without --out a part of the report is printed, as {one_of}")
+        raise UserError(f"--format {formats}: without --out a partial report is printed, as {one_of}")
     if some and figures and not out:
-        raise UserError("figures of some results would take the place of those of all: name a folder with --out")
-    # Only --out leads out of the results folder: a link `tables` in results from a stranger does not.
+        raise UserError("figures of a part of the results would replace those of all: choose a folder with --out")
+    # Only --out may lead outside the results folder: a link `tables` in untrusted results must not.
     place, published = out or inside(results, "tables", "PROFILE").parent, request.published()
     groups = request.groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}

@@ -1,4 +1,4 @@
-"""What a command line asked for, as objects: names expanded, places resolved, a plan to announce and to run."""
+"""A command line as objects: names expanded, folders resolved, and a plan that can be announced and run."""
 
 from __future__ import annotations
 
@@ -22,18 +22,16 @@ from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
 
 FEW = 3
-"""How many trials in the same state are named before the plan only counts them."""
+"""How many trials in the same state the plan names before it only counts them."""
 AGAIN = {"stale": ["--stale"], "weights gone": ["--retrain"]}
-"""What trains such trials again; those of `runner.ON_REQUEST` have `--retry`."""
+"""Flags that train trials in these states again; for states in `runner.ON_REQUEST` it is `--retry`."""
 
 __all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
 
 
 @dataclass(frozen=True)
 class Request:
-    """Rows, datasets and seeds of a study, and the folders to work in. `skipped` says which datasets have no data,
-    and why.
-    """
+    """Rows, datasets and seeds of a study, and the folders to use. `skipped` maps datasets without data to a hint."""
 
     study: Study
     models: list[str]
@@ -53,7 +51,7 @@ class Request:
         graphs: bool = True,
         also: Sequence[tuple[str, str, int]] = (),
     ) -> list[Job]:
-        """Compare what was asked for, and `also` these (dataset, row, seed), with what is on disk."""
+        """Compare the requested trials, and those of `also` (dataset, row, seed), with the results on disk."""
         trials = self.study.trials(self.models, self.datasets, self.seeds)
         known = {(trial.dataset, trial.row, trial.seed) for trial in trials}
         for dataset, row, seed in also:
@@ -70,7 +68,7 @@ class Request:
         )
 
     def command(self, trial: Trial, *flags: str) -> str:
-        """The command line that runs this one trial, with these flags, where this request looked."""
+        """Return the command line that runs this trial alone, with these flags and the folders of this request."""
         return command(
             "run",
             trial.profile,
@@ -84,25 +82,25 @@ class Request:
         )
 
     def require_data(self) -> None:
-        """MissingError where no dataset is left to run."""
+        """Raise MissingError if no dataset has data."""
         if len(self.skipped) == len(self.datasets):
             raise MissingError("; ".join(how_to_get(self.skipped, self.data)))
 
     def require_weights(self, planned: Sequence[Job]) -> None:
-        """MissingError where the plan needs weights, to score or to train, that are not there."""
+        """Raise MissingError if weights are missing that the plan needs for scoring or training."""
         runner.require_weights(self.study, planned)
 
     def announce(
         self, planned: Sequence[Job], interrupts: Interrupts, *, verbose: bool = False
     ) -> Iterator[str | Grid]:
-        """What is done, to do, and in the way, before anything starts. `verbose` names every trial."""
+        """Yield the plan: what is done, what remains, and what is in the way. `verbose` lists every trial."""
         counts = Counter(p.state for p in planned)
         yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
         if pairs := [p for p in planned if p.trunk]:
             trunks = {pair.trunk.folder for pair in pairs if pair.trunk}
             yield f"{len(trunks)} trunks, {len(pairs)} pairs; each trunk is trained once"
         if interrupts.limit is not None:
-            yield f"time limit: {interrupts.limit:,.0f} s of training a trial, over all its pieces"
+            yield f"time limit: {interrupts.limit:,.0f} s of training per trial, including earlier runs"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
         for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
             without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
@@ -114,7 +112,7 @@ class Request:
         yield from (f"no data: {hint}" for hint in how_to_get(self.skipped, self.data))
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         shadows = {row: self.study.entry(row).shadows for row in self.models}
-        yield from (f"shadowed: {row} here is not the one in {path}" for row, path in shadows.items() if path)
+        yield from (f"shadowed: the local {row} replaces the one in {path}" for row, path in shadows.items() if path)
         yield from (
             f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed
         )
@@ -122,8 +120,8 @@ class Request:
         yield from self._one_by_one(planned, verbose)
 
     def _one_by_one(self, planned: Sequence[Job], verbose: bool) -> Iterator[str]:
-        """Trials with what is done about them and why: what simply runs or is done only if `verbose`, and of many in
-        the same state the first few.
+        """Yield trials with their state and what to do about it. Without `verbose`, trials that simply run are left
+        out, and only the first few in each state are named.
         """
         for state in dict.fromkeys(item.state for item in planned):
             found = [item for item in planned if item.state == state]
@@ -138,17 +136,17 @@ class Request:
                 told = f"{state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
                 yield told + (f"; to train it again: {self.command(item.trial, *flags)}" if flags else "")
             if not verbose and len(found) > FEW:
-                more = f"{state}: and {len(found) - FEW} more (--verbose names them)"
+                more = f"{state}: and {len(found) - FEW} more (--verbose lists them)"
                 yield more + (f"; to train all of them again, add {' '.join(flags)} to this command" if flags else "")
 
     def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
-        """What the plan would cost on `device`: lines, after some seconds of timing; none where nothing is to do."""
+        """Yield lines on the cost of the plan on `device`, after some seconds of timing; none if nothing is to do."""
         from aegen_bench.cost import forecast
 
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
     def resolution(self) -> Iterator[str]:
-        """What the seeds that were asked for can tell apart."""
+        """Return lines on the differences that the requested seeds can detect."""
         from aegen_bench.report import resolution
 
         name = self.study.profile_name
@@ -163,7 +161,7 @@ class Request:
         *,
         quiet: bool = False,
     ) -> int:
-        """Do the plan, print the profile's tables unless `quiet`, and return the exit code."""
+        """Run the plan, print the profile's tables unless `quiet`, and return the exit code."""
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             code = self._work(planned, device, interrupts, parallelism) or code
@@ -187,14 +185,14 @@ class Request:
             print(told)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.type == "cpu" and not environment.native_bf16():
-            print("warning: this processor has no native bf16: training in it is about 25 times slower than in fp32")
+            print("warning: this processor has no native bf16: training is about 25 times slower than in fp32")
         if any(p.trial.config["precision"] == "tf32" for p in planned) and not environment.native_tf32(place):
-            print(f"warning: {place} has no TF32: training in it is training in fp32, under another name")
+            print(f"warning: {place} does not support TF32: it will train in fp32 although the results are called tf32")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)
-        for folder in (self.results, self.weights):
-            require_folder(folder)
+        require_folder(self.results, "name another with --results")
+        require_folder(self.weights, "--weights names another folder for trained weights")
         with environment.on_free_processors(lambda text: print(f"note: {text}")) as threads:
             execute = parallelism.executor(device, threads)
             show = watch(lambda: runner.running(self.results))
@@ -210,7 +208,7 @@ class Request:
         from aegen_bench.study import staleness
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
-        # Of other images too, which only the plan has looked at.
+        # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
         print()
         print(
@@ -226,7 +224,7 @@ class Request:
 
 
 def _flags(state: str) -> list[str]:
-    """What makes `run` train a trial in this state again; nothing where it does so by itself, or cannot."""
+    """Return the flags with which `run` trains a trial in this state again; none if it does so anyway, or cannot."""
     return ["--retry", state] if state in runner.ON_REQUEST else AGAIN.get(state, [])
 
 
@@ -240,21 +238,22 @@ def parse(
     results: Path,
     weights: Path | None,
 ) -> Request:
-    """Turn the options of a command into a Request. A wrong name is a UserError with the nearest right one.
+    """Turn the options of a command into a Request.
 
-    A dataset that was named and has no data is a MissingError; under `all` it is skipped, unless no dataset is left.
+    UserError for an unknown name, with the closest valid one. MissingError if a dataset that was named has no data;
+    with `all`, such datasets are skipped.
     """
     folder = folder or data.default_folder()
     study = Study(profile, local=Path.cwd(), data=folder, settings=settings)
     named = datasets is not None and datasets != "all"
-    chosen = study.dataset_names(datasets.split(",") if datasets else ["all"])
+    chosen = study.dataset_names(["all"] if datasets is None else datasets.split(","))
     hints = {name: data.missing(name, study.datasets[name].recipe, folder) for name in chosen}
     skipped = {name: hint for name, hint in hints.items() if hint}
     if skipped and named:
         raise MissingError("; ".join(how_to_get(skipped, folder)))
     return Request(
         study=study,
-        models=study.models(models.split(",") if models else study.profile.models),
+        models=study.models(study.profile.models if models is None else models.split(",")),
         datasets=chosen,
         seeds=_seeds(seeds, study.profile.seeds),
         skipped=skipped,
@@ -265,35 +264,35 @@ def parse(
 
 
 def how_to_get(missing: Mapping[str, str], folder: Path) -> list[str]:
-    """How to get datasets that are not here, {name: hint}: one command for all that `fetch` brings, and the others'
-    own hints.
+    """Return lines on how to get missing datasets, {name: hint}: one command for all that `fetch` can download, and the
+    hints of the others.
     """
     fetched = data.to_fetch(missing)
     if len(fetched) < 2:
         return list(missing.values())
-    together = f"no images of {', '.join(fetched)} under {folder}: `{fetch_command(fetched, folder)}` brings them"
+    together = f"no images of {', '.join(fetched)} under {folder}: `{fetch_command(fetched, folder)}` downloads them"
     return [together, *(hint for name, hint in missing.items() if name not in fetched)]
 
 
 def groups(folder: Path | None) -> dict[str, list[str]]:
-    """Return the groups of rows by name; `all` is every row that is in no sweep."""
+    """Return the groups of rows by name; `all` contains every row that is not part of a sweep."""
     return Study("paper", local=Path.cwd(), data=folder or data.default_folder()).groups
 
 
 def weights_folder(named: Path | None, folder: Path | None) -> Path:
-    """Return where trained weights are kept: the folder named, else weights/ in the data folder."""
+    """Return the folder of trained weights: `named`, or else weights/ in the data folder."""
     return named or (folder or data.default_folder()) / "weights"
 
 
 def published() -> Path:
-    """The file of the paper's numbers: the local one, else the shipped one."""
+    """Return the file of the paper's numbers: the local one if there is one, else the shipped one."""
     from aegen_bench.report import published
 
     return published.default()
 
 
 def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
-    """Bring datasets and weights by name and yield a line for each."""
+    """Download datasets and weights by name and yield a line for each."""
     folder = folder or data.default_folder()
     study = Study("paper", local=Path.cwd(), data=folder)
     everything = [*study.profile.datasets, *(n for n, f in weight_files.FILES.items() if f.url)]
@@ -308,23 +307,23 @@ def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:
 
 def integers(option: str, text: str) -> list[int]:
     """'1,3' -> [1, 3]; '4,' -> [4]."""
-    try:  # at most 20 digits: `int` of a text of millions takes minutes
+    try:  # at most 20 digits: `int` takes minutes for a string of millions
         return [int(part) if len(part) <= 20 else int("") for part in text.removesuffix(",").split(",")]
     except ValueError as error:
         raise UserError(f"{option} {text[:40]}: expected whole numbers, comma separated") from error
 
 
 def _seeds(text: str | None, default: int) -> list[int]:
-    """'3' means the first three seeds, '2,5' means those two, '4,' seed 4 alone."""
+    """'3' means the first three seeds, '2,5' these two, '4,' only seed 4."""
     if text is None:
         return list(range(default))
     numbers = integers("--seeds", text)
     if "," not in text:
         (count,) = numbers
         if not 1 <= count <= MOST_SEEDS:
-            alone = f"; for seed {count} alone write --seeds {count}," if 0 <= count <= LARGEST_SEED else ""
-            raise UserError(f"--seeds {text[:40]} is a count, and a count is from 1 to {MOST_SEEDS:,}{alone}")
+            alone = f"; for only seed {count} write --seeds {count}," if 0 <= count <= LARGEST_SEED else ""
+            raise UserError(f"--seeds {text[:40]} is a count, which must be from 1 to {MOST_SEEDS:,}{alone}")
         return list(range(count))
     if wrong := [number for number in numbers if not 0 <= number <= LARGEST_SEED]:
-        raise UserError(f"--seeds {text[:40]}: a seed is from 0 to {LARGEST_SEED:,}, not {wrong[0]}")
+        raise UserError(f"--seeds {text[:40]}: a seed must be from 0 to {LARGEST_SEED:,}, not {wrong[0]}")
     return list(dict.fromkeys(numbers))

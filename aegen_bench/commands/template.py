@@ -1,4 +1,4 @@
-"""What `aegen-bench new` writes: a method or a prior that works as it stands."""
+"""The command `new`: writes a working method or prior."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class {cls}(Baseline):
-    """An auto-encoder whose codes are drawn towards N(0, I) (this line is what `aegen-bench list` shows).
+    """An auto-encoder whose codes are pulled towards N(0, I) (`aegen-bench list` shows this line).
 
     Loss: 0.5 SSE + beta/2 ||z||^2 with z = E(x). Sample: z ~ N(0, I), then D(z).
     """
@@ -44,7 +44,7 @@ class {cls}(Baseline):
         )
 
     def prior(self, e: Tensor) -> Tensor:
-        return e  # noise -> codes. `noise` draws N(0, I); a density that is fitted after training goes into `fit`
+        return e  # noise -> codes. `noise` draws N(0, I); fit a density after training in `fit`
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)
@@ -64,7 +64,7 @@ from aegen_bench.prior import Prior
 
 
 class {cls}(Prior):
-    """A flow of affine couplings on the codes of a trunk (this line is what `aegen-bench list` shows).
+    """A flow of affine couplings on the codes of a trunk (`aegen-bench list` shows this line).
 
     Loss: -log p(u) of codes u. Sample: e ~ N(0, I), then the inverse of the flow.
     """
@@ -87,10 +87,10 @@ IMPORTED = ("Baseline", "CouplingFlow", "Mapping", "Nets", "Prior", "Tensor", "U
 
 
 def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = False) -> Iterator[str]:
-    """Write baselines/NAME.py, or baselines/priors/NAME.py, in the folder `local` and yield what to say of it.
+    """Write baselines/NAME.py, or baselines/priors/NAME.py, in the folder `local`, and yield lines to print.
 
-    `folder` is the data folder, whose datasets a local benchmarks.yaml may name. UserError, and nothing written, for a
-    name that is taken or cannot be one.
+    `folder` is the data folder, to whose datasets a local benchmarks.yaml may refer. UserError, and nothing written,
+    for a name that is invalid or taken.
     """
     kind, place, text = ("prior", "baselines/priors", PRIOR) if prior else ("baseline", "baselines", BASELINE)
     cls = "".join(word[:1].upper() + word[1:] for word in name.split("_"))
@@ -101,9 +101,9 @@ def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = Fal
         or keyword.iskeyword(name)
         or keyword.iskeyword(cls)
     ):
-        raise UserError(f"'{name}' cannot name a {kind}: use letters, digits and underscores, a letter first")
+        raise UserError(f"'{name}' cannot name a {kind}: use letters, digits and underscores, starting with a letter")
     if cls in IMPORTED:
-        raise UserError(f"'{name}' cannot name a {kind}: its class {cls} would hide the one that it needs")
+        raise UserError(f"'{name}' cannot name a {kind}: its class {cls} would hide an imported one of that name")
     study = Study("paper", local=local, data=folder or data.default_folder())
     known = study.priors if prior else study.entries
     if name in known:
@@ -114,7 +114,7 @@ def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = Fal
     if os.path.lexists(path):
         raise UserError(f"{path} exists already")
     write_bytes(path, text.format(cls=cls).encode())
-    yield f"{path.relative_to(local)}: a {'prior' if prior else 'method'} that works as it stands, for you to change"
+    yield f"{path.relative_to(local)}: a working {'prior' if prior else 'method'} for you to change"
     if prior:
         row = f"rows: {{ae+{name}: {{trunk: ae, prior: {name}}}}}"
         yield f"next: aegen-bench check {name}; then a row of benchmarks.yaml, such as {row}"

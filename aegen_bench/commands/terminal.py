@@ -1,4 +1,4 @@
-"""How commands print: lines of text, and grids that are rich tables on a terminal and aligned text in a pipe."""
+"""Output of commands: lines of text, and grids that are rich tables on a terminal and aligned text in a pipe."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["Grid", "grid", "show"]
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: the names of its columns and the texts of its rows, the first of which names the row."""
+    """A small table: the names of the columns, and rows of text whose first column is the row's name."""
 
     columns: Sequence[str]
     rows: Sequence[Sequence[str]]
 
     def text(self) -> str:
-        """Aligned text with whole words, nothing cut to a width."""
+        """Return the table as aligned text, without cutting or wrapping."""
         lines = [list(self.columns), *(list(row) for row in self.rows)]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         return "\n".join(
@@ -28,8 +28,8 @@ class Grid:
 
 
 def grid(trials: Iterable[tuple[str, str, str]]) -> Iterator[str | Grid]:
-    """Rows by datasets: how many trials are in which state, of (row, dataset, state). Datasets of which all trials
-    have `no data` are a line.
+    """Yield a grid of rows by datasets that counts trials, (row, dataset, state), by state. Datasets whose trials all
+    have the state `no data` are listed on one line instead.
     """
     counts: dict[str, dict[str, Counter[str]]] = {}
     for row, dataset, state in trials:
@@ -48,7 +48,7 @@ def grid(trials: Iterable[tuple[str, str, str]]) -> Iterator[str | Grid]:
 
 
 def show(lines: Iterable[str | Grid]) -> None:
-    """Print each line as soon as it is there."""
+    """Print each line as soon as it is available."""
     terminal = sys.stdout.isatty()
     for line in lines:
         if isinstance(line, str):
@@ -60,7 +60,7 @@ def show(lines: Iterable[str | Grid]) -> None:
 
 
 def _show_rich(grid: Grid) -> None:
-    """As wide as it needs to be, and at most the terminal: then long cells are wrapped inside their column."""
+    """Print a grid as a rich table. Cells wrap within their column if it is wider than the terminal."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table

@@ -1,4 +1,4 @@
-"""`aegen-bench time`: what rows take on a device that does nothing else."""
+"""The command `time`: measures training and sampling times on an otherwise idle device."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ def time(
     datasets: Datasets = None,
     device: Device = "auto",
     epochs: Annotated[
-        int, typer.Option(min=1, max=1000, help="Epochs of each stage to time, after one to warm up.")
+        int, typer.Option(min=1, max=1000, help="Epochs of each stage to time, after one for warm-up.")
     ] = 3,
     anyway: Annotated[
-        bool, typer.Option("--anyway", help="Also beside other work; the times are then marked.")
+        bool, typer.Option("--anyway", help="Run even if the machine is busy, and mark the times.")
     ] = False,
     settings: Set = None,
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
-    """Time epochs, sampling and memory of rows, alone on the device. Nothing is trained to its end; Tables 5 and 6 take
-    their seconds from it.
+    """Measure epoch times, sampling time and memory of rows on an idle device, for Tables 5 and 6. Trains nothing to
+    completion.
     """
     from aegen_bench.commands import request
     from aegen_bench.cost import timing
@@ -54,33 +54,33 @@ def time(
         try:
             with contained(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
                 found = alone.submit(timing.measure, job, epochs, sampled, threads).result()
-        except Exception as error:  # of the method's own code, or of memory: the others are timed all the same
+        except Exception as error:  # an error of the method, or out of memory: continue with the others
             failed = True
             print(f"{label}: not timed: {str(error) or type(error).__name__}")
             continue
         path = timings.write(asked.results, found)
         paces = ", ".join(f"{name} {stage.pace:.3g} s/epoch" for name, stage in found.stages.items())
-        busy = f"; other programs took {found.others:.0%} of the processors, so it is marked" if found.busy else ""
+        busy = f"; marked, because other programs used {found.others:.0%} of the processors" if found.busy else ""
         print(f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}")
     raise typer.Exit(1 if failed else 3 if asked.skipped else 0)
 
 
 def _threads_alone(anyway: bool) -> int:
-    """A thread for each processor; UserError where others are at work on some."""
+    """Return the number of threads, one per processor; UserError if other programs use some of them."""
     import joblib
 
     threads: int = environment.wanted_threads() or joblib.cpu_count()
     free = environment.free_processors()
     if free is not None and free < joblib.cpu_count() and not anyway:
         raise UserError(
-            f"{joblib.cpu_count() - free} of {joblib.cpu_count()} processors are busy with other work, and times would "
-            "be of both: wait until it has ended, or say --anyway, which marks them"
+            f"{joblib.cpu_count() - free} of {joblib.cpu_count()} processors are busy with other work, which would "
+            "distort the times: wait until it has ended, or use --anyway, which marks the times"
         )
     return threads
 
 
 def _require_alone(device: str, anyway: bool) -> None:
-    """UserError where another program holds memory on a GPU."""
+    """Raise UserError if another program holds memory on the GPU."""
     import torch
 
     if not device.startswith("cuda") or anyway:
@@ -88,4 +88,4 @@ def _require_alone(device: str, anyway: bool) -> None:
     free, whole = torch.cuda.mem_get_info(device)
     if whole - free > 2**30:
         held = f"another program holds {(whole - free) / 2**30:.1f} GiB on {device}"
-        raise UserError(f"{held}, and times would be of both: wait until it has ended, or say --anyway")
+        raise UserError(f"{held}, which would distort the times: wait until it has ended, or use --anyway")

@@ -1,4 +1,4 @@
-"""The commands that tend results: merge, clean. `cli` gives them to the program."""
+"""The commands that maintain results: merge, clean."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
-    """Join results of several machines. What both have is compared; a conflict is shown, and nothing overwritten."""
+    """Merge the results of several machines. Conflicts are reported, and nothing is overwritten."""
     from aegen_bench.results import merge as merging
 
     found = []
@@ -38,20 +38,20 @@ def clean(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Delete checkpoints of trials that have ended and, from a --weights folder that is named, weights that no record
-    here names. The list and its size are shown first.
+    """Delete checkpoints of finished trials and, if --weights is given, weights that no record here refers to. Shows
+    the list of files and their size first.
     """
     from aegen_bench.commands import request
     from aegen_bench.results import clean as cleaning
 
     kept = request.weights_folder(weights, data)
     found = cleaning.abandoned(results, kept)
-    if weights is None:  # they may be those of another results folder
+    if weights is None:  # they may belong to another results folder
         unnamed = [one for one in found if not one.trial]
         found = [one for one in found if one.trial]
         if unnamed:
-            told = f"{len(unnamed)} weights files, {_size(unnamed)}, are named by no record under {results}"
-            print(f"{told}, and stay: if no other results folder needs them, say --weights {shlex.quote(str(kept))}")
+            told = f"kept: {len(unnamed)} weights files, {_size(unnamed)}, that no record under {results} refers to"
+            print(f"{told}; if no other results folder needs them, add --weights {shlex.quote(str(kept))}")
     for one in found:
         print(f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}")
     if not found:
@@ -62,7 +62,7 @@ def clean(
     gone = []
     for one, why in cleaning.delete(results, kept, found):
         if why:
-            print(f"{one.path}  stays: {why}")
+            print(f"{one.path}  kept: {why}")
         else:
             gone.append(one)
     print(f"deleted {len(gone)} files, {_size(gone)}")

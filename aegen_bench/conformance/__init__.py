@@ -1,4 +1,4 @@
-"""Whether a method keeps the contract of `aegen_bench.baseline`: what `aegen-bench check` and the contract test run."""
+"""Checks of the contract in `aegen_bench.baseline` and `aegen_bench.prior`, for `aegen-bench check` and the tests."""
 
 from aegen_bench.conformance.check import check, check_row, remarks
 

@@ -1,6 +1,6 @@
-"""The examination of one method: every part of the contract in turn.
+"""Check a method against every part of the contract.
 
-The networks are tiny and the training is the harness's own, six steps a stage: a method takes a few seconds.
+The networks are tiny and the harness trains them for six steps per stage, so a method takes a few seconds.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ __all__ = ["check", "check_row", "remarks"]
 
 
 def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> list[str]:
-    """Return in plain words what is wrong with a baseline, a finding each; an empty list if it keeps the contract.
+    """Return what is wrong with a baseline or prior, one line per finding; an empty list if it keeps the contract.
 
-    `values` are arguments that differ from its defaults.
+    `values` are arguments that differ from the defaults.
     """
     found = list[str]()
     try:
@@ -39,10 +39,10 @@ def check(entry: catalog.Method, values: Mapping[str, Any] | None = None) -> lis
 
 
 def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
-    """Return what is wrong with a row as `check` does, and with its arguments in any profile and on any dataset, or
-    what is wrong with a prior.
+    """Return what is wrong with a prior, or with a row, including its arguments in every profile and on every dataset.
 
-    `local` is the working folder, `folder` the data folder. UserError with the nearest right name if there is neither.
+    `local` is the working directory, `folder` the data folder. UserError, with the closest valid name, if `name` is
+    neither.
     """
     folder = folder or data.default_folder()
     study = Study("paper", local=local, data=folder)
@@ -59,12 +59,12 @@ def check_row(name: str, local: Path, folder: Path | None = None) -> list[str]:
 
 
 def remarks(name: str, local: Path, folder: Path | None = None) -> list[str]:
-    """Return what is no fault of a row and yet to be known: that its method, or the row, replaces a shipped one."""
+    """Return notes that are not errors: that the row or its method replaces a shipped one."""
     study = Study("paper", local=local, data=folder or data.default_folder())
     method = study.entry(name) if name in study.rows else study.priors[name]
-    found = [f"note: {method.path} takes the place of {method.shadows}"] if method.shadows else []
+    found = [f"note: {method.path} replaces {method.shadows}"] if method.shadows else []
     if f"rows.{name}" in study.shadowed:
-        found.append(f"note: the row {name} of {local / 'benchmarks.yaml'} takes the place of the shipped one")
+        found.append(f"note: the row {name} of {local / 'benchmarks.yaml'} replaces the shipped one")
     return found
 
 
@@ -90,5 +90,5 @@ def _findings(entry: catalog.Method, values: Mapping[str, Any]) -> Iterator[str]
 
 
 def _distinct(findings: list[str]) -> list[str]:
-    """Each finding once, in one line."""
+    """Remove duplicates and line breaks."""
     return list(dict.fromkeys(" ".join(line.split()) for line in findings))

@@ -16,12 +16,12 @@ CURE = "make it an argument of __init__, after `nets, *`"
 
 
 def undeclared(entry: Method) -> Iterator[str]:
-    """Say which numbers of a baseline no yaml can set."""
+    """Yield a finding for each number in a baseline's source that the yaml cannot set."""
     tree = source.parse(source.read(entry.path))
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == entry.class_name)
     for name, value in _assigned(cls.body):
         if name not in THE_CONTRACTS and _is_number(value):
-            yield f"{name} = {ast.unparse(value)} of the class is a hyperparameter that no yaml can set: {CURE}"
+            yield f"{name} = {ast.unparse(value)} of the class is a hyperparameter that the yaml cannot set: {CURE}"
     for init in cls.body:
         if isinstance(init, ast.FunctionDef) and init.name == "__init__":
             yield from _of_init(init)
@@ -29,17 +29,17 @@ def undeclared(entry: Method) -> Iterator[str]:
 
 def _of_init(init: ast.FunctionDef) -> Iterator[str]:
     for argument in [*init.args.posonlyargs, *init.args.args][2:]:
-        yield f"__init__: no yaml can set {argument.arg}, because it stands before the `*`: {CURE}"
+        yield f"__init__: the yaml cannot set {argument.arg}, because it comes before the `*`: {CURE}"
     for rest, stars in ((init.args.vararg, "*"), (init.args.kwarg, "**")):
         if rest:
-            yield f"__init__ takes {stars}{rest.arg}, of which no yaml can set any: name each hyperparameter after `*`"
+            yield f"__init__ takes {stars}{rest.arg}, which the yaml cannot set: name each hyperparameter after `*`"
     for name, value in _assigned(init.body):
         if name.startswith("self.") and _is_number(value):
-            yield f"__init__: {name} = {ast.unparse(value)} is a hyperparameter that no yaml can set: {CURE}"
+            yield f"__init__: {name} = {ast.unparse(value)} is a hyperparameter that the yaml cannot set: {CURE}"
 
 
 def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
-    """(target, value) of each assignment; those of `a, b = 1, 2` one by one."""
+    """Yield (target, value) of each assignment; `a, b = 1, 2` counts as two."""
     own = [statement for statement in body if not isinstance(statement, (ast.FunctionDef, ast.ClassDef))]
     for node in (node for statement in own for node in ast.walk(statement)):
         match node:
@@ -52,7 +52,7 @@ def _assigned(body: list[ast.stmt]) -> Iterator[tuple[str, ast.expr]]:
 
 
 def _is_number(value: ast.expr) -> bool:
-    """A number as written, or a tuple or list of some. True and False are none: they are flags, which state may be."""
+    """Whether this is a literal number, or a tuple or list of numbers. True and False are flags, not numbers."""
     try:
         literal: Any = ast.literal_eval(value)
     except ValueError:

@@ -1,4 +1,4 @@
-"""One training step, closely: on another device, with another batch, and against the clock."""
+"""Checks of one training step: on another device, with another batch size, and its speed."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ ROUNDS = 3, 6
 
 
 def other_device(subject: Subject, model: Baseline) -> Iterator[str]:
-    """On the `meta` device a tensor left on the CPU and a wait for the host are errors, as they are faults on a GPU.
+    """Check, on the `meta` device, for tensors left on the CPU and for synchronisation: both are bugs on a GPU.
 
-    And a step takes as many operations whatever the batch: work in Python that grows with it is slow everywhere.
+    Also check that the number of operations does not grow with the batch, since such loops in Python are slow.
     """
     try:
         model.to("meta")
@@ -38,12 +38,12 @@ def other_device(subject: Subject, model: Baseline) -> Iterator[str]:
             small, large = (_operations(model, stage, batch) for batch in BATCHES)
             if small != large:
                 counts = f"{small} operations for a batch of {BATCHES[0]} and {large} for one of {BATCHES[1]}"
-                yield f"stage '{stage.name}': a step takes {counts}: a loop over the batch in Python is too slow"
+                yield f"stage '{stage.name}': a step takes {counts}: avoid loops over the batch in Python"
         with _OneDevice(), torch.no_grad():  # type: ignore[no-untyped-call]
             model.eval().decode(model.prior(model.noise(SAMPLES)))
     except Exception as error:
-        cause = "a tensor made on the CPU, or a wait for its value (.item(), float(), if)"
-        yield f"fails on another device than the CPU, perhaps by {cause}: {located(error, subject.entry)}"
+        cause = "a tensor created on the CPU, or code that needs its value (.item(), float(), if)"
+        yield f"fails on devices other than the CPU, perhaps because of {cause}: {located(error, subject.entry)}"
 
 
 def _operations(model: Baseline, stage: Stage, batch: int) -> int:
@@ -55,7 +55,7 @@ def _operations(model: Baseline, stage: Stage, batch: int) -> int:
 
 
 class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Refuses what `meta` alone lets pass, as a matrix product with a CPU tensor. Scalars may lie on the CPU."""
+    """Rejects what `meta` would accept, such as a matrix product with a CPU tensor. Scalars may be on the CPU."""
 
     operations = 0
 
@@ -64,14 +64,14 @@ class _OneDevice(TorchDispatchMode):  # type: ignore[no-untyped-call]
         tensors = [t for t in tree_leaves((args, kwargs or {})) if isinstance(t, Tensor)]
         devices = {t.device.type for t in tensors if t.ndim}
         if len(devices) > 1:
-            raise RuntimeError(f"{func} gets tensors on {' and '.join(sorted(devices))}")
+            raise RuntimeError(f"{func} receives tensors on {' and '.join(sorted(devices))}")
         return func(*args, **(kwargs or {}))
 
 
 def pace(subject: Subject) -> Iterator[str]:
-    """Its steps against GLF's with the same networks, images and batch, taken in turn: the fastest of each count.
+    """Compare the fastest of several steps with that of GLF, with the same networks, images and batch, in turn.
 
-    What looks slow is measured longer, for on a busy machine a single step tells nothing.
+    More steps are measured if the method seems slow, since the machine may be busy.
     """
     glf = catalog.read("glf", catalog.shipped() / "baselines" / "glf.py")
     yardstick = Subject(glf, catalog.import_class(glf), {}).build(1, TIMED)
@@ -99,13 +99,13 @@ def _seconds(model: Baseline, stage: Stage) -> float:
 
 
 def _data(model: Baseline, stage: Stage, x: Tensor, index: Tensor) -> Tensor:
-    """What the stage's step gets for images."""
+    """Return the data that the stage's step receives for these images."""
     with torch.no_grad():
         return model.eval().extract(x, index) if stage.data == "codes" else x
 
 
 def _step(model: Baseline, stage: Stage, data: Tensor, index: Tensor) -> None:
-    """What training does with a batch, but for the optimizers."""
+    """Run a training step without the optimizers."""
     parameters = owned(model)
     model.train().zero_grad(set_to_none=True)
     for name, terms in stage.step(data, index):

@@ -1,4 +1,4 @@
-"""What is examined, on what: a baseline with its arguments, and images and networks so small that it takes a second."""
+"""The method under check, and the tiny networks and images that keep a check short."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ SAMPLES = 6
 
 @dataclass(frozen=True)
 class Subject:
-    """A method as a row has it: its source, its class and its arguments. A prior is examined on a plain trunk."""
+    """The method under check: its source, class and arguments. A prior is checked on a plain auto-encoder."""
 
     entry: Method
     cls: type[Any]
     values: Mapping[str, Any]
 
     def build(self, seed: int, nets: Nets = GREY) -> Baseline:
-        """An untrained instance; equal seeds give equal weights."""
+        """Return an untrained instance. Equal seeds give equal weights."""
         with seeding.initialising(seed):
             made = self.cls(nets, **self.values)
             return Pair(_plain_trunk()(nets), made) if isinstance(made, Prior) else made
@@ -48,32 +48,32 @@ def _plain_trunk() -> type[Any]:
 
 
 def located(error: Exception, entry: Method) -> str:
-    """The error in one line, with the place in the baseline's source that it came through last."""
+    """Return the error on one line, with the innermost line of the method's source in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(entry.path)]
     where = f"line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
     return f"{where}{type(error).__name__}: {error}"
 
 
 def train_a_little(model: Baseline) -> None:
-    """Two epochs a stage by the harness's own loop."""
+    """Train two epochs per stage with the training loop of the harness."""
     plans = {stage.name: PLAN for stage in model.stages()}
     train(model, made_up(model.nets), plans, seed=1, history=History())
 
 
 def made_up(nets: Nets) -> Tensor:
-    """A training set of noise, uint8 NCHW."""
+    """Return a training set of noise, uint8 NCHW."""
     return torch.randint(256, (nets.n_train, *nets.shape), generator=seeding.stream(1, "images")).to(torch.uint8)
 
 
 def owned(model: Baseline) -> dict[str, list[Tensor]]:
-    """The trained parameters of each optimizer."""
+    """Return the trained parameters of each optimizer."""
     declared = model.optimizers().items()
     return {name: [p for group in groups for p in group["params"] if p.requires_grad] for name, groups in declared}
 
 
 def images_of(name: str, images: Tensor, nets: Nets) -> Iterator[str]:
-    """What is wrong with what should be `SAMPLES` images."""
+    """Yield what is wrong with `images`, which should be `SAMPLES` valid images."""
     if isinstance(images, Tensor) and not torch.isfinite(images).all():
-        yield f"{name} gives NaN or infinity, images lie in [0, 1]"
+        yield f"{name} returns NaN or infinity, but images must be in [0, 1]"
     elif found := sampling.fault(name, images, (SAMPLES, *nets.shape)):
         yield found

@@ -47,8 +47,11 @@ class Calibration:
             self.failed[key] = " ".join((str(error) or type(error).__name__).split())
 
 
-def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float) -> Calibration:
-    """Count the FLOPs of all, and time them, cheapest step first, while `budget` seconds of timing last."""
+def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float, *, graphs: bool = True) -> Calibration:
+    """Count the FLOPs of all, and time them, cheapest step first, while `budget` seconds of timing last.
+
+    With `graphs` a GPU's steps are timed as training takes them, replayed as CUDA graphs.
+    """
     made = Calibration()
     for key, kind in kinds.items():
         with made.noting(key):
@@ -59,5 +62,5 @@ def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float) ->
         if time.perf_counter() + expected > until:
             break
         with made.noting(key):
-            measure(kinds[key], costs, device)
+            measure(kinds[key], costs, device, graphs=graphs)
     return made

@@ -23,9 +23,10 @@ from aegen_bench.baseline import Baseline, Stage
 from aegen_bench.blocks.execution import tf32
 from aegen_bench.numerics.pixels import as_float
 from aegen_bench.study import catalog
+from aegen_bench.training.graphs import WARM_UP, StepGraph
 from aegen_bench.training.history import Meter
 from aegen_bench.training.loop import Updating, now, take_step
-from aegen_bench.training.optimizers import make_optimizers
+from aegen_bench.training.optimizers import Optimizers, make_optimizers
 from aegen_bench.training.schedule import StagePlan
 from aegen_bench.trial import model as models
 
@@ -140,15 +141,17 @@ def _of_hooks_on(kind: Kind, stage: int, n: int) -> int:
     return flops(_hooks(model, model.stages()[stage]))
 
 
-def measure(kind: Kind, costs: list[StageCost], device: torch.device) -> None:
-    """Time a step and an epoch's hooks of each stage on made-up images, and write the seconds into `costs`.
+def measure(kind: Kind, costs: list[StageCost], device: torch.device, *, graphs: bool = True) -> None:
+    """Time a step and an epoch's hooks of each stage on made-up images, and write the seconds into `costs`. On a GPU
+    the step is one that is replayed as a CUDA graph, where `graphs` allows it and the stage can be captured.
 
     Hooks, which see the whole training set, are timed on `FEW` images and scaled by their FLOPs, without any by images.
     """
     model, few = kind.model(device), min(FEW, kind.n)
     for number, (stage, cost) in enumerate(zip(model.stages(), costs, strict=True)):
         optimizers = make_optimizers(model, kind.plan(stage), full_size=kind.n, size=kind.n)
-        cost.step_seconds = _seconds(_step(model, stage, cost.batch, optimizers), device)
+        step = _step(model, stage, cost.batch, optimizers, graphs=graphs)
+        cost.step_seconds = _seconds(step, device, warm=1 + WARM_UP if device.type == "cuda" and graphs else 1)
         cost.epoch_seconds = 0.0
         if stage.before_epoch or stage.after_epoch:
             small, few_flops = kind.model(device, few), _of_hooks_on(kind, number, few)
@@ -176,14 +179,24 @@ class _Gradients:
         loss.backward(inputs=self._parameters[name])  # type: ignore[no-untyped-call]
 
 
-def _step(model: Baseline, stage: Stage, batch: int, optimizers: Updating) -> Callable[[], None]:
-    """What takes one step of a stage on made-up images."""
+def _step(
+    model: Baseline, stage: Stage, batch: int, optimizers: Updating, *, graphs: bool = False
+) -> Callable[[], None]:
+    """What takes one step of a stage on made-up images, with `graphs` as training takes it on a GPU."""
     rows, meter = _data(model, stage, batch), Meter()
     index = torch.arange(batch, device=rows.device)
+    random = _random(rows.device)
+
+    def one_by_one(rows: Tensor, index: Tensor) -> None:
+        take_step(stage, rows, index, optimizers, meter)
+
+    take: Callable[[Tensor, Tensor], None] = one_by_one
+    if graphs and random is not None and rows.device.type == "cuda" and isinstance(optimizers, Optimizers):
+        take = StepGraph(one_by_one, model, optimizers, meter, random, lambda why: None)
 
     def run() -> None:
-        with model.train().using(None, meter.add), tf32(model.nets.precision == "tf32"):
-            take_step(stage, rows, index, optimizers, meter)
+        with model.train().using(random, meter.add), tf32(model.nets.precision == "tf32"):
+            take(rows, index)
 
     return run
 
@@ -194,7 +207,7 @@ def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
     data = _data(model, stage, model.nets.n_train)
 
     def run() -> None:
-        with torch.no_grad(), model.train().using(None):
+        with torch.no_grad(), model.train().using(_random(data.device)):
             for hook in hooks:
                 hook(data)
 
@@ -204,16 +217,22 @@ def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
 def _data(model: Baseline, stage: Stage, n: int) -> Tensor:
     """n made-up rows of what the stage trains on."""
     device = next(model.parameters()).device
-    images = torch.randint(256, (n, *model.nets.shape), dtype=torch.uint8, device=device)
+    images = torch.randint(256, (n, *model.nets.shape), dtype=torch.uint8, device=device, generator=_random(device))
     if stage.data == "images":
         return images
-    with torch.no_grad(), model.eval().using(None):
+    with torch.no_grad(), model.eval().using(_random(device)):
         return model.extract(as_float(images), torch.arange(n, device=device))
 
 
-def _seconds(work: Callable[[], None], device: torch.device) -> float:
-    """Of a call, when it has warmed up."""
-    work()
+def _random(device: torch.device) -> torch.Generator | None:
+    """A stream of its own, so that no global one moves; `meta` has none and draws nothing."""
+    return None if device == META else torch.Generator(device=device)
+
+
+def _seconds(work: Callable[[], None], device: torch.device, *, warm: int = 1) -> float:
+    """Of a call, after so many that warm up."""
+    for _ in range(warm):
+        work()
     first = _elapsed(work, 1, device)
     times = min(max(int(ENOUGH / first), STEPS[0] - 1), STEPS[1])
     return (first + times * _elapsed(work, times, device)) / (1 + times)

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import math
 import time
-from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import chain
 from pathlib import Path
-from statistics import median
 from typing import TYPE_CHECKING
 
-from aegen_bench import data, environment, results
+from aegen_bench import data, environment
 from aegen_bench.errors import UserError
 from aegen_bench.progress import clock
+from aegen_bench.results.durations import Durations
 from aegen_bench.runner import TO_DO, Job
 from aegen_bench.study import Study, Trial
 
@@ -39,6 +38,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
     trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
     if not trials:
         return
+    graphs = planned[0].place.graphs
     from aegen_bench.cost import calibration
     from aegen_bench.numerics import tuning
 
@@ -50,12 +50,16 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
         yield f"no forecast: {error}"
         return
     with environment.exact(), tuning.keeping_memory():
-        found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET)
-    here = environment.describe(place)
-    spent, rest = time.perf_counter() - begin, _Rest.of(root, study.profile_name, environment.timed_on(here))
+        found = calibration.calibrate({kind.key: kind for kind in kinds.values()}, place, BUDGET, graphs=graphs)
+    here = environment.describe(place, graphs=graphs)
+    spent = time.perf_counter() - begin
+    finished, where = Durations.of(root, study.profile_name, environment.timed_on(here)), ""
+    if not finished.rest:
+        finished = Durations.of(root, study.profile_name, environment.timed_on(here), elsewhere=True)
+        where = " on other devices"
     counts = Counter((trial.row, trial.dataset) for trial in trials)
     table = [
-        _line(cell, n, found, kinds[cell].key, rest.of_trial(cell))
+        _line(cell, n, found, kinds[cell].key, finished.rest_of(*cell))
         for cell, n in counts.items()
         if kinds[cell].key in found.costs
     ]
@@ -63,7 +67,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
     yield f"| {' | '.join(HEAD)} |"
     yield "|---|---|" + "---:|" * (len(HEAD) - 2)
     yield from (line.text for line in table)
-    yield from _sums(table, rest.where)
+    yield from _sums(table, where)
     if any(trial.config.get("compile") for trial in trials):
         yield "with --compile: this is the time without; what compiling takes, and what it saves, is not in it"
     for (row, dataset), kind in kinds.items():
@@ -82,16 +86,16 @@ class _Line:
     flops: float
     seconds: float
     timed: bool
-    rest: float
+    rest: float | None
 
     @property
     def text(self) -> str:
-        took = ("" if self.timed else "~") + _clock(self.seconds)
+        took = ("" if self.timed else "~") + clock(self.seconds)
         names = f"| {self.row} | {self.dataset} | {self.trials} | {self.images:,} "
-        return f"{names}| {self.flops / 1e12:,.1f} | {took} | {_clock(self.rest)} |"
+        return f"{names}| {self.flops / 1e12:,.1f} | {took} | {'?' if self.rest is None else clock(self.rest)} |"
 
 
-def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float) -> _Line:
+def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float | None) -> _Line:
     stages, (seconds, timed) = found.costs[key], found.seconds(key)
     images, flops = sum(stage.images for stage in stages), math.fsum(stage.flops for stage in stages)
     return _Line(*cell, trials, images, flops, seconds, timed, rest)
@@ -99,13 +103,15 @@ def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float) ->
 
 def _sums(table: Sequence[_Line], where: str) -> Iterator[str]:
     images, flops = sum(line.trials * line.images for line in table), sum(line.trials * line.flops for line in table)
-    training, rest = (math.fsum(line.trials * getattr(line, part) for line in table) for part in ("seconds", "rest"))
-    told = f"{_clock(training)} of training"
-    if math.isnan(rest):
+    training = math.fsum(line.trials * line.seconds for line in table)
+    told = f"{clock(training)} of training"
+    known = [line.trials * line.rest for line in table if line.rest is not None]
+    if len(known) < len(table):
         told += "; what comes besides is not known before a trial of this profile has finished here"
     else:
-        told += f" and {_clock(rest)} of all else, as in the finished trials of this profile{where}: "
-        told += _clock(training + rest)
+        rest = math.fsum(known)
+        told += f" and {clock(rest)} of all else, as in the finished trials of this profile{where}: "
+        told += clock(training + rest)
     yield f"in all, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
     if not all(line.timed for line in table):
         yield "~: too costly to be timed: its FLOPs at the speed of the costliest step that was"
@@ -124,30 +130,3 @@ def _kinds(study: Study, trials: Sequence[Trial], folder: Path) -> dict[Cell, Ki
         kind = Kind(trial.config, study.entry(trial.row), (channels, side, side), n, folder)
         made[trial.row, trial.dataset] = kind
     return made
-
-
-@dataclass(frozen=True)
-class _Rest:
-    """Seconds of finished trials besides training (codes, `fit`, sampling, evaluation); `where` they ran."""
-
-    seconds: Mapping[Cell, Sequence[float]]
-    where: str
-
-    @staticmethod
-    def of(root: Path, profile: str, device: str) -> _Rest:
-        """From the trials of the profile on the device, or on any where none has ended on this one."""
-        found: dict[bool, dict[Cell, list[float]]] = {here: defaultdict(list) for here in (True, False)}
-        for _, record in results.records(root, profile=profile):
-            if record.status == "ok" and "sample" in record.seconds:
-                spent = math.fsum(seconds or 0 for part, seconds in record.seconds.items() if part != "train")
-                here = environment.timed_on(record.environment) == device
-                found[here][record.row, record.dataset].append(spent)
-        return _Rest(found[True], "") if found[True] else _Rest(found[False], " on other devices")
-
-    def of_trial(self, cell: Cell) -> float:
-        """Median of the row on the dataset, else of all."""
-        return median(self.seconds.get(cell) or [*chain(*self.seconds.values())] or [math.nan])
-
-
-def _clock(seconds: float) -> str:
-    return "?" if math.isnan(seconds) else clock(seconds)

@@ -132,7 +132,7 @@ def to_fetch(hints: Mapping[str, str | None]) -> list[str]:
     return [name for name, hint in hints.items() if hint and _FETCH.format(name) in hint]
 
 
-_FETCH = "`aegen-bench fetch {}` brings them"
+_FETCH = "`aegen-bench fetch {}` downloads them"
 
 
 def _hint(name: str, recipe: Recipe, folder: Path) -> str:

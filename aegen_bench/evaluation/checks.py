@@ -17,7 +17,7 @@ from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.evaluation.scorer import Scorer
 from aegen_bench.evaluation.scoring import Subject
 
-__all__ = ["CHECKS", "Checked", "check", "tables", "variants"]
+__all__ = ["CHECKS", "NOT_CHECKED", "Checked", "check", "rules", "tables", "variants"]
 
 Images = NDArray[np.uint8]
 
@@ -161,6 +161,17 @@ def tables(found: dict[str, Checked]) -> Iterator[str]:
     for number, checked in found.items():
         cells = [f"{checked.values[name]:.4g}" if name in checked.values else "" for name in names]
         yield f"| `{number}` | " + " | ".join(cells) + " |"
+
+
+def rules() -> Iterator[str]:
+    """Yield the lines of a list that says what the tables mean."""
+    for name, meaning in CHECKS.items():
+        yield f"- {name}: {meaning}."
+    yield (
+        f"- Worse: by more than {WIDTH} standard deviations of {UNSEEN} sets of unseen real images, whose mean is "
+        f"`unseen`, and by more than {SMALL:.0%} of that mean. (✗): fails, and is not meant to see it. Metrics of "
+        "codes and reconstructions need a model and are not checked here."
+    )
 
 
 def _mark(number: str, name: str, passed: bool | None) -> str:

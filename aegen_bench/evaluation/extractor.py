@@ -1,9 +1,11 @@
 """What an extractor, a network that turns images into features, is: one file of `extractors/` each, found by its name.
 
 A file declares as literals `WEIGHTS` (its name in `weights.FILES`; {dataset: name} where each dataset has a network of
-its own; or None), `DIM` (features an image) and `RULE` (what is done to an image, and where features are taken; hashed
+its own; or None), `DIM` (features an image;
+None where that depends on its size) and `RULE` (what is done to an image, and where features are taken; hashed
 into the protocol id), `CALLED` where the id knows it by an older name, and defines `build(file) -> nn.Module`, which
-maps uint8 [n, 1 or 3, h, w] to float32 [n, DIM]; `file` is where the weights lie, verified (None without any).
+maps uint8 [n, 1 or 3, h, w] to float32 [n, DIM], or [n, packets, values] where features come in packets, each of
+which is compared with its like; `file` is where the weights lie, verified (None without any).
 """
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class Recipe(NamedTuple):
 
     name: str
     weights: str | dict[str, str] | None
-    dim: int
+    dim: int | None
     rule: str
     called: str  # in the id of a protocol
 

@@ -24,7 +24,17 @@ from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.frechet import Accumulator, Moments, Reference, moments
 from aegen_bench.evaluation.protocol import SUBSET_SEED, Protocol
 
-__all__ = ["FeatureSource", "check_images", "chosen", "extract", "real_features", "stream", "subset", "to_uint8"]
+__all__ = [
+    "FeatureSource",
+    "check_images",
+    "chosen",
+    "extract",
+    "full_float32",
+    "real_features",
+    "stream",
+    "subset",
+    "to_uint8",
+]
 
 Features = NDArray[np.float32]
 
@@ -48,39 +58,48 @@ def extract(
     device: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> Features:
-    """Return features, float32 [n, dim], of uint8 images [n, 1 or 3, h, w]; in eval mode and full float32."""
+    """Return features, float32 [n, dim] or [n, packets, values], of uint8 images [n, 1 or 3, h, w].
+
+    The extractor runs in eval mode and full float32.
+    """
     parts: list[Features] = []
-    stream(images, extractor, parts.append, batch=batch, device=device, progress=progress)
+
+    def take(found: torch.Tensor) -> None:
+        parts.append(found.cpu().numpy())
+
+    stream(images, extractor, take, batch=batch, device=device, progress=progress)
     return np.concatenate(parts)
 
 
 def stream(
     images: NDArray[np.uint8],
     extractor: nn.Module,
-    take: Callable[[Features], None],
+    take: Callable[[torch.Tensor], None],
     *,
     batch: int,
     device: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hand the same features to `take`, batch by batch; none is kept."""
+    """Hand the same features to `take`, batch by batch, on the device; none is kept."""
     check_images(images)
     extractor.to(device).eval()
     if torch.device(device).type == "cpu":
         # oneDNN's convolutions hand this layout on: EfficientNet and Inception take two thirds of the time, and their
         # features differ by float32 rounding. On a GPU it is not measured.
         extractor.to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), _full_float32():
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), full_float32():
         for start in range(0, len(images), batch):
             x = torch.from_numpy(np.array(images[start : start + batch])).to(device)  # a copy: maps are read-only
-            take(extractor(x).cpu().numpy())
+            take(extractor(x))
             if progress is not None:
                 progress(min(start + batch, len(images)), len(images))
 
 
 @contextmanager
-def _full_float32() -> Iterator[None]:
-    """TF32 keeps 10 bits of each factor, which moves distances; cuDNN's kernel search moves them by run."""
+def full_float32() -> Iterator[None]:
+    """Within, no TF32, which keeps 10 bits of each factor and moves distances, and no search for kernels, which moves
+    them from run to run.
+    """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
     try:
@@ -114,10 +133,15 @@ class FeatureSource:
             return extract(self._as_generated(images), self._network, **self._how(what))
 
     def moments(self, images: NDArray[np.uint8], what: str) -> Moments:
-        """Return the moments of the features of generated images, which are not kept."""
-        accumulator = Accumulator()
+        """Return the moments of the features of generated images, which are not kept; on the device."""
+        accumulator, host = Accumulator(), self.device == "cpu"
         with self._clock():
-            stream(self._as_generated(images), self._network, accumulator.add, **self._how(what))
+            stream(
+                self._as_generated(images),
+                self._network,
+                lambda found: accumulator.add(found.numpy() if host else found),
+                **self._how(what),
+            )
         return accumulator.moments()
 
     def real(self, images: NDArray[np.uint8], fingerprint: str) -> Features:
@@ -194,20 +218,21 @@ def real_features(
     fingerprint: str,
     data_folder: Path,
 ) -> Features:
-    """Return features, float32 [min(n, count), dim], of the real images [n, c, h, w] that the protocol takes.
+    """Return features, float32 [min(n, count), ...], of the real images [n, c, h, w] that the protocol takes.
 
     Computed once for all rows, seeds and concurrent processes, and kept where `data.cached_file` says. `fingerprint`
     stands for the content of `images`.
     """
     check_images(images, "real images")
-    shape = (protocol.images(len(images)), extractors.recipe(protocol.extractor).dim)
+    n, dim = protocol.images(len(images)), extractors.recipe(protocol.extractor).dim
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
         features = held["features"]
-        return features.shape == shape and features.dtype == np.float32 and bool(np.isfinite(features).all())
+        fits = len(features) == n and (dim is None or features.shape == (n, dim))
+        return fits and features.dtype == np.float32 and bool(np.isfinite(features).all())
 
     file = cached_file(data_folder, f"{protocol.id}-{fingerprint}", "real.npy")
-    return kept(file, sound, lambda: {"features": compute(subset(images, shape[0]))})["features"]
+    return kept(file, sound, lambda: {"features": compute(subset(images, n))})["features"]
 
 
 def real_reference(
@@ -215,17 +240,19 @@ def real_reference(
 ) -> Reference:
     """Return the reference of the real features, kept beside them: its factor costs more than a distance to it."""
     dim = extractors.recipe(protocol.extractor).dim
-    shapes = {"mean": (dim,), "factor": (dim, dim), "trace": ()}
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
-        return all(held[name].shape == shape and np.isfinite(held[name]).all() for name, shape in shapes.items())
+        *packets, width = held["mean"].shape
+        shapes = {"factor": (*packets, width, width), "trace": (*packets,)}
+        fits = dim in (None, width) and all(held[name].shape == shape for name, shape in shapes.items())
+        return fits and all(np.isfinite(held[name]).all() for name in ("mean", *shapes))
 
     def compute() -> dict[str, NDArray[Any]]:
         made = Reference.of(moments(features()))
         return {"mean": made.mean, "factor": made.factor, "trace": np.array(made.trace)}
 
     held = kept(cached_file(data_folder, f"{protocol.id}-{fingerprint}", "reference.npz"), sound, compute)
-    return Reference(held["mean"], held["factor"], float(held["trace"]))
+    return Reference(held["mean"], held["factor"], held["trace"])
 
 
 def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:

@@ -1,11 +1,13 @@
 """The Fréchet distance of two Gaussians, for every metric built on it.
 
-All linear algebra here is scipy's: its wheels and numpy's bring a BLAS each, and the threads of one, which wait awake
-for work, take the cores from the other.
+Everything here takes numpy arrays, and on a GPU tensors, which stay there. On the CPU all linear algebra is scipy's:
+its wheels and numpy's bring a BLAS each, and the threads of one, which wait awake for work, take the cores from the
+other.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,30 +15,64 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 
-__all__ = ["Accumulator", "Moments", "Reference", "distance_to", "few_images", "frechet_distance", "moments", "without"]
+__all__ = [
+    "Accumulator",
+    "Moments",
+    "Reference",
+    "distance_to",
+    "few_images",
+    "frechet_distance",
+    "moments",
+    "placed",
+    "without",
+]
 
 BLOCK = 4096  # rows a product: batches of any size give the same sums, and a small product would wait for memory
 
 Array = NDArray[np.float64]
+Values = Any  # float64: an array of numpy's, or a tensor where the features were one
 
 
 class Moments(NamedTuple):
-    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64."""
+    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64; of features that come in packets, those
+    of each packet, [packets, d] and [packets, d, d].
+    """
 
-    mean: Array
-    cov: Array
+    mean: Values
+    cov: Values
     n: int
+
+    @property
+    def dim(self) -> int:
+        """The side d of the covariance."""
+        return int(self.mean.shape[-1])
+
+    @property
+    def packets(self) -> list[Moments]:
+        """Each packet's own moments."""
+        return [Moments(mean, cov, self.n) for mean, cov in zip(self.mean, self.cov, strict=True)]
 
 
 class Accumulator:
-    """Moments of features that come in batches [m, d] and are not kept; the same whatever the batches are."""
+    """Moments of features that come in batches [m, d] or [m, packets, d] and are not kept; the same whatever the
+    batches are.
+    """
 
     def __init__(self) -> None:
-        self._waiting: list[NDArray[np.floating]] = []
+        self._packets: list[Accumulator] = []
+        self._waiting: list[Any] = []
         self._rows = self._n = 0
-        self._shift = self._sum = self._products = np.zeros(0)
+        self._shift: Values = None
+        self._sum: Values = None
+        self._products: Values = None
 
-    def add(self, features: NDArray[np.floating]) -> None:
+    def add(self, features: Any) -> None:
+        """Take features of numpy's or torch's; they stay where they are."""
+        if features.ndim == 3:
+            self._packets = self._packets or [Accumulator() for _ in range(features.shape[1])]
+            for packet, accumulator in enumerate(self._packets):
+                accumulator.add(features[:, packet])
+            return
         while self._rows + len(features) >= BLOCK:
             fits = BLOCK - self._rows
             self._absorb([*self._waiting, features[:fits]])
@@ -47,65 +83,81 @@ class Accumulator:
 
     def moments(self) -> Moments:
         """Return the moments of all that was added; UserError for fewer than 2 features."""
+        if self._packets:
+            means, covs, (n, *_) = zip(*(packet.moments() for packet in self._packets), strict=True)
+            return Moments(_stacked(means), _stacked(covs), n)
         if self._waiting:
             self._absorb(self._waiting)
             self._waiting, self._rows = [], 0
         if self._n < 2:
             raise UserError(f"a covariance needs features of at least 2 images, there are {self._n}")
         drift = self._sum / self._n
-        products = _symmetric(self._products) - np.outer(drift, self._sum)
+        products = _symmetric(self._products) - drift[:, None] * self._sum
         return Moments(self._shift + drift, products / (self._n - 1), self._n)
 
-    def _absorb(self, parts: list[NDArray[np.floating]]) -> None:
-        x = np.concatenate(parts).astype(np.float64)
+    def _absorb(self, parts: list[Any]) -> None:
+        x = _joined(parts)
         if not self._n:
             # Sums around the first block's mean: around zero they would cancel.
-            self._shift = x.mean(axis=0)
-            self._sum, self._products = np.zeros_like(self._shift), np.zeros((x.shape[1], x.shape[1]), order="F")
+            self._shift = x.mean(0)
+            self._sum, self._products = _zeros(self._shift)
         x -= self._shift
-        self._sum += x.sum(axis=0)
+        self._sum = self._sum + x.sum(0)
         self._products = _plus_products(self._products, x)
         self._n += len(x)
 
 
-def moments(features: NDArray[np.floating]) -> Moments:
-    """Return the moments of features [n, d], n at least 2."""
-    if features.ndim != 2 or len(features) < 2:
+def moments(features: Any) -> Moments:
+    """Return the moments of features [n, d] or [n, packets, d], n at least 2."""
+    if features.ndim not in (2, 3) or len(features) < 2:
         raise UserError(f"a covariance needs features [n, d] of at least 2 images, not {features.shape}")
     accumulator = Accumulator()
     accumulator.add(features)
     return accumulator.moments()
 
 
-def without(whole: Moments, features: NDArray[np.floating]) -> Moments:
+def without(whole: Moments, features: Any) -> Moments:
     """Return the moments of what remains when these features [m, d] are taken out of the whole; 2 or more remain.
 
     Exact to float64 where no more are taken than remain: then the subtraction cancels little.
     """
-    n, d = whole.n - len(features), len(whole.mean)
-    sums, taken = np.zeros(d), np.zeros((d, d), order="F")
+    n = whole.n - len(features)
+    sums, taken = _zeros(whole.mean)
     for begin in range(0, len(features), BLOCK):
         x = features[begin : begin + BLOCK] - whole.mean
-        sums += x.sum(axis=0)
+        sums = sums + x.sum(0)
         taken = _plus_products(taken, x)
     products = whole.cov * (whole.n - 1) - _symmetric(taken)
     drift = -sums / n  # the remaining ones sum up to -sums around the whole's mean
-    return Moments(whole.mean + drift, (products - n * np.outer(drift, drift)) / (n - 1), n)
+    return Moments(whole.mean + drift, (products - n * (drift[:, None] * drift)) / (n - 1), n)
 
 
 class Reference(NamedTuple):
     """The side of a distance that many others are measured against: mean [d], lower triangular L [d, d] with
-    L L^T = cov, trace of cov.
+    L L^T = cov, trace of cov. Of features that come in packets, those of each packet, [packets, ...].
     """
 
-    mean: Array
-    factor: Array
-    trace: float
+    mean: Values
+    factor: Values
+    trace: Values
+
+    @property
+    def packets(self) -> list[Reference]:
+        """Each packet's own side."""
+        return [Reference(*own) for own in zip(self.mean, self.factor, self.trace, strict=True)]
+
+    def on(self, device: str) -> Reference:
+        """Return it as tensors on a device; on the CPU as it is."""
+        return Reference(*(placed(np.asarray(part), device) for part in self))
 
     @classmethod
     def of(cls, side: Moments) -> Reference:
+        """Return the side of these moments, of numpy's."""
         from scipy import linalg
 
+        if side.mean.ndim == 2:
+            means, factors, traces = zip(*(cls.of(packet) for packet in side.packets), strict=True)
+            return cls(np.stack(means), np.stack(factors), np.stack(traces))
         _check_finite(side)
         # Cholesky's factor, by way of eigenvalues and QR: those exist for a singular covariance as well.
         eigenvalues, vectors = linalg.eigh(side.cov, driver="evd")
@@ -118,18 +170,32 @@ def distance_to(reference: Reference, side: Moments) -> float:
     """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), a the reference; never negative.
 
     With cov_a = L L^T, (cov_a cov_b)^(1/2) has the trace of (L^T cov_b L)^(1/2): symmetric, so that all is real and
-    rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017.
+    rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017. Of packets, the mean of their
+    distances: Veeramacheneni et al. 2025, Fréchet Wavelet Distance, arXiv:2312.15289.
     """
+    _check_finite(side)
+    if side.mean.ndim == 2:
+        pairs = zip(reference.packets, side.packets, strict=True)
+        return float(np.mean([distance_to(*pair) for pair in pairs]))
+    difference = reference.mean - side.mean
+    overlap = _overlap(reference.factor, side.cov)
+    distance = (difference * difference).sum() + reference.trace + side.cov.trace() - 2 * overlap
+    return max(float(distance), 0.0)  # equal sets fall below 0 by the rounding of the roots
+
+
+def _overlap(factor: Values, cov: Values) -> Values:
+    """The trace of (L^T cov L)^(1/2)."""
+    if not isinstance(cov, np.ndarray):
+        from torch.linalg import eigvalsh as eigenvalues
+
+        return eigenvalues(factor.mT @ cov @ factor).clamp(min=0).sqrt().sum()
     from scipy.linalg import eigvalsh
     from scipy.linalg.lapack import dsygst
 
-    _check_finite(side)
     # L^T cov_b L in a quarter of the work of two products, for L is triangular and the result symmetric; only its
     # lower triangle is meant, and that is the one eigvalsh reads.
-    product, _ = dsygst(side.cov, reference.factor, itype=2, lower=1)
-    overlap = np.sqrt(eigvalsh(product, overwrite_a=True).clip(min=0)).sum()
-    distance = np.square(reference.mean - side.mean).sum() + reference.trace + np.trace(side.cov) - 2 * overlap
-    return max(float(distance), 0.0)  # equal sets fall below 0 by the rounding of the roots
+    product, _ = dsygst(cov, factor, itype=2, lower=1)
+    return np.sqrt(eigvalsh(product, overwrite_a=True).clip(min=0)).sum()
 
 
 def frechet_distance(*, mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
@@ -146,21 +212,61 @@ def few_images(n: int, dim: int) -> dict[str, Any]:
     return {"note": f"{n:,} images for {dim:,} features: the covariance is singular"} if n <= dim else {}
 
 
-def _plus_products(upper: Array, x: Array) -> Array:
-    """Add the upper triangle of x^T x of rows x [n, d] to [d, d], in place where that is in Fortran's order."""
+def placed(x: NDArray[Any], device: str) -> Any:
+    """Return x as a tensor on a device; on the CPU as it is."""
+    if device == "cpu":
+        return x
+    import torch
+
+    return torch.from_numpy(x).to(device)
+
+
+def _joined(parts: list[Any]) -> Values:
+    if isinstance(parts[0], np.ndarray):
+        return np.concatenate(parts).astype(np.float64)
+    import torch
+
+    return torch.cat(parts).double()
+
+
+def _stacked(parts: Sequence[Values]) -> Values:
+    if isinstance(parts[0], np.ndarray):
+        return np.stack(parts)
+    import torch
+
+    return torch.stack(list(parts))
+
+
+def _zeros(vector: Values) -> tuple[Values, Values]:
+    """Zeros [d] and [d, d] of the kind of a vector [d]."""
+    d = len(vector)
+    if isinstance(vector, np.ndarray):
+        return np.zeros(d), np.zeros((d, d), order="F")
+    return vector.new_zeros(d), vector.new_zeros(d, d)
+
+
+def _plus_products(products: Values, x: Values) -> Values:
+    """Add x^T x of rows x [n, d] to [d, d]: of numpy's the upper triangle alone, in place, in Fortran's order."""
+    if not isinstance(x, np.ndarray):
+        return products + x.T @ x
     from scipy.linalg.blas import dsyrk
 
-    total: Array = dsyrk(1, x.T, beta=1, c=upper, overwrite_c=True)
-    return total
+    return dsyrk(1, x.T, beta=1, c=products, overwrite_c=True)
 
 
-def _symmetric(upper: Array) -> Array:
-    """The symmetric matrix of an upper triangle, the rest of which is 0."""
+def _symmetric(upper: Values) -> Values:
+    """The symmetric matrix of an upper triangle of numpy's, the rest of which is 0; a tensor is whole already."""
+    if not isinstance(upper, np.ndarray):
+        return upper
     full = upper + upper.T
     np.fill_diagonal(full, upper.diagonal())
     return full
 
 
+def _finite(x: Values) -> bool:
+    return bool((np.isfinite(x) if isinstance(x, np.ndarray) else x.isfinite()).all())
+
+
 def _check_finite(side: Moments) -> None:
-    if not (np.isfinite(side.mean).all() and np.isfinite(side.cov).all()):
+    if not (_finite(side.mean) and _finite(side.cov)):
         raise UserError("the Fréchet distance needs finite features; there are NaN or infinite ones")

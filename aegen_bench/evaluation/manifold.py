@@ -18,22 +18,22 @@ def real_radii(inputs: Inputs, k: int) -> NDArray[np.float64]:
     most = min(MOST, len(inputs.real) - 1)
     if k > most:
         raise _too_few(len(inputs.real), k)
-    return inputs.once("real neighbours", lambda: _neighbours(inputs.real, most))[:, k - 1]
+    return inputs.once("real neighbours", lambda: _neighbours(inputs.real, most, inputs.device))[:, k - 1]
 
 
-def radii(features: NDArray[np.float32], k: int) -> NDArray[np.float64]:
+def radii(features: NDArray[np.float32], k: int, *, device: str = "cpu") -> NDArray[np.float64]:
     """Return the squared distance [n] of each of features [n, d] to its k-th nearest other one."""
     if len(features) <= k:
         raise _too_few(len(features), k)
-    return _neighbours(features, k)[:, k - 1]
+    return _neighbours(features, k, device)[:, k - 1]
 
 
-def _neighbours(features: NDArray[np.float32], k: int) -> NDArray[np.float64]:
+def _neighbours(features: NDArray[np.float32], k: int, device: str) -> NDArray[np.float64]:
     from aegen_bench.numerics.balls import neighbour_distances
 
     if not np.isfinite(features).all():
         raise UserError("neighbours need finite features; there are NaN or infinite ones")
-    return neighbour_distances(features, k)
+    return neighbour_distances(features, k, device=device)
 
 
 def _too_few(n: int, k: int) -> UserError:

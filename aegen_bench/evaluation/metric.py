@@ -10,19 +10,35 @@ torch, scipy and sklearn inside functions.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast
+from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench import errors
-from aegen_bench.evaluation.frechet import Moments, Reference, moments
+from aegen_bench.evaluation.frechet import Moments, Reference, moments, placed
 
-__all__ = ["Codes", "Features", "Images", "Inputs", "Measured", "Metric", "NotApplicable", "Value", "load", "names"]
+__all__ = [
+    "DISTANCES",
+    "Codes",
+    "Distance",
+    "Features",
+    "Images",
+    "Inputs",
+    "Measured",
+    "Metric",
+    "NotApplicable",
+    "Value",
+    "described",
+    "distance_name",
+    "distance_of",
+    "load",
+    "names",
+]
 
 FOLDER = Path(__file__).parent / "metrics"
 
@@ -31,6 +47,21 @@ Images = NDArray[np.uint8]
 Codes = NDArray[np.floating]
 Measured = dict[str, Any]
 T = TypeVar("T")
+
+Distance = Literal["fid", "fd", "fwd"]
+DISTANCES: tuple[Distance, ...] = get_args(Distance)
+
+
+def distance_name(extractor: str) -> Distance:
+    """Return what the Fréchet distance of this extractor's features is called: FID is for the Inception weights of 2015
+    only, FWD for wavelet packets.
+    """
+    return "fid" if extractor == "inception" else "fwd" if extractor == "wavelet" else "fd"
+
+
+def distance_of(numbers: Mapping[str, float | None]) -> float | None:
+    """Return the Fréchet distance among the numbers of a draw, by whichever of its names it has; None without one."""
+    return next((value for name in DISTANCES if (value := numbers.get(name)) is not None), None)
 
 
 class NotApplicable(Exception):
@@ -46,14 +77,16 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric may ask for. Features, float32 [n, dim], and images are made when first asked for.
+    """What a metric may ask for. Features, float32 [n, dim], and images are made when first asked for; features that
+    come in packets, [n, packets, dim], have moments, and no others than Fréchet distances apply to them.
 
     What a model or a caller has not is None; the property then raises NotApplicable.
     """
 
     real_features: Callable[[], Features]
     seed: int
-    distance_key: Literal["fid", "fd"]
+    distance_key: Distance
+    device: str = "cpu"  # where there is enough to compute to be worth it; "cpu" is the reference
     generated_features: Callable[[], Features] | None = None  # None for a metric of the model
     generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
     generated_images: Images | None = None  # likewise
@@ -78,6 +111,9 @@ class Inputs:
 
     @property
     def generated(self) -> Features:
+        return _flat(self._generated())
+
+    def _generated(self) -> Features:
         if self.generated_features is None:
             raise TypeError('a metric with PER = "model" sees no generated set')
         return self.generated_features()
@@ -85,16 +121,25 @@ class Inputs:
     @property
     def moments(self) -> Moments:
         """Mean and covariance of the generated features, which are not kept where nobody else asks for them."""
-        return self.generated_moments() if self.generated_moments is not None else moments(self.generated)
+        return (
+            self.generated_moments()
+            if self.generated_moments is not None
+            else moments(self.on_device(self._generated()))
+        )
 
     @property
     def real(self) -> Features:
-        return self.real_features()
+        return _flat(self.real_features())
 
     @property
     def reference(self) -> Reference:
-        """The real features as one side of a Fréchet distance."""
-        return self.once("reference", self.real_reference or (lambda: Reference.of(moments(self.real))))
+        """The real features as one side of a Fréchet distance, on the device."""
+        compute = self.real_reference or (lambda: Reference.of(moments(self.real_features())))
+        return self.once("reference", lambda: compute().on(self.device))
+
+    def on_device(self, features: Features) -> Any:
+        """Return features as `frechet` takes them: a tensor on the device, on the CPU as they are."""
+        return placed(features, self.device)
 
     @property
     def reconstructions(self) -> tuple[Images, Images]:
@@ -134,7 +179,7 @@ class Inputs:
         found = self.training_features() if self.training_features is not None else None
         if found is None:
             raise NotApplicable("no training images beside the real ones: the generator was not trained here")
-        return found
+        return _flat(found)
 
     @property
     def test_codes(self) -> tuple[Codes, Codes]:
@@ -172,6 +217,12 @@ class Inputs:
         return self.generated_images, training, test
 
 
+def _flat(features: Features) -> Features:
+    if features.ndim > 2:
+        raise NotApplicable("the features come in packets, which only Fréchet distances compare")
+    return features
+
+
 class Metric(Protocol):
     PER: Literal["draw", "model"]
     VALUES: dict[str, Value]
@@ -191,3 +242,17 @@ def load(name: str) -> Metric:
     if name not in names():
         raise errors.unknown("metric", name, names())
     return cast(Metric, import_module(f"{__package__}.metrics.{name}"))
+
+
+def described() -> Iterator[str]:
+    """Yield the lines of a Markdown table of the metrics, from what their files declare."""
+    yield "| metric | numbers | meaning | source |"
+    yield "|---|---|---|---|"
+    for name in names():
+        metric = load(name)
+        numbers = [
+            f"`{number}` {'↓' if value.better == 'lower' else '↑'}" + (f" ({value.unit})" if value.unit != "1" else "")
+            for number, value in metric.VALUES.items()
+        ]
+        meaning = " ".join((metric.__doc__ or "").partition("\n\n")[0].split())
+        yield f"| `{name}` | {', '.join(numbers)} | {meaning} | {metric.SOURCE} |"

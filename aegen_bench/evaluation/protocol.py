@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from aegen_bench import errors
 from aegen_bench.evaluation import extractors, metrics
+from aegen_bench.evaluation.metric import Distance, distance_name
 
 __all__ = ["SUBSET_SEED", "Protocol"]
 
@@ -69,9 +70,9 @@ class Protocol(BaseModel):
         return hashlib.sha256(canonical.encode()).hexdigest()[:12]
 
     @property
-    def distance_key(self) -> Literal["fid", "fd"]:
-        """A Fréchet distance is called FID with the Inception weights of 2015 only."""
-        return "fid" if self.extractor == "inception" else "fd"
+    def distance_key(self) -> Distance:
+        """The name of the Fréchet distance under this protocol."""
+        return distance_name(self.extractor)
 
     def images(self, available: int) -> int:
         """Return how many images are generated, and compared with as many of the `available` real ones."""

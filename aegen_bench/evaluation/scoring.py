@@ -140,6 +140,7 @@ def evaluate(
         real_reference=partial(source.reference, real, fingerprint),
         seed=subject.seed,
         distance_key=protocol.distance_key,
+        device=device,
         reconstruction_pairs=subject.reconstructions,
         reconstruction_moments=lambda: moments((subject.reconstructions() or (None, None))[1], "reconstructions"),
         interpolation_moments=lambda: moments(subject.interpolations(), "interpolations"),
@@ -178,10 +179,13 @@ def evaluate(
 
 def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], scores: Scores) -> None:
     """Put the metric's numbers `into` their place, or write down in `scores` why there are none."""
+    from aegen_bench.evaluation.features import full_float32
+
     if name in scores.failed:
         return
     try:
-        measured = dict(metric.measure(inputs))
+        with full_float32():
+            measured = dict(metric.measure(inputs))
         settings = measured.pop("settings", {})
         numbers = {key: float(value) for key, value in measured.items() if np.ndim(value) == 0}
         if not np.isfinite([*numbers.values()]).all():

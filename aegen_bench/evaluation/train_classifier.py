@@ -23,8 +23,10 @@ from torch import Tensor
 from torchvision import datasets
 
 from aegen_bench import data, seeding
+from aegen_bench.data.sources import memory
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.extractors.classifier import Classifier
+from aegen_bench.files import read_arrays, shown
 
 __all__ = ["PLANS", "augmented", "main", "train"]
 
@@ -49,14 +51,18 @@ def labelled(name: str, folder: Path, split: data.Split) -> tuple[Tensor, Tensor
     images = torch.from_numpy(np.array(data.load(name, _recipe(name, folder), folder, split)))
     npz = folder / f"{name}.npz"
     if npz.exists():
-        with np.load(npz) as arrays:
-            if f"y_{split}" not in arrays.files:
-                raise UserError(f"{npz} has no y_{split}: the classes of the images, from 0 to 9")
-            found = arrays[f"y_{split}"]
+        try:
+            arrays = read_arrays(npz, memory(), [f"y_{split}"])
+        except (OSError, ValueError) as error:
+            raise UserError(f"{shown(npz)}: its classes cannot be read: {error}") from error
+        if f"y_{split}" not in arrays:
+            raise UserError(f"{shown(npz)} has no y_{split}: the classes of the images, from 0 to 9")
+        found = arrays[f"y_{split}"]
     else:
         found = np.asarray(getattr(datasets, READERS[name])(folder, train=split == "train").targets)
-    if found.shape != (len(images),) or found.min() < 0 or found.max() > 9:
-        raise UserError(f"{name}, {split}: expected {len(images)} classes from 0 to 9, found an array {found.shape}")
+    if found.shape != (len(images),) or found.dtype.kind not in "iu" or found.min() < 0 or found.max() > 9:
+        what = f"{found.dtype} {found.shape}"
+        raise UserError(f"{name}, {split}: expected {len(images)} whole numbers from 0 to 9, found an array of {what}")
     return images, torch.from_numpy(found.astype(np.int64))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -16,6 +16,7 @@ from typing import Any, Literal, NamedTuple
 
 from aegen_bench import results
 from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metric import distance_of
 from aegen_bench.results import ANCHORS, NO_TRIALS, Record
 from aegen_bench.study import Study, Trial, asked_as
 
@@ -217,13 +218,13 @@ def _scores_again(here: _Submission) -> Finding:
         scorer = Scorer(record.dataset, real, list(study.protocols.values()), here.data, device, Progress())
         for name, protocol in study.protocols.items():
             entry = record.metrics.get(protocol.id)
-            recorded = _distance(entry.draws[0]) if entry and entry.draws else None
+            recorded = distance_of(entry.draws[0]) if entry and entry.draws else None
             if recorded is None:
                 continue
             made = sampling.generate(model, scorer.needs(protocol), seed=record.seed, draw=0, device=device)
             subject = GivenImages(partial(_the_same, made), record.seed)
             again = scorer.score(protocol, subject, only={"fd"}).draws[0]
-            value = _distance(again)
+            value = distance_of(again)
             count += 1
             if value is None:
                 wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, and none could be measured again")
@@ -256,15 +257,10 @@ def _distances(record: Record) -> dict[str, float]:
     """The Fréchet distance under each protocol id, the mean over the draws."""
     found = dict[str, float]()
     for protocol, entry in record.metrics.items():
-        drawn = [value for numbers in entry.draws if (value := _distance(numbers)) is not None]
+        drawn = [value for numbers in entry.draws if (value := distance_of(numbers)) is not None]
         if drawn:
             found[protocol] = sum(drawn) / len(drawn)
     return found
-
-
-def _distance(numbers: Mapping[str, float | None]) -> float | None:
-    """The Fréchet distance of a draw, by whichever of its names it has."""
-    return next((value for name in ("fid", "fd") if (value := numbers.get(name)) is not None), None)
 
 
 def _all(check: str, wrong: Sequence[str], good: str, bad: str) -> Finding:

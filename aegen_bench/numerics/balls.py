@@ -1,7 +1,7 @@
 """Exact membership in balls around points, and their radii, by float32 matrix products in bounded memory.
 
-Where the rounding of the product could decide, the distance is computed anew from differences, in float64: the
-answer is that of exact arithmetic, ties and identical points included.
+Where the rounding of the product could decide, the distance is computed anew from differences, in float64 on the CPU:
+the answer is that of exact arithmetic, ties and identical points included, and the same on every device.
 """
 
 from __future__ import annotations
@@ -27,28 +27,28 @@ Array = NDArray[np.float64]
 Inside = NDArray[np.bool_]
 
 
-def neighbour_distances(points: Features, k: int) -> Array:
+def neighbour_distances(points: Features, k: int, *, device: str = "cpu") -> Array:
     """Return squared Euclidean distances [n, k] of points [n, d] to their k nearest others, ascending; k < n."""
     candidates = min(2 * k + 4, len(points) - 1)
     found = np.empty((len(points), k))
-    for pairs in _pairs(points, points):
-        index = torch.arange(len(pairs.squared))
+    for pairs in _pairs(points, points, device):
+        index = torch.arange(len(pairs.squared), device=device)
         pairs.squared[index, index + pairs.begin] = torch.inf  # itself
-        where = pairs.squared.topk(candidates, largest=False, sorted=False).indices.numpy()
-        exact = pairs.exact(np.repeat(index.numpy(), candidates), where.ravel())
+        where = pairs.squared.topk(candidates, largest=False, sorted=False).indices.cpu().numpy()
+        exact = pairs.exact(np.repeat(np.arange(len(where)), candidates), where.ravel())
         found[pairs.rows] = np.sort(exact.reshape(-1, candidates))[:, :k]
     return found
 
 
 def in_balls(
-    points: Features, centres: Features, radii: Array, *, closed: bool
+    points: Features, centres: Features, radii: Array, *, closed: bool, device: str = "cpu"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Return in how many balls each point is [m], and how many points are in each ball [n].
 
     `points` [m, d] and `centres` [n, d]; `radii` [n] are squared. A point on the surface is in a `closed` ball.
     """
     balls, members = np.zeros(len(points), np.int64), np.zeros(len(centres), np.int64)
-    for pairs in _pairs(points, centres):
+    for pairs in _pairs(points, centres, device):
         inside = pairs.within(radii, closed=closed)
         balls[pairs.rows] = np.count_nonzero(inside, axis=1)
         members += np.count_nonzero(inside, axis=0)
@@ -56,14 +56,14 @@ def in_balls(
 
 
 def in_each_others_balls(
-    a: Features, b: Features, radii_a: Array, radii_b: Array, *, closed: bool
+    a: Features, b: Features, radii_a: Array, radii_b: Array, *, closed: bool, device: str = "cpu"
 ) -> tuple[Inside, Inside]:
     """Return whether each point of a [m, d] is in a ball around one of b [n, d], and each of b in one around a.
 
     `radii_a` [m] and `radii_b` [n] are squared.
     """
     a_is, b_is = np.zeros(len(a), np.bool_), np.zeros(len(b), np.bool_)
-    for pairs in _pairs(a, b):
+    for pairs in _pairs(a, b, device):
         a_is[pairs.rows] = pairs.within(radii_b, closed=closed).any(axis=1)
         b_is |= pairs.within(radii_a[pairs.rows, None], closed=closed).any(axis=0)
     return a_is, b_is
@@ -75,7 +75,7 @@ class _Pairs(NamedTuple):
     a: Features  # the rows
     b: Features
     begin: int  # of the rows in their set
-    squared: Tensor  # [rows, n]
+    squared: Tensor  # [rows, n], on the device
     doubt: Tensor  # [n], how far off they may be
 
     @property
@@ -84,9 +84,9 @@ class _Pairs(NamedTuple):
 
     def within(self, radii: Array, *, closed: bool) -> Inside:
         """Whether each distance is within its radius; `radii` are squared, [n] or [rows, 1]."""
-        gap = self.squared - torch.from_numpy(radii).float()
-        inside: Inside = (gap < 0).numpy()
-        i, j = (where.numpy() for where in (gap.abs_() <= self.doubt).nonzero(as_tuple=True))
+        gap = self.squared - torch.from_numpy(radii).float().to(self.squared.device)
+        inside: Inside = (gap < 0).cpu().numpy()
+        i, j = (where.cpu().numpy() for where in (gap.abs_() <= self.doubt).nonzero(as_tuple=True))
         exact, radius = self.exact(i, j), np.broadcast_to(radii, inside.shape)[i, j]
         inside[i, j] = exact <= radius if closed else exact < radius
         return inside
@@ -100,22 +100,22 @@ class _Pairs(NamedTuple):
         return squared
 
 
-def _pairs(a: Features, b: Features) -> Iterator[_Pairs]:
+def _pairs(a: Features, b: Features, device: str) -> Iterator[_Pairs]:
     """The rows of a [m, d] block by block, with all of b [n, d]."""
     mean = b.mean(axis=0, dtype=np.float64)
-    y, y_norms = _centred(b, mean)
-    x, x_norms = (y, y_norms) if a is b else _centred(a, mean)
+    y, y_norms = _centred(b, mean, device)
+    x, x_norms = (y, y_norms) if a is b else _centred(a, mean, device)
     for rows in _blocks(len(a), len(b), BLOCK):
         squared = linear(x[rows] * -2, y, y_norms).add_(x_norms[rows, None])
         yield _Pairs(a[rows], b, rows.start, squared, ROUNDING * (x_norms[rows].max() + y_norms))
 
 
-def _centred(points: Features, mean: Array) -> tuple[Tensor, Tensor]:
+def _centred(points: Features, mean: Array, device: str) -> tuple[Tensor, Tensor]:
     """Points less the mean, float32, and their squared norms: the products cancel least around the mean."""
     x = np.empty_like(points, dtype=np.float32)
     for rows in _blocks(len(points), points.shape[1], BLOCK):
         x[rows] = points[rows] - mean
-    tensor = torch.from_numpy(x)
+    tensor = torch.from_numpy(x).to(device)
     return tensor, tensor.square().sum(1)
 
 

@@ -16,16 +16,16 @@ CHUNK = 4096
 def nearest(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return indices [m, k] into `base` and squared Euclidean distances [m, k], nearest first.
 
-    `queries` [m, ...] and `base` [n, ...] are float or uint8 tensors on one device, compared as flat float32 rows;
-    uint8 images are scaled to [0, 1]. k is at most n. Memory: the queries, one chunk of at most 4,096 rows of `base`
-    (256 of 3x256x256) and m x (4,096 + k) distances.
+    `queries` [m, ...] and `base` [n, ...] are float or uint8 tensors, compared as flat float32 rows; uint8 images are
+    scaled to [0, 1]. The device is that of the queries; `base` comes there by chunks. k is at most n. Memory: the
+    queries, one chunk of at most 4,096 rows of `base` (256 of 3x256x256) and m x (4,096 + k) distances.
     """
     q = _rows(queries)
     best = torch.full((len(q), k), torch.inf, device=q.device)
     where = torch.zeros((len(q), k), dtype=torch.long, device=q.device)
     chunk = rows(CHUNK, q.shape[1])
     for begin in range(0, len(base), chunk):
-        b = _rows(base[begin : begin + chunk])
+        b = _rows(base[begin : begin + chunk].to(q.device))
         distances = (q.square().sum(1, keepdim=True) - 2 * linear(q, b) + b.square().sum(1)).clamp_min(0)
         positions = torch.arange(begin, begin + len(b), device=q.device).expand_as(distances)
         best, order = torch.cat([best, distances], 1).topk(k, largest=False, sorted=True)

@@ -56,10 +56,8 @@ class Only:
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
         """Return their part of a table of results; UserError for a name of which there are none."""
-        for kind, column, names in (
-            ("model", "row", self.rows),
-            ("dataset", "dataset", {name: [name] for name in self.datasets}),
-        ):
+        asked = {"row": ("model", self.rows), "dataset": ("dataset", {name: [name] for name in self.datasets})}
+        for column, (kind, names) in asked.items():
             known = set(frame[column].unique())
             for name, members in names.items():
                 if known.isdisjoint(members):
@@ -128,14 +126,11 @@ class Report:
         """
         parts = []
         for one in self.chapters:
-            more = len(one.tables) - 1
-            others = [
-                f"{more} more {'table' if more == 1 else 'tables'}, and the notes to all of them: {out / one.profile}"
-            ]
-            first = [
-                replace(table, notes=[notes.trials(one.evidence.frame), *others * bool(more)])
-                for table in one.tables[:1]
-            ]
+            more, said = len(one.tables) - 1, [notes.trials(one.evidence.frame)]
+            if more > 0:
+                names = "table" if more == 1 else "tables"
+                said.append(f"{more} more {names}, and the notes to all of them: {out / one.profile}")
+            first = [replace(table, notes=said) for table in one.tables[:1]]
             parts.append("\n".join([markdown.render(*first), *one.skipped]))
         return "\n".join(parts)
 
@@ -177,46 +172,42 @@ def make(
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
         raise unknown("spread", spread, known)
-    behind = cast("Spread", spread)
     frame = _frame(root, profile, only)
     old = set(stale(frame)) if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
     if joint is not None:
         joint.attrs = {"notes": {entry: said for one in others for entry, said in one.attrs["notes"].items()}}
+    parts = {name: part for name, part in frame.groupby("profile") if name != results.ANCHORS}
+    asked = {name: _protocol(part, protocol) for name, part in parts.items()} if protocol else dict.fromkeys(parts)
+    if protocol and not any(asked.values()):
+        raise unknown("protocol with results", protocol, [*_protocols(frame), *_protocols(frame).values()])
     chapters = []
-    profiles = sorted(set(frame["profile"].unique()) - {results.ANCHORS})
-    for name in profiles:
-        part = frame[frame["profile"] == name]
-        chosen = _protocol(frame, part, protocol)
-        if profile is None and protocol is not None and chosen is None and _protocol(frame, frame, protocol):
-            continue  # another profile has it
-        if protocol is not None and chosen is None:
-            raise unknown("protocol with results", protocol, _protocols(frame, part))
+    for name in (name for name, one in asked.items() if one or not protocol):
         shown = [table for table in tables if name != results.EXTERNAL or table not in ("2", "5", "6", *CLAIMS)]
         marked = [(dataset, row) for where, dataset, row in old if where == name]
-        layout = plan(part, numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
-        evidence = Evidence(root, part, layout, joint, chosen)
-        built = build(evidence, [table for table in shown if table not in CLAIMS])
+        behind = cast("Spread", spread)
+        layout = plan(parts[name], numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
+        evidence = Evidence(root, parts[name], layout, joint, asked[name])
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
+        built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
         # What lies in no profile that has a chapter is said in each: anchors, or folders that cannot be listed.
         skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
-        corrupt = [error for where, error in skipped if where == name or where not in profiles]
-        chapters.append(Chapter(evidence, built, findings, [f"Skipped: {error}\n" for error in corrupt]))
+        corrupt = [f"Skipped: {error}\n" for where, error in skipped if where == name or where not in parts]
+        chapters.append(Chapter(evidence, built, findings, corrupt))
     return Report(chapters)
 
 
-def _protocols(frame: pd.DataFrame, part: pd.DataFrame) -> list[str]:
-    """The ids under which a part of the results is scored, and then their names."""
-    ids = [one for one in part["protocol"].unique() if one]
-    return [*ids, *dict.fromkeys(str(frame.attrs["protocols"].get(one, {}).get("name", "")) for one in ids)]
+def _protocols(frame: pd.DataFrame) -> dict[str, str]:
+    """The ids under which results are scored, with their names."""
+    about = frame.attrs["protocols"]
+    return {one: about.get(one, {}).get("name", one) for one in frame["protocol"].unique() if one}
 
 
-def _protocol(frame: pd.DataFrame, part: pd.DataFrame, asked: str | None) -> str | None:
-    """The id that is meant by a name or id; UserError where a name stands for several."""
-    ids = [one for one in part["protocol"].unique() if one]
-    found = [one for one in ids if asked in (one, frame.attrs["protocols"].get(one, {}).get("name"))]
+def _protocol(frame: pd.DataFrame, asked: str) -> str | None:
+    """The id that is meant by a name or id, None where there is none; UserError where a name stands for several."""
+    found = [one for one, name in _protocols(frame).items() if asked in (one, name)]
     if len(found) > 1:
         raise UserError(f"protocol {asked} stands for the ids {' and '.join(found)}: choose one of them")
     return found[0] if found else None
@@ -279,13 +270,11 @@ def draw(
     """
     from aegen_bench.report.figures import write
 
-    numbers = printed.load(published)
-    frame = _frame(root, profile, only)
-    profiles = sorted(set(frame["profile"].unique()) - set(results.NO_TRIALS))
-    if not profiles:
+    numbers, frame = printed.load(published), _frame(root, profile, only)
+    parts = [part for name, part in frame.groupby("profile") if name not in results.NO_TRIALS]
+    if not parts:
         raise UserError(f"figures are drawn of trials, and there is none under {root}; {_some(root)}")
-    for name in profiles:
-        part = frame[frame["profile"] == name]
+    for part in parts:
         yield from write(Evidence(root, part, plan(part, numbers)), figures, out)
 
 

@@ -27,13 +27,11 @@ __all__ = [
     "State",
     "Table",
     "count",
+    "ends",
     "fixed",
     "general",
     "measured",
-    "share",
-    "shares",
-    "signed",
-    "span",
+    "plain",
     "words",
 ]
 
@@ -148,29 +146,21 @@ def fixed(decimals: int | None = None, spread: Spread = "", scale: float = 1.0) 
     return form
 
 
-def signed(decimals: int) -> Form:
-    """Differences, with their sign."""
-    return lambda number: ("" if number.value is None else f"{number.value:+,.{decimals}f}", "")
+def plain(spec: str) -> Form:
+    """Numbers by a format specification of Python's."""
+    return lambda number: ("" if number.value is None else f"{number.value:{spec}}", "")
 
 
-def share(number: Number) -> tuple[str, str]:
-    """A difference as a share, in percent with its sign."""
-    return "" if number.value is None else f"{100 * number.value:+.1f}%", ""
+def ends(spec: str) -> Form:
+    """The interval of a number, its ends by a format specification; nothing where it has none."""
 
+    def form(number: Number) -> tuple[str, str]:
+        low, high = number.low, number.high
+        if low is None or high is None or not np.isfinite([low, high]).all():
+            return "", ""
+        return f"{low:{spec}} to {high:{spec}}", ""
 
-def shares(number: Number) -> tuple[str, str]:
-    """The interval of a share; nothing where it has none."""
-    if number.low is None or number.high is None or not np.isfinite([number.low, number.high]).all():
-        return "", ""
-    return f"{100 * number.low:+,.1f}% to {100 * number.high:+,.1f}%", ""
-
-
-def span(decimals: int) -> Form:
-    """The interval of a number."""
-    return lambda number: (
-        "" if number.low is None else f"{number.low:,.{decimals}f} to {number.high:,.{decimals}f}",
-        "",
-    )
+    return form
 
 
 def general(number: Number) -> tuple[str, str]:
@@ -225,7 +215,7 @@ def measured(head: str, form: Form) -> Column:
 
 def count(head: str) -> Column:
     """A column of whole numbers."""
-    return Column(head, fixed(0))
+    return Column(head, plain(",.0f"))
 
 
 def words(head: str) -> Column:

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -17,11 +17,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metric import distance_name, distance_of
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
+from aegen_bench.results.record import Record
 from aegen_bench.results.timings import Timing
 
 if TYPE_CHECKING:
@@ -72,12 +74,12 @@ class Part:
 
     @property
     def metric(self) -> str:
-        return "fid" if self.extractor == "inception" else "fd"
+        return distance_name(self.extractor)
 
     @property
     def label(self) -> str:
         """What its distance is called."""
-        return "FID" if self.metric == "fid" else f"FD ({self.extractor})"
+        return f"FD ({self.extractor})" if self.metric == "fd" else self.metric.upper()
 
     @cached_property
     def distances(self) -> Cells:
@@ -88,6 +90,13 @@ class Part:
     def anchors(self) -> Cells:
         """The Fréchet distance of each image set from elsewhere."""
         return self.guests.cells([self.metric], family="fd")
+
+    def seeds(self, dataset: str, row: str) -> dict[int, float]:
+        """Return the Fréchet distance of an entry by seed; none of one of two configurations."""
+        cell = self.distances[dataset, row]
+        known = self.summary.numbers.get(self.metric, {})
+        trials = [key for key, _, _ in self.summary.trials.get((dataset, row), [])] if cell.n else []
+        return {key[2]: known[key] for key in trials if math.isfinite(known.get(key, math.nan))}
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
         """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
@@ -129,6 +138,12 @@ class Evidence:
         marks = {one: name if names[name := self.protocol_name(one)] == 1 and plain[one] else one for one in ids}
         return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
 
+    def scored(self) -> Iterator[tuple[Part, str]]:
+        """Yield each protocol with each dataset on which something was scored under it."""
+        for part in self.parts:
+            known = set(part.frame.loc[part.frame["protocol"] != "", "dataset"])
+            yield from ((part, dataset) for dataset in self.layout.datasets if dataset in known)
+
     @cached_property
     def whole(self) -> Part:
         """All numbers, of which those that depend on a protocol do not compare."""
@@ -162,6 +177,17 @@ class Evidence:
         return devices(self.frame)
 
     @cached_property
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Trunk and prior of each row that is a pair."""
+        known = self.frame.attrs.get("pairs", {})
+        return {row: known[self.layout.profile, row] for row in self.layout.rows if (self.layout.profile, row) in known}
+
+    @cached_property
+    def by_pair(self) -> dict[tuple[str, str], str]:
+        """The row of each trunk and prior; of two such rows, the one that is called TRUNK+PRIOR."""
+        return {self.pairs[row]: row for row in sorted(self.pairs, key=lambda row: "+" in row)}
+
+    @cached_property
     def timings(self) -> dict[str, dict[Entry, Timing]]:
         """The timing runs of these rows and datasets, by timing id and entry."""
         found: dict[str, dict[Entry, Timing]] = {}
@@ -185,9 +211,7 @@ class Evidence:
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
         """Of one trial; None where its record does not say what the paper's settings are."""
-        try:
-            record = read_record(trial.folder / "record.json")
-        except UserError:
+        if (record := self.record(trial)) is None:
             return None
         ours, papers = [0.0, 0.0], [0.0, 0.0]
         for name, stage in record.stages.items():
@@ -216,6 +240,13 @@ class Evidence:
     def trials(self, dataset: str, row: str) -> list[Trial]:
         """Return the trials of an entry by seed."""
         return self._trials.get((dataset, row), [])
+
+    def record(self, trial: Trial) -> Record | None:
+        """Return the trial's record; None where it cannot be read."""
+        try:
+            return read_record(trial.folder / "record.json")
+        except UserError:
+            return None
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None where it left none."""
@@ -275,8 +306,7 @@ def distances(probes: Sequence[Row]) -> list[tuple[Row, float]]:
     """Return the probes that measured a Fréchet distance, each with it; it is the same kind in all of them."""
     found = []
     for probe in probes:
-        metrics = probe.get("metrics", {})
-        value = metrics.get("fid", metrics.get("fd"))
+        value = distance_of(probe.get("metrics", {}))
         if value is not None and math.isfinite(value):
             found.append((probe, float(value)))
     return found

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from aegen_bench import results
+from aegen_bench.evaluation.metric import DISTANCES
 from aegen_bench.inference import LOG, MOST, detectable, moderate, seeds_needed
 
 __all__ = ["ASSUMED", "lines"]
@@ -44,7 +45,7 @@ def _spreads(root: Path, profile: str) -> dict[tuple[str, str], float]:
     frame = results.load(root, profile=profile) if (root / profile).is_dir() else None
     if frame is None or frame.empty:
         return {}
-    good = frame[(frame["status"] == "ok") & ~frame["collapsed"] & frame["metric"].isin(["fd", "fid"])]
+    good = frame[(frame["status"] == "ok") & ~frame["collapsed"] & frame["metric"].isin(list(DISTANCES))]
     trials = good.groupby(["dataset", "protocol", "row", "seed"], sort=False)["value"].mean().reset_index()
     found = {}
     for (dataset, protocol), mine in trials.groupby(["dataset", "protocol"], sort=False):

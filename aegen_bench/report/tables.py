@@ -1,17 +1,23 @@
-"""One function for each table of numbers: cells in, a table out. No file is touched."""
+"""One function for each table of numbers: cells in, tables out. No file is touched.
+
+Of quality there is a table for each protocol, of times one for each device, never a mixture.
+"""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from itertools import combinations
+from functools import partial
+from itertools import combinations, product
+from typing import TYPE_CHECKING, Any
 
+from aegen_bench import inference
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.agreement import rank_correlations
-from aegen_bench.inference import LOG, RAW, Leading, Place, Scale, best_of_pairs, difference, leading_group, moderated
-from aegen_bench.inference import overall as standings
+from aegen_bench.inference import ALPHA, LOG, RAW, Difference, Leading, Place, Scale, difference, moderated
+from aegen_bench.inference.variance import SOURCES
 from aegen_bench.report import notes
 from aegen_bench.report.cells import (
     Cell,
@@ -21,63 +27,53 @@ from aegen_bench.report.cells import (
     State,
     Table,
     count,
+    ends,
     fixed,
     general,
     measured,
-    share,
-    shares,
-    signed,
-    span,
+    plain,
     words,
 )
 from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
 from aegen_bench.results import ANCHORS
 
+if TYPE_CHECKING:
+    import pandas as pd
+
 __all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
 
-TABLES = ("1", "2", "3", "4", "5", "6")
-EVERY = (*TABLES, "comparisons", "priors", "overall", "agreement", "scores")
-"""The tables of numbers by name; what is said of claims is not among them."""
-SUMMARY = ("1", "3", "5", "6")
-"""What a run prints when it has ended."""
-
-MIB = 2**20
 ARROWS = {"lower": "↓", "higher": "↑"}
 NOTHING = Cell()
+Tables = Iterator[Table]
 
 
-def build(evidence: Evidence, names: Sequence[str]) -> list[Table]:
-    """Return the tables named: of quality one a protocol, of times one a device, never a mixture."""
-    built: list[Table] = []
+def build(evidence: Evidence, names: Sequence[str]) -> Tables:
+    """Yield the tables named."""
     for name in names:
-        if name in ("2", "5"):
-            built.append({"2": architecture, "5": epochs}[name](evidence))
-        elif name == "overall":
-            built.append(overall(evidence))
-        elif name == "agreement":
-            built += [agreement(evidence)] if len(evidence.parts) > 1 else []
-        elif name == "6" and evidence.timings:
-            several = len(evidence.timings) > 1
-            built += [timed(evidence, one, f"-timing{i}" * several) for i, one in enumerate(evidence.timings, 1)]
-        elif name == "6":
-            known = evidence.devices
-            marks = [f"-device{i}" for i in range(1, len(known) + 1)] if len(known) > 1 else [""]
-            built += [times(evidence, *of) for of in zip(known or [""], marks, strict=True)]
-        elif name in EVERY:
-            for part in evidence.parts or (evidence.whole,):
-                scored = set(part.frame.loc[part.frame["protocol"] != "", "dataset"].unique())
-                here = [dataset for dataset in evidence.layout.datasets if dataset in scored]
-                if name == "priors":
-                    built += [one for dataset in here if (one := priors(evidence, part, dataset)).lines]
-                elif name in ("comparisons", "scores"):
-                    table = {"comparisons": comparisons, "scores": scores}[name]
-                    built += [table(evidence, part, dataset) for dataset in here]
-                else:
-                    built.append(quality(evidence, part, int(name)))
-        else:
+        if name not in KINDS:
             raise unknown("table", name, [*EVERY, "verdicts", "claims"])
-    return built
+        yield from KINDS[name](evidence)
+
+
+def _table(
+    part: Part,
+    layout: Layout,
+    name: str,
+    label: str,
+    caption: str,
+    columns: list[Column],
+    lines: list[list[Cell]],
+    said: Iterable[str],
+    **more: Any,
+) -> Table:
+    """A table of one protocol, which ends its name."""
+    about = layout.profile, part.id, part.name
+    return Table(name + part.mark, label, caption, columns, lines, list(said), *about, **more)
+
+
+def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:
+    return Cell(dataset, row, text=evidence.name(row) + " †" * (row in part.dagger))
 
 
 # ---- quality -----------------------------------------------------------------------------------------
@@ -108,71 +104,75 @@ class Measure:
         gans = ", beside the GANs that the paper cites" if table == 4 else ""
         return Measure(f"{part.label}, lower is better{gans}", (part.metric,))
 
-    def decimals_of(self, cells: Cells) -> int:
+    def decimals_of(self, cells: Iterable[Cell]) -> int:
         """As many as the paper has where numbers are as large as its own."""
-        return 1 if self.family == "fd" and any(cell.n and cell.value >= 10 for cell in cells.values()) else 3
+        return 1 if self.family == "fd" and any(cell.n and cell.value >= 10 for cell in cells) else 3
+
+    def leading(self, cells: Cells, dataset: str, rows: Iterable[str], place: int = 0) -> Leading:
+        """Place the rows of a dataset by one of the numbers."""
+        samples = {row: cell.numbers[place].sample for row, cell in _sound(cells, dataset, rows).items()}
+        return inference.leading_group(samples, self.scale, lower_is_better=self.sign > 0)
 
 
-def quality(evidence: Evidence, part: Part, table: int) -> Table:
-    """Tables 1 and 4 (Fréchet distance) and 3 (PRD): a line a row, a column a dataset, the paper beside it; below our
-    rows images from elsewhere. Table 4 has the paper's rows only.
+def _sound(cells: Cells, dataset: str, rows: Iterable[str]) -> dict[str, Cell]:
+    """The cells of rows of which no trial diverged or collapsed: the mean of those that are left would flatter a row,
+    and a mean over some that collapsed is too uncertain to tell anything from it.
     """
-    layout, paper, measure = evidence.layout, evidence.layout.published, Measure.of(table, part)
-    cells = part.summary.cells(measure.metrics, family=measure.family)
-    below = part.guests.cells(measure.metrics, family=measure.family) if table != 4 else Cells(layout, ())
-    form = fixed(measure.decimals_of(cells), layout.spread)
-    comparable = layout.profile == "paper" and part.extractor == "inception"
-
-    cited, ours = _rows(layout, table)
-    lines = {row: [Cell(text=f"{paper.name(row)} (cited)")] for row in cited}
-    lines |= {row: [_name(evidence, part, row)] for row in ours}
-    guests = {row: [Cell(text=row)] for row in dict.fromkeys(row for _, row in below)}
-    columns, found, printed = [words("Model")], dict[str, list[Leading]](), False
-    for dataset in layout.datasets:
-        columns.append(measured(paper.name(dataset), form))
-        if beside := any(paper.value(table, row, dataset) for row in lines):
-            columns += _papers_columns(measure, comparable=comparable)
-        fair = [row for row in ours if row not in part.dagger]
-        found[dataset] = [_leading(cells, dataset, fair, measure, place) for place in range(len(measure.metrics))]
-        printed = printed or beside
-        for row, line in lines.items():
-            cell = cells[dataset, row]
-            placed = tuple(_placed(n, group, row) for n, group in zip(cell.numbers, found[dataset], strict=True))
-            line.append(NOTHING if row in cited else replace(cell, numbers=placed))
-            if beside:
-                line += _papers_cells(evidence, measure, table, cell, comparable=comparable)
-        for row, line in guests.items():
-            line += [below[dataset, row], *[NOTHING] * (2 if comparable else 1) * beside]
-    said = [
-        notes.protocol(part),
-        notes.measured(layout.spread),
-        notes.trials(part.frame),
-        *notes.other_images(part.frame, layout),
-        *notes.cautions(part, layout, layout.datasets, (measure.family,)),
-        *notes.leading([group for groups in found.values() for group in groups]),
-        *_resolution(evidence, part, measure, found),
-        *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
-        *notes.marks(part, layout, ours, guests),
-        *notes.departures(part.frame, layout),
-        *notes.shares(evidence),
-    ]
-    body = [*lines.values(), *guests.values()]
-    return _scored(part, layout, f"table{table}", f"Table {table}", measure.title, columns, body, said)
+    able = {row: cells[dataset, row] for row in rows}
+    return {row: c for row, c in able.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
 
 
-def _rows(layout: Layout, table: int) -> tuple[list[str], list[str]]:
-    """The rows that the paper cites from another paper's GANs, and ours: in Table 4 those that the paper has."""
-    if table != 4:
-        return [], layout.rows
-    printed = layout.published.rows(4)
-    cited = [row for row in printed if layout.published.source(4, row) == "cited_lucic"]
-    return cited, [row for row in printed if row in layout.rows and row not in cited]
+def quality(evidence: Evidence, table: int) -> Tables:
+    """Tables 1 and 4 (Fréchet distance) and 3 (PRD): a line a row, a column a dataset, the paper beside it; below our
+    rows images from elsewhere. Table 4 has the paper's rows only, and those that it cites from another paper's GANs.
+    """
+    layout, paper = evidence.layout, evidence.layout.published
+    cited = [row for row in paper.rows(4) if table == 4 and paper.source(4, row) == "cited_lucic"]
+    ours = [row for row in paper.rows(4) if row in layout.rows and row not in cited] if table == 4 else layout.rows
+    for part in evidence.parts or (evidence.whole,):
+        measure = Measure.of(table, part)
+        cells = part.summary.cells(measure.metrics, family=measure.family)
+        below = part.guests.cells(measure.metrics, family=measure.family) if table != 4 else Cells(layout, ())
+        form = fixed(measure.decimals_of(cells.values()), layout.spread)
+        comparable = layout.profile == "paper" and part.extractor == "inception"
+        if comparable:
+            papers = [Column("paper", fixed(measure.decimals, "seeds"))]
+            papers += [Column("difference", plain(f"+,.{measure.decimals}f"))]
+        else:
+            papers = [count("paper's rank")]
 
-
-def _papers_columns(measure: Measure, *, comparable: bool) -> list[Column]:
-    if not comparable:
-        return [count("paper's rank")]
-    return [Column("paper", fixed(measure.decimals, "seeds")), Column("difference", signed(measure.decimals))]
+        lines = {row: [Cell(text=f"{paper.name(row)} (cited)")] for row in cited}
+        lines |= {row: [_name(evidence, part, row)] for row in ours}
+        guests = {row: [Cell(text=row)] for row in dict.fromkeys(row for _, row in below)}
+        columns, found, printed = [words("Model")], dict[str, list[Leading]](), False
+        for dataset in layout.datasets:
+            beside = any(paper.value(table, row, dataset) for row in lines)
+            columns += [measured(paper.name(dataset), form), *(papers if beside else [])]
+            fair = [row for row in ours if row not in part.dagger]
+            groups = [measure.leading(cells, dataset, fair, place) for place in range(len(measure.metrics))]
+            found[dataset], printed = groups, printed or beside
+            for row, line in lines.items():
+                cell = cells[dataset, row]
+                line.append(NOTHING if row in cited else _placed(cell, groups))
+                if beside:
+                    line += _papers_cells(evidence, measure, table, cell, comparable=comparable)
+            for row, line in guests.items():
+                line += [below[dataset, row], *[NOTHING] * len(papers) * beside]
+        said = [
+            notes.protocol(part),
+            notes.measured(layout.spread),
+            notes.trials(part.frame),
+            *notes.other_images(part.frame, layout),
+            *notes.cautions(part, layout, layout.datasets, (measure.family,)),
+            *notes.leading([group for groups in found.values() for group in groups]),
+            *_resolution(evidence, part, measure, found),
+            *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
+            *notes.marks(part, layout, ours, guests),
+            *notes.departures(part.frame, layout),
+            *notes.shares(evidence),
+        ]
+        body = [*lines.values(), *guests.values()]
+        yield _table(part, layout, f"table{table}", f"Table {table}", measure.title, columns, body, said)
 
 
 def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, *, comparable: bool) -> list[Cell]:
@@ -187,264 +187,303 @@ def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, 
         numbers = tuple(Number(f"paper's rank by {metric}", rank) for metric, rank in ranks)
         return [Cell(dataset, row, numbers, source=source)]
     numbers = tuple(Number(metric, theirs[name], theirs.get("std")) for metric, name in names)
-    gaps = [
-        ours.value - theirs[name] for ours, (_, name) in zip(cell.numbers, names, strict=True) if ours.value is not None
-    ]
+    both = zip(cell.numbers, names, strict=True)
+    gaps = tuple(Number(value=ours.value - theirs[name]) for ours, (_, name) in both if ours.value is not None)
     after = "" if source == "rerun" else "(cited)"
-    return [
-        Cell(dataset, row, numbers, source=source, after=after),
-        Cell(numbers=tuple(Number(value=gap) for gap in gaps)),
-    ]
+    return [Cell(dataset, row, numbers, source=source, after=after), Cell(numbers=gaps)]
 
 
-def _leading(cells: Cells, dataset: str, rows: Sequence[str], measure: Measure, place: int = 0) -> Leading:
-    """Place the rows of a dataset of which no trial diverged or collapsed: the mean of those that are left would
-    flatter a row, and a mean over some that collapsed is too uncertain to tell anything from it.
-    """
-    able = {row: cells[dataset, row] for row in rows}
-    sound = {row: c for row, c in able.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
-    samples = {row: cell.numbers[place].sample for row, cell in sound.items()}
-    return leading_group(samples, measure.scale, lower_is_better=measure.sign > 0)
+def _placed(cell: Cell, groups: Sequence[Leading]) -> Cell:
+    """A row's cell with what the tests of its column say of each number."""
+    places = [group.places.get(cell.row, Place.UNTESTED) for group in groups]
+    known = {Place.LEADING: True, Place.BEHIND: False}
+    each = zip(cell.numbers, places, strict=True)
+    return replace(
+        cell, numbers=tuple(replace(n, leading=known.get(place), open=place is Place.OPEN) for n, place in each)
+    )
 
 
-def _placed(number: Number, group: Leading, row: str) -> Number:
-    """A row's number with what the tests of its column say of it."""
-    place = group.places.get(row, Place.UNTESTED)
-    known = {Place.LEADING: True, Place.BEHIND: False}.get(place)
-    return replace(number, leading=known, open=place is Place.OPEN)
-
-
-def _resolution(evidence: Evidence, part: Part, measure: Measure, found: Mapping[str, Sequence[Leading]]) -> list[str]:
+def _resolution(
+    evidence: Evidence, part: Part, measure: Measure, found: Mapping[str, Sequence[Leading]]
+) -> Iterator[str]:
     """A sentence a dataset and number on what its seeds can tell apart."""
-    return [
-        notes.resolution(
-            ", ".join([evidence.name(dataset), *([NAMES.get(metric, metric)] if len(measure.metrics) > 1 else [])]),
-            group,
-            part.summary.draw_spread(dataset, metric, group.contenders, measure.scale),
-        )
-        for dataset, groups in found.items()
-        for metric, group in zip(measure.metrics, groups, strict=True)
-        if group.best
-    ]
+    for dataset, groups in found.items():
+        for metric, group in zip(measure.metrics, groups, strict=True):
+            if group.best:
+                which = [{"f8": "F8", "f1_8": "F1/8"}.get(metric, metric)] * (len(measure.metrics) > 1)
+                draws = part.summary.draw_spread(dataset, metric, group.contenders, measure.scale)
+                yield notes.resolution(", ".join([evidence.name(dataset), *which]), group, draws)
 
 
-NAMES = {"f8": "F8", "f1_8": "F1/8"}
-
-
-def scores(evidence: Evidence, part: Part, dataset: str) -> Table:
+def scores(evidence: Evidence) -> Tables:
     """Every number of a protocol on one dataset: a line a row, a column a number; below our rows image sets from
     elsewhere.
     """
     layout = evidence.layout
-    present = part.summary.metrics(dataset) | part.guests.metrics(dataset)
     order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
-    meanings = {
-        number: (metric, meaning)
-        for metric in order
-        for number, meaning in metrics.load(metric).VALUES.items()
-        if number in present
-    }
-    here = part.frame[part.frame["dataset"] == dataset]
-    guests = [row for where, row in part.guests.trials if where == dataset]
-    lines = [[_name(evidence, part, row, dataset)] for row in layout.rows] + [[Cell(text=row)] for row in guests]
-    for number, (metric, _) in meanings.items():
-        ours, theirs = (one.cells([number], family=metric) for one in (part.summary, part.guests))
-        for line, row in zip(lines, [*layout.rows, *guests], strict=True):
-            known = theirs if row in guests else ours
-            cell = known[dataset, row]
-            tried = (dataset, row) in known and cell.state == "missing"  # ended well without it: it does not apply
-            line.append(NOTHING if tried else cell)
-    heads = [f"{number} {ARROWS[meaning.better]}" for number, (_, meaning) in meanings.items()]
-    said = [
-        notes.protocol(part),
-        notes.scores({number: meaning.unit for number, (_, meaning) in meanings.items()}),
-        notes.trials(here),
-        *notes.other_images(here, layout),
-        *notes.cautions(part, layout, [dataset], {metric for metric, _ in meanings.values()}),
-        *notes.marks(part, layout, layout.rows, guests),
-        *notes.departures(here, layout),
-    ]
-    tips = [" ".join((metrics.load(metric).__doc__ or "").split("\n\n")[0].split()) for metric, _ in meanings.values()]
-    shown = [replace(measured(head, fixed(None, "seeds")), tip=tip) for head, tip in zip(heads, tips, strict=True)]
-    columns = [words("Model"), *shown]
-    label, caption = f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
-    return replace(_scored(part, layout, f"scores-{dataset}", label, caption, columns, lines, said), apart=True)
+    every = [(number, metric, of) for metric in order for number, of in metrics.load(metric).VALUES.items()]
+    for part, dataset in evidence.scored():
+        present = part.summary.metrics(dataset) | part.guests.metrics(dataset)
+        here = part.frame[part.frame["dataset"] == dataset]
+        guests = [row for where, row in part.guests.trials if where == dataset]
+        lines = {row: [_name(evidence, part, row, dataset)] for row in layout.rows}
+        lines |= {row: [Cell(text=row)] for row in guests}
+        columns, units, families = [words("Model")], dict[str, str](), set[str]()
+        for number, metric, meaning in (one for one in every if one[0] in present):
+            tip = " ".join((metrics.load(metric).__doc__ or "").split("\n\n")[0].split())
+            head = f"{number} {ARROWS[meaning.better]}"
+            columns.append(replace(measured(head, fixed(None, "seeds")), tip=tip))
+            units[number] = meaning.unit
+            families.add(metric)
+            for row, line in lines.items():
+                known = (part.guests if row in guests else part.summary).cells([number], family=metric)
+                cell = known[dataset, row]
+                tried = (dataset, row) in known and cell.state == "missing"  # ended well: it does not apply
+                line.append(NOTHING if tried else cell)
+        said = [
+            notes.protocol(part),
+            notes.scores(units),
+            notes.trials(here),
+            *notes.other_images(here, layout),
+            *notes.cautions(part, layout, [dataset], families),
+            *notes.marks(part, layout, layout.rows, guests),
+            *notes.departures(here, layout),
+        ]
+        about = f"scores-{dataset}", f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
+        yield _table(part, layout, *about, columns, list(lines.values()), said, apart=True)
 
 
-def comparisons(evidence: Evidence, part: Part, dataset: str) -> Table:
+# ---- rows against each other -------------------------------------------------------------------------
+
+
+def comparisons(evidence: Evidence) -> Tables:
     """Each row's distance on one dataset, best first, and how it differs from the best one that can be tested."""
-    layout, measure, cells = evidence.layout, Measure.of(1, part), part.distances
-    known = [row for row in layout.rows if cells[dataset, row].n]
-    rows = sorted(known, key=lambda row: (row in part.dagger, cells[dataset, row].value))
-    group = _leading(cells, dataset, [row for row in rows if row not in part.dagger], measure)
-    decimals = 1 if any(cells[dataset, row].value >= 10 for row in rows) else 3
-    lines = []
-    for row in rows:
-        cell = cells[dataset, row]
-        number = _placed(cell.numbers[0], group, row)
-        shown = replace(cell, numbers=(number,))
-        lines.append([_name(evidence, part, row, dataset), shown, *_to_best(group, cell)])
-    here = part.frame[part.frame["dataset"] == dataset]
-    said = [
-        notes.protocol(part),
-        notes.COMPARISONS,
-        *notes.leading([group]),
-        *_resolution(evidence, part, measure, {dataset: [group]}),
-        notes.trials(here),
-        *notes.cautions(part, layout, [dataset], (measure.family,)),
-        *notes.marks(part, layout, rows),
-    ]
-    columns = [
-        words("Model"),
-        measured(measure.title.split(",")[0], fixed(decimals, "seeds")),
-        Column("to the best", share),
-        Column("95% interval", shares),
-        Column("p", lambda number: ("< 0.001", "") if (number.value or 0) < 0.001 else fixed(3)(number)),
-    ]
-    label = f"Comparisons on {evidence.name(dataset)}"
-    return _scored(part, layout, f"comparisons-{dataset}", label, measure.title, columns, lines, said)
+    layout = evidence.layout
+    for part, dataset in evidence.scored():
+        measure, cells = Measure.of(1, part), part.distances
+        rows = [row for row in layout.rows if cells[dataset, row].n]
+        rows.sort(key=lambda row: (row in part.dagger, cells[dataset, row].value))
+        group = measure.leading(cells, dataset, [row for row in rows if row not in part.dagger])
+        tests = {row: (compared, group.p(row)) for row, compared in group.to_best.items()}
+        shown = [_placed(cells[dataset, row], [group]) for row in rows]
+        said = [
+            notes.protocol(part),
+            notes.COMPARISONS,
+            *notes.leading([group]),
+            *_resolution(evidence, part, measure, {dataset: [group]}),
+            notes.trials(part.frame[part.frame["dataset"] == dataset]),
+            *notes.cautions(part, layout, [dataset], (measure.family,)),
+            *notes.marks(part, layout, rows),
+        ]
+        lines = _to_best(evidence, part, shown, group.best, tests, "share above the best", "p of the leading group")
+        yield _compared(evidence, part, dataset, "Comparisons", "the best", lines, said)
 
 
-def _to_best(group: Leading, cell: Cell) -> list[Cell]:
-    """How a row differs from the best one, as a share of that: difference, interval, p; nothing of an untested row."""
-    row, compared = cell.row, group.to_best.get(cell.row)
-    if compared is None or row == group.best:
-        return [Cell(text="best" if row == group.best else ""), NOTHING, NOTHING]
-    low, high = map(math.expm1, compared.interval())
-    gap = Number("share above the best", math.expm1(compared.gap), low=low, high=high, against=group.best)
-    p = Number("p of the leading group", group.p(row), against=group.best)
-    return [Cell(cell.dataset, row, (gap,)), Cell(numbers=(replace(gap, quantity=""),)), Cell(cell.dataset, row, (p,))]
+Tests = Mapping[str, tuple[Difference, float]]  # of a row against the best one, with p
 
 
-def priors(evidence: Evidence, part: Part, dataset: str) -> Table:
-    """The priors of each trunk on one dataset, seed by seed: with one seed they stand on the same auto-encoder."""
-    layout, measure, cells = evidence.layout, Measure.of(1, part), part.distances
-    known = part.summary.numbers.get(part.metric, {})
-    trunks: dict[str, list[str]] = {}
-    for row in layout.rows:
-        trunk, plus, _ = row.partition("+")
-        if plus and row not in part.dagger and cells[dataset, row].n:
-            trunks.setdefault(trunk, []).append(row)
-    lines = []
-    for members in (members for members in trunks.values() if len(members) > 1):
-        samples = {
-            row: {key[2]: x for key, x in known.items() if key[:2] == (dataset, row) and math.isfinite(x)}
-            for row in members
-        }
-        best, found = best_of_pairs(samples, LOG)
-        for row in sorted(members, key=lambda row: cells[dataset, row].value):
-            shown = [_name(evidence, part, row, dataset), cells[dataset, row]]
-            compared, p = found.get(row, (None, math.nan))
-            if compared is None:
-                lines.append([*shown, Cell(text="best" if row == best else ""), NOTHING, NOTHING])
+def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[str, dict[str, Cell], str, Tests]]:
+    """Each trunk with two pairs or more on a dataset: their cells, the best of them, and how the others compare with it
+    seed by seed: with one seed they stand on the same auto-encoder.
+    """
+    trunks: dict[str, dict[str, dict[int, float]]] = {}
+    for row, (trunk, _) in evidence.pairs.items():
+        if row not in part.dagger and (seeds := part.seeds(dataset, row)):
+            trunks.setdefault(trunk, {})[row] = seeds
+    for trunk, samples in trunks.items():
+        best, tests = inference.best_of_pairs(samples, LOG) if len(samples) > 1 else ("", {})
+        tested = {row: p >= ALPHA for row, (_, p) in tests.items() if not math.isnan(p)}
+        cells = {}
+        for row, cell in ((row, part.distances[dataset, row]) for row in samples):
+            leading = tested.get(row, True if row == best and tested else None)
+            cells[row] = replace(cell, numbers=(replace(cell.numbers[0], leading=leading),))
+        yield trunk, cells, best, tests
+
+
+def priors(evidence: Evidence) -> Tables:
+    """The priors of each trunk on one dataset, against the best of them."""
+    for part, dataset in evidence.scored():
+        lines = []
+        for _, cells, best, tests in _of_trunks(evidence, part, dataset):
+            if len(cells) > 1:
+                shown = sorted(cells.values(), key=lambda cell: cell.value)
+                lines += _to_best(evidence, part, shown, best, tests, "share above the best prior", "p (paired, Holm)")
+        if lines:
+            marks = notes.marks(part, evidence.layout, [line[0].row for line in lines])
+            said = [notes.protocol(part), notes.PRIORS, *marks]
+            yield _compared(evidence, part, dataset, "Priors", "the best of its trunk", lines, said)
+
+
+def matrix(evidence: Evidence) -> Tables:
+    """Trunk x prior on one dataset, the best first; beside each trunk the distance of its reconstructions, the floor of
+    its line.
+    """
+    for part, dataset in evidence.scored():
+        floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
+        cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
+        for _, tested, _, _ in _of_trunks(evidence, part, dataset):
+            cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}
+        trunks, priors = (_ranked(cells, i) for i in (0, 1))
+        if len(trunks) < 2 or len(priors) < 2:
+            continue
+        lines = [
+            [
+                _name(evidence, part, trunk, dataset),
+                floors[dataset, trunk],
+                *(cells.get((trunk, prior), NOTHING) for prior in priors),
+            ]
+            for trunk in trunks
+        ]
+        form = fixed(Measure.of(1, part).decimals_of(cell for line in lines for cell in line[1:]), "seeds")
+        heads = [words("Trunk"), *(measured(name, form) for name in ("reconstruction", *map(evidence.name, priors)))]
+        marks = notes.marks(part, evidence.layout, {*trunks, *evidence.by_pair.values()})
+        here = part.frame[(part.frame["dataset"] == dataset) & part.frame["row"].isin(list(evidence.pairs))]
+        said = [notes.protocol(part), notes.MATRIX, notes.trials(here), *marks]
+        about = f"matrix-{dataset}", f"Matrix on {evidence.name(dataset)}", Measure.of(1, part).title
+        yield _table(part, evidence.layout, *about, heads, lines, said, apart=True)
+
+
+def _ranked(cells: Mapping[tuple[str, str], Cell], which: int) -> list[str]:
+    """The trunks (0) or priors (1) that have numbers, by the geometric mean of these."""
+    logs: dict[str, list[float]] = {}
+    for pair, cell in cells.items():
+        if cell.n:
+            logs.setdefault(pair[which], []).append(math.log(cell.value))
+    return sorted(logs, key=lambda name: sum(logs[name]) / len(logs[name]))
+
+
+def variance(evidence: Evidence) -> Tables:
+    """How much of what separates pairs is the trunk's, the prior's, or only the pair's; a line a dataset and source."""
+    for part in evidence.parts:
+        lines, said = [], [notes.protocol(part), notes.VARIANCE]
+        for dataset in (dataset for one, dataset in evidence.scored() if one is part):
+            fair = {pair: row for pair, row in evidence.by_pair.items() if row not in part.dagger}
+            samples = {pair: seeds for pair, row in fair.items() if (seeds := part.seeds(dataset, row))}
+            found = inference.split(samples, LOG)
+            if len(samples) > 1:
+                said.append(notes.variance(evidence.name(dataset), found))
+            if found is None:
                 continue
-            low, high = map(math.expm1, compared.interval())
-            gap = Number("share above the best prior", math.expm1(compared.gap), low=low, high=high, against=best)
-            chance = Number("p (paired, Holm)", None if math.isnan(p) else p, against=best)
-            apart = Cell(numbers=(replace(gap, quantity=""),))
-            lines.append([*shown, Cell(dataset, row, (gap,)), apart, Cell(dataset, row, (chance,))])
-    decimals = 1 if any(cell.n and cell.value >= 10 for cell in cells.values()) else 3
+            for source, share in found.shares.items():
+                low, high = found.intervals[source]
+                number = Number("share of the variance of log FD", share, low=low, high=high)
+                names = [Cell(text=evidence.name(dataset) if source == SOURCES[0] else ""), Cell(text=source)]
+                apart = Cell(numbers=(replace(number, quantity=""),))
+                lines.append([*names, Cell(dataset, source, (number,), found.trials), apart])
+        if len(said) > 2:
+            columns = [words("Dataset"), words("Source"), Column("share", plain(".1%"))]
+            columns.append(Column("95% interval", ends(".1%")))
+            caption = "Where the variance of log FD over pairs of trunk and prior comes from"
+            yield _table(part, evidence.layout, "variance", "Variance", caption, columns, lines, said)
+
+
+def _to_best(
+    evidence: Evidence,
+    part: Part,
+    shown: Sequence[Cell],
+    best: str,
+    tests: Mapping[str, tuple[Difference, float]],
+    *quantities: str,
+) -> list[list[Cell]]:
+    """A line for each of these cells: how its row differs from the best one, as a share of that, with the interval and
+    p; nothing of an untested row.
+    """
+    lines = []
+    for cell in shown:
+        where, line = (cell.dataset, cell.row), [_name(evidence, part, cell.row, cell.dataset), cell]
+        if cell.row == best or cell.row not in tests:
+            lines.append([*line, Cell(text="best" if cell.row == best else ""), NOTHING, NOTHING])
+            continue
+        compared, p = tests[cell.row]
+        low, high = map(math.expm1, compared.interval())
+        gap = Number(quantities[0], math.expm1(compared.gap), low=low, high=high, against=best)
+        chance = Number(quantities[1], None if math.isnan(p) else p, against=best)
+        apart = Cell(numbers=(replace(gap, quantity=""),))
+        lines.append([*line, Cell(*where, (gap,)), apart, Cell(*where, (chance,))])
+    return lines
+
+
+def _compared(
+    evidence: Evidence, part: Part, dataset: str, what: str, to: str, lines: list[list[Cell]], said: list[str]
+) -> Table:
+    measure = Measure.of(1, part)
+
+    def p(number: Number) -> tuple[str, str]:
+        return ("< 0.001", "") if number.value is not None and number.value < 0.001 else plain(".3f")(number)
+
     columns = [
         words("Model"),
-        measured(measure.title.split(",")[0], fixed(decimals, "seeds")),
-        Column("to the best of its trunk", share),
-        Column("95% interval", shares),
-        Column("p", lambda number: ("< 0.001", "") if (number.value or 1) < 0.001 else fixed(3)(number)),
+        measured(part.label, fixed(measure.decimals_of(line[1] for line in lines), "seeds")),
+        Column(f"to {to}", plain("+.1%")),
+        Column("95% interval", ends("+,.1%")),
+        Column("p", p),
     ]
-    said = [notes.protocol(part), notes.PRIORS, *notes.marks(part, layout, [line[0].row for line in lines])]
-    label = f"Priors on {evidence.name(dataset)}"
-    return _scored(part, layout, f"priors-{dataset}", label, measure.title, columns, lines, said)
+    name, label = f"{what.lower()}-{dataset}", f"{what} on {evidence.name(dataset)}"
+    return _table(part, evidence.layout, name, label, measure.title, columns, lines, said)
 
 
-FLOOR = ANCHOR_NAMES[ANCHORS, "floor"]
-
-
-def overall(evidence: Evidence) -> Table:
+def overall(evidence: Evidence) -> Tables:
     """All datasets and networks together: how many times the floor's distance a row has, in the geometric mean."""
     layout, samples, strata = evidence.layout, dict[str, dict[str, list[float]]](), list[str]()
     datasets = set[str]()
     for part in evidence.parts:
         for dataset in layout.datasets:
-            cells = {row: part.distances[dataset, row] for row in layout.rows if row not in part.dagger}
-            sound = {row: c for row, c in cells.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
-            floor = part.anchors[dataset, FLOOR]
-            if not (floor.n and floor.value > 0 and sound):
-                continue
-            datasets.add(dataset)
-            strata.append(f"{evidence.name(dataset)} by {part.name}")
-            for row, cell in sound.items():
-                samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
-    found = standings(samples) if len(datasets) > 1 else {}
+            sound = _sound(part.distances, dataset, [row for row in layout.rows if row not in part.dagger])
+            floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
+            if floor.n and floor.value > 0 and sound:
+                datasets.add(dataset)
+                strata.append(f"{evidence.name(dataset)} by {part.name}")
+                for row, cell in sound.items():
+                    samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
+    found = inference.overall(samples) if len(datasets) > 1 else {}
     lines = []
     for row, one in found.items():
-        low, high = one.interval or (None, None)
-        ratio = Number("distance over the floor's", one.ratio, low=low, high=high)
-        first, last = one.ranks or (None, None)
-        rank = Number("rank", one.rank, low=first, high=last)
         n = sum(map(len, samples[row].values()))
-        shown = [Cell(row=row, numbers=(ratio,), n=n), Cell(numbers=(replace(ratio, quantity=""),))]
-        ranks = [Cell(row=row, numbers=(rank,)), Cell(numbers=(replace(rank, quantity=""),))]
-        lines.append([Cell(row=row, text=evidence.name(row)), *shown, *ranks, Cell(numbers=(Number(value=n),))])
+        line = [Cell(row=row, text=evidence.name(row))]
+        known = ("distance over the floor's", one.ratio, one.interval, n), ("rank", one.rank, one.ranks, 0)
+        for quantity, value, interval, trials in known:
+            low, high = interval or (None, None)
+            number = Number(quantity, value, low=low, high=high)
+            line += [Cell(row=row, numbers=(number,), n=trials), Cell(numbers=(replace(number, quantity=""),))]
+        lines.append([*line, Cell(numbers=(Number(value=n),))])
     left_out = [evidence.name(row) for row in layout.rows if found and row not in found]
     said = notes.overall(strata, left_out, any_=bool(found))
     for part in evidence.parts:
         said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
-    columns = [words("Model"), Column("times the floor's distance", fixed(2)), Column("95% interval", span(2))]
-    columns += [count("rank"), Column("95% interval of the rank", span(0)), count("trials")]
+    columns = [words("Model"), Column("times the floor's distance", plain(",.2f"))]
+    columns += [Column("95% interval", ends(",.2f")), count("rank")]
+    columns += [Column("95% interval of the rank", ends(",.0f")), count("trials")]
     caption = "Distance over that of training images, all datasets and networks together, lower is better"
-    protocol = evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole
-    return _scored(replace(protocol, mark=""), layout, "overall", "Overall", caption, columns, lines, said)
+    about = replace(evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole, mark="")
+    yield _table(about, layout, "overall", "Overall", caption, columns, lines, said)
 
 
-def agreement(evidence: Evidence) -> Table:
+def agreement(evidence: Evidence) -> Tables:
     """Whether two networks put the rows of a dataset into the same order: rank correlations, a line a pair."""
-    layout, lines = evidence.layout, []
-    for one, other in combinations(evidence.parts, 2):
-        line = [Cell(row=f"{one.name}, {other.name}", text=f"{one.name}, {other.name}")]
-        for dataset in layout.datasets:
-            values = {
-                part.id: {
-                    row: part.distances[dataset, row].value
-                    for row in layout.rows
-                    if row not in part.dagger and part.distances[dataset, row].n
-                }
-                for part in (one, other)
-            }
-            found = rank_correlations(values)[one.id, other.id]
-            number = Number("rank correlation", found.correlation)
-            line += [Cell(dataset, line[0].row, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
-        lines.append(line)
-    columns = [words("Protocols")]
+    layout, lines, columns = evidence.layout, [], [words("Protocols")]
     for dataset in layout.datasets:
-        columns += [Column(evidence.name(dataset), fixed(2)), count("rows")]
-    caption = "Rank correlation of the rows between protocols, by their mean distances"
-    about = replace(evidence.whole, mark="")
-    return _scored(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
-
-
-def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:
-    return Cell(dataset, row, text=evidence.name(row) + " †" * (row in part.dagger))
-
-
-def _scored(
-    part: Part,
-    layout: Layout,
-    name: str,
-    label: str,
-    caption: str,
-    columns: list[Column],
-    lines: list[list[Cell]],
-    said: list[str],
-    more: Sequence[Cell] = (),
-) -> Table:
-    about = layout.profile, part.id, part.name
-    return Table(name + part.mark, label, caption, columns, lines, said, *about, more=list(more))
+        columns += [Column(evidence.name(dataset), plain(",.2f")), count("rows")]
+    for pair in combinations(evidence.parts, 2):
+        names = ", ".join(part.name for part in pair)
+        line = [Cell(row=names, text=names)]
+        for dataset in layout.datasets:
+            fair = ((part, [row for row in layout.rows if row not in part.dagger]) for part in pair)
+            known = {part.id: {row: part.distances[dataset, row] for row in rows} for part, rows in fair}
+            values = {id: {row: cell.value for row, cell in each.items() if cell.n} for id, each in known.items()}
+            found = rank_correlations(values)[pair[0].id, pair[1].id]
+            number = Number("rank correlation", found.correlation)
+            line += [Cell(dataset, names, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
+        lines.append(line)
+    if lines:
+        caption = "Rank correlation of the rows between protocols, by their mean distances"
+        about = replace(evidence.whole, mark="")
+        yield _table(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
 
 
 # ---- networks, epochs and times ----------------------------------------------------------------------
 
 
-def architecture(evidence: Evidence) -> Table:
+def architecture(evidence: Evidence) -> Tables:
     """Table 2: the networks, as the trained models themselves describe their layers; a line for each network, a part of
     a model, with the rows that have it.
     """
@@ -460,23 +499,17 @@ def architecture(evidence: Evidence) -> Table:
     parts = list(dict.fromkeys(part for part, _, _ in owners))
     everyone = {dataset: [row for other, row in entries if other == dataset] for dataset, _ in entries}
     lines = []
-    for network in sorted(owners, key=lambda network: parts.index(network[0])):
-        for datasets, models in _alike(owners[network], everyone):
-            part, layers, size = network
+    for part, layers, size in sorted(owners, key=lambda network: parts.index(network[0])):
+        joined: dict[tuple[str, ...], list[str]] = {}  # the datasets on which the same rows have it; no rows: all
+        for dataset, mine in owners[part, layers, size].items():
+            joined.setdefault(() if len(mine) > 1 and mine == everyone[dataset] else tuple(mine), []).append(dataset)
+        for models, datasets in joined.items():
             where = ", ".join(map(evidence.name, datasets))
-            who = "; ".join(map(evidence.name, models)) if models else "all"
             told = [Cell(text=text) for text in (part.replace("_", " "), where, _folded(layers))]
-            lines.append([*told, NOTHING if size is None else Cell(numbers=(Number(value=size),)), Cell(text=who)])
+            who = Cell(text="; ".join(map(evidence.name, models)) or "all")
+            lines.append([*told, NOTHING if size is None else Cell(numbers=(Number(value=size),)), who])
     columns = [words("Network"), words("Dataset"), words("Layers"), count("parameters"), words("Models")]
-    return Table("table2", "Table 2", "Networks", columns, lines, [notes.NETWORKS], layout.profile, more=more)
-
-
-def _alike(rows: Mapping[str, list[str]], everyone: Mapping[str, list[str]]) -> list[tuple[list[str], list[str]]]:
-    """Join the datasets on which the same rows have a network: [(datasets, rows)]; no rows mean all of them."""
-    joined: dict[tuple[str, ...], list[str]] = {}
-    for dataset, mine in rows.items():
-        joined.setdefault(() if len(mine) > 1 and mine == everyone[dataset] else tuple(mine), []).append(dataset)
-    return [(datasets, list(mine)) for mine, datasets in joined.items()]
+    yield Table("table2", "Table 2", "Networks", columns, lines, [notes.NETWORKS], layout.profile, more=more)
 
 
 def _folded(layers: str) -> str:
@@ -489,19 +522,19 @@ def _folded(layers: str) -> str:
     return layers
 
 
-def epochs(evidence: Evidence) -> Table:
+def epochs(evidence: Evidence) -> Tables:
     """Table 5: what each stage was to run and what it ran, in epochs, or in steps where these are its budget; and how
     soon that was long enough, in datasets where something was measured during training.
     """
-    layout, paper, settled = evidence.layout, evidence.layout.published, evidence.settled()
+    layout, settled, beside = evidence.layout, evidence.settled(), evidence.layout.profile == "paper"
     costs = evidence.frame[evidence.frame["kind"] == "cost"]
     configured = budgets(costs, "configured_", "configured")
     run = budgets(costs[costs["status"] == "ok"], "", "run")
     ended = Summary(costs, layout).cells(["parameters"], quantities=[""])
-    columns, beside = [words("Model")], layout.profile == "paper"
-    lines = {row: [Cell(row=row, text=paper.name(row))] for row in layout.rows}
+    columns = [words("Model")]
+    lines = {row: [Cell(row=row, text=evidence.name(row))] for row in layout.rows}
     for dataset in layout.datasets:
-        columns.append(Column(paper.name(dataset), general, staged="named"))
+        columns.append(Column(evidence.name(dataset), general, staged="named"))
         columns.append(Column("run", general, "all", staged="named"))
         if probed := any(where == dataset for where, _ in settled):
             columns.append(measured("within 5%: epochs, s", fixed(0, "seeds")))
@@ -513,12 +546,17 @@ def epochs(evidence: Evidence) -> Table:
             line.append(Cell(*entry, tuple(budget.values()), text="" if budget else "—"))
             line.append(Cell(*entry, told, state="ok" if told else _unnumbered(end), stale=end.stale))
             line += [settled.get(entry, NOTHING)] * probed
-            if beside:
-                theirs = [Number("epochs", value, stage=stage) for stage, value in paper.value(5, row, dataset).items()]
-                line.append(Cell(*entry, tuple(theirs), source=paper.source(5, row) if theirs else "measured"))
+            line += [_papers_costs(layout, 5, entry, "epochs")] * beside
     said = [notes.EPOCHS, notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
     said += [*notes.departures(evidence.frame, layout), *notes.shares(evidence)]
-    return Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
+    yield Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
+
+
+def _papers_costs(layout: Layout, table: int, entry: Entry, quantity: str) -> Cell:
+    dataset, row = entry
+    theirs = layout.published.value(table, row, dataset)
+    numbers = tuple(Number(quantity, value, stage=stage) for stage, value in theirs.items())
+    return Cell(*entry, numbers, source=layout.published.source(table, row) if theirs else "measured")
 
 
 def _unnumbered(cell: Cell) -> State:
@@ -526,96 +564,85 @@ def _unnumbered(cell: Cell) -> State:
     return "missing" if cell.state == "ok" else cell.state
 
 
-COSTS = ("images_per_second", "train_seconds", "sample_seconds", "peak_memory", "parameters")
+PACE, UNKNOWN = "seconds_per_epoch", "an unknown device"
+COSTS = {
+    "images/s": ("images_per_second", 1),
+    "training, s": ("train_seconds", 1),
+    "sampling, s": ("sample_seconds", 1),
+    "memory, MiB": ("peak_memory", 2**20),
+}
 FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns its codes, and without
+Paces = dict[Entry, dict[str, Cell]]  # the seconds per epoch of each entry by training stage
+Totals = dict[str, dict[Entry, Cell]]  # what its whole training takes, by metric
 
 
-def times(evidence: Evidence, device: str, mark: str) -> Table:
-    """Table 6: what the rows cost in time and memory on one device, a line a training stage."""
-    layout, paper, beside = evidence.layout, evidence.layout.published, evidence.layout.profile == "paper"
-    frame = evidence.frame[evidence.frame["device"].isin([device, ""])] if device else evidence.frame
-    costs = Summary(frame[(frame["kind"] == "cost") & (frame["value"].notna() | (frame["metric"] == "status"))], layout)
-    totals = [costs.cells([metric]) for metric in COSTS]
-    sizes = totals[-1]
-    paces = _paces(frame[["dataset", "row", "metric"]].drop_duplicates().itertuples(index=False, name=None), costs)
-    seen, lines = set(sizes) | layout.planned, []
-    for entry in ((dataset, row) for dataset in layout.datasets for row in layout.rows if (dataset, row) in seen):
-        dataset, row = entry
-        none = replace(sizes[entry], numbers=(Number("seconds_per_epoch"),), n=0, state=_unnumbered(sizes[entry]))
-        names = [Cell(dataset, row, text=evidence.name(key)) for key in entry]
-        theirs = [Number("seconds_per_epoch", v, stage=k) for k, v in paper.value(6, row, dataset).items()]
-        source = paper.source(6, row) if theirs else "measured"
-        rest = [Cell(dataset, row, tuple(theirs), source=source)] * beside + [cells[entry] for cells in totals]
-        for i, (stage, pace) in enumerate(paces.get(entry, {"": none}).items()):
-            first = [*names, Cell(text=stage), pace, *rest]
-            lines.append(first if i == 0 else [NOTHING, NOTHING, Cell(text=stage), pace, *[NOTHING] * len(rest)])
+def times(evidence: Evidence) -> Tables:
+    """Table 6: what the rows cost in time and memory on one device. By timing runs where there are any, else by the
+    seconds of the trials.
+    """
+    layout, frame = evidence.layout, evidence.frame
+    several = len(evidence.timings or evidence.devices) > 1
+    for i, (id, runs) in enumerate(evidence.timings.items(), 1):
+        paces: Paces = {}
+        totals: Totals = {"train_seconds": {}, "sample_seconds": {}, "peak_memory": {}}
+        for entry, run in runs.items():
+            timed = {stage: Number.of(PACE, one.seconds, stage) for stage, one in run.stages.items()}
+            paces[entry] = {stage: Cell(*entry, (pace,), len(pace.sample)) for stage, pace in timed.items()}
+            for (name, cells), value in zip(totals.items(), (run.training, run.sample, run.peak_memory), strict=True):
+                cells[entry] = Cell(*entry, (Number(name, value),))
+        totals["parameters"] = evidence.whole.summary.cells(["parameters"])
+        about, busy = next(iter(runs.values())).about, {entry for entry, run in runs.items() if run.busy}
+        said = [notes.timing(id, about), *([notes.BUSY] if busy else [])]
+        device = about.get("device", UNKNOWN)
+        yield _times(evidence, f"-timing{i}" * several, device, f", timing {id}", paces, totals, said, frame, busy)
+    for i, device in enumerate([] if evidence.timings else evidence.devices or [""], 1):
+        there = frame[frame["device"].isin([device, ""])] if device else frame
+        known = there["value"].notna() | (there["metric"] == "status")
+        costs, paces = Summary(there[(there["kind"] == "cost") & known], layout), {}
+        totals = {name: costs.cells([name]) for name, _ in COSTS.values()}
+        sizes = totals["parameters"] = costs.cells(["parameters"])
+        of_stages = there.loc[there["metric"].str.startswith(f"{PACE}."), ["dataset", "row", "metric"]]
+        for dataset, row, metric in of_stages.drop_duplicates().itertuples(index=False, name=None):
+            stage = metric.removeprefix(f"{PACE}.")
+            cells = costs.cells([metric], quantities=[PACE], stage=stage)
+            paces.setdefault((dataset, row), {})[stage] = cells[dataset, row]
+        for entry in set(sizes) | layout.planned:
+            none = replace(sizes[entry], numbers=(Number(PACE),), n=0, state=_unnumbered(sizes[entry]))
+            paces.setdefault(entry, {"": none})
+        said = [notes.TIMES, notes.NOT_TIMED, notes.trials(there)]
+        yield _times(evidence, f"-device{i}" * several, device or UNKNOWN, "", paces, totals, said, there)
+
+
+def _times(
+    evidence: Evidence,
+    mark: str,
+    device: str,
+    by: str,
+    paces: Paces,
+    totals: Totals,
+    said: list[str],
+    frame: pd.DataFrame,
+    busy: Collection[Entry] = (),
+) -> Table:
+    """A line a training stage; what is known of the whole training stands in the first."""
+    layout, beside, lines = evidence.layout, evidence.layout.profile == "paper", []
+    for entry in (entry for entry in product(layout.datasets, layout.rows) if entry in paces):
+        names = [evidence.name(entry[0]), evidence.name(entry[1]) + " §" * (entry in busy)]
+        first = [Cell(*entry, text=name) for name in names]
+        rest = [_papers_costs(layout, 6, entry, PACE)] * beside + [cells[entry] for cells in totals.values()]
+        for stage, pace in paces[entry].items():
+            lines.append([*first, Cell(text=stage), pace, *rest])
+            first, rest = [NOTHING] * len(first), [NOTHING] * len(rest)
+    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
+    columns += [Column("paper", general, staged="added")] * beside
+    for head, (metric, scale) in COSTS.items():
+        if metric in totals:
+            columns.append(Column(head, fixed(None, "seeds", scale), "n", aligned=True))
     shares = _flow_shares(paces, layout)
-    said = [notes.TIMES, notes.NOT_TIMED, notes.trials(frame)]
     said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
     said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
-    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
-    columns += [Column("paper", general, staged="added")] * beside
-    columns += [
-        Column(head, fixed(None, "seeds", scale), "n", aligned=True)
-        for head, scale in {"images/s": 1, "training, s": 1, "sampling, s": 1, "memory, MiB": MIB}.items()
-    ]
-    caption, more = f"Training time on {device or 'an unknown device'}", list(shares.values())
-    columns.append(count("parameters"))
-    device = device or "an unknown device"
-    return Table(f"table6{mark}", "Table 6", caption, columns, lines, said, layout.profile, device=device, more=more)
-
-
-def timed(evidence: Evidence, timing: str, mark: str) -> Table:
-    """Table 6 of one timing id: what the rows cost in time and memory, measured alone on the device."""
-    layout, paper, beside = evidence.layout, evidence.layout.published, evidence.layout.profile == "paper"
-    found = evidence.timings[timing]
-    sizes = evidence.whole.summary.cells(["parameters"])
-    paces, lines, marked = Paces(), list[list[Cell]](), False
-    for entry in ((dataset, row) for dataset in layout.datasets for row in layout.rows if (dataset, row) in found):
-        run, (dataset, row) = found[entry], entry
-        marked = marked or run.busy
-        paces[entry] = {
-            stage: Cell(*entry, (Number.of("seconds_per_epoch", one.seconds, stage),), len(one.seconds))
-            for stage, one in run.stages.items()
-        }
-        names = [Cell(dataset, row, text=evidence.name(key) + " §" * (run.busy and key == row)) for key in entry]
-        theirs = [Number("seconds_per_epoch", v, stage=k) for k, v in paper.value(6, row, dataset).items()]
-        numbers = {"train_seconds": run.training, "sample_seconds": run.sample, "peak_memory": run.peak_memory}
-        totals = [Cell(*entry, (Number(name, value),)) for name, value in numbers.items()]
-        source = paper.source(6, row) if theirs else "measured"
-        rest = [Cell(*entry, tuple(theirs), source=source)] * beside + totals + [sizes[entry]]
-        for i, (stage, pace) in enumerate(paces[entry].items()):
-            first = [*names, Cell(text=stage), pace, *rest]
-            lines.append(first if i == 0 else [NOTHING, NOTHING, Cell(text=stage), pace, *[NOTHING] * len(rest)])
-    shares, about = _flow_shares(paces, layout), next(iter(found.values())).about
-    said = [notes.timing(timing, about), *([notes.BUSY] if marked else [])]
-    said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
-    said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
-    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
-    columns += [Column("paper", general, staged="added")] * beside
-    columns += [
-        Column(head, fixed(None, "", scale))
-        for head, scale in {"training, s": 1, "sampling, s": 1, "memory, MiB": MIB}.items()
-    ]
-    columns.append(count("parameters"))
-    device, more = about.get("device", "an unknown device"), list(shares.values())
-    caption = f"Training time on {device}, timing {timing}"
-    return Table(f"table6{mark}", "Table 6", caption, columns, lines, said, layout.profile, device=device, more=more)
-
-
-Paces = dict[Entry, dict[str, Cell]]
-
-
-def _paces(timed: Iterator[tuple[str, str, str]], costs: Summary) -> Paces:
-    """For each entry the seconds per epoch by stage; a stage of one epoch has no warm epoch and yet keeps its line."""
-    prefix, cells, found = "seconds_per_epoch.", dict[str, Cells](), dict[Entry, dict[str, Cell]]()
-    for dataset, row, metric in timed:
-        if metric.startswith(prefix):
-            stage = metric.removeprefix(prefix)
-            if metric not in cells:
-                cells[metric] = costs.cells([metric], quantities=["seconds_per_epoch"], stage=stage)
-            found.setdefault((dataset, row), {})[stage] = cells[metric][dataset, row]
-    return found
+    about = f"table6{mark}", "Table 6", f"Training time on {device}{by}", [*columns, count("parameters")], lines, said
+    return Table(*about, layout.profile, device=device, more=list(shares.values()))
 
 
 def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
@@ -624,10 +651,32 @@ def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
     for dataset in layout.datasets:
         both = [next(iter(paces.get((dataset, row), {}).values()), NOTHING) for row in (FLOW, ALONE)]
         if all(cell.n for cell in both):
-            found, _ = moderated({FLOW: both[0].numbers[0].sample, ALONE: both[1].numbers[0].sample}, LOG)
+            found, _ = moderated({cell.row: cell.numbers[0].sample for cell in both}, LOG)
             compared = difference(found[FLOW], found[ALONE])
             share, low, high = (-math.expm1(-ratio) for ratio in (compared.gap, *compared.interval()))
             known = (low, high) if math.isfinite(low) else (None, None)
             number = Number("flow's share of an epoch", share, low=known[0], high=known[1], against=ALONE)
             shares[dataset] = Cell(dataset, FLOW, (number,))
     return shares
+
+
+KINDS: dict[str, Callable[[Evidence], Tables]] = {
+    "1": partial(quality, table=1),
+    "2": architecture,
+    "3": partial(quality, table=3),
+    "4": partial(quality, table=4),
+    "5": epochs,
+    "6": times,
+    "comparisons": comparisons,
+    "priors": priors,
+    "matrix": matrix,
+    "variance": variance,
+    "overall": overall,
+    "agreement": agreement,
+    "scores": scores,
+}
+TABLES = ("1", "2", "3", "4", "5", "6")
+EVERY = tuple(KINDS)
+"""The tables of numbers by name; what is said of claims is not among them."""
+SUMMARY = ("1", "3", "5", "6")
+"""What a run prints when it has ended."""

@@ -6,6 +6,7 @@ from aegen_bench.results.record import (
     ANCHORS,
     EXTERNAL,
     NO_TRIALS,
+    NOT_PROFILES,
     NOT_TRAINING,
     SCHEMA,
     CorruptRecord,
@@ -31,6 +32,7 @@ from aegen_bench.results.store import (
 __all__ = [
     "ANCHORS",
     "EXTERNAL",
+    "NOT_PROFILES",
     "NOT_TRAINING",
     "NO_TRIALS",
     "SCHEMA",

@@ -36,14 +36,14 @@ class Abandoned:
 
 
 def abandoned(root: Path, kept_weights: Path) -> list[Abandoned]:
-    """Return the files that can go. UserError while a run works on the folder, where a folder cannot be listed or a
-    record cannot be read, or where there are no results: then nobody can say what is needed.
+    """Return the files that can go. UserError while a run works on the folder, where a lock cannot be asked, a folder
+    cannot be listed or a record cannot be read, or where there are no results: then nobody can say what is needed.
 
     A weights folder may serve several results folders: of those that are not looked at here, the reason says so.
     """
     if not root.is_dir():
         raise UserError(f"no results at {root}: say where they are with --results")
-    for names, note in locks.held(root):
+    for names, note in locks.held(root, sure=True):
         raise UserError(f"{'/'.join(names)} is being done by {locks.describe(note)}: clean when it has ended")
     return [*_checkpoints(root), *_weights(root, kept_weights)]
 
@@ -61,7 +61,7 @@ def delete(root: Path, kept_weights: Path, listed: Sequence[Abandoned]) -> Itera
             with locks.claim(locks.lock_path(root, *one.trial)) as mine:
                 ended = mine is not None and one in set(_checkpoints_of(one.path.parent, one.trial))
                 yield one, _unlink(one) if ended else "its trial has begun again"
-        elif next(locks.held(root), None):
+        elif next(locks.held(root, sure=True), None):
             yield one, "a run has begun"
         else:
             yield one, _unlink(one)

@@ -124,8 +124,11 @@ def whose(path: Path) -> dict[str, Any]:
 
 
 def abandoned(path: Path) -> bool:
-    """Whether the process that held this lock is dead."""
-    return _note(path).is_file() and not taken(path)
+    """Whether the process that held this lock is dead; not where the file system does not tell."""
+    try:
+        return _note(path).is_file() and not taken(path)
+    except UserError:
+        return False
 
 
 def deaths(path: Path) -> int:
@@ -135,14 +138,20 @@ def deaths(path: Path) -> int:
     return 1 + int(note["deaths"])
 
 
-def held(results: Path) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
+def held(results: Path, *, sure: bool = False) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
     """Yield the names and the note of every lock that a living process holds. The locks are asked, not the notes: on a
-    full disk there is none, and one may be damaged.
+    full disk there is none, and one may be damaged. A lock that cannot be asked is left out; UserError if `sure`.
     """
     root = results / FOLDER
     for path in sorted(root.rglob("*.lock")):
-        if taken(path):
-            yield path.relative_to(root).with_suffix("").parts, whose(path)
+        try:
+            if not taken(path):
+                continue
+        except UserError:
+            if sure:
+                raise
+            continue
+        yield path.relative_to(root).with_suffix("").parts, whose(path)
 
 
 def describe(note: dict[str, Any]) -> str:
@@ -167,11 +176,8 @@ def _note(path: Path) -> Path:
 
 
 def taken(path: Path) -> bool:
-    """Whether a living process holds the lock; not where the file system has no locks."""
-    try:
-        held = lock(path, 0.0)
-    except UserError:
-        return False
+    """Whether a living process holds the lock; UserError where the file system does not tell."""
+    held = lock(path, 0.0)
     if held is None:
         return True
     held.release()

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANCHORS",
     "EXTERNAL",
+    "NOT_PROFILES",
     "NOT_TRAINING",
     "NO_TRIALS",
     "SCHEMA",
@@ -34,6 +35,7 @@ __all__ = [
 
 SCHEMA = 1
 EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets that no trial made
+NOT_PROFILES = ("tables", "times")  # the other folders of a results folder
 NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
 """Parts of a record's `config` that do not change what its trial trained."""
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from aegen_bench import files
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import is_name, read_json, write_json
-from aegen_bench.results.record import CorruptRecord, Evaluation, NewerSchema, Number, Record
+from aegen_bench.results.record import NOT_PROFILES, CorruptRecord, Evaluation, NewerSchema, Number, Record
 
 if TYPE_CHECKING:
     import pandas
@@ -58,18 +58,21 @@ def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: i
 
 def profiles(root: Path, skip: Skip | None = None) -> list[str]:
     """Return the names of the folders in a results folder that may hold a profile's trials, or other image sets."""
-    return [path.name for path in _folders(root, skip)]
+    return [path.name for path in _folders(root, skip) if path.name not in NOT_PROFILES]
 
 
-def trial_folders(root: str | Path, *, profile: str | None = None, skip: Skip | None = None) -> Iterator[Path]:
-    """Yield the folder of every trial, by profile, dataset, row and seed, whether or not it has a record.
+def trial_folders(
+    root: str | Path, *, profile: str | None = None, dataset: str | None = None, skip: Skip | None = None
+) -> Iterator[Path]:
+    """Yield the folder of every trial, by profile, dataset, row and seed, whether or not it has a record; or of those
+    of one profile, of one dataset.
 
     This is the one walk over results: links to folders are followed, hidden folders are not entered, and a folder that
     cannot be listed goes to `skip`.
     """
     for folder in _folders(Path(root), skip) if profile is None else [Path(root, profile)]:
-        for dataset in _folders(folder, skip):
-            for row in _folders(dataset, skip):
+        for place in _folders(folder, skip) if dataset is None else [folder / dataset]:
+            for row in _folders(place, skip):
                 seeds = [(int(path.name[5:]), path) for path in _folders(row, skip) if _SEED.fullmatch(path.name)]
                 yield from (path for _, path in sorted(seeds))
 
@@ -131,12 +134,13 @@ def read_record(path: Path) -> Record:
 
 
 def records(
-    root: str | Path, *, profile: str | None = None, on_corrupt: Skip | None = None
+    root: str | Path, *, profile: str | None = None, dataset: str | None = None, on_corrupt: Skip | None = None
 ) -> Iterator[tuple[Path, Record]]:
-    """Yield (path, record) by profile, dataset, row and seed. A corrupt one, one in another's place, or a folder that
-    cannot be listed goes to `on_corrupt` and is skipped.
+    """Yield (path, record) by profile, dataset, row and seed, or those of one profile, of one dataset.
+
+    A corrupt one, one in another's place, or a folder that cannot be listed goes to `on_corrupt` and is skipped.
     """
-    for folder in trial_folders(root, profile=profile, skip=on_corrupt):
+    for folder in trial_folders(root, profile=profile, dataset=dataset, skip=on_corrupt):
         path = folder / "record.json"
         try:
             record = read_record(path)
@@ -260,7 +264,7 @@ def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.
             f"no results at {root}: `aegen-bench run --profile smoke` makes some in a minute, "
             "or say where they are with --results"
         )
-    if profile is not None and not (root / profile).is_dir():
+    if profile is not None and profile not in profiles(root):
         raise unknown("profile with results", profile, profiles(root))
     corrupt: list[tuple[Path, str]] = []
     read = records(root, profile=profile, on_corrupt=lambda where, error: corrupt.append((where, str(error))))

@@ -83,7 +83,12 @@ class Cluster:
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler` (docs/cluster.md)"
             raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
-        except Exception as error:  # such as a tls:// address without certificates
+        except TypeError as error:  # what dask says where no certificates are configured
+            if not self.address.startswith("tls:"):
+                raise
+            hint = "set distributed.comm.tls in dask's configuration (https://distributed.dask.org/en/stable/tls.html)"
+            raise UserError(f"--cluster {self.address}: dask knows no certificates here: {hint}") from error
+        except Exception as error:
             reason = " ".join(f"{type(error).__name__}: {error}".split())
             raise UserError(f"--cluster {self.address}: cannot connect: {reason}") from error
         with client:

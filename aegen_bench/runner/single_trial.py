@@ -6,11 +6,9 @@ import contextlib
 import faulthandler
 import os
 import traceback
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from statistics import median
 
 from aegen_bench import environment, results
 from aegen_bench.errors import UserError
@@ -18,6 +16,7 @@ from aegen_bench.files import append_line, read_bytes
 from aegen_bench.numerics import tuning
 from aegen_bench.progress import Progress, logged
 from aegen_bench.results import locks
+from aegen_bench.results.durations import Durations
 from aegen_bench.results.locks import ELSEWHERE
 from aegen_bench.runner.planning import TRAINING
 from aegen_bench.trial import lifecycle
@@ -197,30 +196,10 @@ def _log(job: Job, text: str) -> None:
 
 
 def _seconds_after(job: Job) -> dict[str, float]:
-    """How long what follows each stage took in finished trials on this kind of device, where there are some: later
-    stages in those of the same row, and what comes after training in those of the dataset.
-    """
-    here = environment.timed_on(job.environment())
-    stages, rest = defaultdict[str, list[float]](list), list[float]()
-    for folder in results.trial_folders(job.place.results, profile=job.trial.profile):
-        if folder.parts[-3] != job.trial.dataset:
-            continue
-        try:
-            record = results.read_record(folder / "record.json")
-        except UserError:
-            continue
-        spent = record.seconds
-        if record.status == "ok" and "sample" in spent and environment.timed_on(record.environment) == here:
-            rest.append(sum(seconds or 0.0 for part, seconds in spent.items() if part != "train"))
-            for name, told in record.stages.items() if record.row == job.trial.row else ():
-                stages[name].append(told.get("seconds") or 0.0)
-    after, known = dict[str, float](), median(rest) if rest else None
-    for name in reversed(job.entry.stages):
-        if known is None:
-            break
-        after[name] = known
-        known = known + median(stages[name]) if stages[name] else None
-    return after
+    """How long what follows each stage took in finished trials of the dataset on this kind of device."""
+    trial, here = job.trial, environment.timed_on(job.environment())
+    finished = Durations.of(job.place.results, trial.profile, here, dataset=trial.dataset)
+    return finished.after(trial.row, trial.dataset, job.entry.stages)
 
 
 def _told(record: results.Record) -> str:

@@ -18,7 +18,7 @@ from aegen_bench.data import Recipe
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.protocol import Protocol
 from aegen_bench.files import is_name
-from aegen_bench.results import NO_TRIALS
+from aegen_bench.results import NO_TRIALS, NOT_PROFILES
 from aegen_bench.study.catalog import shipped
 from aegen_bench.study.reading import DEEPEST, Strict, parse_yaml, read_yaml, storable, validated
 
@@ -41,7 +41,7 @@ __all__ = [
 MOST_SEEDS = 1_000
 MOST_ROWS = 1_000  # of one sweep
 RESERVED = {"all"}
-FOLDERS = {*NO_TRIALS, "tables"}  # what lies beside the profiles in a results folder
+FOLDERS = {*NO_TRIALS, *NOT_PROFILES}  # what lies beside the profiles in a results folder
 
 
 Precision = Literal["fp32", "tf32", "bf16"]

@@ -1,3 +1,3 @@
-"""The only training loop (`loop`) and what it works with. Importing this imports no torch: `schedule` and `stopping`
-are plain data, which planning needs too.
+"""The training loop (`loop`) and its parts. Importing the package does not import torch, because planning needs
+`schedule` and `stopping`.
 """

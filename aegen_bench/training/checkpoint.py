@@ -1,7 +1,7 @@
-"""The checkpoints of a training, in its trial's folder: written whole, the last two kept (docs/results-format.md).
+"""Checkpoints in the folder of a trial, written atomically; the last two are kept (docs/results-format.md).
 
-A file is the sha256 of what follows, then a dictionary as `torch.save` packs it, which is read back as data alone:
-nothing in it is executed. Planning looks for checkpoints, so torch is imported where it is used.
+A file consists of the sha256 of the rest and a dictionary written by `torch.save`, which is read as plain data: nothing
+in it is executed. Planning looks for checkpoints, so torch is only imported where it is used.
 """
 
 from __future__ import annotations
@@ -26,15 +26,15 @@ KEPT = 2
 LARGEST = 1 << 38  # bytes
 MOST_THREADS = 4096
 ENTRIES = {"identity": dict, "stage": int, "epoch": int, "step": int, "threads": int, "model": dict, "history": dict}
-"""What a state must hold for another process to look at it at all."""
+"""Entries that a state must have, with their types, to be considered at all."""
 
 
 @dataclass(frozen=True)
 class Checkpoints:
-    """Where a training is saved, when, and as what; without a folder nothing is written.
+    """Where, when and under which identity training is saved. Without a folder nothing is written.
 
-    `identity` is what must be the same for another process to go on: key, versions, data, kind of device and
-    what rounds as it does. `note` is told what a person should know.
+    `identity` has what must be equal for another process to continue: key, versions, data, kind of device and
+    everything else that affects rounding. `note` shows a message to the user.
     """
 
     folder: Path | None = None
@@ -43,23 +43,24 @@ class Checkpoints:
     note: Callable[[str], None] = print
 
     def read(self) -> dict[str, Any] | None:
-        """Return the newest state that is whole and of this identity; None where there is none."""
+        """Return the newest intact state, or None if there is none or its identity differs."""
         for path in reversed(paths(self.folder)) if self.folder else ():
             state = _unpacked(path)
             if state is None:
-                self.note(f"{path} cannot be read: not used")
+                self.note(f"{path} is not used, because it cannot be read")
                 continue
             theirs = state["identity"]
             if not (other := [name for name in self.identity if theirs.get(name) != self.identity[name]]):
                 return state
-            self.note(f"{path} was made with another {', '.join(other)}: not used")
+            self.note(f"{path} is not used, because it was made with another {', '.join(other)}")
             return None
         return None
 
     def save(self, state: dict[str, Any], *, spent: float, where: str) -> None:
-        """Write `state`, then raise what `interrupts` says. `spent` is the trial's training seconds so far.
+        """Write `state`, then raise `Stopped` or `TimedOut` if `interrupts` say so.
 
-        A disk that refuses is a warning: the training matters more than its safety net.
+        `spent` is the trial's training time so far in seconds. Failing to write is only a warning, since training can
+        go on without checkpoints.
         """
         import torch
 
@@ -78,14 +79,14 @@ class Checkpoints:
         self.interrupts.go_on(spent, where)
 
     def clear(self) -> None:
-        """Remove the checkpoints, and what a killed process left half written beside them."""
+        """Remove the checkpoints, including unfinished files of killed processes."""
         if self.folder:
             for path in [*paths(self.folder), *self.folder.glob(".checkpoint-*.tmp")]:
                 path.unlink(missing_ok=True)
 
 
 def paths(folder: Path) -> list[Path]:
-    """The checkpoints in a trial's folder, oldest first."""
+    """Return the checkpoints in a trial's folder, oldest first."""
     found = [path for path in folder.glob("checkpoint-*.pt") if path.stem.partition("-")[2].isdecimal()]
     return sorted(found, key=_number)
 
@@ -106,14 +107,14 @@ def _unpacked(path: Path) -> dict[str, Any] | None:
         return None
     try:
         state: dict[str, Any] = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception:  # whole, but of a torch that packs otherwise, or made to look whole
+    except Exception:  # intact, but written by an incompatible torch, or made up
         return None
     good = isinstance(state, dict) and all(isinstance(state.get(name), kind) for name, kind in ENTRIES.items())
     return state if good and 0 < state["threads"] <= MOST_THREADS else None
 
 
 def model_state(model: nn.Module) -> dict[str, Any]:
-    """Everything that a step may change in a module: parameters, buffers, also those that no state_dict has, modes."""
+    """Return all that a step may change in a module: parameters, buffers (also non-persistent ones), modes."""
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     return {
         "tensors": {name: value.detach() for name, value in tensors.items()},
@@ -124,7 +125,7 @@ def model_state(model: nn.Module) -> dict[str, Any]:
 
 
 def restore_model(model: nn.Module, state: dict[str, Any]) -> None:
-    """Put a module back, in place, to what `model_state` returned."""
+    """Restore a module in place to what `model_state` returned."""
     import torch
 
     with torch.no_grad():

@@ -1,9 +1,9 @@
 """Training steps as CUDA graphs: a step is captured once and then replayed, with all of its kernels in one launch.
 
-A step of a small network is some hundred kernels, each of which takes less time to run than to launch. A replay runs
-the same kernels on the same memory in the same order, so its numbers are those of a step that was not captured, to the
-bit. A method needs no change for it. What is captured is Python's view of one step; so a stage whose steps differ, or
-that waits for the device, is not captured, and its user is told why.
+A step of a small network consists of some hundred kernels that run faster than they can be launched. A replay runs the
+same kernels on the same memory in the same order, so its results are bit-identical to those of an ordinary step, and
+methods need no change. A capture fixes what Python does in one step, so a stage whose steps differ, or that
+synchronise with the device, is not captured, and a note says why.
 """
 
 from __future__ import annotations
@@ -22,22 +22,22 @@ from aegen_bench.baseline import Baseline
 from aegen_bench.training.history import Meter
 from aegen_bench.training.optimizers import Optimizers
 
-__all__ = ["Operations", "StepGraph"]
+__all__ = ["WARM_UP", "Operations", "StepGraph"]
 
-WARM_UP = 3  # steps before the capture: the first fills caches and the optimizers' state, the others are compared
+WARM_UP = 3  # ordinary steps before capture: the first fills caches and optimizer state, the others are compared
 PLAIN = (bool, int, float, str, type(None))
 Step = Callable[[Tensor, Tensor], None]
 
 
 class StepGraph:
-    """Takes the steps of one stage in the place of `step(rows, index)`.
+    """Runs the steps of one stage in place of `step(rows, index)`.
 
-    The first steps are taken as they are. Then one is captured, and replayed from there on. It is captured anew when a
-    learning rate changes, which is a Python number, and when a hook has changed what the step sees of the model.
+    The first steps run normally. Then one is captured, and replayed from then on. It is captured again when a learning
+    rate changes, which is a Python number, and when a hook has changed something that a replay would miss.
 
-    All tensors of a step that outlive it must keep their memory: parameters, buffers, the state of the optimizers and
-    the sums of the meter are only changed in place. `random` is the one generator of the stage, reseeded each epoch.
-    `note` is told why a stage is not captured.
+    Tensors that outlive a step must keep their memory: parameters, buffers, optimizer state and the sums of the meter
+    are only changed in place. `random` is the generator of the stage, which is reseeded for each epoch. `note` receives
+    the reason if a stage is not captured.
     """
 
     def __init__(
@@ -51,22 +51,22 @@ class StepGraph:
     ) -> None:
         self._step, self._model, self._optimizers = step, model, optimizers
         self._meter, self._random, self._note = meter, random, note
-        # Nothing can be captured on the default stream.
+        # The default stream cannot be captured.
         self._aside = torch.cuda.Stream(random.device)  # type: ignore[no-untyped-call]
         self._taken, self._off = 0, False
         self._seen: list[Any] | None = None
         self._graph: torch.cuda.CUDAGraph | None = None
-        self._rates: list[float] = []  # what the graph holds: learning rates,
-        self._captured_of: list[Any] = []  # the model,
-        self._counts: dict[str, float] = {}  # and what a step adds to the meter
+        self._rates: list[float] = []  # captured with the graph: learning rates,
+        self._captured_of: list[Any] = []  # the state of the model,
+        self._counts: dict[str, float] = {}  # and the weights that a step adds to the meter
 
     @property
     def captured(self) -> bool:
-        """Whether steps are replays by now."""
+        """Whether steps are replayed at present."""
         return self._graph is not None
 
     def begin_epoch(self) -> None:
-        """Hooks have run since the last step: what they changed in place, a replay sees; anything else it would not."""
+        """Call after hooks have run. A replay sees what they changed in place; after any other change, capture anew."""
         if self._graph and self._captured_of != _of(self._model):
             self._graph = None
 
@@ -81,7 +81,7 @@ class StepGraph:
                 self._warm_up(rows, index)
 
     def _warm_up(self, rows: Tensor, index: Tensor) -> None:
-        """Take a step as it is, and find out whether it can be captured."""
+        """Run an ordinary step and find out whether it can be captured."""
         if self._taken == 1:
             self._step(rows, index)
             return
@@ -102,7 +102,7 @@ class StepGraph:
         if self._graph and self._rates != self._optimizers.rates:
             self._graph = None
         if self._graph is None:
-            self._rows, self._index = rows.clone(), index.clone()  # where a replay finds its batch
+            self._rows, self._index = rows.clone(), index.clone()  # replays read their batch from these
             self._capture()
         if self._graph is None:
             self._step(rows, index)
@@ -113,20 +113,20 @@ class StepGraph:
         self._meter.count(self._counts)
 
     def _capture(self) -> None:
-        """Capture a step; nothing is computed. Whatever goes wrong, the next step finds all as it was."""
+        """Capture a step, which computes nothing. A failure leaves everything as it was for the next step."""
         graph = torch.cuda.CUDAGraph()
         graph.register_generator_state(self._random)
         unharmed, modes = self._random.clone_state(), [(part, part.training) for part in self._model.modules()]
         self._model.progress_was_read = False
         try:
-            # The first context puts the stream back, which the last does not when the capture fails.
+            # The first context restores the stream, which the last one does not do if the capture fails.
             with (
                 self._on_the_side(),
                 self._meter.without_effect() as counts,
                 torch.cuda.graph(graph, stream=self._aside),
             ):
                 self._step(self._rows, self._index)
-        except Exception as error:  # an operation that cannot be captured, no memory, or an error of a method's own
+        except Exception as error:  # an operation that cannot be captured, no memory, or an error of the method
             self._random.graphsafe_set_state(unharmed)
             for part, training in modes:
                 part.training = training
@@ -147,9 +147,9 @@ class StepGraph:
 
     @contextlib.contextmanager
     def _on_the_side(self) -> Iterator[None]:
-        """Within, work is queued on the stream of the capture, after what came before and before what follows.
+        """Context that queues work on the stream of the capture, after earlier and before later work.
 
-        Warm-up steps too: autograd runs what it keeps of a parameter on the stream where it first saw it.
+        Warm-up steps need it as well, because autograd accumulates gradients on the stream that first used a parameter.
         """
         usual = torch.cuda.current_stream(self._random.device)
         self._aside.wait_stream(usual)
@@ -161,10 +161,10 @@ class StepGraph:
 
 
 class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Notes the operations within: their names with the shapes of tensors and every Python number.
+    """Records operations: their names, the shapes of tensors and all Python numbers.
 
-    Two steps whose notes are equal differ in nothing but the values of tensors, so a replay of the one is the other.
-    `elsewhere` is the first operation that is not on `device`, which no graph would have.
+    Two steps with equal records differ only in the values of tensors, so either can be replayed for the other.
+    `elsewhere` is the first operation on another device than `device`, which a graph would not include.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -190,7 +190,7 @@ def _noted(x: Any) -> Any:
 
 
 def _cause(error: BaseException) -> str:
-    """The first of a chain of errors: that of the end of a failed capture says nothing."""
+    """The first in a chain of errors; the one raised at the end of a failed capture is uninformative."""
     while error.__context__ is not None:
         error = error.__context__
     return " ".join(str(error).split())[:200] or type(error).__name__
@@ -198,7 +198,7 @@ def _cause(error: BaseException) -> str:
 
 @contextlib.contextmanager
 def _waits() -> Iterator[list[str]]:
-    """Within, what makes the host wait for the device is noted."""
+    """Context that collects operations for which the host waits for the device."""
     found: list[str] = []
     before = torch.cuda.get_sync_debug_mode()
     with warnings.catch_warnings(record=True) as caught:
@@ -216,8 +216,8 @@ def _waits() -> Iterator[list[str]]:
 
 
 def _of(model: Baseline) -> list[Any]:
-    """What a captured step holds of a model: where its tensors lie, which are trained, and the plain values of all its
-    parts, such as their modes.
+    """The state of a model that a capture fixes: addresses of tensors, which of them are trained, and the Python values
+    of all modules, such as their modes.
     """
     tensors = [(t.data_ptr(), t.requires_grad) for t in (*model.parameters(), *model.buffers())]
     passing = ("_progress", "progress_was_read")

@@ -1,4 +1,4 @@
-"""What training leaves behind, and the running means it is made of."""
+"""The history of a training, and the running means it is made from."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["History", "Meter", "collapsed"]
 
 @dataclass
 class History:
-    """What training leaves behind: a row an epoch and a row a probe, totals by stage, seconds by kind of work, facts.
+    """The history of a training: a row per epoch and per probe, totals by stage, seconds by kind of work, facts.
 
-    `seconds` of a row is the training time so far, over all stages; probes are not in it. It is filled while training
-    runs, so a trial that diverges or fails keeps the epochs it finished.
+    `seconds` of a row is the training time so far over all stages, without probes. The history is filled during
+    training, so a trial that diverges or fails keeps its finished epochs.
     """
 
     epochs: list[dict[str, Any]] = field(default_factory=list)
@@ -32,16 +32,16 @@ class History:
     _warmed: dict[str, float] = field(default_factory=dict)
 
     def fact(self, name: str, value: Tensor) -> None:
-        """Keep what a method logs outside its training step."""
+        """Store a value that the method logged outside its training step."""
         self.facts[name] = float(value)
 
     def add(self, stage: str, steps: int, images: int, seconds: float, means: dict[str, Any]) -> dict[str, Any]:
-        """Add an epoch of a stage, with the time it took, and return its row."""
+        """Add an epoch of a stage, which took `seconds`, and return its row."""
         first = {"epochs": 0, "steps": 0, "images": 0, "seconds": 0.0}
         totals = self.stages.setdefault(stage, first)
         for key, value in {"epochs": 1, "steps": steps, "images": images, "seconds": seconds}.items():
             totals[key] += value
-        # The first epoch warms caches and allocators: it is left out of the per-epoch figure wherever there are others.
+        # The first epoch warms caches and allocators, so it only counts if there is no other.
         warm, after = self._warmed.setdefault(stage, seconds), totals["epochs"] - 1
         totals["seconds_per_epoch"] = (totals["seconds"] - warm) / after if after else seconds
         self.seconds["train"] += seconds
@@ -51,9 +51,9 @@ class History:
 
 
 class Meter:
-    """Running means of named scalars, in float64 on the device; reading them is the only synchronisation.
+    """Running means of named scalars, in float64 on the device. Only reading them synchronises.
 
-    A sum keeps its memory for as long as the meter lives, because captured steps (`graphs`) add to it.
+    Sums keep their memory for the lifetime of the meter, because captured steps (`graphs`) add to them.
     """
 
     def __init__(self) -> None:
@@ -61,6 +61,7 @@ class Meter:
         self._weights: dict[str, float] = {}
 
     def add(self, name: str, value: Tensor, weight: float = 1.0) -> None:
+        """Add a scalar tensor to the mean `name`."""
         if name in self._sums:
             self._sums[name] += value if weight == 1.0 else value * weight
             self._weights[name] += weight
@@ -69,13 +70,13 @@ class Meter:
             self._weights[name] = weight
 
     def count(self, weights: Mapping[str, float]) -> None:
-        """Count what a replayed step has added on the device."""
+        """Add the weights of a replayed step, which has added its values on the device."""
         for name, weight in weights.items():
             self._weights[name] += weight
 
     @contextlib.contextmanager
     def without_effect(self) -> Iterator[dict[str, float]]:
-        """Within, a step is captured, which adds nothing yet. Yields a dictionary that has its weights afterwards."""
+        """Context for capturing a step, which adds nothing. Yields a dictionary that receives the step's weights."""
         sums, weights = dict(self._sums), dict(self._weights)
         added: dict[str, float] = {}
         try:
@@ -85,18 +86,20 @@ class Meter:
             self._sums, self._weights = sums, weights
 
     def knows(self, names: Iterable[str]) -> bool:
-        """Whether there are sums for all of these."""
+        """Whether there is a sum for each of these names."""
         return all(name in self._sums for name in names)
 
     def state(self) -> dict[str, Any]:
+        """Return the sums and weights for a checkpoint."""
         return {"sums": self._sums, "weights": self._weights}
 
     def restore(self, state: dict[str, Any], device: torch.device) -> None:
+        """Restore what `state` returned."""
         self._sums = {name: value.to(device) for name, value in state["sums"].items()}
         self._weights = state["weights"]
 
     def read(self) -> dict[str, Any]:
-        """Return the means, as `terms` by optimizer and `logs`, and begin anew."""
+        """Return the means, as `terms` by optimizer and `logs`, and reset them."""
         added = {name: s for name, s in self._sums.items() if self._weights[name]}
         values = torch.stack([s.cpu() for s in added.values()]).tolist() if added else []
         means = {name: v / self._weights[name] for name, v in zip(added, values, strict=True)}
@@ -107,7 +110,7 @@ class Meter:
 
 
 def _split(means: dict[str, float]) -> dict[str, Any]:
-    """Sort means into loss terms by optimizer (`model/nll`) and logged quantities (`half_sse`)."""
+    """Split means into loss terms by optimizer (`model/nll`) and logged quantities (`half_sse`)."""
     terms: dict[str, dict[str, float]] = {}
     logs: dict[str, float] = {}
     for name, value in means.items():
@@ -120,8 +123,8 @@ def _split(means: dict[str, float]) -> dict[str, Any]:
 
 
 def collapsed(history: History, images: Tensor) -> bool:
-    """Whether the last image epoch's mean 0.5 SSE is no better than predicting the mean image of `images` (uint8
-    NCHW) gives.
+    """Whether the mean 0.5 SSE of the last epoch on images is no better than that of the mean image of `images` (uint8
+    NCHW).
     """
     last = next((row["logs"]["half_sse"] for row in reversed(history.epochs) if "half_sse" in row["logs"]), None)
     if last is None:

@@ -1,8 +1,8 @@
-"""The only training loop: stages, optimizers, schedules, clock, checkpoints, probes, divergence.
+"""The training loop: stages, optimizers, schedules, timing, checkpoints, probes, divergence.
 
-The loop adds to the bare loop everybody writes: a running sum a term, on the device, read once an epoch. The training
-set stays on the device as uint8 and is indexed there, or is streamed to it where it is too large; nothing in an epoch
-waits for the device.
+Compared with a bare loop it only adds a running sum per loss term, which stays on the device and is read once per
+epoch. The training set stays on the device as uint8 and is indexed there, or is streamed to it if it is too large.
+Nothing within an epoch synchronises with the device.
 """
 
 from __future__ import annotations
@@ -35,9 +35,10 @@ __all__ = ["Updating", "extract", "now", "take_step", "train"]
 
 
 class Updating(Protocol):
-    """What takes the gradient of a loss for the parameters of the optimizer `name`: `Optimizers`."""
+    """The interface of `Optimizers` that a step needs."""
 
-    def update(self, name: str, loss: Tensor) -> None: ...
+    def update(self, name: str, loss: Tensor) -> None:
+        """Update the parameters of the optimizer `name` with the gradient of a scalar loss."""
 
 
 def train(
@@ -57,13 +58,25 @@ def train(
 ) -> None:
     """Train `model` in place through all of its stages, then fit its density if it has one.
 
-    `images` is the training set, uint8 NCHW on the model's device, or on the host to be streamed to it; `plans` has one
-    plan a stage name. `full_size` is the number of training images of the whole dataset when `images` is a subset (for
-    the learning rate of learned scalars). What the method logs outside `step` goes to `fact`. Raises `Diverged` within
-    the epoch's end in which a number stopped being finite.
+    Args:
+        model: On the device that trains it.
+        images: The training set, uint8 NCHW, on the model's device, or on the host to be streamed.
+        plans: One plan for each stage, by name.
+        seed: The trial's seed.
+        history: Filled during training. With `resume` it becomes what it was at that point.
+        full_size: Number of training images of the whole dataset if `images` is a subset; affects the learning rate of
+            learned scalars.
+        probe: Measures the model during training.
+        progress: Shows the progress.
+        fact: Receives what the method logs outside `step`.
+        checkpoints: Where and when to save.
+        resume: A state read by `checkpoints`, from which training continues with the same numbers.
+        graphs: Whether steps on a CUDA device may be replayed as CUDA graphs, which changes no number.
 
-    `resume` is a state that `checkpoints` read: `history` becomes what it was then, and the numbers go on as if nothing
-    had happened. `graphs` allows steps on a CUDA device to be replayed as CUDA graphs, which changes no number.
+    Raises:
+        Diverged: At the end of an epoch in which a number stopped being finite.
+        TimedOut: The time limit of `checkpoints.interrupts` was reached.
+        Stopped: A signal arrived.
     """
     show, keep = progress or Progress(), checkpoints or Checkpoints()
     device = next(model.parameters()).device
@@ -103,7 +116,7 @@ def _fit(model: Baseline, images: Tensor, seed: int, history: History) -> None:
 
 @dataclass
 class _StageRun:
-    """One stage of one training: what its epochs share."""
+    """The state that the epochs of one stage share."""
 
     model: Baseline
     stage: Stage
@@ -120,7 +133,7 @@ class _StageRun:
     meter: Meter = field(default_factory=Meter)
 
     def run(self, probe: Probe | None, saved: dict[str, Any] | None) -> None:
-        """Train the stage from its start, or from where it was saved."""
+        """Train the stage from its start, or from a saved state."""
         batch = min(self.plan.batch, len(self.data))
         per_epoch = len(self.data) // batch  # the incomplete batch is dropped, as in the paper's setting
         steps = self.plan.total_steps(len(self.data))
@@ -133,7 +146,7 @@ class _StageRun:
             self._hook(self.stage.start, "start", 0)
             self.history.seconds["train"] += now(self.device) - begin
         else:
-            restore_model(self.model, saved["model"])  # first: optimizers hold what is trained
+            restore_model(self.model, saved["model"])  # before the optimizers, which take the trained parameters
         self.optimizers = make_optimizers(self.model, self.plan, full_size=self.full_size, size=len(self.data))
         self.random = torch.Generator(device=self.device)
         self.graph = self._graph()
@@ -165,7 +178,7 @@ class _StageRun:
                 self._save(epoch + 1, 0)
 
     def _graph(self) -> StepGraph | None:
-        """What replays this stage's steps, on a CUDA device. Compiled networks have CUDA graphs of their own."""
+        """Return what replays this stage's steps on a CUDA device. Compiled networks use CUDA graphs by themselves."""
         if self.device.type != "cuda" or not self.graphs or self.model.nets.compile:
             return None
         return StepGraph(
@@ -181,7 +194,7 @@ class _StageRun:
         take_step(self.stage, rows, index, self.optimizers, self.meter)
 
     def _epoch(self, epoch: int, before: int, wanted: int, steps: int, batch: int, here: dict[str, Any] | None) -> None:
-        """The epoch's steps up to `wanted`, from the first or from where it was saved; `before` steps came earlier."""
+        """Run the epoch's steps up to `wanted`, from the first or a saved one; `before` counts those of past epochs."""
         model, stage = self.model, self.stage
         order = stream(self.seed, "order", self.number, epoch, self.device)
         index_of = torch.randperm(len(self.data), generator=order, device=self.device)
@@ -194,7 +207,7 @@ class _StageRun:
         step, due = here["step"] if here else 0, self.keep.interrupts.due
         with model.using(self.random, self.meter.add), tf32(model.nets.precision == "tf32"):
             for rows, index in batches(self.data, index_of[step * batch : wanted * batch], batch):
-                if model.nets.compile:  # what CUDA graphs return is good until the next step
+                if model.nets.compile:  # tensors returned by CUDA graphs are valid until the next step
                     torch.compiler.cudagraph_mark_step_begin()  # type: ignore[no-untyped-call]
                 model.progress = (before + step) / steps
                 self.optimizers.schedule(before + step)
@@ -206,7 +219,7 @@ class _StageRun:
         self._hook(stage.after_epoch, "after", epoch)
 
     def _save(self, epoch: int, step: int) -> None:
-        """Save what stands after `step` steps of `epoch`, both from 0; the clock stops meanwhile."""
+        """Save the state after `step` steps of `epoch`, both counted from 0. The time this takes is not counted."""
         elapsed = now(self.device) - self._begin if step else 0.0
         state = {
             "stage": self.number,
@@ -225,7 +238,7 @@ class _StageRun:
         self._begin = now(self.device) - elapsed
 
     def _hook(self, hook: Callable[[Tensor], None] | None, purpose: str, epoch: int) -> None:
-        """Call a hook of the stage; what it logs is a fact of the trial."""
+        """Call a hook of the stage. What it logs becomes a fact of the trial."""
         if hook is not None:
             random = stream(self.seed, purpose, self.number, epoch, self.device)
             with torch.no_grad(), self.model.using(random):
@@ -233,7 +246,7 @@ class _StageRun:
 
 
 def take_step(stage: Stage, rows: Tensor, index: Tensor, optimizers: Updating, meter: Meter) -> None:
-    """All updates of one batch: `rows` of the stage's data, at `index` of the training set."""
+    """Run all updates of one batch: `rows` of the stage's data, at the positions `index` of the training set."""
     x = as_float(rows) if stage.data == "images" else rows
     for name, terms in stage.step(x, index):
         optimizers.update(name, sum(terms.values()))  # type: ignore[arg-type]
@@ -242,7 +255,7 @@ def take_step(stage: Stage, rows: Tensor, index: Tensor, optimizers: Updating, m
 
 
 def extract(model: Baseline, images: Tensor, *, seed: int, stage: int) -> Tensor:
-    """`model.extract` over all images (uint8 NCHW), in their order, in eval mode and without gradients."""
+    """Return `model.extract` for all images (uint8 NCHW), in their order, in eval mode and without gradients."""
     device = next(model.parameters()).device
     in_order = torch.arange(len(images), device=device)
     with torch.no_grad(), model.eval().using(stream(seed, "extract", stage, device=device)):
@@ -257,7 +270,7 @@ def _require_finite(model: nn.Module, where: str) -> None:
 
 
 def now(device: torch.device) -> float:
-    """Seconds, when the device has done all that it was given."""
+    """Return the time in seconds, after waiting for the device to finish its work."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
     return time.perf_counter()

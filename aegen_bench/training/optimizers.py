@@ -1,4 +1,4 @@
-"""Adam optimizers from what a baseline declares and what the yaml says, and their schedule."""
+"""Adam optimizers and their schedule, from the declarations of a baseline and the yaml."""
 
 from __future__ import annotations
 
@@ -17,13 +17,11 @@ SCALAR_LR_LIMIT = 1e-2
 
 
 class Optimizers:
-    """The optimizers of one stage by name. `update` takes the gradient for one optimizer's parameters only, and steps
-    it.
-    """
+    """The optimizers of one stage by name. Gradients are computed for the parameters of one optimizer at a time."""
 
     def __init__(self, groups: dict[str, list[dict[str, Any]]], milestones: list[tuple[int, float]]) -> None:
         self._parameters = {name: [p for g in gs for p in g["params"]] for name, gs in groups.items()}
-        # `capturable` lets a CUDA graph hold a step; the kernels are the same. It is an error on a CPU.
+        # `capturable` allows CUDA graphs and uses the same kernels. It is an error on a CPU.
         self._adam = {
             name: torch.optim.Adam(gs, fused=True, capturable=any(p.is_cuda for p in self._parameters[name]))
             for name, gs in groups.items()
@@ -33,7 +31,7 @@ class Optimizers:
         self._passed = 0
 
     def schedule(self, step: int) -> None:
-        """Set the learning rates that hold from step `step` (from 0) of the stage on."""
+        """Set the learning rates for step `step` of the stage, counted from 0."""
         while self._passed < len(self._milestones) and step >= self._milestones[self._passed][0]:
             factor = self._milestones[self._passed][1]
             for name, adam in self._adam.items():
@@ -43,11 +41,11 @@ class Optimizers:
 
     @property
     def rates(self) -> list[float]:
-        """The learning rates of all groups as they stand."""
+        """The present learning rates of all groups."""
         return [group["lr"] for adam in self._adam.values() for group in adam.param_groups]
 
     def reset(self) -> None:
-        """Forget all gradients seen, as new optimizers. In place, because captured steps (`graphs`) hold the state."""
+        """Reset the optimizers to new ones. In place, because captured steps (`graphs`) use their state."""
         for adam in self._adam.values():
             for state in adam.state.values():
                 for value in state.values():
@@ -55,11 +53,12 @@ class Optimizers:
 
     @property
     def scalar_lr(self) -> float | None:
-        """The learning rate of the learned scalars as it stands; None where there are none."""
+        """The present learning rate of the learned scalars; None if there are none."""
         groups = (group for adam in self._adam.values() for group in adam.param_groups)
         return max((group["lr"] for group in groups if all(p.ndim == 0 for p in group["params"])), default=None)
 
     def update(self, name: str, loss: Tensor) -> None:
+        """Step the optimizer `name` with the gradient of a scalar loss; UserError if there is no such optimizer."""
         if name not in self._adam:
             raise unknown("optimizer", name, self._adam)
         adam = self._adam[name]
@@ -68,10 +67,11 @@ class Optimizers:
         adam.step()
 
     def state(self) -> dict[str, Any]:
+        """Return the state for a checkpoint."""
         return {name: adam.state_dict() for name, adam in self._adam.items()}
 
     def restore(self, state: dict[str, Any]) -> None:
-        """Go on from what `state` returned. Learning rates need nothing: `schedule` sets all that have passed."""
+        """Restore what `state` returned. Learning rates follow at the next call of `schedule`."""
         for name, adam in self._adam.items():
             adam.load_state_dict(state[name])
 
@@ -79,8 +79,10 @@ class Optimizers:
 def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: int) -> Optimizers:
     """Return new optimizers for a stage that trains on `size` of the dataset's `full_size` images.
 
-    Each setting comes from the parameter group, else from the yaml's `optimizers.NAME`, else from the stage, else it
-    is Adam's default. Learned scalars (shape ()) move to a group of their own, see `_scalar_lr`.
+    Each setting comes from the first of these that has it: the parameter group, `optimizers.NAME` in the yaml, the
+    stage, Adam's defaults. Learned scalars (shape ()) move to a separate group, see `_scalar_lr`.
+
+    UserError for an unknown optimizer, a setting without effect, or a parameter that no optimizer trains.
     """
     declared = model.optimizers()
     for name in plan.optimizers:
@@ -111,11 +113,10 @@ def _split_scalars(group: dict[str, Any], ratio: float) -> list[dict[str, Any]]:
 
 
 def _scalar_lr(lr: float, ratio: float) -> float:
-    """Adam moves a scalar by about lr a step, so a shortened schedule would freeze it near its start: give it the way
-    back.
+    """Adam moves a scalar by about lr per step, so with a shortened schedule it would stay close to its initial value.
 
-    Deviation: under a profile that shortens the schedule a learned scalar's lr grows by the same ratio, up to 1e-2. The
-    record has it among its facts, and every table of such a profile says so.
+    Deviation: under a profile that shortens the schedule, a learned scalar's lr grows by the same ratio, up to 1e-2.
+    The record has it among its facts, and all tables of such a profile say so.
     """
     return lr if ratio == 1.0 else min(lr * ratio, SCALAR_LR_LIMIT)
 

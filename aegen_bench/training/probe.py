@@ -1,4 +1,4 @@
-"""What is measured while a model trains, for the curves of Figures 3 and 4; it changes no weight."""
+"""Measurements during training, for the curves of Figures 3 and 4. They change no weights."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ __all__ = ["Probe"]
 
 @dataclass(frozen=True)
 class Probe:
-    """Every `every` epochs: `measure(model)` in eval mode, and an image stage's `step` in eval mode over `train` and
-    `test`.
+    """Every `every` epochs, calls `measure(model)` and, in stages on images, runs `step` over `train` and `test`.
 
-    `train` and `test` are uint8 NCHW on the device. The first yield of `step` is all that runs, without gradients.
+    Both happen in eval mode without gradients, and `step` only runs to its first yield. `train` and `test` are uint8
+    NCHW on the device.
     """
 
     every: int
@@ -30,24 +30,24 @@ class Probe:
     measure: Callable[[Baseline], dict[str, float]]
 
     def take(self, model: Baseline, stage: Stage, random: Callable[[], torch.Generator]) -> dict[str, Any]:
-        """Return what the history keeps of it: `probe_train`, `probe_test`, `metrics`."""
+        """Return the entries of the history: `probe_train`, `probe_test`, `metrics`."""
         entry: dict[str, Any] = {}
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
         with torch.no_grad():
             if stage.data == "images":
                 entry["probe_train"] = _losses(model, stage, self.train, random())
-                if model.has("encode"):  # without an encoder, codes belong to training images alone
+                if model.has("encode"):  # without an encoder, only training images have codes
                     entry["probe_test"] = _losses(model, stage, self.test, random())
-            # A density that is fitted after training cannot be sampled yet.
+            # A density that is fitted after training cannot be sampled before.
             entry["metrics"] = {} if model.has("fit") else self.measure(model)
-        for module, training in modes:  # a part that the method put in eval mode stays there
+        for module, training in modes:  # modules that the method put into eval mode stay there
             module.training = training
         return entry
 
 
 def _losses(model: Baseline, stage: Stage, images: Tensor, random: torch.Generator) -> dict[str, Any]:
-    """The first update's terms and logs, averaged over `images`."""
+    """Return the terms and logs of the first update, averaged over `images`."""
     meter = Meter()
     positions = torch.arange(len(images), device=images.device)
     for index in torch.split(positions, at_once(images)):

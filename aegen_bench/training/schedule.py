@@ -1,4 +1,4 @@
-"""The budget and learning-rate schedule of one training stage, in epochs or in steps."""
+"""The length and learning-rate schedule of one training stage, in epochs or in steps."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ __all__ = ["StagePlan"]
 
 
 class StagePlan(BaseModel):
-    """What one stage trains with. Exactly one of `epochs` and `steps` is set; `lr_at` counts in the same unit.
+    """The settings of one stage. Exactly one of `epochs` and `steps` is set, and `lr_at` counts in the same unit.
 
-    `lr_at` lists (when, factor): from `when` on the learning rates are their first values times `factor` (not
-    cumulative). `unscaled` is the row's own plan where a profile or --set changed it.
+    `lr_at` lists (when, factor): from `when` on, the learning rates are their initial values times `factor` (not
+    cumulative). `unscaled` is the row's own plan if a profile or --set changed it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -27,23 +27,21 @@ class StagePlan(BaseModel):
     unscaled: StagePlan | None = None
 
     def total_steps(self, images: int) -> int:
-        """Optimiser steps of the whole stage on a training set of `images`; the incomplete batch of an epoch is
-        dropped.
-        """
+        """Return the number of steps of the stage on `images` training images. Incomplete batches are dropped."""
         return self.steps if self.steps is not None else (self.epochs or 0) * self._per_epoch(images)
 
     def milestones(self, images: int) -> list[tuple[int, float]]:
-        """(step from which it holds, factor), in order."""
+        """Return (first step, factor) of each change of the learning rates, in order."""
         unit = 1 if self.steps is not None else self._per_epoch(images)
         return sorted((round(when * unit), factor) for when, factor in self.lr_at)
 
     def optimizer_settings(self, name: str) -> dict[str, Any]:
-        """lr, and what the yaml says of betas and weight decay, for the optimizer `name`."""
+        """Return lr, and any betas and weight_decay from the yaml, of the optimizer `name`."""
         return {"lr": self.lr, **self.optimizers.get(name, {})}
 
     def scalar_lr_ratio(self, full: int, images: int) -> float:
-        """Sum of lr over the steps of the unscaled plan on `full` images over this plan's sum on `images`; 1 if
-        unchanged.
+        """Return the ratio of the summed lr over all steps: the unscaled plan on `full` images to this plan on
+        `images`. 1 if nothing is shortened.
         """
         if self.unscaled is None and full == images:
             return 1.0

@@ -1,4 +1,4 @@
-"""When training is interrupted: by the clock to be saved, by a signal, by its time limit."""
+"""Interruptions of training: for a checkpoint, by a signal, or by the time limit."""
 
 from __future__ import annotations
 
@@ -17,16 +17,18 @@ from aegen_bench.errors import Stopped, TimedOut, UserError
 __all__ = ["Interrupts", "seconds"]
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2)
-"""What ends a run after a save: Ctrl-C, and what batch systems and terminals send as a warning."""
+"""Signals that end a run after a checkpoint: Ctrl-C, and the warnings of batch systems and terminals."""
+HASTE = 0.5
+"""Seconds within which two signals count as one. Batch systems and timeout(1) signal both a process and its group."""
 UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 
 
 @dataclass
 class Interrupts:
-    """How often a training is saved, and what ends it early; one object for all trials of a run. Unit: seconds.
+    """How often training is saved, and what ends it early; one object for all trials of a run. Unit: seconds.
 
-    `every` 0 saves at the end of each epoch. `limit` counts the training seconds of a trial, over all of its pieces.
-    `signal` is the one that has come and waits for the next step, 0 while there is none.
+    `every` = 0 saves at the end of each epoch. `limit` applies to the training time of a trial, including earlier runs.
+    `signal` is a signal that has arrived and takes effect at the next step, or 0.
     """
 
     every: float = 300.0
@@ -35,18 +37,19 @@ class Interrupts:
     _at_steps: bool = False
     _hurry: bool = True
     _next: float = math.inf
+    _came_at: float = -math.inf
 
     def start(self, spent: float) -> None:
-        """Wind the clock: a trial has trained for `spent` seconds."""
+        """Start the timer for a trial that has trained for `spent` seconds."""
         left = math.inf if self.limit is None else max(self.limit - spent, 0.0)
         self._next = time.monotonic() + min(self.every or math.inf, left)
 
     def due(self, *, epoch_over: bool = False) -> bool:
-        """Whether to save here. Runs in the hot loop: a look at the clock and no more."""
+        """Whether to save now. Runs in the hot loop, so it only reads the clock."""
         return time.monotonic() >= self._next or self.signal != 0 or (epoch_over and self.every == 0)
 
     def go_on(self, spent: float, where: str) -> None:
-        """After a save: raise `Stopped` or `TimedOut` where training ends here, else wind the clock again."""
+        """After a checkpoint: raise `Stopped` or `TimedOut` if training ends here, otherwise restart the timer."""
         if self.signal:
             raise Stopped(self.signal)
         if self.limit is not None and spent >= self.limit:
@@ -55,8 +58,8 @@ class Interrupts:
 
     @contextlib.contextmanager
     def at_steps(self) -> Iterator[None]:
-        """Within, a first signal waits until `due` is asked. Elsewhere nothing is gained by waiting, and it stops at
-        once.
+        """Context in which a first signal takes effect at the next checkpoint. Outside it stops the run immediately,
+        because there is nothing to save.
         """
         self._at_steps = True
         try:
@@ -68,12 +71,13 @@ class Interrupts:
 
     @contextlib.contextmanager
     def listening(self, *, hurry: bool = True) -> Iterator[None]:
-        """Within, `SIGNALS` come here; a second one stops at once, if `hurry`. A signal that the process was
-        told to ignore stays ignored.
+        """Context that handles `SIGNALS`. With `hurry`, a second one, after `HASTE`, stops the run immediately.
+
+        Signals that the process ignores stay ignored.
         """
         self._hurry = hurry
         if threading.current_thread() is not threading.main_thread():
-            yield  # Python gives signals to the main thread only
+            yield  # Python delivers signals only to the main thread
             return
         before = {number: signal.getsignal(number) for number in SIGNALS}
         heard = {number: handler for number, handler in before.items() if handler is not signal.SIG_IGN}
@@ -87,12 +91,15 @@ class Interrupts:
 
     def _came(self, number: int, frame: Any) -> None:
         first, self.signal = self.signal == 0, number
-        if (self._hurry and not first) or (first and not self._at_steps):
+        if first:
+            self._came_at = time.monotonic()
+        again = self._hurry and time.monotonic() >= self._came_at + HASTE
+        if again or (first and not self._at_steps):
             raise Stopped(number)
 
 
 def seconds(option: str, text: str) -> float:
-    """'3h', '90m', '1h30m' or '45s' -> seconds."""
+    """Parse '3h', '90m', '1h30m' or '45s' as seconds; UserError for anything else."""
     parts = re.findall(r"(\d+(?:\.\d+)?)([smhd])", text)
     if not parts or "".join(number + unit for number, unit in parts) != text:
         raise UserError(f"{option} {text}: expected a time such as 3h, 90m or 1h30m")

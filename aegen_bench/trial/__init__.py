@@ -1,1 +1,1 @@
-"""One trial: its settings made into a model, trained, sampled and scored, and what it leaves on disk."""
+"""One trial: build the model from its settings, train it, sample, score, and write the results."""

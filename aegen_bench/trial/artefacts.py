@@ -1,5 +1,5 @@
-"""What a trial leaves for figures: fixed-noise samples, interpolations, reconstructions, nearest training images, the
-PRD curve.
+"""The data that a trial saves for figures: samples of fixed noise, interpolations, reconstructions, nearest training
+images, the PRD curve.
 """
 
 from __future__ import annotations
@@ -29,9 +29,10 @@ STEPS = 10
 
 
 def make(model: Baseline, train: torch.Tensor, test: Images, seed: int, device: torch.device) -> dict[str, Any]:
-    """Return the arrays of artefacts.npz by name, without curves; docs/results-format.md says what each holds.
+    """Return the arrays of artefacts.npz by name, without curves (docs/results-format.md).
 
-    How many images depends on the side alone, so that the file stays within 2 MB (12 MB at 256 px).
+    The number of images depends only on their side, and keeps the file below 2 MB (12 MB at 256 px). `train` and `test`
+    are uint8 NCHW.
     """
     side = train.shape[-1]
     samples, lines, pairs, rows = (100, 6, 16, 10) if side <= 32 else (36, 6, 8, 8) if side <= 64 else (25, 2, 3, 1)
@@ -58,16 +59,14 @@ def write(folder: Path, made: dict[str, Any]) -> None:
 
 
 def add_curves(folder: Path, curves: dict[str, Any]) -> None:
-    """Add curves, such as that of PRD, to artefacts.npz; one that is there stays. UserError if it is damaged."""
+    """Add curves, such as that of PRD, to artefacts.npz without replacing any. UserError if the file is damaged."""
     path = folder / FILE
     held: dict[str, Any] = {}
     if curves and path.is_file():
         try:
             held = read_artefacts(folder)
         except (OSError, ValueError) as error:
-            raise UserError(
-                f"{path} is damaged, so that the curves of this evaluation are not kept: {error}"
-            ) from error
+            raise UserError(f"{path} is damaged, so the curves of this evaluation cannot be saved: {error}") from error
     if new := {name: np.asarray(curve, dtype=np.float32) for name, curve in curves.items() if name not in held}:
         write_bytes(path, _packed(held | new))
 

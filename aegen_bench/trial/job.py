@@ -1,6 +1,6 @@
-"""A planned trial: what is to be done with it and all that a process needs to do it.
+"""A planned trial: what is to be done, and everything that a process needs to do it.
 
-Planning makes jobs and imports no torch; what trains or scores imports it when it is called.
+Planning creates jobs without importing torch, so methods that need torch import it when they are called.
 """
 
 from __future__ import annotations
@@ -46,10 +46,10 @@ State = Literal[
 
 @dataclass(frozen=True)
 class Place:
-    """Where trials find their data, leave their results and weights, and compute (`device` as torch spells it).
+    """The folders of data, results and weights, and the device (as torch spells it) of trials.
 
-    `graphs` lets training steps on a GPU be replayed as CUDA graphs, which changes no number; `at_once` is how many
-    trials share the device.
+    `graphs` allows training steps on a GPU to be replayed as CUDA graphs, which changes no number; `at_once` is the
+    number of trials that share the device.
     """
 
     data: Path
@@ -60,7 +60,7 @@ class Place:
     at_once: int = 1
 
     def absolute(self) -> Place:
-        """The same place for a process with another working folder."""
+        """Return the same place with absolute paths, for a process with another working directory."""
         return replace(
             self, data=self.data.absolute(), results=self.results.absolute(), weights=self.weights.absolute()
         )
@@ -68,11 +68,14 @@ class Place:
 
 @dataclass(frozen=True)
 class Job:
-    """A trial, the source of its baseline, how and where it is scored, and what the plan says is to be done with it.
+    """A trial, the source of its baseline, its protocols and place, and what is to be done with it.
 
-    `state` is what the plan found and `detail` why; `stamp` is that of the trial's record when it was planned. `label`
-    names the job in messages. `run` names a run whose engine may give a job to a second worker when it believes the
-    first one dead (a dask scheduler does). `trunk` is, of a pair, the job of the trial that trains its auto-encoder.
+    Attributes:
+        state: What the plan found, such as "run" or "done"; `detail` is the reason.
+        stamp: That of the trial's record at the time of planning (`results.stamp`).
+        label: The name of the job in messages.
+        run: Name of a run that may give a job to a second worker if it believes the first one dead, as dask does.
+        trunk: For a pair, the job of the trial that trains its auto-encoder.
     """
 
     trial: Trial
@@ -91,26 +94,29 @@ class Job:
 
     @property
     def folder(self) -> Path:
+        """The folder of the trial."""
         return self.trial.folder(self.place.results)
 
     @property
     def record(self) -> Path:
+        """The path of the trial's record."""
         return self.folder / "record.json"
 
     @property
     def device(self) -> torch.device:
+        """The torch device."""
         import torch
 
         return torch.device(self.place.device)
 
     def environment(self) -> dict[str, object]:
-        """What its record says of the place it runs in."""
+        """Return the `environment` of the trial's record."""
         from aegen_bench import environment
 
         return environment.describe(self.device, at_once=self.place.at_once, graphs=self.place.graphs)
 
     def checkpoints(self) -> Checkpoints:
-        """Where its training is saved, and what another process must share with this one to continue it."""
+        """Return its checkpoints, whose identity has all that another process must share to continue the training."""
         import torch
 
         from aegen_bench.numerics import tuning
@@ -119,7 +125,7 @@ class Job:
             "key": self.trial.key,
             "code": self.entry.code,
             "aegen_bench": __version__,
-            "torch": str(torch.__version__),  # its own class is nothing that a data file may hold
+            "torch": str(torch.__version__),  # as plain text, because checkpoints contain only plain data
             "data": self.fingerprint("train"),
             "device": self.device.type,
         }
@@ -130,19 +136,19 @@ class Job:
         return Checkpoints(self.folder, identity, self.interrupts, self.show.note)
 
     def images(self, split: data.Split) -> Images:
-        """A whole split, uint8 NCHW, memory-mapped."""
+        """Return a complete split, uint8 NCHW, memory-mapped."""
         told = partial(self.show.count, f"preparing {self.trial.dataset}, {split}")
         return data.load(self.trial.dataset, self._recipe, self.place.data, split, progress=told)
 
     def fingerprint(self, split: data.Split) -> str:
-        """What stands for the content of a split: the sha256 of its images."""
+        """Return the sha256 of the images of a split."""
         return data.fingerprint(self.trial.dataset, self._recipe, self.place.data, split)
 
     @cached_property
     def training_set(self) -> Images:
-        """What the trial trains on, uint8 NCHW: the only copy in memory, since at 256 px it can take 6 GB.
+        """The training set, uint8 NCHW. It is the only copy in memory, since it can take 6 GB at 256 px.
 
-        A profile's `train_images` is a fixed random subset: the same for every row and seed.
+        With `train_images` it is a fixed random subset, the same for every row and seed.
         """
         import torch
 
@@ -157,7 +163,7 @@ class Job:
         return chosen
 
     def training_images(self) -> tuple[torch.Tensor, int]:
-        """The training set on the device, or on the host where it has no room; and the size of the whole split."""
+        """Return the training set, on the host if it does not fit on the device, and the size of the full split."""
         import torch
 
         from aegen_bench.training.batches import placed

@@ -1,4 +1,4 @@
-"""One trial from start to end: build, train, record; then sample, evaluate, complete the record."""
+"""One trial from start to end: build, train, record; then sample, evaluate, and add the scores to the record."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ __all__ = ["blank", "evaluate", "out_of_memory", "train"]
 
 
 def train(job: Job) -> Record:
-    """Train a trial, write all that it leaves but its scores, and return its record.
+    """Train a trial, write all of its results except for scores, and return its record.
 
-    It resumes from the trial's checkpoint where there is one. Whatever goes wrong inside becomes the record's status
-    and reason; Ctrl-C and a disk that refuses the record do not. A trial that failed or ran out of time keeps its
-    checkpoints: when it is tried again it resumes.
+    It resumes from the trial's checkpoint if there is one. Any error becomes the record's status and reason, except for
+    Ctrl-C and a failure to write the record. A trial that failed or timed out keeps its checkpoints, so that another
+    try resumes from there.
     """
     environment.reset_peak_memory(job.device)
     history, record = History(), blank(job)
@@ -65,7 +65,7 @@ def _train(job: Job, history: History, record: Record) -> None:
     checkpoints = job.checkpoints()
     saved = checkpoints.read()
     if saved:
-        torch.set_num_threads(saved["threads"])  # another number of threads sums in another order
+        torch.set_num_threads(saved["threads"])  # a different number of threads rounds differently
         record.environment = job.environment()
         where = f"stage {saved['stage'] + 1}, {saved['epoch']} epochs and {saved['step']} steps"
         job.show.note(f"{trial.label}: resumes after {where} from its checkpoint, on {saved['threads']} threads")
@@ -73,14 +73,14 @@ def _train(job: Job, history: History, record: Record) -> None:
     if isinstance(model, Pair) and job.trunk is not None:
         below = results.read_record(job.trunk.record)
         if below.config.get("data_sha256") != job.fingerprint("train"):
-            raise UserError(f"its trunk, {job.trunk.trial.label}, was trained on other images than those here")
+            raise UserError(f"its trunk, {job.trunk.trial.label}, was trained on different images")
         record.trunk, record.collapsed = models.read_trunk(model, below, place.weights), below.collapsed
     record.config |= {"shape": list(shape), "n_train": len(images), "data_sha256": job.fingerprint("train")}
     counts, record.layers = models.anatomy(model)
     record.parameters = dict(counts)
     if not batches.resident(images, next(model.parameters()).device):
         record.environment["streamed"] = True
-        job.show.note(f"{trial.label}: {job.device} has no room for its images: they are streamed from the host")
+        job.show.note(f"{trial.label}: images do not fit on {job.device} and are streamed from the host")
 
     loop.train(
         model,
@@ -104,10 +104,10 @@ def _train(job: Job, history: History, record: Record) -> None:
 
 
 def evaluate(job: Job) -> Record:
-    """Score a trained trial, from its kept weights, by what its record lacks, and return the completed record.
+    """Compute the scores that a trained trial's record lacks, from its kept weights, and return the updated record.
 
-    A metric that fails is a word in the record and stops no other. Whatever else goes wrong is raised, and leaves a
-    trained trial that a later call completes.
+    A metric that fails is noted in the record and does not stop the others. Any other error is raised, and a later call
+    can complete the record.
     """
     with contained():
         return _evaluate(job)
@@ -115,15 +115,15 @@ def evaluate(job: Job) -> Record:
 
 def _evaluate(job: Job) -> Record:
     record = results.read_record(job.record)
-    Checkpoints(job.folder).clear()  # of a process killed between writing the record and removing them
+    Checkpoints(job.folder).clear()  # left by a process that was killed after writing the record
     if record.config.get("data_sha256") != job.fingerprint("train"):
-        raise UserError(f"the images of {job.trial.dataset} here are not those that {job.trial.label} was trained on")
+        raise UserError(f"{job.trial.label} was trained on images of {job.trial.dataset} that differ from those here")
     protocols = [p for p in job.protocols if record.lacking(p.id, p.metrics)]
     for protocol in protocols:
         if not record.stands_for(record.key, {protocol.id: job.fingerprint(protocol.split)}):
-            images = f"the {protocol.split} images of {job.trial.dataset}"
+            images = f"{protocol.split} images of {job.trial.dataset}"
             raise UserError(
-                f"{images} here are not those that {job.trial.label} was compared with under {protocol.name}"
+                f"{job.trial.label} was compared under {protocol.name} with {images} that differ from those here"
             )
     if not protocols:
         return record
@@ -135,7 +135,7 @@ def _evaluate(job: Job) -> Record:
     except (Diverged, BrokenContract) as error:
         if results.read_record(job.record).metrics:
             raise
-        # No image, or one that is not finite: that is a fault of the trial, not of a metric.
+        # An invalid or non-finite image is a failure of the trial, not of a metric.
         record.status = "diverged" if isinstance(error, Diverged) else "failed"
         record.reason = str(error)
         results.write_record(job.record, record)
@@ -143,16 +143,16 @@ def _evaluate(job: Job) -> Record:
 
 
 def out_of_memory(job: Job) -> str:
-    """What failed for want of memory on the device, and what helps."""
+    """Return the reason of a trial that ran out of memory, with advice."""
     batch = {name: stage["batch"] for name, stage in job.trial.config["stages"].items()}
     hint = f"out of memory: {job.trial.label}, batch {batch}; lower it with --set 'stages.*.batch=...'"
     if job.device.type == "cuda":
-        hint += f", or let nothing else use {job.device} (fewer --jobs-per-device, no other run)"
+        hint += f", or keep {job.device} free of other work (fewer --jobs-per-device, no other run)"
     return hint
 
 
 def _described(error: Exception, job: Job) -> str:
-    """The error and where it came from in one line, then the end of its traceback."""
+    """Return the error and its origin on one line, followed by the end of the traceback."""
     frames = traceback.extract_tb(error.__traceback__)
     last = next((f for f in reversed(frames) if f.filename == str(job.entry.path)), frames[-1])
     where = f"{Path(last.filename).name}, line {last.lineno}, in {last.name}"
@@ -162,7 +162,7 @@ def _described(error: Exception, job: Job) -> str:
 
 
 def blank(job: Job) -> Record:
-    """Return the record of the trial as it stands before anything was done."""
+    """Return the record of a trial that has not been started."""
     trial = job.trial
     return Record(
         profile=trial.profile,

@@ -1,4 +1,4 @@
-"""A baseline as a model: built from its settings, its weights kept and restored, its parts counted."""
+"""Models of trials: built from settings, saved, restored, and described."""
 
 from __future__ import annotations
 
@@ -24,19 +24,19 @@ from aegen_bench.study import catalog, command
 
 __all__ = ["anatomy", "build", "from_record", "read_trunk", "restore", "save"]
 
-TRUNK = "trunk."  # what the names of a pair's state begin with where they are its trunk's
+TRUNK = "trunk."  # prefix of the trunk's entries in the state_dict of a pair
 
 
 NEEDED = ("baseline", "code", "recon", "precision", "d", "flow_width", "with", "shape", "n_train")
-"""What a record's `config` must say for its model to be built again."""
+"""Entries of a record's `config` that are needed to build its model."""
 
 
 def build(
     config: Mapping[str, Any], entry: catalog.Method, shape: Any, n_train: int, seed: int, data: Path
 ) -> Baseline:
-    """Make an untrained model on the CPU; equal seeds give equal weights. `data` is the data folder.
+    """Return an untrained model on the CPU. Equal seeds give equal weights.
 
-    Of a pair, `entry` is the prior, with the method of its trunk.
+    `data` is the data folder. For a pair, `entry` is the prior, with the method of its trunk.
     """
     recon: Callable[[Tensor, Tensor], Tensor] = half_sse
     precision, compile = config["precision"], config.get("compile", False)
@@ -58,16 +58,16 @@ def build(
 
 
 def read_trunk(model: Pair, record: Record, kept: Path) -> TrunkUsed:
-    """Read the weights of a pair's trunk from where `record`, of the trunk's trial, has them; say which they are."""
+    """Load the weights of a pair's trunk, whose trial has `record`, and return which weights these are."""
     path, expected = record.weights_path(kept), record.weights_sha256
     if expected is None:
-        raise UserError(f"the record of {record.label} does not say which weights are its own: train it again")
+        raise UserError(f"the record of {record.label} does not state the sha256 of its weights: train it again")
     _load(model.trunk, path, expected, record.label)
     return TrunkUsed(key=record.key, weights_sha256=expected)
 
 
 def restore(folder: Path, kept: Path, data: Path) -> Baseline:
-    """Return the trained model of a trial's folder, in eval mode on the CPU. `kept` has the trained weights."""
+    """Return the trained model of a trial's folder, in eval mode on the CPU. `kept` is the folder of weights."""
     record = results.read_record(folder / "record.json")
     return from_record(record, catalog.of_record(record.config, Path.cwd()), kept, data)
 
@@ -77,58 +77,59 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
     config, path, below = record.config, record.weights_path(kept), record.trunk_path(kept)
     needed = (*NEEDED, "trunk") if entry.trunk else NEEDED
     if missing := [name for name in needed if config.get(name) is None]:
-        raise UserError(f"the record of {record.label} does not say '{missing[0]}': its model cannot be built again")
+        raise UserError(f"the record of {record.label} lacks '{missing[0]}', so its model cannot be built")
     for one in (path, below):
         if one is not None and not one.is_file():
             raise MissingError(f"no weights at {one}; to train this trial again: {_again(record, kept, data)}")
     trunk = (config["trunk"]["code"], entry.trunk) if entry.trunk else None
     for code, method in ((config["code"], entry), *([trunk] if trunk else [])):
         if code != method.code:
-            told = f"was trained with another version of {method.path}: restore it, or run the trial again"
+            told = f"was trained with another version of {method.path}: restore that version, or run the trial again"
             raise UserError(f"{path} {told}")
     try:
         model = build(config, entry, tuple(config["shape"]), config["n_train"], record.seed, data)
     except UserError:
         raise
-    except Exception as error:  # of the method, given arguments that a record says
+    except Exception as error:  # raised by the method for arguments in the record
         what = f"{type(error).__name__}: {error}"
-        raise UserError(f"{record.row} cannot be built as its record says: {what[:200]}") from error
+        raise UserError(f"{record.row} cannot be built with the settings in its record: {what[:200]}") from error
     try:
         if isinstance(model, Pair):
             if below is None or record.trunk is None:
-                raise UserError(f"the record of {record.label} does not say which trunk it has")
+                raise UserError(f"the record of {record.label} does not state its trunk")
             _load(model.trunk, below, record.trunk.weights_sha256, record.label)
             _load(model, path, record.weights_sha256, record.label)
         else:
             _load(model, path, record.weights_sha256, record.label)
     except _OtherWeights as error:
-        raise UserError(f"{error}: delete it, and to train it again: {_again(record, kept, data)}") from error
+        raise UserError(f"{error}: delete it and train the trial again: {_again(record, kept, data)}") from error
     return model.eval()
 
 
 class _OtherWeights(UserError):
-    """A file of weights that is not the one which a record names."""
+    """A file of weights is not the one of the record."""
 
 
 def _load(model: Baseline, path: Path, expected: str | None, label: str) -> None:
-    """Read a file of weights into a model, a pair's own into its prior; its trunk's are in another file."""
+    """Load a file of weights into a model. A pair's file has only its prior; the trunk's weights are in another."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
     if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
-        raise _OtherWeights(f"{path} holds the weights of another training of {label}")
+        raise _OtherWeights(f"{path} contains the weights of another training of {label}")
     try:
         state = load_file(path)
         if isinstance(model, Pair):
             state |= {f"{TRUNK}{name}": value for name, value in model.trunk.state_dict().items()}
         model.load_state_dict(state)
     except (SafetensorError, RuntimeError) as error:
-        raise UserError(f"{path} does not hold the weights of {label}: {str(error)[:200]}") from error
+        raise UserError(f"{path} does not contain the weights of {label}: {str(error)[:200]}") from error
 
 
 def save(model: Baseline, folder: Path, key: str) -> str:
-    """Keep the state_dict of the trial with this key in a folder and return the sha256 of the file; of a pair without
-    its trunk's, which are kept already.
+    """Save the state_dict of the trial with this key to a folder and return the sha256 of the file.
+
+    For a pair, the entries of the trunk are left out, because they have been saved before.
     """
     from safetensors.torch import save as pack
 
@@ -141,9 +142,7 @@ def save(model: Baseline, folder: Path, key: str) -> str:
 
 
 def _again(record: Record, kept: Path, data: Path) -> str:
-    """The command that trains the trial of a record again; a results folder that is not the default is the user's to
-    add.
-    """
+    """Return the command that trains the trial of a record again; users add --results if it is not the default."""
     return command(
         "run",
         record.profile,
@@ -157,7 +156,7 @@ def _again(record: Record, kept: Path, data: Path) -> str:
 
 
 def anatomy(model: Baseline) -> tuple[dict[str, int], dict[str, str]]:
-    """Parameter counts, in all and by part, and one line on the layers of each part that is a network."""
+    """Return parameter counts, total and by submodule, and one line on the layers of each submodule that has any."""
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     own = {name: p.numel() for name, p in model.named_parameters(recurse=False)}
     layers = {name: describe(part) for name, part in model.named_children()}

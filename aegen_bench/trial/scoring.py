@@ -1,4 +1,4 @@
-"""From a trained model to its scores: the images and codes that metrics ask for, made once for all protocols."""
+"""The scores of a trained model: makes the images and codes that metrics need, once for all protocols."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ Codes = NDArray[np.floating]
 
 
 class Samples(Subject):
-    """A trained model as what is scored. Images and codes are made when a metric first asks, once for all protocols.
+    """A trained model as the subject of scoring. Images and codes are made when a metric first needs them.
 
-    `seconds` is the time that generating images has taken, `facts` what the model logged meanwhile.
+    `seconds` is the time spent generating images, and `facts` has what the model logged meanwhile.
     """
 
     def __init__(self, job: Job, model: Baseline) -> None:
@@ -85,6 +85,7 @@ class Samples(Subject):
         artefacts.add_curves(self.job.folder, curves)
 
     def fact(self, name: str, value: torch.Tensor) -> None:
+        """Store a value that the model logged while sampling."""
         self.facts[name] = float(value)
 
     def _generate(self, n: int, draw: int) -> Images:
@@ -127,19 +128,19 @@ class Samples(Subject):
         return sampling.encode(self.model, self._test, **self._at)
 
     def _codes(self, n: int) -> tuple[Codes, Codes] | None:
-        """Codes of training images, any n of them, and as many sampled ones."""
+        """Return the codes of n training images, and as many sampled codes."""
         encoded = sampling.encode(self.model, subset(self.job.training_set, n), **self._at)
         if encoded is None or not encoded.is_floating_point():
             return None
         drawn = sampling.sample_codes(self.model, len(encoded), **self._at)
         if encoded.shape != drawn.shape:
             ours, theirs = (tuple(codes.shape[1:]) for codes in (encoded, drawn))
-            raise BrokenContract(f"a code of encode(x) has shape {ours}, one of prior(e) {theirs}: decode takes both")
+            raise BrokenContract(f"encode(x) returns codes of shape {ours}, but prior(e) of shape {theirs}")
         return encoded.cpu().numpy(), drawn.cpu().numpy()
 
 
 def probe(job: Job, images: torch.Tensor) -> Probe | None:
-    """What a row's `probe` asks for while it trains on `images`: the first protocol's distance, on fewer images."""
+    """Return the row's probe for training on `images`, if it has one: the first protocol's distance on fewer images."""
     settings = job.trial.config.get("probe")
     if settings is None:
         return None
@@ -157,7 +158,7 @@ def probe(job: Job, images: torch.Tensor) -> Probe | None:
 
 
 def scorer(job: Job, protocols: Sequence[Protocol]) -> Scorer:
-    """Return what scores a job's model under these protocols."""
+    """Return the scorer of a job's model under these protocols."""
 
     def real(split: data.Split) -> tuple[Images, str]:
         return job.images(split), job.fingerprint(split)

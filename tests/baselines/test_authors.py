@@ -97,7 +97,7 @@ def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
         ("naïve", "'naïve' cannot name"),
         ("../glf", "'../glf' cannot name"),
         ("", "'' cannot name"),
-        ("baseline", "its class Baseline would hide the one that it needs"),
+        ("baseline", "its class Baseline would hide an imported one of that name"),
         ("odd", "odd.py is a baseline of this name"),
     ],
 )
@@ -126,7 +126,7 @@ def test_check_says_what_is_wrong_a_line_each_and_ends_with_1(bench: Bench) -> N
     path.write_text(path.read_text().replace("return self.decoder(z)", "return 2 * self.decoder(z)"))
     ended = bench("check", "mine")
     assert ended.code == 1 and ended.err == ""
-    assert all("images lie in [0, 1]" in line for line in ended.out.splitlines()) and ended.out
+    assert all("images must be in [0, 1]" in line for line in ended.out.splitlines()) and ended.out
     path.write_text("class Mine(Baseline) oh\n")
     assert bench("check", "mine").code == 1
     assert "baselines/mine.py: invalid syntax" in bench("check", "mine").out

@@ -4,19 +4,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-import math
 import sys
-from collections.abc import Callable
 
 import pytest
 import torch
 from methods import INDEX, NETS, Largest, X, build
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import cross_entropy, normalize, one_hot
 
 from aegen_bench import seeding
-from aegen_bench.blocks.latent import Standardise
-from aegen_bench.blocks.losses import standard_normal_nll
 from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 from aegen_bench.numerics import neighbours
 from aegen_bench.training.history import History
@@ -123,145 +119,6 @@ def test_the_second_stage_of_glann_moves_its_mapping_towards_the_codes_and_nothi
 def test_glo_and_glann_have_no_encoder_and_sample_from_noise_of_their_own_width(name: str, width: int) -> None:
     model = build(name)
     assert not model.has("encode") and model.noise(5).shape == (5, width)
-
-
-# ---- priors on the codes of a finished auto-encoder -------------------------------------------------
-
-MEAN, DEVIATION = torch.tensor([1.0, -2.0, 0.0, 0.5]), torch.tensor([0.5, 2.0, 1.0, 0.1])
-
-
-class Counted(nn.Module):
-    """A network given as a function of (u, t), which counts its calls and keeps the last ones' arguments."""
-
-    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
-        super().__init__()
-        self.function, self.calls, self.seen = function, 0, ()
-
-    def forward(self, u: Tensor, t: Tensor) -> Tensor:
-        self.calls, self.seen = self.calls + 1, (u, t)
-        return self.function(u, t)
-
-
-def gaussian_velocity(u: Tensor, t: Tensor) -> Tensor:
-    """E[u_1 - e | u_t = u] where u_1 ~ N(MEAN, DEVIATION^2): what flow matching learns in the limit."""
-    t = t[:, None]
-    return MEAN + (t * DEVIATION**2 - (1 - t)) / ((t * DEVIATION) ** 2 + (1 - t) ** 2) * (u - t * MEAN)
-
-
-def gaussian_eps(a: Tensor) -> Callable[[Tensor, Tensor], Tensor]:
-    """E[eps | u_t = u] for the same data: what the diffusion model learns."""
-
-    def eps(u: Tensor, t: Tensor) -> Tensor:
-        kept = a[(t * len(a)).round().long()][:, None]
-        return (1 - kept).sqrt() * (u - kept.sqrt() * MEAN) / (kept * DEVIATION**2 + 1 - kept)
-
-    return eps
-
-
-@pytest.mark.parametrize("name", ["latent_flow_matching", "latent_diffusion", "glf_spline"])
-def test_the_prior_sees_standardised_codes_of_the_finished_encoder_in_eval_mode(name: str) -> None:
-    model = build(name)
-    images = (255 * torch.rand(24, 1, 8, 8, generator=torch.Generator().manual_seed(1))).to(torch.uint8)
-    plans = {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3) for stage in model.stages()}
-    train(model, images, plans, seed=0, history=History())
-    z = model.encode(images.float() / 255).detach()
-    u = model.standard(z)
-    assert torch.allclose(u.mean(0), torch.zeros(NETS.d), atol=1e-4)
-    assert torch.allclose(u.std(0), torch.ones(NETS.d), atol=1e-3)
-    assert torch.allclose(model.standard.inverse(u), z, atol=1e-5)
-
-
-def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -> None:
-    standard = Standardise(2)
-    standard.fit(torch.tensor([[1.0, 3.0], [2.0, 3.0]]))
-    assert torch.allclose(standard.inverse(standard(torch.tensor([[5.0, 3.0]]))), torch.tensor([[5.0, 3.0]]))
-
-
-def test_the_ode_of_the_exact_velocity_carries_the_normal_to_the_data() -> None:
-    e, errors = normal(100, NETS.d), []
-    for steps in (25, 50):
-        model = build("latent_flow_matching", solver_steps=steps)
-        model.velocity, model.standard.scale = Counted(gaussian_velocity), torch.full((4,), 3.0)
-        errors.append(float((model.prior(e) - 3 * (MEAN + DEVIATION * e)).abs().max()))
-    assert errors[1] < 1e-3 and errors[1] < errors[0] / 3, "of second order at least"
-
-
-def test_ddim_with_the_exact_noise_carries_the_normal_to_the_data() -> None:
-    e, errors = normal(100, NETS.d), []
-    for steps in (100, 1000):
-        model = build("latent_diffusion", solver_steps=steps)
-        model.eps, model.standard.center = Counted(gaussian_eps(model.a)), torch.full((4,), 7.0)
-        last = model.a[-1]  # a little of the data is left in the noisiest codes, so that these are not quite N(0, I)
-        start = (e - last.sqrt() * MEAN) / (last * DEVIATION**2 + 1 - last).sqrt()
-        errors.append(float((model.prior(e) - (7 + MEAN + DEVIATION * start)).abs().max()))
-    assert errors[0] < 0.2 and errors[1] < errors[0] / 5, "of first order"
-
-
-def test_ddim_returns_a_point_that_is_the_only_one_whatever_the_noise() -> None:
-    model = build("latent_diffusion", solver_steps=10)
-    model.eps = Counted(lambda u, t: (u - a(t).sqrt() * MEAN) / (1 - a(t)).sqrt())
-
-    def a(t: Tensor) -> Tensor:
-        return model.a[(t * len(model.a)).round().long()][:, None]
-
-    assert torch.allclose(model.prior(normal(5, NETS.d)), MEAN.expand(5, -1), atol=1e-4)
-
-
-@pytest.mark.parametrize(("name", "network"), [("latent_flow_matching", "velocity"), ("latent_diffusion", "eps")])
-def test_the_function_evaluations_that_are_told_are_the_calls(name: str, network: str) -> None:
-    model, facts = build(name), dict[str, float]()
-    counted = Counted(lambda u, t: u)
-    setattr(model, network, counted)
-    with model.using(None, lambda fact, value: facts.update({fact: float(value)})):
-        model.prior(normal(3, NETS.d))
-    assert facts == {"function_evaluations": counted.calls} and counted.calls == 100
-
-
-def test_flow_matching_regresses_the_straight_line_from_noise_to_code() -> None:
-    model = build("latent_flow_matching")
-    model.velocity = Counted(lambda u, t: torch.zeros_like(u))
-    z = 2 * normal(8, NETS.d, seed=1)
-    model.standard.scale = torch.full((4,), 2.0)
-    with model.using(seeding.stream(0, "train")):
-        ((_, terms),) = model.prior_step(z, INDEX)
-    with model.using(seeding.stream(0, "train")):
-        e, t = model.randn(8, NETS.d), model.rand(8)
-    u_t, told = model.velocity.seen
-    assert torch.equal(told, t) and torch.allclose(u_t, (1 - t[:, None]) * e + t[:, None] * z / 2, atol=1e-6)
-    assert terms["velocity"].item() == pytest.approx((z / 2 - e).square().sum(1).mean().item(), rel=1e-5)
-
-
-def test_diffusion_regresses_the_noise_of_ho_et_al() -> None:
-    model = build("latent_diffusion")
-    model.eps = Counted(lambda u, t: torch.zeros_like(u))
-    z = normal(8, NETS.d, seed=1)
-    with model.using(seeding.stream(0, "train")):
-        ((_, terms),) = model.prior_step(z, INDEX)
-    with model.using(seeding.stream(0, "train")):
-        eps, t = model.randn(8, NETS.d), model.randint(1000, 8)
-    u_t, told = model.eps.seen
-    a = torch.tensor([math.prod(1 - (1e-4 + i * (0.02 - 1e-4) / 999) for i in range(int(k) + 1)) for k in t])[:, None]
-    assert torch.allclose(told, t / 1000) and torch.allclose(u_t, a.sqrt() * z + (1 - a).sqrt() * eps, atol=1e-5)
-    assert terms["noise"].item() == pytest.approx(eps.square().sum(1).mean().item(), rel=1e-5)
-
-
-def test_the_spline_flow_is_inverted_by_its_prior_and_its_nll_has_the_jacobian_of_the_whole_map() -> None:
-    model = build("glf_spline").double()
-    for p in model.flow.parameters():
-        p.data += 0.3 * normal(*p.shape)  # far from its start, where splines bend little
-    z = 2 * MEAN + 3 * normal(8, NETS.d).double()
-    model.standard.fit(z)
-
-    def f(z: Tensor) -> Tensor:
-        return model.flow().transform(model.standard(z))
-
-    e = f(z)
-    assert torch.allclose(model.prior(e), z, atol=1e-5) and not torch.allclose(e, model.standard(z), atol=0.1)
-    jacobians = [torch.autograd.functional.jacobian(lambda v: f(v[None])[0], row) for row in z]
-    logdet = torch.stack([torch.linalg.slogdet(jacobian).logabsdet for jacobian in jacobians])
-    ((_, terms),) = model.prior_step(z, INDEX)
-    assert terms["nll"].item() == pytest.approx((standard_normal_nll(e) - logdet).mean().item(), rel=1e-6)
-    assert model.optimizers()["prior"][0]["weight_decay"] == 2e-5
 
 
 # ---- VQ-VAE with an autoregressive prior ------------------------------------------------------------

@@ -46,22 +46,22 @@ FAULTS = {
     "an argument before the star": (
         "def __init__(self, nets):",
         "def __init__(self, nets, beta: float = 1.0):",
-        "no yaml can set beta, because it stands before the `*`",
+        "the yaml cannot set beta, because it comes before the `*`",
     ),
     "arguments without names": (
         "def __init__(self, nets):",
         "def __init__(self, nets, **options):",
-        "__init__ takes **options, of which no yaml can set any",
+        "__init__ takes **options, which the yaml cannot set",
     ),
     "a hyperparameter of the class": (
         "class Method(Baseline):",
         "class Method(Baseline):\n    beta: float = -2.5\n",
-        "beta = -2.5 of the class is a hyperparameter that no yaml can set",
+        "beta = -2.5 of the class is a hyperparameter that the yaml cannot set",
     ),
     "a hyperparameter of the instance": (
         INIT,
         INIT + "\n        self.beta, self.betas = 2.5, (0.5, 0.9)",
-        "__init__: self.beta = 2.5 is a hyperparameter that no yaml can set",
+        "__init__: self.beta = 2.5 is a hyperparameter that the yaml cannot set",
     ),
     "a source that does not import": (
         "import numpy as np",
@@ -76,20 +76,20 @@ FAULTS = {
     "a start from numpy": (
         INIT,
         INIT + "\n        self.start = torch.nn.Parameter(torch.from_numpy(np.random.default_rng().random(4)))",
-        "__init__: two instances of one seed differ in start",
+        "__init__: two instances with the same seed differ in start",
     ),
     "step without yield": (
         'yield "model",',
         'return "model",',
-        "stage 'train': step returns where it must yield",
+        "stage 'train': step must yield (optimizer name, {term: loss}), not return",
     ),
     "a bare loss": (
         '"model", {"reconstruction": ' + TERM + "}",
         TERM,
         "step must yield (optimizer name, {term: loss}), not tensor(",
     ),
-    "a loss per image": (TERM, TERM + " + z", "must be a tensor of shape (), it is (8, 4)"),
-    "a loss that is a number": (TERM, "1.5", "must be a tensor of shape (), it is 1.5"),
+    "a loss per image": (TERM, TERM + " + z", "must be a tensor of shape (), not (8, 4)"),
+    "a loss that is a number": (TERM, "1.5", "must be a tensor of shape (), not 1.5"),
     "a loss that is not finite": (TERM, TERM + " * float('nan')", "term 'reconstruction' of optimizer 'model' is nan"),
     "a term without gradient": (
         TERM,
@@ -110,24 +110,24 @@ FAULTS = {
     "torch's randomness in step": (
         Z,
         Z + " + torch.randn_like(x)[:, 0, 0, :4]",
-        "training draws from the global stream of torch",
+        "training uses the global generator of torch",
     ),
-    "numpy's randomness in step": (Z, Z + " * np.random.rand()", "training draws from the global stream of numpy"),
+    "numpy's randomness in step": (Z, Z + " * np.random.rand()", "training uses the global generator of numpy"),
     "unseeded randomness in step": (
         Z,
         Z + " * np.random.default_rng().random()",
-        "two trainings of one seed differ in enc",
+        "two trainings with the same seed differ in enc",
     ),
     "randomness in prior": ("return e\n", "return e + self.randn(*e.shape)\n", "prior(e) differs from call to call"),
     "a prior that looks at the batch": (
         "return e\n",
         "return e - e.mean(0)\n",
-        "prior(e) of a batch is not that of its halves",
+        "prior(e) of a batch differs from that of its halves",
     ),
     "too little noise": (
         "return e\n",
         "return e\n\n    def noise(self, n):\n        return self.randn(n - 1, 4)\n",
-        "noise(6) has 5 rows",
+        "noise(6) returns 5 rows",
     ),
     "no noise": (
         "return e\n",
@@ -137,52 +137,52 @@ FAULTS = {
     "images of another shape": (
         DECODE,
         DECODE + "[:, :, 1:]",
-        "decode(prior(e)) gives shape (6, 1, 7, 8), the images are (6, 1, 8, 8)",
+        "decode(prior(e)) returns shape (6, 1, 7, 8), but images have shape (6, 1, 8, 8)",
     ),
-    "images out of range": (DECODE, DECODE + " - 1", "images lie in [0, 1]"),
-    "images that are not numbers": (DECODE, DECODE + " / 0 * 0", "decode(prior(e)) gives NaN or infinity"),
+    "images out of range": (DECODE, DECODE + " - 1", "images must be in [0, 1]"),
+    "images that are not numbers": (DECODE, DECODE + " / 0 * 0", "decode(prior(e)) returns NaN or infinity"),
     "a gradient that is not a number": (
         TERM,
         TERM + " + torch.sqrt((z - z).square().sum())",
-        "term 'reconstruction' of optimizer 'model' is a number, but its gradient is not",
+        "term 'reconstruction' of optimizer 'model' is finite, but its gradient is not",
     ),
     "a size written down": (
         DECODE,
         DECODE + ".view(-1, 1, 8, 8)",
-        "on images of 3x12x12 it fails, perhaps for a size that is written down: line ",
+        "fails on images of 3x12x12, perhaps because of a hard-coded size: line ",
     ),
-    "images of integers": (DECODE, DECODE + ".round().long()", "gives torch.int64, images are floats in [0, 1]"),
+    "images of integers": (DECODE, DECODE + ".round().long()", "torch.int64, but images must be floats in [0, 1]"),
     "extract that averages": (
         "return e\n",
         "return e\n\n    def extract(self, x, index):\n        return self.encoder(x).mean(0)\n",
-        "extract gives shape (4,) for 6 images",
+        "extract returns shape (4,) for 6 images",
     ),
     "state outside the state_dict": (
         "return e\n",
         "return e + self.shift\n\n    shift = 0\n\n    def fit(self, codes):\n        self.shift = codes.mean(0)\n",
-        "a new instance with the trained state_dict gives other samples",
+        "a new instance with the trained state_dict generates different samples",
     ),
     "a buffer that grows": (
         "return e\n",
         "return e\n\n    def fit(self, codes):\n        self.register_buffer('codes', codes)\n",
         "the trained state_dict does not load into a new instance",
     ),
-    "a wait for the device": (TERM, TERM + " * (1 if z.std() < 9 else 2)", "fails on another device than the CPU"),
+    "a wait for the device": (TERM, TERM + " * (1 if z.std() < 9 else 2)", "fails on devices other than the CPU"),
     "a loop over the batch": (
         Z,
         Z + "\n        z = torch.stack([z[i] for i in range(len(z))])",
-        "of 16: a loop over the batch in Python is too slow",
+        "of 16: avoid loops over the batch in Python",
     ),
     "a slow step": (
         Z,
         Z + "\n        for _ in range(300 * (len(x) > 16)):\n            self.encoder(x)",
         "times as long as one of GLF with the same networks, images and batch: over 10 times is too slow",
     ),
-    "a tensor made on the CPU": (Z, Z + " + torch.zeros(4)", "fails on another device than the CPU"),
+    "a tensor made on the CPU": (Z, Z + " + torch.zeros(4)", "fails on devices other than the CPU"),
     "a matrix made on the CPU": (
         Z,
         Z + " @ torch.eye(4)",
-        "line 12, in step: RuntimeError: aten.mm.default gets tensors on cpu and meta",
+        "line 12, in step: RuntimeError: aten.mm.default receives tensors on cpu and meta",
     ),
 }
 

@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import copy
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 from conftest import Bench
+from methods import build
 from test_cli import refused
+from torch import Tensor, nn
 
 from aegen_bench import seeding
+from aegen_bench.blocks.latent import Standardise
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.conformance import check
 from aegen_bench.prior import Pair, Prior
 from aegen_bench.study import catalog
+from aegen_bench.training.history import History
+from aegen_bench.training.loop import train
+from aegen_bench.training.schedule import StagePlan
 
 PRIORS = catalog.find_priors(Path("/nowhere"))
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=2000)
@@ -22,8 +31,7 @@ CODES = torch.randn(2000, 4, generator=torch.Generator().manual_seed(1))
 
 
 def make(name: str, nets: Nets = NETS, **arguments: Any) -> Any:
-    with seeding.initialising(0):
-        return catalog.import_class(PRIORS[name])(nets, **arguments).eval()
+    return build(f"priors/{name}", nets, **arguments).eval()
 
 
 def fitted(name: str, codes: torch.Tensor, **arguments: Any) -> Any:
@@ -139,6 +147,72 @@ def test_flow_matching_follows_its_velocity() -> None:
     assert torch.allclose(prior.sample(CODES), CODES + 2, atol=1e-5)
 
 
+MEAN, DEVIATION = torch.tensor([1.0, -2.0, 0.0, 0.5]), torch.tensor([0.5, 2.0, 1.0, 0.1])
+
+
+class Counted(nn.Module):
+    """A network given as a function of (u, t), which counts its calls and keeps the last ones' arguments."""
+
+    def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
+        super().__init__()
+        self.function, self.calls, self.seen = function, 0, ()
+
+    def forward(self, u: Tensor, t: Tensor) -> Tensor:
+        self.calls, self.seen = self.calls + 1, (u, t)
+        return self.function(u, t)
+
+
+def gaussian_velocity(u: Tensor, t: Tensor) -> Tensor:
+    """E[u_1 - e | u_t = u] where u_1 ~ N(MEAN, DEVIATION^2): what flow matching learns in the limit."""
+    t = t[:, None]
+    return MEAN + (t * DEVIATION**2 - (1 - t)) / ((t * DEVIATION) ** 2 + (1 - t) ** 2) * (u - t * MEAN)
+
+
+def test_the_ode_of_the_exact_velocity_carries_the_normal_to_the_data() -> None:
+    errors = []
+    for steps in (25, 50):
+        prior = make("flow_matching", solver_steps=steps)
+        prior.velocity = Counted(gaussian_velocity)
+        errors.append(float((prior.sample(CODES[:100]) - (MEAN + DEVIATION * CODES[:100])).abs().max()))
+    assert errors[1] < 1e-3 and errors[1] < errors[0] / 3, "of second order at least"
+
+
+def test_heun_with_the_exact_denoiser_carries_the_normal_to_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of N(m, v) the denoiser is m + v (u - m) / (v + s^2); along its ODE u - m shrinks as the root of v + s^2 does."""
+    errors = []
+    for steps in (40, 160):
+        prior = make("diffusion", solver_steps=steps)
+        share = lambda s: DEVIATION**2 / (DEVIATION**2 + s**2)  # noqa: E731
+        monkeypatch.setattr(prior, "denoised", lambda u, s, share=share: MEAN + share(s) * (u - MEAN))
+        start = (80 * CODES[:100] - MEAN) / (DEVIATION**2 + 80**2).sqrt()
+        errors.append(float((prior.sample(CODES[:100]) - (MEAN + DEVIATION * start)).abs().max()))
+    assert errors[0] < 0.2 and errors[1] < errors[0] / 6, "of second order"
+
+
+@pytest.mark.parametrize(
+    ("name", "network", "calls"), [("flow_matching", "velocity", 100), ("diffusion", "network", 79)]
+)
+def test_the_function_evaluations_that_are_told_are_the_calls(name: str, network: str, calls: int) -> None:
+    prior, facts, counted = make(name), dict[str, float](), Counted(lambda u, t: 0 * u)
+    setattr(prior, network, counted)
+    with prior.using(None, lambda fact, value: facts.update({fact: float(value)})):
+        prior.sample(CODES[:3])
+    assert facts == {"function_evaluations": counted.calls} and counted.calls == calls
+
+
+def test_flow_matching_regresses_the_straight_line_from_noise_to_code() -> None:
+    prior = make("flow_matching")
+    prior.velocity = Counted(lambda u, t: torch.zeros_like(u))
+    u = CODES[:8]
+    with prior.using(seeding.stream(0, "train")):
+        terms = prior.loss(u, torch.arange(8))
+    with prior.using(seeding.stream(0, "train")):
+        e, t = prior.randn(8, NETS.d), prior.rand(8)
+    u_t, told = prior.velocity.seen
+    assert torch.equal(told, t) and torch.allclose(u_t, (1 - t[:, None]) * e + t[:, None] * u, atol=1e-6)
+    assert terms["velocity"].item() == pytest.approx((u - e).square().sum(1).mean().item(), rel=1e-5)
+
+
 def test_imle_matches_each_code_with_its_nearest_candidate() -> None:
     prior = make("imle")
     with torch.no_grad(), prior.using(seeding.stream(0, "before")):
@@ -156,8 +230,7 @@ class Doubled(Prior):
 
 
 def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_width() -> None:
-    ae = catalog.import_class(catalog.find(Path("/nowhere"))["ae"])
-    pair = Pair(ae(NETS), make("gaussian"))
+    pair = Pair(build("ae", NETS), make("gaussian"))
     assert not any(p.requires_grad for p in pair.trunk.parameters())
     codes = 5 + 0.1 * CODES
     with torch.no_grad():
@@ -166,9 +239,45 @@ def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_wi
         assert torch.allclose(pair.prior(CODES).mean(0), codes.mean(0), atol=0.01)
         exact = torch.distributions.MultivariateNormal(codes.mean(0), covariance_matrix=codes.T.cov())
         assert torch.allclose(pair.log_prior(codes[:50]), exact.log_prob(codes[:50]), atol=0.02)
-    assert pair.has_density and not Pair(ae(NETS), make("kde")).has_density
-    with pytest.raises(ValueError, match=r"Doubled.sample gives codes of shape \(2000, 8\), not \(2000, 4\)"):
-        Pair(ae(NETS), Doubled(NETS)).prior(CODES)
+    assert pair.has_density and not Pair(build("ae", NETS), make("kde")).has_density
+    with pytest.raises(ValueError, match=r"Doubled.sample returns codes of shape \(2000, 8\), not \(2000, 4\)"):
+        Pair(build("ae", NETS), Doubled(NETS)).prior(CODES)
+
+
+@pytest.mark.parametrize("name", [name for name, prior in PRIORS.items() if prior.stages])
+def test_a_learned_prior_sees_standardised_codes_of_the_finished_encoder_in_eval_mode(name: str) -> None:
+    nets = replace(NETS, n_train=24)
+    pair = build(f"ae+{name}", nets)
+    images = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(1)).to(torch.uint8)
+    before = copy.deepcopy(pair.trunk.state_dict())
+    (stage,) = pair.stages()
+    train(pair, images, {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3)}, seed=0, history=History())
+    assert all(torch.equal(value, before[key]) for key, value in pair.trunk.state_dict().items())
+    z = pair.eval().encode(images.float() / 255).detach()
+    u = pair.standard(z)
+    assert torch.allclose(u.mean(0), torch.zeros(nets.d), atol=1e-4)
+    assert torch.allclose(u.std(0), torch.ones(nets.d), atol=1e-3)
+    assert torch.allclose(pair.standard.inverse(u), z, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["flow", "spline"])
+def test_a_pair_with_a_flow_lowers_its_nll_alone_and_decays_it_as_glf_does(name: str) -> None:
+    """Two-step GLF (the paper, section 3.3)."""
+    pair = build(f"ae+{name}", NETS)
+    codes = 3 + 2 * CODES[:8]
+    pair.start(codes)
+    ((optimizer, terms),) = pair.step(codes, torch.arange(8))
+    assert optimizer == "prior" and terms.keys() == {"nll"}
+    assert terms["nll"].item() == pytest.approx(-pair.density.log_prob(pair.standard(codes)).mean().item())
+    ((group,),) = pair.optimizers().values()
+    assert group["weight_decay"] == 2e-5
+    assert {id(p) for p in group["params"]} == {id(p) for p in pair.parameters() if p.requires_grad}
+
+
+def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -> None:
+    standard = Standardise(2)
+    standard.fit(torch.tensor([[1.0, 3.0], [2.0, 3.0]]))
+    assert torch.allclose(standard.inverse(standard(torch.tensor([[5.0, 3.0]]))), torch.tensor([[5.0, 3.0]]))
 
 
 # ---- new --prior and check ----------------------------------------------------------------------------
@@ -176,7 +285,7 @@ def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_wi
 
 def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
     ended = bench("new", "my_prior", "--prior")
-    assert ended.code == 0 and "baselines/priors/my_prior.py: a prior that works as it stands" in ended.out
+    assert ended.code == 0 and "baselines/priors/my_prior.py: a working prior" in ended.out
     assert bench("check", "my_prior").out == "my_prior keeps the contract\n"
     bench.declare(rows={"ae+my_prior": {"trunk": "ae", "prior": "my_prior"}})
     assert "ae+my_prior  A flow of affine couplings" in bench("list", "models").out
@@ -185,10 +294,10 @@ def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench:
 
 
 FAULTS = {
-    "u": ("return self.flow.inverse(e)", "return torch.cat([e, e], 1)", "gives codes of shape"),
+    "u": ("return self.flow.inverse(e)", "return torch.cat([e, e], 1)", "returns codes of shape"),
     "not of its noise": ("return self.flow.inverse(e)", "return torch.randn(len(e), self.nets.d)", "differs from call"),
     "nan": ("return -self.flow.nll(u)", "return self.flow.nll(u) * float('nan')", "log_prob of its own samples"),
-    "no number each": ("return -self.flow.nll(u)", "return u", "log_prob gives shape"),
+    "no number each": ("return -self.flow.nll(u)", "return u", "log_prob returns shape"),
 }
 
 

@@ -45,6 +45,14 @@ def forget() -> Iterator[None]:
     torch.compiler.reset()
 
 
+def test_what_was_compiled_stays_for_as_long_as_networks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    resets: list[str] = []
+    monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(asked))
+    for asked in ("glf", "glf", "vae", "vae", "glf"):
+        execution.forget_compiled(asked)
+    assert resets == ["glf", "vae", "glf"]
+
+
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
     """torch.compile without a compiler: each graph that it traces is noted and run as it is. What cannot be traced

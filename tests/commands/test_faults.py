@@ -43,8 +43,8 @@ def test_a_fault_is_one_line_with_exit_code_70_and_its_traceback_lies_beside_the
     ended = bench("report")
     assert ended.code == 70 and ended.out == ""
     line, rest = ended.err.split("\n", 1)
-    assert rest == "" and line.startswith("aegen-bench: report: a fault of the program: ")
-    assert told in line and f"(the last file: {path})" in line and line.endswith(".txt")
+    assert rest == "" and line.startswith("aegen-bench: report: a bug in aegen-bench: ")
+    assert told in line and f"(last file: {path})" in line and line.endswith(".txt")
     (kept,) = (bench.folder / "results/.errors").iterdir()
     assert str(Path("results/.errors") / kept.name) in line
     assert "Traceback" in kept.read_text() and "'report'" in kept.read_text()

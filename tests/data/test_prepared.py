@@ -200,7 +200,7 @@ def test_no_home_folder_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "AEGEN_BENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    with pytest.raises(UserError, match="no home folder is known here: set HOME"):
+    with pytest.raises(UserError, match="the home folder is unknown: set HOME"):
         data.default_folder()
     monkeypatch.setenv("AEGEN_BENCH_DATA", "/somewhere")
     assert data.default_folder() == Path("/somewhere")
@@ -230,8 +230,8 @@ def test_a_folder_that_cannot_be_listed_is_skipped_with_a_word(
 @pytest.mark.parametrize(
     ("name", "recipe", "hint"),
     [
-        ("fashion", Recipe(source="fashion"), r"`aegen-bench fetch fashion` brings them \(or put"),
-        ("celeba", CELEBA, r"`aegen-bench fetch celeba` brings them"),
+        ("fashion", Recipe(source="fashion"), r"`aegen-bench fetch fashion` downloads them \(or put"),
+        ("celeba", CELEBA, r"`aegen-bench fetch celeba` downloads them"),
         ("toy", Recipe(source="npz"), r"no .*toy\.npz; put it there"),
         ("toy", Recipe(source="folder"), r"no images in .*toy; put them there"),
     ],

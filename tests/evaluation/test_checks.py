@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from pathlib import Path
+
 import pytest
 from conftest import Bench
 
-from aegen_bench.evaluation.checks import CHECKS, _judged, _mark
+from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation.checks import CHECKS, NOT_CHECKED, _judged, _mark, rules
 
 UNSEEN = {f"unseen {i}": 10.0 + 0.1 * (i - 1.5) for i in range(4)}
 GOOD = {"identical": 0.0, "half the modes": 20.0, "blur": 30.0, "noise": 30.0, "copies": 30.0, "half as many": 10.1}
@@ -39,6 +43,18 @@ def test_what_a_number_is_not_meant_to_see_is_marked() -> None:
     assert (_mark("fd", "copies", False), _mark("fd", "blur", False)) == ("(✗)", "✗")
     assert (_mark("precision", "half the modes", False), _mark("recall", "half the modes", False)) == ("(✗)", "✗")
     assert _mark("copying_z", "copies", False) == "✗" and _mark("fd", "blur", True) == "✓"
+
+
+def test_the_page_has_every_number_that_is_checked_every_check_and_the_rules_of_today() -> None:
+    numbers = {n for name in metrics.names() if metrics.load(name).PER == "draw" for n in metrics.load(name).VALUES}
+    page = (Path(__file__).parents[2] / "docs/metric-checks.md").read_text(encoding="utf-8")
+    blocks = re.findall(r"^<!-- aegen-bench check-metrics [^\n]* -->\n(#.*?)<!-- end -->", page, re.M | re.S)
+    assert len(blocks) >= 2
+    for block in blocks:
+        table = block.split("\n\n")[1].splitlines()
+        assert table[0] == f"| number | {' | '.join(CHECKS)} |"
+        assert {line.split("|")[1].strip(" `") for line in table[2:]} == numbers - NOT_CHECKED - {"fid", "fwd"}
+        assert list(rules()) == block.strip().split("\n\n")[-1].splitlines()
 
 
 def test_the_command_prints_a_table_of_every_number_and_says_how_many_images_there_are(bench: Bench) -> None:

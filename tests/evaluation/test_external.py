@@ -207,8 +207,8 @@ def test_samples_of_a_trial_are_the_images_that_were_scored(finished: Bench) -> 
     assert fd(record(finished, "drawn")) == fd(record(finished, "packed")) == entry["draws"][0]["fd"]
     finished("sample", "glf", "--dataset", "digits", "-n", "64", "--draw", "1", "--out", "more.npz")
     assert not np.array_equal(*(np.load(finished.folder / f)["images"] for f in ("drawn.npz", "more.npz")))
-    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn"), "drawn is there already")
-    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn.npz"), "drawn.npz is there already")
+    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn"), "drawn exists already")
+    refused(finished("sample", "glf", "--dataset", "digits", "--out", "drawn.npz"), "drawn.npz exists already")
     refused(finished("sample", "glg", "--dataset", "digits", "--out", "x"), "no finished trial under results")
     refused(finished("sample", "*", "--dataset", "digits", "--out", "x"), "no finished trial under results")
     refused(finished("sample", "../x", "--dataset", "digits", "--out", "x"), "cannot be the name of a folder")
@@ -296,7 +296,7 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     refused(finished("evaluate", "mine", "--dataset", "digits", "--protocol", "paper"), "aegen-bench fetch inception")
     refused(finished("evaluate", "mine", "--dataset", "digits"), "--protocol NAME")
     refused(finished("evaluate", "mine", "--protocol", "tiny"), "either --dataset NAME or --against PATH")
-    refused(finished("evaluate"), "say what to evaluate")
+    refused(finished("evaluate"), "nothing to evaluate")
     refused(score(finished, "mine", "--count", "1"), "at least 2 images")
     refused(score(finished, "mine", "--device", "cuda:7"), "--device cuda:7")
     refused(score(finished, "mine", dataset="all"), "unknown dataset 'all'")
@@ -309,7 +309,7 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     trial = ("evaluate", "--trial", "results/tiny/digits/glf/seed-0")
     refused(finished(*trial, "--count", "9"), "leave out --count")
     refused(finished(*trial, "--seed", "0", "--results", "results"), "leave out --seed, --results")
-    refused(score(finished, "mine", "--weights", "weights"), "--weights is where those of a --trial are kept")
+    refused(score(finished, "mine", "--weights", "weights"), "--weights is only for --trial")
     assert not (finished.folder / "results/external").exists()
 
 
@@ -317,9 +317,9 @@ def test_images_and_anchors_are_no_trials_and_a_trial_lies_where_it_says(finishe
     save(finished.folder / "mine", real(finished))
     score(finished, "mine")
     for place in ("external/digits/mine", "anchors/digits/floor"):
-        refused(finished("evaluate", "--trial", f"results/{place}/seed-0"), "images that no trial made")
+        refused(finished("evaluate", "--trial", f"results/{place}/seed-0"), "external images or an anchor")
     drawn = finished("sample", "mine", "--dataset", "digits", "--profile", "external", "--out", "x")
-    refused(drawn, "images that no trial made")
+    refused(drawn, "external images or an anchor")
     shutil.copytree(finished.trial("glf"), finished.folder / "moved")
     refused(finished("evaluate", "--trial", "moved"), "moved is the record of tiny/digits/glf/seed-0: move it")
 
@@ -397,6 +397,6 @@ def test_ctrl_c_is_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pyt
     with monkeypatch.context() as patch:
         patch.setattr(prd, "measure", interrupted)
         ended = score(finished, "mine")
-    assert ended.code == 130 and "aegen-bench: stopped; what is recorded is kept" in ended.err
+    assert ended.code == 130 and "aegen-bench: stopped; what was recorded is kept" in ended.err
     assert not (finished.folder / "results/external").exists()
     assert score(finished, "mine").code == 0

@@ -1,4 +1,4 @@
-"""The extractors `pixels`, `dinov2` and `classifier`."""
+"""The extractors `pixels`, `wavelet`, `dinov2` and `classifier`."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from measuring import scored
 from PIL import Image
 from safetensors import safe_open
+from scipy.linalg import hadamard, sqrtm
 from torch import nn
 
 from aegen_bench import weights
@@ -48,6 +50,61 @@ def test_pixels_of_grey_images_are_three_equal_channels(tmp_path):
     found = features(extractors.build("pixels", tmp_path, "digits"), noise(2, channels=1)).reshape(2, 3, 256)
     np.testing.assert_array_equal(found[:, 0], found[:, 1])
     np.testing.assert_array_equal(found[:, 0], found[:, 2])
+
+
+# ---- wavelet
+
+
+def haar_packets(image, level):
+    """[c, s, s] -> [4^level, c, s / 2^level, s / 2^level]: blocks of 2^level px a side times the Walsh functions."""
+    block = 2**level
+    walsh = hadamard(block) / block**0.5
+    blocks = image.reshape(len(image), image.shape[1] // block, block, image.shape[2] // block, block)
+    found = np.einsum("ai,bj,cyixj->abcyx", walsh, walsh, blocks)
+    return found.reshape(block**2, *found.shape[2:])
+
+
+@pytest.mark.parametrize(("side", "level"), [(8, 1), (28, 1), (32, 1), (64, 2), (256, 4)])
+def test_wavelet_packets_are_products_with_walsh_functions_at_the_papers_level(side, level, tmp_path):
+    images = noise(2, side=side)
+    found = features(extractors.build("wavelet", tmp_path, "digits"), images)
+    assert found.shape == (2, 4**level, 3 * side**2 // 4**level) and found.dtype == np.float32
+    for image, packets in zip(images, found, strict=True):
+        expected = haar_packets(image / 255, level).reshape(4**level, -1)
+        for packet in packets:  # the order of packets has no meaning
+            assert np.abs(expected - packet).max(axis=1).min() < 1e-5
+
+
+def test_odd_sides_are_extended_by_the_pixel_before_the_last(tmp_path):
+    image = noise(1, side=29)
+    network = extractors.build("wavelet", tmp_path, "digits")
+    np.testing.assert_array_equal(
+        features(network, image), features(network, np.pad(image, [(0, 0)] * 2 + [(0, 1)] * 2, "reflect"))
+    )
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_the_wavelet_distance_is_the_mean_over_packets_as_the_authors_tool_computes_it(channels, tmp_path):
+    """An RGB image, in float64, the square root of a product of covariances. No metric but distances applies."""
+    generated, real = noise(300, channels, side=8), noise(300, channels, side=8, seed=1) // 2
+    protocol = Protocol(extractor="wavelet", count=300, metrics=("fd", "reconstruction_fd", "fd_infinity", "kid"))
+    swapped = {"reconstructions": lambda: (real, generated)}
+    found = scored(protocol, generated=[generated], real=real, data_folder=tmp_path, **swapped)
+
+    def packets(images):
+        rgb = np.repeat(images, 3 // channels, axis=1) / 255
+        return np.stack([haar_packets(image, 1).reshape(4, -1) for image in rgb], axis=1)
+
+    distances = []
+    for a, b in zip(packets(generated), packets(real), strict=True):
+        cov_a, cov_b = np.cov(a, rowvar=False), np.cov(b, rowvar=False)
+        root = sqrtm(cov_a @ cov_b).real
+        distances.append(np.square(a.mean(0) - b.mean(0)).sum() + np.trace(cov_a + cov_b - 2 * root))
+    assert found.draws[0] == {"fwd": pytest.approx(np.mean(distances), rel=1e-4)}
+    assert found.model["reconstruction_fd"] == found.draws[0]["fwd"] and not found.failed
+    assert all("packets" in found.settings[name]["not_applicable"] for name in ("fd_infinity", "kid"))
+    again = scored(protocol, generated=[generated], real=real, data_folder=tmp_path, **swapped)
+    assert again.draws == found.draws  # from the kept features and reference
 
 
 # ---- dinov2

@@ -9,6 +9,7 @@ from functools import partial
 import numpy as np
 import pytest
 import torch
+from emulated_cuda import emulated_cuda
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from measuring import measure, scored
@@ -251,8 +252,8 @@ def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
     generated = normal(0, 1200, d, 1.5, 0.1)
     known = d * (0.1**2 + (1.5 - 1) ** 2)
     finite = distance_to(reference, moments(generated))
-    distance, slope, r2, error, rounds = extrapolate(generated, reference, seed=0)
-    assert error < 0.01 * finite and rounds < 20
+    distance, slope, r2, error, rounds, precise = extrapolate(generated, reference, seed=0)
+    assert error < 0.01 * finite and rounds < 20 and precise
     assert distance == pytest.approx(known, rel=0.02)
     assert finite - known > 2 * abs(distance - known)
     assert slope > 0 and r2 > 0.9
@@ -269,6 +270,8 @@ def test_the_error_of_fd_infinity_is_its_spread_over_subsets_and_decides_how_man
     assert {line.rounds for line in found} == {8}
     spread = np.std([line.intercept for line in found], ddof=1)
     assert np.mean([line.error for line in found]) == pytest.approx(spread, rel=0.25)
+    said = measure("fd_infinity", normal(0, 300, 10), normal(1, 500, 10))["settings"]
+    assert "after 8 subsets" in said["note"]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2500])
@@ -433,10 +436,35 @@ def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_use
     assert result.failed == {} and set(result.settings) == set(metrics.names())
     assert result.model["code_nll"] == 2, "nats a dimension"
     per_draw = {v for name in metrics.names() for v in metrics.load(name).VALUES if metrics.load(name).PER == "draw"}
-    assert [set(draw) for draw in result.draws] == [per_draw - {"fid"}] * 2
+    assert [set(draw) for draw in result.draws] == [per_draw - {"fid", "fwd"}] * 2
     assert {*OF_THE_MODEL, "interpolation_fd_nearest", "reconstruction_ssim"} <= set(result.model)
     assert result.settings["kid"]["subset_size"] == 40 and result.settings["reconstruction_fd"]["n_images"] == 40
     assert "40 images for 64 features" in result.settings["fd"]["note"]
+
+
+def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
+    """Of an emulated one, whose arithmetic is a CPU's: everything is where it should be, and the other ways to
+    compute are right.
+    """
+    monkeypatch.setitem(copying.SETTINGS, "regions", 1)
+    model = {
+        "reconstructions": lambda: (noise(0, 40, 12), noise(5, 40, 12)),
+        "interpolations": lambda: noise(6, 40, 12),
+        "neighbour_interpolations": lambda: noise(7, 40, 12),
+        "training_images": lambda: noise(8, 60, 12),
+        "test_images": lambda: noise(0, 40, 12),
+    }
+    packets = Protocol(extractor="wavelet", count=40, metrics=("fd", "reconstruction_fd"))
+    light = Protocol(extractor="random_conv", count=40, batch=20, metrics=("fd",))
+    with emulated_cuda() as gpu:
+        there = [scores(tmp_path / "there", each, device="cuda", **model) for each in (EVERY, light, packets)]
+    here = [scores(tmp_path / "here", each, **model) for each in (EVERY, light, packets)]
+    for ours, theirs in zip(there, here, strict=True):
+        assert ours.failed == theirs.failed == {}
+        for a, b in zip([*ours.draws, ours.model], [*theirs.draws, theirs.model], strict=True):
+            assert a == pytest.approx(b, rel=1e-5, abs=1e-6)  # KID is near 0
+    waited = {where.split("/")[-1].split(":")[0] for _, where in gpu.waits}
+    assert {"balls.py", "frechet.py", "kid.py", "memorisation.py", "copying.py"} <= waited, "all of them were there"
 
 
 def test_what_a_model_has_not_is_not_applicable_and_no_failure(tmp_path):

@@ -81,8 +81,10 @@ def test_the_weights_repeat_and_know_neither_test_images_nor_test_labels(run) ->
     ("changes", "said"),
     [
         ({"y_train": None}, "mnist10k.npz has no y_train"),
-        ({"y_train": np.zeros(639, np.uint8)}, "expected 640 classes from 0 to 9"),
-        ({"y_train": np.full(640, 10, np.uint8)}, "expected 640 classes from 0 to 9"),
+        ({"y_train": np.zeros(639, np.uint8)}, "expected 640 whole numbers from 0 to 9"),
+        ({"y_train": np.full(640, 10, np.uint8)}, "expected 640 whole numbers from 0 to 9"),
+        ({"y_train": np.full(640, "x")}, "expected 640 whole numbers from 0 to 9"),
+        ({"y_train": np.full(640, None)}, "holds Python objects, which are never unpickled"),
     ],
 )
 def test_images_without_classes_are_refused(run, changes, said) -> None:

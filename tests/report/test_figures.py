@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from records import INCEPTION, ended, evaluation, make, put, put_artefacts
+from records import ended, evaluation, make, put, put_artefacts
 
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
@@ -69,11 +69,11 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 def test_figures_of_some_rows_and_datasets(tmp_path: Path) -> None:
     lay(tmp_path, make(), make(row="vae"), make(dataset="mnist"))
     only = report.Only({"vae": ["vae"]}, ["fashion"])
-    five, losses = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "losses"], only=only)
-    assert "nothing to draw: no trial of glf" in five and losses == "figure losses, profile lite: 2 files"
+    five, prd = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "prd"], only=only)
+    assert "nothing to draw: no trial of glf" in five and prd == "figure prd, profile lite: 2 files"
     assert sorted(path.name for path in (tmp_path / "out/lite").iterdir()) == [
-        "figure-losses-fashion.pdf",
-        "figure-losses-fashion.png",
+        "figure-prd-fashion.pdf",
+        "figure-prd-fashion.png",
     ]
 
 
@@ -148,30 +148,13 @@ def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
 
 
 def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:
-    lay(tmp_path, make(), make(dataset="mnist"))
+    for row in ("glf", "curve_glf", "curve_flow_prior_beta10"):
+        lay(tmp_path, make(row=row), make(row=row, dataset="mnist"))
     (tmp_path / "lite/mnist/glf/seed-0/artefacts.npz").write_bytes(b"PK no zip")
-    (tmp_path / "lite/mnist/glf/seed-0/history.json").write_text("{")
-    lines = draw(tmp_path, "2,losses", tmp_path / "out")
-    assert lines[:2] == ["figure 2, profile lite: 2 files", "figure losses, profile lite: 2 files"]
+    (tmp_path / "lite/mnist/curve_glf/seed-0/history.json").write_text("{")
+    lines = draw(tmp_path, "2,3", tmp_path / "out")
+    assert lines[:2] == ["figure 2, profile lite: 2 files", "figure 3, profile lite: 4 files"]
     assert [line.partition(": ")[0] for line in lines[2:]] == ["skipped", "skipped"]
-
-
-def test_times_of_two_devices_are_never_in_one_figure(tmp_path: Path) -> None:
-    put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
-    figures = drawn(tmp_path, "training_time")
-    assert ["VAE" in texts(figure) for figure in figures] == [False, True]
-    assert [figure.axes[0].get_xlabel().endswith("NVIDIA H200") for figure in figures] == [False, True]
-
-
-def test_extractors_are_compared_over_the_rows_neither_of_them_trained(tmp_path: Path) -> None:
-    for number, row in enumerate(("vae", "rae_gmm", "glf", "glf_perceptual")):
-        inception = evaluation([{"fid": 9.0 - number}], INCEPTION)
-        record = make(row=row, metrics={A: evaluation([{"fd": 1.0 + number}]), B: inception})
-        record["config"]["dagger"] = ["inception"] if row == "glf_perceptual" else []
-        put(tmp_path, record)
-    [figure] = drawn(tmp_path, "extractors")
-    assert "rank correlation -1.00 over 3 rows" in texts(figure)
-    assert "GLF+perceptual loss †" in texts(figure)
 
 
 def test_a_sweep_of_ends_has_a_point_a_seed_and_says_what_diverged(tmp_path: Path) -> None:
@@ -212,3 +195,18 @@ def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
     put(tmp_path, make(profile="external"))
     with pytest.raises(UserError, match="figures are drawn of trials"):
         draw(tmp_path, "2", tmp_path / "out")
+
+
+def test_the_matrix_is_a_map_with_its_numbers_and_leading_priors(tmp_path: Path) -> None:
+    for trunk in ("rae", "vae"):
+        put(tmp_path, make(row=trunk))
+        for prior, level in (("gmm", 10.0), ("flow", 2000.0)):
+            config = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
+            for seed in (0, 1):
+                scored = {A: evaluation([{"fd": level + seed}])}
+                put(tmp_path, make(row=f"{trunk}+{prior}", seed=seed, metrics=scored, config=config))
+    [figure] = drawn(tmp_path, "matrix")
+    [axes] = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["reconstruction", "GMM", "flow"]
+    assert {"10.5", "2,000", "missing"} <= set(texts(figure).split("\n"))
+    assert [patch.get_x() for patch in axes.patches] == [pytest.approx(0.56)] * 2, "GMM leads on both trunks"

@@ -296,7 +296,7 @@ def test_a_record_that_does_not_say_how_its_model_is_built_is_refused(tmp_path: 
     record = Record.parse(records.make())
     record.config |= {"code": "c", "shape": [1, 8, 8], "n_train": 5}
     record.config[name] = None
-    with pytest.raises(UserError, match=f"does not say '{name}'"):
+    with pytest.raises(UserError, match=f"lacks '{name}'"):
         models.from_record(record, catalog.find(tmp_path)["glf"], tmp_path, tmp_path)
 
 

@@ -68,7 +68,7 @@ def test_what_a_run_begins_or_writes_while_clean_waits_for_an_answer_stays(bench
 
     with mock.patch("sys.stdin", Answer()):
         ended = bench("clean", "--weights", str(kept))
-    assert ended.code == 0 and "deleted 0 files" in ended.out and ended.out.count("stays: ") == 2
+    assert ended.code == 0 and "deleted 0 files" in ended.out and ended.out.count("kept: ") == 2
     assert checkpoint.exists() and weight.read_bytes() == b"trained anew"
 
 
@@ -163,7 +163,7 @@ def test_clean_says_that_weights_may_be_those_of_other_results_and_lets_them_be(
     (bench.folder / "results").mkdir()
     weight = weights(kept)
     ended = bench("clean", "--yes")
-    assert ended.code == 0 and weight.exists() and f"say --weights {kept}" in ended.out
+    assert ended.code == 0 and weight.exists() and f"add --weights {kept}" in ended.out
 
 
 def test_a_link_or_a_fifo_among_the_weights_is_nobodys(bench: Bench, kept: Path) -> None:

@@ -218,7 +218,7 @@ def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
     ended = bench(*RUN)
     assert ended.code == 1 and bench.record("glf", dataset="mine") == before
     assert (
-        "the test images of mine here are not those that glf on mine, seed 0 was compared with under tiny" in ended.err
+        "glf on mine, seed 0 was compared under tiny with test images of mine that differ from those here" in ended.err
     )
 
 
@@ -440,7 +440,7 @@ def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_re
     finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
     finished.declare(profiles=finished.tiny(models=["glf"]))
     ended = finished(*RUN, "--stale")
-    assert f"shadowed: glf here is not the one in {shipped}\n" in ended.out
+    assert f"shadowed: the local glf replaces the one in {shipped}\n" in ended.out
     assert finished.record("glf")["config"]["shadows"] == str(shipped)
 
 

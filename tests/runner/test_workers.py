@@ -11,6 +11,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import threadpoolctl
 import torch
 from conftest import Bench
 from rich.console import Console
@@ -162,6 +163,24 @@ def test_a_device_that_fails_every_call_costs_its_trial_and_the_others_get_a_new
     assert bench.record("vae")["status"] == bench.record("glf")["status"] == "ok"
 
 
+def test_a_worker_limits_the_blas_of_numpy_and_scipy_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    import scipy.linalg  # noqa: F401, which brings a BLAS of its own
+
+    def numbers() -> set[int]:
+        return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
+
+    monkeypatch.setattr(workers.signal, "signal", lambda *args: None)
+    monkeypatch.setenv("OPENBLAS_NUM_THREADS", "1")
+    before = torch.get_num_threads()
+    with threadpoolctl.threadpool_limits(1):
+        assert numbers() == {1}
+        workers._begin(2)
+        try:
+            assert numbers() == {2} and torch.get_num_threads() == 2 and os.environ["OPENBLAS_NUM_THREADS"] == "2"
+        finally:
+            torch.set_num_threads(before)
+
+
 def test_only_cuda_is_asked_whether_it_still_computes(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(device: torch.device) -> None:
         raise torch.AcceleratorError("an illegal memory access was encountered", 700)
@@ -195,4 +214,4 @@ def test_the_hint_for_a_full_gpu_names_those_that_share_it() -> None:
     assert (
         alone == "out of memory: glf on digits, seed 0, batch {'train': 64}; lower it with --set 'stages.*.batch=...'"
     )
-    assert shared == f"{alone}, or let nothing else use cuda:0 (fewer --jobs-per-device, no other run)"
+    assert shared == f"{alone}, or keep cuda:0 free of other work (fewer --jobs-per-device, no other run)"

@@ -87,11 +87,11 @@ def test_a_profile_s_name_becomes_the_options_it_was_asked_with(settings: list[s
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("20261129", "a count is from 1 to 1,000; for seed 20261129 alone write --seeds 20261129,"),
-        ("4294967296", "a count is from 1 to 1,000"),
-        ("4294967296,", "a seed is from 0 to 2,147,483,647, not 4294967296"),
-        ("1,-3", "a seed is from 0 to 2,147,483,647, not -3"),
-        ("0", "for seed 0 alone write --seeds 0,"),
+        ("20261129", "which must be from 1 to 1,000; for only seed 20261129 write --seeds 20261129,"),
+        ("4294967296", "which must be from 1 to 1,000"),
+        ("4294967296,", "a seed must be from 0 to 2,147,483,647, not 4294967296"),
+        ("1,-3", "a seed must be from 0 to 2,147,483,647, not -3"),
+        ("0", "for only seed 0 write --seeds 0,"),
         ("9" * 100_000, "expected whole numbers"),
     ],
 )

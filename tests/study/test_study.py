@@ -247,13 +247,19 @@ ROWS: dict[str, tuple[dict[str, str], dict[str, Any]]] = {  # the schedule of ea
     "vae_flow_posterior": ({"train": "vae"}, {"beta": 1.0, "flow_decay": 2e-5, "conditional": True}),
     "glf": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
     "glf_regularized": ({"train": "autoencoder"}, {"beta": 1.0, "flow_decay": 2e-5}),
-    "glf_two_step": ({"autoencoder": "autoencoder", "flow": "autoencoder"}, {"flow_decay": 2e-5}),
+    "glf_two_step": ({"prior": "autoencoder"}, {"decay": 2e-5}),
     "wae_mmd": (
         {"train": "wae"},
         {"lam": 10.0, "sigma2": 1.0, "recon_scale": 0.05, "pretrain": True, "input_noise": 0.01},
     ),
     "aae": ({"train": "wae"}, {"adversarial_lr": 5e-4}),
     "vampprior": ({"train": "vae"}, {"beta": 1.0, "pseudo_inputs": 500, "warmup": 0.1}),
+}
+PAIRS = {
+    "glf_two_step": "flow",
+    "glf_spline": "spline",
+    "latent_flow_matching": "flow_matching",
+    "latent_diffusion": "diffusion",
 }
 ON_CELEBA = {
     "wae_gan": {"lam": 1.0, "sigma2": 2.0, "recon_scale": 0.2, "critic_lr": 1e-3},
@@ -278,6 +284,22 @@ def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> 
     assert config["with"] == {**arguments, **(ON_CELEBA.get(row, {}) if dataset == "celeba" else {})}
     assert (config["d"], config["flow_width"]) == ((20, 64) if like == "mnist" else (64, 256))
     assert (config["recon"], config["precision"], config.get("train_images")) == ("sse", "fp32", None)
+
+
+@pytest.mark.parametrize("profile", ["paper", "lite", "smoke"])
+@pytest.mark.parametrize("row", PAIRS)
+def test_the_rows_of_a_plain_auto_encoder_and_a_prior_train_each_of_the_two_as_glf(
+    make: Make, row: str, profile: str
+) -> None:
+    study = make(profile=profile)
+    for dataset in ("digits", "mnist", "fashion", "cifar10", "celeba", "celebahq"):
+        config, glf = study.config(row, dataset), study.config("glf", dataset)
+        trunk = config["trunk"]
+        assert (trunk["row"], config["prior"]) == ("ae", PAIRS[row])
+        assert config["stages"]["prior"] == trunk["stages"]["train"] == glf["stages"]["train"]
+        same = ("d", "flow_width", "recon", "precision", "recipe", "train_images")
+        assert [config.get(name) for name in same] == [trunk.get(name) for name in same] == [glf.get(n) for n in same]
+    assert {*PAIRS} <= {*study.groups["all"]}
 
 
 @pytest.mark.parametrize(("dataset", "batch", "lr"), [("mnist", 1000, 1e-3), ("celeba", 256, 3e-4)])

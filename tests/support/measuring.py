@@ -30,10 +30,10 @@ class Made(Subject):
         return self.draws[draw]
 
 
-def scored(protocol, *, generated, real, data_folder, dataset="digits", only=None, seed=0, **made):
+def scored(protocol, *, generated, real, data_folder, dataset="digits", only=None, seed=0, device="cpu", **made):
     if "codes" in made:
         codes = made.pop("codes")
         made["codes"] = lambda n: codes()
-    at = {"dataset": dataset, "fingerprint": "f", "device": "cpu", "data_folder": data_folder}
+    at = {"dataset": dataset, "fingerprint": "f", "device": device, "data_folder": data_folder}
     subject = Made(generated, seed, **made)
     return evaluate(protocol, subject, real=real, draws=len(generated), only=only, **at)

@@ -12,6 +12,7 @@ from torch.utils._pytree import tree_leaves
 
 from aegen_bench import seeding
 from aegen_bench.blocks.nets import Nets
+from aegen_bench.prior import Pair
 from aegen_bench.study import catalog
 
 BASELINES = Path(__file__).parents[2] / "baselines"
@@ -58,8 +59,13 @@ class Waits(TorchDispatchMode):
 
 
 def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
+    """An untrained method, or `TRUNK+PRIOR`, a pair whose prior has the arguments."""
+    trunk, _, prior = name.partition("+")
+    if prior:
+        return Pair(build(trunk, nets, seed), build(f"priors/{prior}", nets, seed, **arguments))
+    path, base = BASELINES / f"{name}.py", "Prior" if name.startswith("priors/") else "Baseline"
     with seeding.initialising(seed):
-        return catalog.import_class(catalog.read(name, BASELINES / f"{name}.py"))(nets, **arguments)
+        return catalog.import_class(catalog.read(path.stem, path, base))(nets, **arguments)
 
 
 def updates(model: Any, step: Any = None, data: Tensor = X) -> list[dict[str, Tensor]]:

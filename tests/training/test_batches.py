@@ -88,7 +88,7 @@ def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anythi
     with pytest.raises(UserError) as error:
         fit(model)
     said = str(error.value)
-    assert f"stage '{stage}' looks at all training images at once" in said and "--set train_images=N" in said
+    assert f"stage '{stage}' uses all training images at once" in said and "--set train_images=N" in said
     assert "\n" not in said
     assert torch.equal(weights(model), before)
 
@@ -115,14 +115,14 @@ def test_a_hook_uses_images_where_it_mentions_them() -> None:
 
 
 def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
-    fit(build("latent_diffusion", NETS()))  # its second stage standardises the codes
+    fit(build("ae+flow", NETS()))  # its stage standardises the codes
 
 
 def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
     bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu")
     request.getfixturevalue("elsewhere")
     ended = bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu", "--results", "streamed")
-    assert ended.code == 0 and "cpu has no room for its images: they are streamed" in ended.out + ended.err
+    assert ended.code == 0 and "images do not fit on cpu and are streamed" in ended.out + ended.err
     here = bench.record("rae_gmm")
     streamed = json.loads((bench.folder / "streamed/tiny/digits/rae_gmm/seed-0/record.json").read_text())
     assert streamed["metrics"] == here["metrics"]

@@ -48,7 +48,7 @@ def test_a_checkpoint_that_is_none_is_not_used(tmp_path: Path, kind: str, monkey
     mine = Checkpoints(tmp_path, {"key": "k"}, note=said.append)
     (tmp_path / "checkpoint-1.pt").write_bytes(sealed(STATE))
     (tmp_path / "checkpoint-2.pt").write_bytes(BAD[kind])
-    assert mine.read() == STATE and said == [f"{tmp_path / 'checkpoint-2.pt'} cannot be read: not used"]
+    assert mine.read() == STATE and said == [f"{tmp_path / 'checkpoint-2.pt'} is not used, because it cannot be read"]
     assert not Path("executed").exists()
 
 

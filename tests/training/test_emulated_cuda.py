@@ -41,12 +41,9 @@ PRIORS = catalog.find_priors(Path("/nowhere"))
 METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}" for name in PRIORS)]
 SMALL: dict[str, dict[str, Any]] = {
     "vqvae_ar": {"layers": 2, "codewords": 16, "channels": 8},
-    "glf_spline": {"couplings": 2},
-    "latent_diffusion": {"hidden_layers": 2, "solver_steps": 3},
-    "latent_flow_matching": {"hidden_layers": 2, "solver_steps": 3},
-    "ae+spline": {"couplings": 2},
-    "ae+diffusion": {"hidden_layers": 2, "solver_steps": 3},
-    "ae+flow_matching": {"hidden_layers": 2, "solver_steps": 3},
+    "spline": {"couplings": 2},
+    "diffusion": {"hidden_layers": 2, "solver_steps": 3},
+    "flow_matching": {"hidden_layers": 2, "solver_steps": 3},
 }
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
@@ -72,12 +69,7 @@ class Notes(Progress):
 
 def made(name: str) -> Any:
     """A method, or a pair of a trunk and a prior."""
-    trunk, _, prior = name.partition("+")
-    model = build(trunk, NETS, **({} if prior else SMALL.get(name, {})))
-    if prior:
-        with seeding.initialising(1):
-            model = Pair(model, catalog.import_class(PRIORS[prior])(NETS, **SMALL.get(name, {})))
-    return model.to(DEVICE)
+    return build(name, NETS, **SMALL.get(name.removeprefix("ae+"), {})).to(DEVICE)
 
 
 def fit(model: Baseline, images: Tensor, **options: Any) -> History:
@@ -236,7 +228,7 @@ def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_pa
     assert found == plain(name)
 
 
-@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae"])
+@pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
 def test_streamed_images_give_the_same_numbers(name: str) -> None:
     with emulated_cuda(free=1) as gpu:
         model, notes = made(name), Notes()
@@ -350,6 +342,26 @@ def test_a_killed_step_leaves_optimizers_that_can_be_captured_again(gpu: Device)
     on_host = Optimizers({"model": [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1e-3}]}, [])
     assert on_device._adam["model"].param_groups[0]["capturable"]
     assert not on_host._adam["model"].param_groups[0]["capturable"]
+
+
+@pytest.mark.parametrize(("name", "graphs", "captured"), [("glf", True, 1), ("glf", False, 0), ("vampprior", True, 0)])
+def test_a_forecast_times_steps_as_training_takes_them(
+    name: str, graphs: bool, captured: int, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from aegen_bench.cost import counting
+    from aegen_bench.study import Study
+
+    seen: list[Graph] = []
+    begin = Graph.capture_begin
+    monkeypatch.setattr(Graph, "capture_begin", lambda graph, **k: (seen.append(graph), begin(graph, **k)))
+    study = Study("smoke", local=tmp_path, data=tmp_path, settings=["stages.*.batch=8"])
+    kind = counting.Kind(study.config(name, "digits"), study.entry(name), (1, 8, 8), 32, tmp_path)
+    costs = counting.count(kind)
+    with emulated_cuda():
+        counting.measure(kind, costs, DEVICE, graphs=graphs)
+    assert len(seen) == captured * len(costs) and all(cost.step_seconds > 0 for cost in costs)
+    # What is timed is replayed: the step of the capture and at least two more.
+    assert all(graph.replays >= 3 for graph in seen)
 
 
 # ---- precision -----------------------------------------------------------------------------------

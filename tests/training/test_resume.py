@@ -8,6 +8,7 @@ import itertools
 import json
 import os
 import signal
+import time
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -24,7 +25,7 @@ from aegen_bench.numerics import tuning
 from aegen_bench.training import checkpoint
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
-from aegen_bench.training.stopping import Interrupts, seconds
+from aegen_bench.training.stopping import HASTE, Interrupts, seconds
 
 pytestmark = pytest.mark.slow
 
@@ -135,7 +136,10 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
         count[0] += 1
         if count[0] == at:
             for number in signals:
-                os.kill(os.getpid(), number)
+                if number:
+                    os.kill(os.getpid(), number)
+                else:
+                    time.sleep(HASTE)
 
     monkeypatch.setattr(Optimizers, "update", update)
 
@@ -148,7 +152,8 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
         ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
         ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
         ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
-        ([signal.SIGINT, signal.SIGINT], 130, None),  # at once: nothing is saved any more
+        ([signal.SIGTERM, signal.SIGTERM], 143, "0 epochs and 3 steps"),  # to a process and to its group: they are one
+        ([signal.SIGINT, 0, signal.SIGINT], 130, None),  # in a hurry: nothing is saved any more
     ],
 )
 def test_a_signal_saves_and_stops(
@@ -232,7 +237,7 @@ def test_a_damaged_checkpoint_gives_way_to_the_one_before(
     _, newest = saved(one, monkeypatch)
     newest.write_bytes(newest.read_bytes()[:-100])
     ended = one(*RUN[:5])
-    assert f"{newest.name} cannot be read: not used" in ended.err
+    assert f"{newest.name} is not used, because it cannot be read" in ended.err
     assert "resumes after stage 1, 0 epochs and 2 steps" in ended.err
     assert outcome(one) == undisturbed
 
@@ -244,7 +249,7 @@ def test_a_checkpoint_of_another_torch_is_not_used(
         patch.setattr(torch, "__version__", "9.9")
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
-    assert ended.err.count("was made with another torch: not used") == 1
+    assert ended.err.count("is not used, because it was made with another torch") == 1
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
@@ -255,7 +260,7 @@ def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_u
         patch.setattr(tuning, "library", lambda: "another")
         saved(one, monkeypatch)
     ended = one(*RUN[:5])
-    assert ended.err.count("was made with another library of products: not used") == 1
+    assert ended.err.count("is not used, because it was made with another library of products") == 1
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 

@@ -82,8 +82,8 @@ def test_a_pair_with_the_trunk_s_own_prior_has_the_trunk_s_numbers(shared: tuple
 
 
 def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its mathematics is that of the pair, so are its weights and codes, but for roundings: the pair standardises codes
-    in float32. It stays a method of its own, because there are results under its key.
+    """Its mathematics is that of the pair, so are its weights, codes and mixture, but for roundings: the pair
+    standardises codes in float32.
     """
     assert bench("run", "--profile", "tiny", "--models", "rae_gmm,rae+gmm").code == 0
     monkeypatch.chdir(bench.folder)
@@ -91,6 +91,10 @@ def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest
     own, pair = (models.restore(bench.trial(row), kept, bench.data) for row in ("rae_gmm", "rae+gmm"))
     mine, its = own.decoder.state_dict(), pair.trunk.decoder.state_dict()
     assert all(torch.equal(mine[name], its[name]) for name in mine)
+    center, scale, mixture = pair.standard.center, pair.standard.scale, pair.density
+    assert torch.allclose(own.weights, mixture.weights, atol=1e-4)
+    assert torch.allclose(own.means, mixture.means * scale + center, atol=1e-3 * float(scale.max()))
+    assert torch.allclose(own.factors, scale[:, None] * mixture.factors, atol=1e-3 * float(scale.max()))
     with torch.no_grad(), own.using(seeding.stream(0, "noise")):
         e = own.noise(500)
         one, other = own.prior(e), pair.prior(e)
@@ -99,6 +103,16 @@ def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest
 
 def bench_metrics(bench: Bench, row: str) -> list[Any]:
     return [(entry["draws"], entry["model"]) for entry in bench.record(row)["metrics"].values()]
+
+
+def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_on_one_trunk(bench: Bench) -> None:
+    ended = bench("run", "--profile", "tiny", "--models", "glf_two_step,ae+flow")
+    assert "1 trunks, 2 pairs; each trunk is trained once\n" in ended.out
+    assert trained(ended.out + ended.err) == ["ae", "glf_two_step", "ae+flow"]
+    one, other = bench.record("glf_two_step"), bench.record("ae+flow")
+    assert one["trunk"] == other["trunk"] and one["trunk"]["key"] == bench.record("ae")["key"]
+    same = ("key", "weights_sha256", "metrics")
+    assert [one[name] for name in same] == [other[name] for name in same]
 
 
 def test_a_trunk_s_weights_are_in_its_own_file_alone(shared: tuple[Bench, Any]) -> None:

@@ -171,15 +171,15 @@ class Faulty(Identity):
 
 
 FAULTS: dict[str, tuple[dict[str, Any], str]] = {
-    "above 1": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), 1.01)}, "values from 1.01 to 1.01, images lie in"),
-    "below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1.0)}, "values from -1 to -1, images lie in"),
-    "far below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1e30)}, "images lie in"),
-    "another side": ({"decode": lambda z: torch.zeros(len(z), 1, 3, 3)}, "shape (3, 1, 3, 3), the images are (3, 1, 2"),
-    "another number": ({"decode": lambda z: torch.zeros(1, 1, 2, 2)}, "shape (1, 1, 2, 2), the images are (3, 1, 2, 2"),
-    "integers": ({"decode": lambda z: torch.zeros(len(z), 1, 2, 2, dtype=torch.int)}, "images are floats"),
-    "no tensor": ({"decode": lambda z: [z]}, "gives list, images are a tensor"),
-    "noise of one row": ({"noise": lambda n: torch.zeros(1, 4)}, "noise(3) gives shape (1, 4) for 3 rows"),
-    "codes of one row": ({"prior": lambda e: e[:1]}, "prior(e) gives shape (1, 4) for 3 rows"),
+    "above 1": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), 1.01)}, "values from 1.01 to 1.01, but images must"),
+    "below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1.0)}, "values from -1 to -1, but images must"),
+    "far below 0": ({"decode": lambda z: torch.full((len(z), 1, 2, 2), -1e30)}, "images must be in"),
+    "another side": ({"decode": lambda z: torch.zeros(len(z), 1, 3, 3)}, "but images have shape (3, 1, 2, 2)"),
+    "another number": ({"decode": lambda z: torch.zeros(1, 1, 2, 2)}, "but images have shape (3, 1, 2, 2)"),
+    "integers": ({"decode": lambda z: torch.zeros(len(z), 1, 2, 2, dtype=torch.int)}, "images must be floats"),
+    "no tensor": ({"decode": lambda z: [z]}, "returns list, but images must be a tensor"),
+    "noise of one row": ({"noise": lambda n: torch.zeros(1, 4)}, "noise(3) returns shape (1, 4) for 3 samples"),
+    "codes of one row": ({"prior": lambda e: e[:1]}, "prior(e) returns shape (1, 4) for 3 samples"),
 }
 
 
@@ -195,7 +195,7 @@ def test_what_is_no_image_or_no_code_is_refused_with_the_reason(kind: str) -> No
 def test_codes_of_images_are_checked_too() -> None:
     model = Faulty()
     model.wrong = {"encode": lambda x: x[:1].flatten(1)}
-    with pytest.raises(BrokenContract, match=r"encode\(x\) gives shape \(1, 4\) for 3 rows"):
+    with pytest.raises(BrokenContract, match=r"encode\(x\) returns shape \(1, 4\) for 3 samples"):
         sampling.reconstruct(model, np.zeros((3, 1, 2, 2), np.uint8), seed=0, device=CPU)
 
 

@@ -1,10 +1,11 @@
-"""Clipped density and coverage: density and coverage as shares of good samples, which outliers cannot inflate.
+"""Density and coverage as shares of good images, which neither crowding nor outliers can raise, k = 5.
 
 No generated image counts for more than one, and for density no ball is larger than the median one. Density is
 relative to that of the real images themselves. Coverage is turned into the share of images that would reach it if that
 share came from the real distribution and the rest from nowhere near it.
 
-Deviation: written from the paper's description, without its code, which has another licence.
+Deviation: written from the paper's text and not compared with its authors' code, whose licence (CC BY-SA) is another.
+What the tests hold it to is what the paper claims: a share of good images gives that share, for both numbers.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def measure(inputs: Inputs) -> Measured:
     small = np.minimum(radii, np.median(radii))
 
     def of_real() -> float:
-        balls, _ = in_balls(real, real, small, closed=True)
+        balls, _ = in_balls(real, real, small, closed=True, device=inputs.device)
         return float(np.minimum((balls - 1) / k, 1).mean())  # not the image's own ball
 
-    inside, _ = in_balls(generated, real, small, closed=True)
-    _, members = in_balls(generated, real, radii, closed=True)
+    inside, _ = in_balls(generated, real, small, closed=True, device=inputs.device)
+    _, members = in_balls(generated, real, radii, closed=True, device=inputs.device)
     density = np.minimum(inside / k, 1).mean() / inputs.once("clipped density of real images", of_real)
     covered = np.minimum(members / k, 1).mean()
     shares = np.linspace(0, 1, len(generated) + 1)

@@ -1,7 +1,8 @@
-"""The negative log likelihood of the codes of test images under the prior, where a method defines `log_prior`.
+"""Negative log-likelihood of the codes of test images under the prior, for methods with a density: N(0, I), or their
+own `log_prior`.
 
-It separates a better density from better matched moments. It depends on the scale of the codes: a method that shrinks
-its codes lowers it, so compare methods that share an encoder.
+It separates a better density from better matched moments. It depends on the scale of the codes: a method that
+shrinks its codes lowers it, so compare methods that share an encoder.
 """
 
 from __future__ import annotations

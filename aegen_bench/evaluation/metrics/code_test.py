@@ -1,7 +1,4 @@
-"""How well a classifier tells sampled codes from those of test images, on codes that it was not fitted to.
-
-0.5: it cannot, the prior is as good as this classifier can say. 1: always.
-"""
+"""Held-out accuracy of a classifier that separates sampled codes from those of test images; 0.5 is chance."""
 
 from __future__ import annotations
 

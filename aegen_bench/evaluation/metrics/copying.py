@@ -1,8 +1,9 @@
-"""Whether generated images are nearer to the training images than unseen images are, in feature space: the C_T test.
+"""The C_T test in feature space: below -3, the images are closer to the training images than test images are, which
+indicates copies; far above 0 they are farther away, like those of a poor generator.
 
-Far below 0 the generator copies: -3 is significant. Around 0 its images are as far from the training images as test
-images are. Far above 0 they are farther, as those of a generator that fits badly (blurred, noisy): no copies, but not
-good either. A copier cannot hide by being right in one region: regions are compared one by one.
+Around 0 the images are as far from the training images as test images are. Far above 0, as blurred and noisy ones are,
+there are no copies, but the images are not good either. A copier cannot hide by being right in one region: regions are
+compared one by one.
 """
 
 from __future__ import annotations
@@ -26,11 +27,12 @@ SOURCE = "Meehan et al. 2020, A Non-Parametric Test to Detect Data-Copying in Ge
 def measure(inputs: Inputs) -> Measured:
     training = inputs.training
     used = {"n_training": len(training)}
-    value = copying_z(generated=inputs.generated, test=inputs.real, training=training, seed=inputs.seed)
+    sets = {"generated": inputs.generated, "test": inputs.real, "training": training}
+    value = copying_z(**sets, seed=inputs.seed, device=inputs.device)
     return {"copying_z": value, "settings": used}
 
 
-def copying_z(*, generated: Features, test: Features, training: Features, seed: int) -> float:
+def copying_z(*, generated: Features, test: Features, training: Features, seed: int, device: str = "cpu") -> float:
     """Return C_T from features [n, d]: the mean over regions, weighted by test images, of the Mann-Whitney statistic of
     the distances to the nearest training image of the region.
 
@@ -51,21 +53,21 @@ def copying_z(*, generated: Features, test: Features, training: Features, seed: 
         here = generated[of_generated == region], test[of_test == region], training[of_training == region]
         if min(map(len, here)) < SETTINGS["least_images"]:
             continue
-        total += len(here[1]) * _mann_whitney(*(_to_nearest(x, here[2]) for x in here[:2]))
+        total += len(here[1]) * _mann_whitney(*(_to_nearest(x, here[2], device) for x in here[:2]))
         weight += len(here[1])
     if not weight:
         raise NotApplicable(f"no region holds {SETTINGS['least_images']} images of each set")
     return total / weight
 
 
-def _to_nearest(points: Features, others: Features) -> NDArray[np.float64]:
+def _to_nearest(points: Features, others: Features, device: str) -> NDArray[np.float64]:
     import torch
 
     from aegen_bench.numerics.neighbours import nearest
 
-    where, _ = nearest(torch.from_numpy(points), torch.from_numpy(others), 1)
+    where, _ = nearest(torch.from_numpy(points).to(device), torch.from_numpy(others), 1)
     # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
-    difference = points.astype(np.float64) - others[where[:, 0].numpy()]
+    difference = points.astype(np.float64) - others[where[:, 0].cpu().numpy()]
     distances: NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
     return distances
 

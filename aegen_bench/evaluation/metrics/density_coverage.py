@@ -1,4 +1,4 @@
-"""Density and coverage: in how many real balls a generated image lies, and how many real balls hold one."""
+"""In how many balls of the real images a generated image lies, and how many of these balls hold one, k = 5."""
 
 from __future__ import annotations
 
@@ -25,5 +25,5 @@ def measure(inputs: Inputs) -> Measured:
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
     if not np.isfinite(generated).all():
         raise UserError("density and coverage need finite features; there are NaN or infinite ones")
-    balls, members = in_balls(generated, real, real_radii(inputs, k), closed=False)
+    balls, members = in_balls(generated, real, real_radii(inputs, k), closed=False, device=inputs.device)
     return {"density": float(balls.mean() / k), "coverage": float((members > 0).mean())}

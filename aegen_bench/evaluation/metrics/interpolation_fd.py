@@ -1,7 +1,7 @@
-"""Fréchet distance between images decoded half-way between two encoded test images, and the real images.
+"""Fréchet distance of images decoded half-way between the codes of two test images: random pairs, and each code with
+its nearest neighbour.
 
-Two ways to pair them: at random, and each with its nearest neighbour among the codes. The second is reported to predict
-the quality of generated images where the distance of reconstructions does not.
+The second is reported to predict the quality of generated images where the distance of reconstructions does not.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ SOURCE = (
 
 def measure(inputs: Inputs) -> Measured:
     side = inputs.interpolated
-    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {
         "interpolation_fd": distance_to(inputs.reference, side),
         "interpolation_fd_nearest": distance_to(inputs.reference, inputs.interpolated_nearest),

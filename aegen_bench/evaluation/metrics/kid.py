@@ -1,4 +1,4 @@
-"""Kernel distance: the unbiased squared MMD with a cubic kernel; KID with the Inception network of 2015."""
+"""Unbiased squared MMD with a cubic kernel (KID), and its standard error; it may be negative."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ Features = NDArray[np.float32]
 
 
 def measure(inputs: Inputs) -> Measured:
-    value, error, used = kid(generated=inputs.generated, real=inputs.real, seed=inputs.seed)
+    value, error, used = kid(generated=inputs.generated, real=inputs.real, seed=inputs.seed, device=inputs.device)
     return {"kid": value, "kid_se": error, "settings": used}
 
 
-def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, float, dict[str, int]]:
+def kid(*, generated: Features, real: Features, seed: int, device: str = "cpu") -> tuple[float, float, dict[str, int]]:
     """Return the mean of MMD^2 over seeded subsets of features [n, d], its standard error, and the subsets used.
 
     The mean may be negative. The subsets are those of torch-fidelity for the same seed. They shrink to the smaller
@@ -48,9 +48,10 @@ def kid(*, generated: Features, real: Features, seed: int) -> tuple[float, float
         raise UserError(f"KID needs at least 2 images a set, there are {len(generated)} and {len(real)}")
     subsets = 1 if len(generated) == len(real) == size else SETTINGS["subsets"]
     random = np.random.RandomState(seed)
+    sides = [torch.from_numpy(features).to(device) for features in (generated, real)]
     values, of_images = [], []
     for _ in range(subsets):
-        x, y = (torch.from_numpy(z[random.choice(len(z), size, replace=False)]) for z in (generated, real))
+        x, y = (z[torch.from_numpy(random.choice(len(z), size, replace=False)).to(device)] for z in sides)
         kernels = _kernel(x, x), _kernel(y, y), _kernel(x, y)
         values.append(float(mmd2(*kernels)))
         of_images.append(mmd2_variance(*kernels, n_a=len(generated), n_b=len(real)))

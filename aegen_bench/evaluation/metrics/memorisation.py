@@ -1,4 +1,6 @@
-"""How near generated images are to training images, against how near unseen images are."""
+"""Distance in pixels to the nearest training image, relative to that of test images: 1 is like unseen images, near 0
+means copies.
+"""
 
 from __future__ import annotations
 
@@ -23,20 +25,20 @@ Images = NDArray[np.uint8]
 
 def measure(inputs: Inputs) -> Measured:
     generated, training, test = inputs.images
-    unseen = inputs.once("distance of test images", lambda: _median(test, training, inputs.seed))
+    unseen = inputs.once("distance of test images", lambda: _median(test, training, inputs.seed, inputs.device))
     if unseen == 0:
         raise UserError("memorisation: most test images are training images, so there is no distance to compare with")
     used = {"n_images": min(SETTINGS["images"], len(generated)), "n_training": len(training)}
-    return {"memorisation": _median(generated, training, inputs.seed) / unseen, "settings": used}
+    return {"memorisation": _median(generated, training, inputs.seed, inputs.device) / unseen, "settings": used}
 
 
-def _median(images: Images, training: Images, seed: int) -> float:
+def _median(images: Images, training: Images, seed: int, device: str) -> float:
     if len(images) > SETTINGS["images"]:
         images = images[np.random.default_rng(seed).permutation(len(images))[: SETTINGS["images"]]]
-    return float(np.median(distances(images, training)))
+    return float(np.median(distances(images, training, device=device)))
 
 
-def distances(images: Images, training: Images) -> NDArray[np.float64]:
+def distances(images: Images, training: Images, *, device: str = "cpu") -> NDArray[np.float64]:
     """Return the L2 distance [n] of uint8 images [n, c, h, w] to their nearest training image, pixels in [0, 1]."""
     import torch
 
@@ -46,7 +48,7 @@ def distances(images: Images, training: Images) -> NDArray[np.float64]:
         raise UserError(f"images {images.shape} and training images {training.shape} differ in size")
     # Copies what is mapped read-only, which torch does not take; a training set in memory can be 6 GB.
     queries, base = (torch.from_numpy(np.require(x, requirements="W")) for x in (images, training))
-    where, _ = nearest(queries, base, 1)
+    where, _ = nearest(queries.to(device), base, 1)
     # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
-    pairs = zip(images, training[where[:, 0].numpy()], strict=True)
+    pairs = zip(images, training[where[:, 0].cpu().numpy()], strict=True)
     return np.array([np.sqrt(np.square(x / 255.0 - y / 255.0).sum()) for x, y in pairs])

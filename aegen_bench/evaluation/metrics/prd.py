@@ -1,4 +1,4 @@
-"""Precision and recall of distributions: the PRD curve and its two summaries."""
+"""Recall (`f8`) and precision (`f1_8`) along the curve of precision and recall of distributions."""
 
 from __future__ import annotations
 

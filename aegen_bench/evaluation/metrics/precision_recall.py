@@ -1,4 +1,4 @@
-"""Improved precision and recall: how many images of one set lie in the balls around the other's."""
+"""Share of one set inside the balls around the images of the other, k = 3."""
 
 from __future__ import annotations
 
@@ -20,6 +20,8 @@ def measure(inputs: Inputs) -> Measured:
     from aegen_bench.numerics.balls import in_each_others_balls
 
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
-    of_real, of_generated = real_radii(inputs, k), radii(generated, k)
-    near_real, near_generated = in_each_others_balls(generated, real, of_generated, of_real, closed=True)
+    of_real, of_generated = real_radii(inputs, k), radii(generated, k, device=inputs.device)
+    near_real, near_generated = in_each_others_balls(
+        generated, real, of_generated, of_real, closed=True, device=inputs.device
+    )
     return {"precision": float(near_real.mean()), "recall": float(near_generated.mean())}

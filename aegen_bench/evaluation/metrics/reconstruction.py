@@ -1,4 +1,4 @@
-"""How near a reconstruction is to its image, pixel by pixel."""
+"""Test images against their reconstructions, pixel by pixel and by their structural similarity."""
 
 from __future__ import annotations
 

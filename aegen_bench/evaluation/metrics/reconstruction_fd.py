@@ -1,7 +1,5 @@
-"""Fréchet distance between reconstructions of test images and the real images.
-
-For a deterministic encoder it is about the least that a prior can reach. A VAE reconstructs from its posterior mean:
-its samples, whose codes have the posterior's noise too, may come closer.
+"""Fréchet distance of the reconstructions of test images. With a deterministic encoder it is roughly the best that a
+prior can reach; a VAE reconstructs from its posterior mean, and its samples may come closer.
 """
 
 from __future__ import annotations
@@ -24,5 +22,5 @@ SOURCE = (
 
 def measure(inputs: Inputs) -> Measured:
     side = inputs.reconstructed
-    used = {"n_images": side.n, **few_images(side.n, len(side.mean))}
+    used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {"reconstruction_fd": distance_to(inputs.reference, side), "settings": used}

@@ -4,20 +4,19 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import NamedTuple
 
-from aegen_bench.errors import UserError
-from aegen_bench.inference import LOG, RAW, Row, Scale
+from aegen_bench.inference import LOG, RAW, Row, Scale, moderated
 from aegen_bench.report.cells import Cell, Entry, Number, fixed, measured
 from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
-from aegen_bench.results import read_record
 from aegen_bench.results.timings import Timing
 
-__all__ = ["MEASURES", "Measure", "Printed", "Sample", "Source"]
+__all__ = ["MEASURES", "Measure", "Measured", "Printed", "Sample", "Source"]
 
 
 class Measure(NamedTuple):
@@ -105,52 +104,81 @@ class Source:
         """Whether any trial was on this dataset."""
         return any(entry[0] == dataset for entry in self.summary.trials)
 
-    def sample(self, dataset: str, row: str, measure: str) -> Sample:
-        """Return the numbers of an entry. A row `ROW@DATASET` is that row on another dataset."""
+
+@dataclass(frozen=True)
+class Measured:
+    """One measure on one dataset in our trials; `named` are the rows that a claim speaks of."""
+
+    source: Source
+    dataset: str
+    measure: str
+    named: tuple[str, ...]
+
+    @property
+    def scale(self) -> Scale:
+        return MEASURES[self.measure].scale
+
+    def sample(self, row: str) -> Sample:
+        """Return the numbers of a row, or why they cannot be compared. `ROW@DATASET` is it on another dataset."""
         row, _, other = row.partition("@")
-        name = self.evidence.name(row) + (f" on {self.evidence.name(other)}" if other else "")
-        dataset = other or dataset
-        about = MEASURES[measure]
-        if self.timings is not None and measure in TIMED:
-            run = self.timings.get((dataset, row))
+        evidence, summary, entry = self.source.evidence, self.source.summary, (other or self.dataset, row)
+        name = evidence.name(row) + (f" on {evidence.name(other)}" if other else "")
+        if self.source.timings is not None and self.measure in TIMED:
+            run = self.source.timings.get(entry)
             if run is None or run.busy:
                 return Sample(name, why="timed beside other work (§)" if run else "not timed: `aegen-bench time`")
-            return Sample(name, TIMED[measure](run))
-        here = {key for key, _, _ in self.summary.trials.get((dataset, row), [])}
-        trials = [trial for trial in self.evidence.trials(dataset, row) if (dataset, row, trial.seed) in here]
+            return Sample(name, TIMED[self.measure](run))
+        here = {seed for (_, _, seed), _, _ in summary.trials.get(entry, [])}
+        trials = [trial for trial in evidence.trials(*entry) if trial.seed in here]
         states = Counter(trial.state for trial in trials)
-        values = self._values(measure, [trial for trial in trials if trial.state == "ok"])
+        read = [self._read(trial) for trial in trials if trial.state == "ok"]
+        values = tuple(value for value in read if not math.isnan(value))
         why = ""
         if not trials:
             why = "no trial"
-        elif (dataset, row) in self.summary.mixed:
-            why, values = "mixed configurations", ()
-        elif about.scored and row in self.part.dagger:
-            why, values = "trained on the network that scores it (†)", ()
-        elif not values and measure != "states":
-            lacking = "not probed: `run --set rows.ROW.probe.every=1`" if measure in PROBED else "not measured"
-            why = lacking if "ok" in states else "no trial ended well"
-        return Sample(name, values, states, about.exact, why)
+        elif entry in summary.mixed:
+            why = "mixed configurations"
+        elif MEASURES[self.measure].scored and row in self.source.part.dagger:
+            why = "trained on the network that scores it (†)"
+        elif not read and self.measure != "states":
+            why = "no trial ended well"
+        elif not values and self.measure != "states":
+            why = "not probed: `run --set rows.ROW.probe.every=1`" if self.measure in PROBED else "not measured"
+        elif len(self.scale.of(values)) < len(values):
+            why = "not positive, so without a logarithm"
+        return Sample(name, () if why else values, states, MEASURES[self.measure].exact, why)
 
-    def _values(self, measure: str, trials: Sequence[Trial]) -> tuple[float, ...]:
-        if measure == "states":
-            return ()
-        if metric := self.part.metric if measure == "distance" else MEASURES[measure].metric:
-            known = self.summary.numbers.get(metric, {})
-            read = (known.get((trial.dataset, trial.row, trial.seed), math.nan) for trial in trials)
-        else:
-            read = (self._of_trial(trial, measure) for trial in trials)
-        return tuple(value for value in read if not math.isnan(value))
+    def row(self, row: str) -> Row:
+        return self._rows[row]
 
-    def _of_trial(self, trial: Trial, measure: str) -> float:
-        if measure in HISTORY:
-            return HISTORY[measure](self.evidence.history(trial))
-        try:
-            sizes = read_record(trial.folder / "record.json").parameters
-        except UserError:
-            return math.nan
-        flow, total = sizes.get("flow"), sizes.get("total")
-        return flow / (total - flow) if flow and total else math.nan
+    @cached_property
+    def _rows(self) -> dict[str, Row]:
+        """The rows that the claim names, their variances moderated by those of all rows of the profile where reading
+        these is cheap.
+        """
+        cheap = self.measure == "distance" or MEASURES[self.measure].metric
+        names = dict.fromkeys([*self.named, *(self.source.evidence.layout.rows if cheap else [])])
+        found, _ = moderated({name: self.sample(name).values for name in names}, self.scale)
+        return found
+
+    def cited(self, table: int, row: str) -> float | None:
+        layout = self.source.evidence.layout
+        if (layout.profile, self.source.part.extractor) != ("paper", "inception"):
+            return None
+        return layout.published.value(table, row, self.dataset).get("mean")
+
+    def _read(self, trial: Trial) -> float:
+        """The number of one trial; NaN where it has none."""
+        metric = self.source.part.metric if self.measure == "distance" else MEASURES[self.measure].metric
+        if metric:
+            known = self.source.summary.numbers.get(metric, {})
+            return known.get((trial.dataset, trial.row, trial.seed), math.nan)
+        if self.measure in HISTORY:
+            return HISTORY[self.measure](self.source.evidence.history(trial))
+        if self.measure == "flow_share" and (record := self.source.evidence.record(trial)) is not None:
+            flow, total = record.parameters.get("flow"), record.parameters.get("total")
+            return flow / (total - flow) if flow and total else math.nan
+        return math.nan
 
 
 @dataclass(frozen=True)
@@ -185,15 +213,10 @@ class Printed:
 
     def _number(self, row: str, dataset: str) -> tuple[float | None, float]:
         known = self.published.value
+        fid, pace = known(1, row, dataset), known(6, row, dataset)
         if self.measure == "distance":
-            fid = known(1, row, dataset)
             return fid.get("mean"), fid.get("std", 0.0)
-        if self.measure in ("f8", "f1_8"):
-            return known(3, row, dataset).get(self.measure), 0.0
-        pace = known(6, row, dataset)
-        if self.measure == "seconds_per_epoch":
-            return pace.get("first"), 0.0
-        if self.measure == "train_seconds" and pace:
-            epochs = known(5, row, dataset) or known(5, row.removesuffix("_perceptual"), dataset)
-            return sum(epochs.get(stage, 0.0) * seconds for stage, seconds in pace.items()) or None, 0.0
-        return None, 0.0
+        found = {**known(3, row, dataset), "seconds_per_epoch": pace.get("first")}
+        epochs = known(5, row, dataset) or known(5, row.removesuffix("_perceptual"), dataset)
+        found["train_seconds"] = sum(epochs.get(stage, 0.0) * seconds for stage, seconds in pace.items()) or None
+        return found.get(self.measure), 0.0

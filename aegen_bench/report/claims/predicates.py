@@ -1,4 +1,4 @@
-"""The vocabulary of claims: what a statement asks of rows, as data, and how it is tested.
+"""Claims as data: a statement of the paper, what it asks of rows, and how that is tested.
 
 Each comparison that a claim needs is tested at ALPHA without correction: a claim is supported where all of them are (an
 intersection-union test). A comparison needs two trials on each side; only what no seed changes (sizes) is compared as
@@ -8,48 +8,23 @@ it is. Rows are compared on the scale of their measure, a row's variance moderat
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from itertools import product
 from typing import ClassVar, Literal, NamedTuple, Protocol
 
 import numpy as np
+from pydantic import model_validator
 from scipy import stats
 
-from aegen_bench.inference import (
-    ALPHA,
-    MOST,
-    Difference,
-    Row,
-    Scale,
-    detectable_by_t,
-    difference,
-    equivalent,
-    seeds_by_t,
-)
-from aegen_bench.report.claims.measures import Sample
+from aegen_bench.errors import unknown
+from aegen_bench.inference import ALPHA, MOST, Row, Scale, detectable_by_t, difference, seeds_by_t
+from aegen_bench.report.claims.measures import MEASURES, Sample
 from aegen_bench.study.reading import Strict
 
-__all__ = [
-    "Between",
-    "Check",
-    "Ends",
-    "Equivalence",
-    "Falls",
-    "Here",
-    "Higher",
-    "Lower",
-    "LowerThanCited",
-    "NoGain",
-    "Order",
-    "Outcome",
-    "Predicate",
-    "Rises",
-    "Within",
-]
+__all__ = ["Check", "Claim", "Ends", "Here", "Predicate"]
 
-
-FAR = {True: "one trial, as claimed so far", False: "one trial, not as claimed so far"}
-Direction = Literal["less", "greater"]
+SO_FAR = {True: "one trial, as claimed so far", False: "one trial, not as claimed so far"}
 Outcome = Literal["supported", "contradicted", "inconclusive"]
 
 
@@ -63,10 +38,16 @@ class Check(NamedTuple):
     outcome: Outcome | None
     what: str = ""
     p: float | None = None
+    against: float | None = None
+    settle: str = ""
     why: str = ""
     whom: str = ""
-    settle: str = ""
-    against: float | None = None
+
+    @staticmethod
+    def by(what: str, p: float, against: float, settle: str = "") -> Check:
+        """Decide by the p-values."""
+        outcome: Outcome = "supported" if p <= ALPHA else "contradicted" if against <= ALPHA else "inconclusive"
+        return Check(outcome, what, p, against, settle)
 
     def among(self, comparisons: int) -> Check:
         """Return the check as one of several that a claim needs: that one of them is the opposite counts if it is so at
@@ -75,6 +56,10 @@ class Check(NamedTuple):
         if self.outcome == "contradicted" and self.against is not None and self.against > ALPHA / comparisons:
             return self._replace(outcome="inconclusive")
         return self
+
+
+class Untested(Exception):
+    """Raised with the reason why there is no test, and of whom."""
 
 
 class Here(Protocol):
@@ -94,161 +79,137 @@ class Here(Protocol):
         ...
 
 
-def unfit(*samples: Sample | None) -> Check | None:
-    """Why samples cannot be compared, None where they can."""
-    why = ((sample.why, sample.name) for sample in samples if sample is not None and sample.why)
-    return next((Check(None, why=reason, whom=name) for reason, name in why), None)
+class Bounds(NamedTuple):
+    """What a difference is claimed to be: below one number, above another, or between both."""
 
+    below: float | None = None
+    above: float | None = None
 
-class Tested(NamedTuple):
-    """Two rows, or a row and a known number, that are compared: their difference on the scale, the variance of one seed
-    of it, and what is said of it.
-    """
+    def hold(self, gap: float) -> bool:
+        return (self.below is None or gap < self.below) and (self.above is None or gap > self.above)
 
-    compared: Difference
-    variance: float
-    what: str
-    scale: Scale
-
-    @staticmethod
-    def of(a: Row, b: Row | float, what: str, scale: Scale) -> Tested:
-        return Tested(difference(a, b), a.variance + (b.variance if isinstance(b, Row) else 0.0), what, scale)
-
-    def check(self, below: float | None, above: float | None) -> Check:
-        """Test that the difference lies below one number, or above another, or between both."""
-        compared, bounds = self.compared, [bound for bound in (below, above) if bound is not None]
-        inside = [compared.p_below(below)] if below is not None else []
-        inside += [compared.p_above(above)] if above is not None else []
-        outside = [compared.p_above(below)] if below is not None else []
-        outside += [compared.p_below(above)] if above is not None else []
-        p, opposite = max(inside), min(outside)
-        outcome: Outcome = "supported" if p <= ALPHA else "contradicted" if opposite <= ALPHA else "inconclusive"
-        near = min(abs(compared.gap - bound) for bound in bounds)
-        return Check(outcome, self.what, p, settle=self.settled(near), against=opposite)
-
-    def settled(self, gap: float) -> str:
-        """Which difference could have been found, and how many seeds would find this one."""
-        seen = detectable_by_t(self.compared.error, self.compared.df)
-        need = seeds_by_t(gap, self.variance)
+    def check(self, here: Here, a: Row, b: Row | float, what: str, *, gain: str = "") -> Check:
+        """Test the difference of two rows, or of a row and a known number. Where a gain has a name, that the first row
+        is significantly lower contradicts whatever is claimed.
+        """
+        compared, variance = difference(a, b), a.variance + (b.variance if isinstance(b, Row) else 0.0)
+        ends = [(compared.p_below, compared.p_above, self.below), (compared.p_above, compared.p_below, self.above)]
+        tests = [(inside(at), outside(at), abs(compared.gap - at)) for inside, outside, at in ends if at is not None]
+        p, against, gap = max(t[0] for t in tests), min(t[1] for t in tests), min(t[2] for t in tests)
+        if gain and (lower := compared.p_below()) <= ALPHA:
+            what, p, against, gap = gain, 1 - lower, lower, abs(compared.gap)
+        need = seeds_by_t(gap, variance)
         seeds = f"{need} seeds" if need else f"more than {MOST} seeds"
-        return f"a difference of {self.scale.gap(seen)} could have been found; the one seen needs {seeds}"
+        seen = here.scale.gap(detectable_by_t(compared.error, compared.df))
+        return Check.by(what, p, against, f"a difference of {seen} could have been found; the one seen needs {seeds}")
 
 
 class Predicate(Strict):
-    """`rows` are what the claim speaks of."""
+    """`rows` are what the claim speaks of. A predicate tests each of its cases."""
 
-    test: ClassVar[str]
+    test: ClassVar[str] = "one-sided t-test"
     rows: tuple[str, ...]
 
     def named(self) -> tuple[str, ...]:
         """Return every row whose numbers are looked at."""
-        return self.rows
+        others = [*getattr(self, "than", ()), getattr(self, "to", "")]
+        return tuple(dict.fromkeys([*self.rows, *filter(None, others)]))
 
-    def checks(self, here: Here) -> Iterable[Check]:
+    def checks(self, here: Here) -> Iterator[Check]:
+        for case in self.cases(here):
+            try:
+                yield case()
+            except Untested as error:
+                why, *whom = error.args
+                yield Check(None, why=why, whom=", ".join(whom))
+
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return functions that test one case each, and raise Untested where there is no test."""
         raise NotImplementedError
 
 
-class Order(Predicate):
+def _samples(here: Here, *rows: str) -> list[Sample]:
+    """The samples of rows; Untested where one cannot be compared."""
+    samples = [here.sample(row) for row in rows]
+    for sample in samples:
+        if sample.why:
+            raise Untested(sample.why, sample.name)
+    return samples
+
+
+class Comparison(Predicate):
+    """Each of `rows` against each of `than`."""
+
+    than: tuple[str, ...]
+
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        return [partial(self.check, here, row, other) for row, other in product(self.rows, self.than)]
+
+    def check(self, here: Here, row: str, other: str) -> Check:
+        raise NotImplementedError
+
+    def _known(self, samples: Iterable[Sample], so: bool) -> None:
+        if short := [sample.name for sample in samples if not sample.known]:
+            raise Untested(SO_FAR[so], *short)
+
+
+class Order(Comparison):
     """Each of `rows` against `factor` times each of `than`; with `to`, their distances from that row's mean instead,
     which counts as known.
     """
 
-    test: ClassVar[str] = "one-sided t-test"
-    direction: ClassVar[Direction]
-    than: tuple[str, ...]
+    lower: ClassVar[bool]
     factor: float = 1.0
     to: str = ""
 
-    def named(self) -> tuple[str, ...]:
-        return (*self.rows, *self.than, *([self.to] if self.to else []))
-
-    def checks(self, here: Here) -> Iterator[Check]:
-        for row, other in product(self.rows, self.than):
-            a, b = here.sample(row), here.sample(other)
-            reference = here.sample(self.to) if self.to else None
-            if (fault := unfit(a, b, reference)) is not None:
-                yield fault
-                continue
-            ours, theirs = here.row(row), here.row(other)
-            names = [a.name, b.name]
-            if reference is not None:
-                if not reference.known:
-                    yield Check(None, why="one trial", whom=reference.name)
-                    continue
-                middle = here.row(self.to).mean
-                ours, theirs = (Row(abs(one.mean - middle), one.n, one.variance, one.df) for one in (ours, theirs))
-                names = [f"{name} from {reference.name}" for name in names]
-            bound = math.log(self.factor) if self.factor != 1 else 0.0
-            so = ours.mean - theirs.mean < bound if self.direction == "less" else ours.mean - theirs.mean > bound
-            if short := [sample.name for sample in (a, b) if not sample.known]:
-                yield Check(None, why=FAR[so], whom=", ".join(short))
-                continue
-            times = f"{self.factor:g} times " if self.factor != 1 else ""
-            against = f"against {times}{names[1]}"
-            what = against if len(self.rows) == 1 else f"{names[0]} {against}"
-            tested = Tested.of(ours, theirs, what, here.scale)
-            yield tested.check(bound, None) if self.direction == "less" else tested.check(None, bound)
+    def check(self, here: Here, row: str, other: str) -> Check:
+        a, b, *to = _samples(here, row, other, *filter(None, [self.to]))
+        ours, theirs, names = here.row(row), here.row(other), [a.name, b.name]
+        if to:
+            if not to[0].known:
+                raise Untested("one trial", to[0].name)
+            middle = here.row(self.to).mean
+            ours, theirs = (Row(abs(one.mean - middle), one.n, one.variance, one.df) for one in (ours, theirs))
+            names = [f"{name} from {to[0].name}" for name in names]
+        bound = math.log(self.factor)
+        claimed = Bounds(below=bound) if self.lower else Bounds(above=bound)
+        self._known((a, b), claimed.hold(ours.mean - theirs.mean))
+        what = f"against {f'{self.factor:g} times ' if self.factor != 1 else ''}{names[1]}"
+        return claimed.check(here, ours, theirs, what if len(self.rows) == 1 else f"{names[0]} {what}")
 
 
 class Lower(Order):
-    direction: ClassVar[Direction] = "less"
+    lower: ClassVar[bool] = True
 
 
 class Higher(Order):
-    direction: ClassVar[Direction] = "greater"
+    lower: ClassVar[bool] = False
 
 
-class Equivalence(Predicate):
+class Equivalence(Comparison):
     """Each of `rows` against each of `than`, up to a share `margin` of the latter, which stands there with its reason.
 
     A row that is significantly better contradicts the claim, however small the gain.
     """
 
-    than: tuple[str, ...]
+    both: ClassVar[bool]
     margin: float
     because: str
 
-    def named(self) -> tuple[str, ...]:
-        return (*self.rows, *self.than)
-
-    def checks(self, here: Here) -> Iterator[Check]:
-        for row, other in product(self.rows, self.than):
-            a, b = here.sample(row), here.sample(other)
-            if (fault := unfit(a, b)) is not None:
-                yield fault
-                continue
-            tested = Tested.of(
-                here.row(row), here.row(other), f"against {b.name}, within {self.margin:.0%}", here.scale
-            )
-            if short := [sample.name for sample in (a, b) if not sample.known]:
-                yield Check(None, why=FAR[self.so(tested.compared.gap)], whom=", ".join(short))
-            elif (gain := tested.compared.p_below()) <= ALPHA:
-                settle = tested.settled(abs(tested.compared.gap))
-                yield Check("contradicted", f"a gain over {b.name}", 1 - gain, settle=settle, against=gain)
-            else:
-                yield self.decide(tested)
-
-    def so(self, gap: float) -> bool:
-        """Whether a difference is as claimed, tests aside."""
-        raise NotImplementedError
-
-    def decide(self, tested: Tested) -> Check:
-        raise NotImplementedError
+    def check(self, here: Here, row: str, other: str) -> Check:
+        a, b = _samples(here, row, other)
+        ours, theirs, margin = here.row(row), here.row(other), math.log1p(self.margin)
+        claimed = Bounds(margin if self.both else None, -margin)
+        self._known((a, b), claimed.hold(ours.mean - theirs.mean))
+        what = f"against {b.name}, within {self.margin:.0%}"
+        return claimed.check(here, ours, theirs, what, gain=f"a gain over {b.name}")
 
 
 class Within(Equivalence):
     """`rows` are like `than`."""
 
     test: ClassVar[str] = "two one-sided t-tests"
-
-    def so(self, gap: float) -> bool:
-        return abs(gap) < math.log1p(self.margin)
-
-    def decide(self, tested: Tested) -> Check:
-        margin = math.log1p(self.margin)
-        if (p := equivalent(tested.compared, -margin, margin)) <= ALPHA:
-            return Check("supported", tested.what, p)
-        return tested.check(margin, -margin)
+    both: ClassVar[bool] = True
 
 
 class NoGain(Equivalence):
@@ -256,13 +217,18 @@ class NoGain(Equivalence):
     upper margin.
     """
 
-    test: ClassVar[str] = "one-sided t-test"
+    both: ClassVar[bool] = False
 
-    def so(self, gap: float) -> bool:
-        return gap > -math.log1p(self.margin)
 
-    def decide(self, tested: Tested) -> Check:
-        return tested.check(None, -math.log1p(self.margin))
+def _against(here: Here, sample: Sample, row: str, bound: float, *, lower: bool) -> Check:
+    """Test that a row is below a known number, or above it."""
+    what, gap = f"{'below' if lower else 'above'} {bound:g}", float(np.mean(sample.values)) - bound
+    claimed = Bounds(below=0.0) if lower else Bounds(above=0.0)
+    if sample.exact:
+        return Check("supported" if claimed.hold(gap) else "contradicted", what)
+    if not sample.known:
+        raise Untested(SO_FAR[claimed.hold(gap)], sample.name)
+    return claimed.check(here, here.row(row), here.scale.of([bound])[0], what)
 
 
 class Between(Predicate):
@@ -270,58 +236,39 @@ class Between(Predicate):
     nothing, and the claim is not tested.
     """
 
-    test: ClassVar[str] = "one-sided t-test"
     low: float | None = None
     high: float | None = None
     silent_above: float | None = None
 
-    def checks(self, here: Here) -> Iterator[Check]:
-        for row in self.rows:
-            sample = here.sample(row)
-            if (fault := unfit(sample)) is not None:
-                yield fault
-                continue
-            if self.silent_above is not None and np.mean(sample.values) > self.silent_above:
-                yield Check(None, why=f"above {self.silent_above:g} the measure does not tell", whom=sample.name)
-                continue
-            for bound, direction in ((self.low, "greater"), (self.high, "less")):
-                if bound is not None:
-                    yield _against(here, row, bound, direction)
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        bounds = [(bound, lower) for bound, lower in ((self.low, False), (self.high, True)) if bound is not None]
+        return [partial(self.check, here, row, *bound) for row in self.rows for bound in bounds]
 
-
-def _against(here: Here, row: str, bound: float, direction: str) -> Check:
-    """Test that a row is below a known number ("less") or above it."""
-    sample, less = here.sample(row), direction == "less"
-    so = bool(np.mean(sample.values) < bound) if less else bool(np.mean(sample.values) > bound)
-    what = f"{'below' if less else 'above'} {bound:g}"
-    if sample.exact:
-        return Check("supported" if so else "contradicted", what)
-    if not sample.known:
-        return Check(None, why=FAR[so], whom=sample.name)
-    [at] = here.scale.of([bound])
-    tested = Tested.of(here.row(row), at, what, here.scale)
-    return tested.check(0.0, None) if less else tested.check(None, 0.0)
+    def check(self, here: Here, row: str, bound: float, lower: bool) -> Check:
+        [sample] = _samples(here, row)
+        if self.silent_above is not None and np.mean(sample.values) > self.silent_above:
+            raise Untested(f"above {self.silent_above:g} the measure does not tell", sample.name)
+        return _against(here, sample, row, bound, lower=lower)
 
 
 class LowerThanCited(Predicate):
     """Each of `rows` is below the median or the highest of the numbers that a table of the paper cites of `cited`."""
 
-    test: ClassVar[str] = "one-sided t-test"
     table: int
     cited: tuple[str, ...]
     pick: Literal["median", "highest"]
 
-    def checks(self, here: Here) -> Iterator[Check]:
-        found = [here.cited(self.table, name) for name in self.cited]
-        numbers = [number for number in found if number is not None]
-        for row in self.rows:
-            sample = here.sample(row)
-            if not numbers:
-                yield Check(None, why="cited numbers compare under the FID of the paper's profile only")
-            elif (fault := unfit(sample)) is not None:
-                yield fault
-            else:
-                yield _against(here, row, float(np.median(numbers)) if self.pick == "median" else max(numbers), "less")
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        return [partial(self.check, here, row) for row in self.rows]
+
+    def check(self, here: Here, row: str) -> Check:
+        numbers = [number for name in self.cited if (number := here.cited(self.table, name)) is not None]
+        if not numbers:
+            raise Untested("cited numbers compare under the FID of the paper's profile only")
+        [sample] = _samples(here, row)
+        return _against(
+            here, sample, row, float(np.median(numbers) if self.pick == "median" else max(numbers)), lower=True
+        )
 
 
 class Trend(Predicate):
@@ -332,45 +279,31 @@ class Trend(Predicate):
     """
 
     test: ClassVar[str] = "Kendall's rank correlation, one-sided"
-    direction: ClassVar[Direction]
+    ways: ClassVar[tuple[str, str]]
     to: str = ""
 
-    def named(self) -> tuple[str, ...]:
-        return (*self.rows, *([self.to] if self.to else []))
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        return [partial(self.check, here)]
 
-    def checks(self, here: Here) -> Iterator[Check]:
-        samples = [here.sample(row) for row in self.rows]
-        reference = here.sample(self.to) if self.to else None
-        if (fault := unfit(*samples, reference)) is not None:
-            yield fault
-            return
-        middle = float(np.mean(here.scale.of(reference.values))) if reference is not None else None
-        places, values = list[int](), list[float]()
-        for i, sample in enumerate(samples):
-            for value in here.scale.of(sample.values):
-                places.append(i)
-                values.append(value if middle is None else abs(value - middle))
-        tau, against = (stats.kendalltau(places, values, alternative=way) for way in self._ways)
+    def check(self, here: Here) -> Check:
+        samples = [here.scale.of(sample.values) for sample in _samples(here, *self.rows, *filter(None, [self.to]))]
+        places = [i for i, values in enumerate(samples[: len(self.rows)]) for _ in values]
+        values = [value for values in samples[: len(self.rows)] for value in values]
+        if self.to:
+            values = list(np.abs(np.array(values) - np.mean(samples[-1])))
+        tau, against = (stats.kendalltau(places, values, alternative=way) for way in self.ways)
         said = f"tau {tau.statistic:+.2f} over {len(values)} trials"
-        best = float(stats.kendalltau(places, places, alternative="greater").pvalue)
-        if not best <= ALPHA:
-            yield Check(None, why=f"too few trials for a trend, {said}")
-        else:
-            p, other = float(tau.pvalue), float(against.pvalue)
-            outcome: Outcome = "supported" if p <= ALPHA else "contradicted" if other <= ALPHA else "inconclusive"
-            yield Check(outcome, said, p, against=other)
-
-    @property
-    def _ways(self) -> tuple[Direction, Direction]:
-        return ("less", "greater") if self.direction == "less" else ("greater", "less")
+        if not stats.kendalltau(places, places, alternative="greater").pvalue <= ALPHA:
+            raise Untested(f"too few trials for a trend, {said}")
+        return Check.by(said, float(tau.pvalue), float(against.pvalue))
 
 
 class Falls(Trend):
-    direction: ClassVar[Direction] = "less"
+    ways: ClassVar[tuple[str, str]] = ("less", "greater")
 
 
 class Rises(Trend):
-    direction: ClassVar[Direction] = "greater"
+    ways: ClassVar[tuple[str, str]] = ("greater", "less")
 
 
 class Ends(Predicate):
@@ -379,12 +312,52 @@ class Ends(Predicate):
     test: ClassVar[str] = "how every trial ended"
     states: tuple[Literal["ok", "diverged", "collapsed"], ...]
 
-    def checks(self, here: Here) -> Iterator[Check]:
-        for row in self.rows:
-            sample = here.sample(row)
-            ended = {state: n for state, n in sample.states.items() if state not in ("failed", "timeout")}
-            so = all(state in self.states for state in ended)
-            if (n := sum(ended.values())) < 2:
-                yield Check(None, why=FAR[so] if n else "no trial", whom=sample.name)
-            else:
-                yield Check("supported" if so else "contradicted", sample.name)
+    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        return [partial(self.check, here, row) for row in self.rows]
+
+    def check(self, here: Here, row: str) -> Check:
+        sample = here.sample(row)
+        ended = {state: n for state, n in sample.states.items() if state not in ("failed", "timeout")}
+        so, n = all(state in self.states for state in ended), sum(ended.values())
+        if n < 2:
+            raise Untested(SO_FAR[so] if n else "no trial", sample.name)
+        return Check("supported" if so else "contradicted", sample.name)
+
+
+class Claim(Strict):
+    """A statement of the paper. `protocol` is the name of the only one it speaks of."""
+
+    name: str
+    says: str
+    section: str
+    measure: str
+    datasets: tuple[str, ...]
+    protocol: str = ""
+    lower: Lower | None = None
+    higher: Higher | None = None
+    within: Within | None = None
+    no_gain: NoGain | None = None
+    between: Between | None = None
+    lower_than_cited: LowerThanCited | None = None
+    falls: Falls | None = None
+    rises: Rises | None = None
+    ends: Ends | None = None
+
+    @model_validator(mode="after")
+    def _one_predicate(self) -> Claim:
+        if sum(isinstance(value, Predicate) for _, value in self) != 1:
+            legal = [name for name, field in type(self).model_fields.items() if field.default is None]
+            raise ValueError(f"a claim has exactly one of {', '.join(legal)}")
+        if self.measure not in MEASURES:
+            raise ValueError(str(unknown("measure", self.measure, MEASURES)))
+        predicate = self.predicate
+        share = isinstance(predicate, Equivalence) or (isinstance(predicate, Order) and predicate.factor != 1)
+        if share and not MEASURES[self.measure].scale.logarithmic:
+            raise ValueError(
+                f"a factor or margin needs a measure that is compared by its logarithm: not {self.measure}"
+            )
+        return self
+
+    @property
+    def predicate(self) -> Predicate:
+        return next(value for _, value in self if isinstance(value, Predicate))

@@ -1,4 +1,4 @@
-"""Curves: PRD, losses by epoch, and the sweeps of Figures 3 and 4 and those that the paper only speaks of.
+"""Curves: PRD, and the sweeps of Figures 3 and 4 and those that the paper only speaks of.
 
 In a sweep thin lines are means over the training batches of an epoch. At each probe, in eval mode, solid lines are
 training images and dashed ones held-out images, so that their gap is over-fitting and not the mode. The distance is the
@@ -19,14 +19,11 @@ from typing import Any, NamedTuple
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator
 
 from aegen_bench.report.evidence import Evidence, Row, Trial, distances, reading
 from aegen_bench.report.figures.style import (
-    DASHES,
     GREY,
     PALETTE,
-    WARNING,
     Drawn,
     Kind,
     canvas,
@@ -62,7 +59,7 @@ def prd(evidence: Evidence) -> Drawn:
             precision, recall = (
                 curves[:, i][longest] / np.maximum(radius[longest], 1e-12) for i in (0, 1)
             )  # directions
-            look = {k: v for k, v in identity(number).items() if k != "marker"}
+            look = identity(number)
             mean, low, high = radius.mean(axis=0), radius.min(axis=0), radius.max(axis=0)
             axes.plot(mean * recall, mean * precision, label=f"{evidence.name(row)} ({len(curves)})", **look)
             edge = [np.concatenate([low * x, (high * x)[::-1]]) for x in (recall, precision)]
@@ -72,65 +69,6 @@ def prd(evidence: Evidence) -> Drawn:
             axes.set_title(f"PRD of the first draw, mean and range over trials\n{evidence.where(dataset)}")
             axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
             yield f"-{dataset}", figure
-
-
-def losses(evidence: Evidence) -> Drawn:
-    """Every term of every row by epoch, stages one after another: a line a term and seed."""
-    for dataset in evidence.layout.datasets:
-        found = {
-            row: [t for t in evidence.trials(dataset, row) if _epochs(evidence, t)] for row in evidence.layout.rows
-        }
-        found = {row: trials for row, trials in found.items() if trials}
-        if not found:
-            continue
-        columns = min(3, len(found))
-        lines = -(-len(found) // columns)
-        figure = canvas(lines * 2.6 + 0.3, 2.4 * columns if columns > 1 else 4)
-        panels = figure.subplots(lines, columns, squeeze=False).flat
-        for axes, (row, trials) in zip(panels, found.items(), strict=False):
-            _terms(axes, evidence, trials)
-            axes.set(title=headed(evidence.name(row), 2.2), xlabel="epoch")
-            axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-            low, high = keep_readable(axes)
-            if low > 0 and high > 20 * low:
-                axes.set_ylim(low / 1.2, high * 1.2)
-                plain_log(axes, "y")
-            axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22), handlelength=1.5, borderpad=0, fontsize=6.5)
-        for axes in figure.axes[len(found) :]:
-            axes.set_axis_off()
-        figure.suptitle(f"Mean loss terms by epoch, {evidence.where(dataset)}")
-        yield f"-{dataset}", figure
-
-
-def _epochs(evidence: Evidence, trial: Trial) -> list[dict[str, Any]]:
-    return evidence.history(trial)["epochs"]
-
-
-def _terms(axes: Axes, evidence: Evidence, trials: list[Trial]) -> None:
-    styles: dict[str, int] = {}
-    bounds: set[int] = set()
-    for trial in trials:
-        epochs = _epochs(evidence, trial)
-        several = len({(row["stage"], optimizer) for row in epochs for optimizer in row["terms"]}) > 1
-        bounds |= {i for i in range(1, len(epochs)) if epochs[i]["stage"] != epochs[i - 1]["stage"]}
-        series: dict[str, list[tuple[int, float]]] = {}
-        for i, row in enumerate(epochs, 1):
-            for optimizer, terms in row["terms"].items():
-                for term, value in terms.items():
-                    where = row["stage"] if row["stage"] != "train" else optimizer
-                    name = f"{where}: {term}" if several else term
-                    if value is not None and math.isfinite(value):
-                        series.setdefault(name, []).append((i, value))
-        for name, points in series.items():
-            number = styles.setdefault(name, len(styles))
-            colour, dash = PALETTE[number % len(PALETTE)], DASHES[number // len(PALETTE) % len(DASHES)]
-            label = "_" if name in axes.get_legend_handles_labels()[1] else name
-            marker = "" if len(points) > 1 else "."
-            axes.plot(*zip(*points, strict=True), color=colour, linestyle=dash, marker=marker, lw=1, label=label)
-            if trial.state == "diverged":
-                axes.plot(*points[-1], "x", color=WARNING, markersize=6)
-    for bound in bounds:
-        axes.axvline(bound + 0.5, color="#A0A0A0", linewidth=0.6, linestyle=":")
 
 
 class Quantity(NamedTuple):
@@ -300,7 +238,6 @@ def _kind(draw: Callable[[Evidence], Drawn], prefix: str, group: str) -> Kind:
 
 FIGURES = {
     "prd": Kind(prd, "no trial left a PRD curve; it comes with the metric prd of a protocol"),
-    "losses": Kind(losses, "no trial left a history"),
     "3": _kind(partial(curves, sweep=FLOW_PRIOR), FLOW_PRIOR.prefix, "figure3"),
     "4": _kind(partial(curves, sweep=REGULARIZED), REGULARIZED.prefix, "figure4"),
     "vae_beta": _kind(partial(curves, sweep=VAE), VAE.prefix, "vae_beta"),

@@ -17,7 +17,6 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullLocato
 from aegen_bench.report.evidence import Evidence
 
 __all__ = [
-    "DASHES",
     "FORMATS",
     "GREY",
     "PALETTE",
@@ -50,7 +49,6 @@ WIDTH = 7.0
 """Inches: the text of a two-column page."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 """Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
-MARKERS = ("o", "s", "^", "D", "v", "P", "X")
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
 GREY, WARNING = "#767676", "#D55E00"
 
@@ -97,13 +95,9 @@ def headed(text: str, inches: float) -> str:
 
 
 def identity(number: int) -> dict[str, Any]:
-    """Return colour, marker and dashes of the n-th row of a profile: no two of the first 28 are alike."""
+    """Return colour and dashes of the n-th row of a profile: no two of the first 28 are alike."""
     around, place = divmod(number, len(PALETTE))
-    return {
-        "color": PALETTE[place],
-        "marker": MARKERS[(place + around) % len(MARKERS)],
-        "linestyle": DASHES[around % len(DASHES)],
-    }
+    return {"color": PALETTE[place], "linestyle": DASHES[around % len(DASHES)]}
 
 
 def keep_readable(axes: Axes) -> tuple[float, float]:
