@@ -83,16 +83,17 @@ class Bench:
             os.chdir(before)
         return Ended(code, out.getvalue(), err.getvalue())
 
-    def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> warm.Command | subprocess.Popen[str]:
+    def start(self, *args: str, cold: bool = False, **env: str) -> warm.Command | subprocess.Popen[str]:
         """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it.
 
-        Its imports are done, unless options or variables of Python's ask for an interpreter of its own.
+        Its imports are done. `cold`, it is all that a user starts: `python -m aegen_bench`, which is watched by another
+        process and imports torch, which takes four seconds.
         """
         environment = {**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env}
-        if not python and not any(name.startswith("PYTHON") for name in env):
+        if not cold:
             return warm.Command(args, self.folder, environment)
         return subprocess.Popen(
-            [sys.executable, *python, "-m", "aegen_bench", *args],
+            [sys.executable, "-m", "aegen_bench", *args],
             cwd=self.folder,
             env=environment,
             stdout=subprocess.PIPE,
@@ -101,8 +102,8 @@ class Bench:
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def process(self, *args: str, python: tuple[str, ...] = (), **env: str) -> Ended:
-        process = self.start(*args, python=python, **env)
+    def process(self, *args: str, cold: bool = False, **env: str) -> Ended:
+        process = self.start(*args, cold=cold, **env)
         out, err = process.communicate(timeout=300)
         assert process.returncode is not None
         return Ended(process.returncode, out, err)
@@ -131,6 +132,11 @@ class Bench:
     def weights(self, row: str) -> Path:
         record = self.record(row)
         return self.data / "weights" / f"{record['key']}-{record['weights_sha256'][:8]}.safetensors"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that at the end no worker is left alone with it."""
+    items.sort(key=lambda item: "cluster" not in item.keywords)
 
 
 @pytest.fixture

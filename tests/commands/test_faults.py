@@ -88,7 +88,7 @@ def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeyp
 
 def test_what_an_encoding_lacks_is_replaced(bench: Bench) -> None:
     records.put(bench.folder / "results", records.make(), records.make(seed=1, row="größe😀"))
-    ended = bench.process("report", "--profile", "lite", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
+    ended = bench.process("report", "--profile", "lite", cold=True, PYTHONIOENCODING="ascii", PYTHONUTF8="0")
     assert ended.code == 0 and "674.1" in ended.out and "\\U0001f600" in ended.out, ended.err
 
 
@@ -110,4 +110,4 @@ def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback
     process = subprocess.Popen(words, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=120) == 1 and process.stderr.read() == ""
+    assert process.wait(timeout=300) == 1 and process.stderr.read() == ""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import io
 import multiprocessing
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -38,10 +39,13 @@ def environment_of(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
-def _command(args: tuple[str, ...], folder: Path, environment: dict[str, str], *ends: Connection) -> None:
+def _command(
+    args: tuple[str, ...], folder: Path, environment: dict[str, str], memory: tuple[int, int], *ends: Connection
+) -> None:
     """Run a command as `python -m aegen_bench` does, with its output in two pipes."""
     from aegen_bench import cli
 
+    resource.setrlimit(resource.RLIMIT_DATA, memory)
     for number, end in enumerate(ends, 1):
         os.dup2(end.fileno(), number)
         end.close()
@@ -61,7 +65,8 @@ class Command:
     def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         pipes = [processes.Pipe(duplex=False) for _ in range(2)]
         ends = [writing for _, writing in pipes]
-        self._process = processes.Process(target=_command, args=(args, folder, environment, *ends))
+        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), *ends)
+        self._process = processes.Process(target=_command, args=given)
         self._process.start()
         for end in ends:
             end.close()
@@ -87,7 +92,7 @@ class Command:
             reading = [readers.submit(stream.read) for stream in (self.stdout, self.stderr)]
             try:
                 self.wait(timeout)
-            except subprocess.TimeoutExpired:
+            except BaseException:
                 self.kill()
                 raise
             out, err = (read.result() for read in reading)

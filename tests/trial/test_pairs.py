@@ -22,6 +22,7 @@ from aegen_bench.results import locks
 from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
+from aegen_bench.trial import lifecycle
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Place
 
@@ -263,21 +264,27 @@ def jobs(bench: Bench, *rows: str) -> list[Any]:
 def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(bench.folder)
     trunk, pair = jobs(bench, "rae+normal")
-    held, seen = threading.Event(), list[float]()
+    held, free, waited = threading.Event(), threading.Event(), list[bool]()
+    train = lifecycle.train
 
     def elsewhere() -> None:
         with locks.claim(single_trial.lock_of(trunk)):
             held.set()
-            time.sleep(1.0)
-            seen.append(time.monotonic())
+            time.sleep(0.5)
+            free.set()
 
+    def begins(job: Any) -> Any:
+        waited.append(free.is_set())
+        return train(job)
+
+    monkeypatch.setattr(lifecycle, "train", begins)
     other = threading.Thread(target=elsewhere)
     other.start()
     held.wait()
     outcome = single_trial.do(pair, Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
-    assert seen and time.monotonic() > seen[0]
+    assert waited == [True, True], "the trunk, and then the pair"
     again = single_trial.do(replace(trunk, place=trunk.place), Progress())
     assert again.text.startswith("another run did it"), "a run that planned the trunk finds it done"
 
