@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metric import distance_name, distance_of
+from aegen_bench.report import budget
+from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
@@ -273,6 +275,17 @@ class Evidence:
         said = f"cannot read {path}: {' '.join(str(error).split())}"
         if said not in self.unreadable:
             self.unreadable.append(said)
+
+    def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
+        """Return the distances while they trained of the rows that were probed, over trials that ended well."""
+        probed, found = self.frame.attrs.get("probed", {}), dict[str, list[Curve]]()
+        for row in (row for row in self.layout.rows if (self.layout.profile, row) in probed):
+            for trial in self.trials(dataset, row):
+                record = self.record(trial) if trial.state in ("ok", "collapsed") else None
+                curve = record and budget.read(distances(self.history(trial)["probes"]), record.stages)
+                if curve:
+                    found.setdefault(row, []).append(curve)
+        return found
 
     def settled(self) -> dict[Entry, Cell]:
         """Return the epochs and seconds until each probed entry was near its end, over its trials that ended well."""

@@ -12,13 +12,15 @@ from functools import partial
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aegen_bench import inference
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.agreement import rank_correlations
 from aegen_bench.inference import ALPHA, LOG, RAW, Difference, Leading, Place, Scale, difference, moderated
 from aegen_bench.inference.variance import SOURCES
-from aegen_bench.report import notes
+from aegen_bench.report import budget, notes
 from aegen_bench.report.cells import (
     Cell,
     Column,
@@ -480,6 +482,34 @@ def agreement(evidence: Evidence) -> Tables:
         yield _table(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
 
 
+def budgets_spent(evidence: Evidence) -> Tables:
+    """What the rows that were scored while they trained have reached after a share of their images."""
+    layout = evidence.layout
+    shares = [measured(f"FD at {share:.0%}", fixed(spread="seeds")) for share in budget.SHARES]
+    for dataset in layout.datasets:
+        curves = evidence.budget_curves(dataset)
+        if not curves:
+            continue
+        ends = {row: float(np.mean([np.log(curve.distance[-1]) for curve in each])) for row, each in curves.items()}
+        best = min(ends, key=lambda row: ends[row])
+        lines = []
+        for row in sorted(curves, key=lambda row: ends[row]):
+            behind = math.nan if row == best else budget.crossing(curves[row], curves[best])
+            after = Number("images until the best leads", behind if math.isfinite(behind) else None, against=best)
+            lines.append(
+                [
+                    Cell(dataset, row, text=evidence.name(row)),
+                    *budget.reached(dataset, row, curves[row]),
+                    Cell(dataset, row, (after,)),
+                ]
+            )
+        columns = [words("Model"), count("images"), count("steps"), *shares]
+        columns += [measured("mean", fixed(spread="seeds")), count("ahead until, images")]
+        caption = f"{evidence.name(dataset)}: the distance against the training budget"
+        about = f"budget-{dataset}", "Budget", caption
+        yield Table(*about, columns, lines, [notes.budget(evidence.name(best))], layout.profile)
+
+
 # ---- networks, epochs and times ----------------------------------------------------------------------
 
 
@@ -673,6 +703,7 @@ KINDS: dict[str, Callable[[Evidence], Tables]] = {
     "variance": variance,
     "overall": overall,
     "agreement": agreement,
+    "budget": budgets_spent,
     "scores": scores,
 }
 TABLES = ("1", "2", "3", "4", "5", "6")

@@ -1,4 +1,4 @@
-"""Results on disk: the records of trials and of scored images, and the table they make together."""
+"""Results on disk: the records of trials and of scored images, and all of them as one table."""
 
 from __future__ import annotations
 

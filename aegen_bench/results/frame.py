@@ -1,4 +1,4 @@
-"""Records as one pandas table, a row a trial and metric: what `aegen_bench.results.load` returns."""
+"""Records as one pandas table with a row per trial and metric, as returned by `aegen_bench.results.load`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Value = tuple[str, str, str, str, int, float]  # protocol, real images, kind, me
 
 
 def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
-    """Return the long table of checked records; `attrs` as described in docs/results-format.md."""
+    """Return the long table of valid records. Columns and `attrs` are described in docs/results-format.md."""
     trials: list[tuple[Any, ...]] = []
     counts: list[int] = []
     values: list[Value] = []
@@ -87,7 +87,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
         kind = {"seed": np.int64, "collapsed": np.bool_}.get(name, object)
         columns[name] = np.array([trial[i] for trial in trials], dtype=kind)[owner]
     columns |= {name: np.array([value[i] for value in values], kind) for i, (name, kind) in enumerate(VALUE.items())}
-    # Text as plain objects, whatever pandas would make of it: it is looped over more than computed with.
+    # Text as plain objects rather than pandas' strings, because it is mostly used in Python loops.
     table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
     about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons, "notes": notes}
@@ -97,14 +97,14 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
 
 
 class _Fixed(dict[Any, Any]):
-    """Facts that nobody changes. pandas copies `attrs` deeply at every step; these it need not."""
+    """A dictionary that is never changed, so that pandas' deep copies of `attrs` cost nothing."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Fixed:
         return self
 
 
 def _maker(environment: dict[str, Any]) -> str:
-    """One sentence on the machine, the commit and the versions that trained."""
+    """Return one line on the machine, the commit and the versions of a training."""
     git, versions = environment.get("git", {}), environment.get("versions", {})
     commit = git.get("commit", "")[:12] + (" with changes" if git.get("dirty") else "")
     parts = [environment.get("device") or "device unknown", f"commit {commit}" if commit else "commit unknown"]
@@ -113,8 +113,8 @@ def _maker(environment: dict[str, Any]) -> str:
 
 
 def _digest(config: dict[str, Any]) -> str:
-    """12 hex digits over what a trial trained with, its seed apart: the trials of one cell must agree in it."""
-    first = {"numerics": 1}  # what records that do not say it were made with
+    """Return a hash, 12 hex digits, of a trial's training settings without the seed, equal for all trials of a cell."""
+    first = {"numerics": 1}  # that of records which do not state it
     training = first | {name: value for name, value in config.items() if name not in NOT_TRAINING}
     return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
@@ -152,5 +152,5 @@ def _costs(record: Record) -> Iterator[tuple[str, Number]]:
 
 
 def _float(value: Number) -> float:
-    """A number for the table: NaN where there is none, or where sums of huge ones overflow."""
+    """Return a number for the table; NaN for none, and for sums that overflow."""
     return float(value) if value is not None and math.isfinite(value) else float("nan")
