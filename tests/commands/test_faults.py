@@ -87,6 +87,7 @@ def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeyp
     assert ended.code == 70 and "--debug shows its traceback" in ended.err and not list(outside.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("locale", "shown"),
     [

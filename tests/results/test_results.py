@@ -277,6 +277,7 @@ def test_importing_results_brings_neither_torch_nor_pandas() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_report_is_made_without_torch() -> None:
     code = "import sys, aegen_bench.report; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
