@@ -16,8 +16,9 @@ class RAEGMM(Baseline):
     them so much that scikit-learn's reg_covar would matter.
 
     The pair of the trunk `rae` and the prior `gmm` is the same model except for rounding, since it standardises in
-    float32. This is a separate method because a sweep over gamma records its losses during training, and a pair, whose
-    trunk is already trained, has neither gamma nor these losses.
+    float32. This is a separate method because probes sample it during training, with a mixture fitted to the codes of
+    the moment (the curves of `rae_gamma` and the budget curves), whereas the trunk of a pair is finished before its
+    prior begins.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:

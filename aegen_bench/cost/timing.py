@@ -1,6 +1,7 @@
 """Timing a row on a device: a warm-up and some epochs of each stage, extraction, `fit`, sampling, and memory.
 
-Nothing is trained to completion, since the duration of an epoch does not depend on the number of earlier ones.
+Of a pair, the prior is timed on made-up codes, and the times of its trunk are added. Nothing is trained to completion,
+since the duration of an epoch does not depend on the number of earlier ones.
 """
 
 from __future__ import annotations
@@ -12,10 +13,12 @@ from itertools import pairwise
 from pathlib import Path
 
 import torch
+from torch import Tensor
 
 from aegen_bench import environment
-from aegen_bench.errors import UserError
 from aegen_bench.numerics import tuning
+from aegen_bench.prior import Pair
+from aegen_bench.results import stages_with_trunk
 from aegen_bench.results.timings import Stage, Timing, identity
 from aegen_bench.training import loop
 from aegen_bench.training.history import History
@@ -31,22 +34,22 @@ WARM = 500
 STAT = Path("/proc/stat")
 
 
-def measure(job: Job, epochs: int, sampled: int, threads: int) -> Timing:
+def measure(job: Job, epochs: int, sampled: int, threads: int, trunk: Timing | None = None) -> Timing:
     """Time a row on the job's device and dataset, with `epochs` epochs of each stage after one for warm-up.
 
     Run it in a new process, because on a CPU the peak memory is that of the process. `sampled` images are generated.
-    Raises whatever building or training raises.
+    For a pair, `trunk` is the timing of its trunk on the same device. Raises whatever building or training raises.
     """
     torch.set_num_threads(threads)
     config = job.trial.config
-    if "trunk" in config:
-        raise UserError(f"{job.trial.row} needs a trained trunk and cannot be timed: time the row of its trunk")
     with environment.exact(), tuning.keeping_memory():
         begin = _Clock()
         environment.reset_peak_memory(job.device)
         images, full_size = job.training_images()
         shape = tuple(images.shape[1:])
         model = models.build(config, job.entry, shape, len(images), job.trial.seed, job.place.data).to(job.device)
+        if isinstance(model, Pair):
+            model = _OnMadeUpCodes(model.trunk, model.density).to(job.device)
         plans = {name: StagePlan(**plan) for name, plan in config["stages"].items()}
         short = {name: _short(plan, len(images), 1 + epochs) for name, plan in plans.items()}
         history = History()
@@ -58,7 +61,7 @@ def measure(job: Job, epochs: int, sampled: int, threads: int) -> Timing:
         sampling.generate(model, sampled, seed=job.trial.seed, draw=1, device=job.device)
         sample = loop.now(job.device) - start
     about = _about(job, epochs)
-    return Timing(
+    found = Timing(
         id=identity(about),
         about=about,
         profile=job.trial.profile,
@@ -74,6 +77,30 @@ def measure(job: Job, epochs: int, sampled: int, threads: int) -> Timing:
         peak_memory=environment.peak_memory(job.device),
         others=begin.others(),
     )
+    return found if trunk is None else _added(trunk, found)
+
+
+class _OnMadeUpCodes(Pair):
+    """A pair whose prior learns codes drawn from N(0, I), since those of an untrained trunk may be too degenerate to
+    fit a density to. The trunk still extracts its own codes, so that this is timed.
+    """
+
+    def extract(self, x: Tensor, index: Tensor) -> Tensor:
+        return self.randn(*super().extract(x, index).shape)
+
+
+def _added(trunk: Timing, prior: Timing) -> Timing:
+    """Return the timing of a pair: the training of its trunk plus that of its prior, and sampling through both."""
+    peaks = [one.peak_memory for one in (trunk, prior) if one.peak_memory is not None]
+    others = [one.others for one in (trunk, prior) if one.others is not None]
+    whole = {
+        "stages": stages_with_trunk(trunk.stages, prior.stages),
+        "extract": trunk.extract + prior.extract,
+        "fit": trunk.fit + prior.fit,
+        "peak_memory": max(peaks, default=None),
+        "others": max(others, default=None),
+    }
+    return prior.model_copy(update=whole)
 
 
 def _short(plan: StagePlan, images: int, epochs: int) -> StagePlan:

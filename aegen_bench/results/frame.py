@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from aegen_bench.environment import timed_on
-from aegen_bench.results.record import NOT_TRAINING, Number, Record
+from aegen_bench.results.record import NOT_TRAINING, Number, Record, stages_with_trunk
 
 __all__ = ["frame"]
 
@@ -37,9 +37,11 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     made: dict[str, Counter[str]] = {}
     reasons: dict[tuple[str, str, str, int], str] = {}
     notes: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    records = list(records)
+    trunks = _trunks(records)
     for record in records:
         before = len(values)
-        values.extend(_values(record))
+        values.extend(_values(record, trunks))
         counts.append(len(values) - before)
         trials.append(
             (
@@ -119,7 +121,16 @@ def _digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _values(record: Record) -> Iterator[Value]:
+Trunks = Mapping[tuple[str, str, str], Record]  # {(profile, key, sha256 of the weights): record}
+
+
+def _trunks(records: Iterable[Record]) -> Trunks:
+    """Return those of the records that can be the trunk of a pair."""
+    sound = (record for record in records if record.trunk is None and record.weights_sha256 is not None)
+    return {(record.profile, record.key, str(record.weights_sha256)): record for record in sound}
+
+
+def _values(record: Record, trunks: Trunks) -> Iterator[Value]:
     for protocol, entry in record.metrics.items():
         by = protocol, entry.about.get("real_sha256", "")[:12]
         for i, draw in enumerate(entry.draws):
@@ -128,27 +139,41 @@ def _values(record: Record) -> Iterator[Value]:
         yield from ((*by, "failed", name, -1, float("nan")) for name in entry.failed)
     if record.status != "ok":
         yield "", "", "cost", "status", -1, float("nan")
-    yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record))
+    yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record, trunks))
 
 
-def _costs(record: Record) -> Iterator[tuple[str, Number]]:
-    stages, seconds = record.stages, record.seconds
-    for name, planned in record.config.get("stages", {}).items():
+def _costs(record: Record, trunks: Trunks) -> Iterator[tuple[str, Number]]:
+    """Yield the costs of a trial. Those of a pair include the training of its trunk; if the trunk's record is missing,
+    or of another device, the numbers that need it are left out.
+    """
+    stages, planned, parts = record.stages, record.config.get("stages", {}), [record]
+    if record.trunk is not None:
+        planned = stages_with_trunk((record.config.get("trunk") or {}).get("stages", {}), planned)
+        trunk = trunks.get((record.profile, record.trunk.key, record.trunk.weights_sha256))
+        stages = stages_with_trunk(trunk.stages if trunk else {}, stages)
+        here = trunk is not None and timed_on(trunk.environment) == timed_on(record.environment)
+        parts = [trunk, record] if trunk and here else []
+    for name, plan in planned.items():
         for unit in ("epochs", "steps"):
-            if isinstance(planned.get(unit), (int, float)):
-                yield f"configured_{unit}.{name}", planned[unit]
+            if isinstance(plan.get(unit), (int, float)):
+                yield f"configured_{unit}.{name}", plan[unit]
     for name, stage in stages.items():
-        for quantity in ("epochs", "steps", "seconds_per_epoch"):
+        timed = parts or name in record.stages
+        for quantity in ("epochs", "steps", *(["seconds_per_epoch"] if timed else [])):
             if quantity in stage:
                 yield f"{quantity}.{name}", stage[quantity]
-    if "train" in seconds:
-        yield "train_seconds", sum(seconds.get(part) or 0.0 for part in ("train", "extract", "fit"))
-    if "sample" in seconds:
-        yield "sample_seconds", seconds["sample"]
-    if trained := sum(stage.get("seconds") or 0.0 for stage in stages.values()):
-        yield "images_per_second", sum(stage.get("images") or 0 for stage in stages.values()) / trained
+    if parts and all("train" in part.seconds for part in parts):
+        spent = [part.seconds.get(what) or 0.0 for part in parts for what in ("train", "extract", "fit")]
+        yield "train_seconds", sum(spent)
+    if "sample" in record.seconds:
+        yield "sample_seconds", record.seconds["sample"]
+    run = [stage for part in parts for stage in part.stages.values()]
+    if trained := sum(stage.get("seconds") or 0.0 for stage in run):
+        yield "images_per_second", sum(stage.get("images") or 0 for stage in run) / trained
     yield "parameters", record.parameters.get("total")
-    yield "peak_memory", record.peak_memory
+    if parts:
+        peaks = [part.peak_memory for part in parts]
+        yield "peak_memory", None if None in peaks else max(peak for peak in peaks if peak is not None)
 
 
 def _float(value: Number) -> float:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -31,6 +31,7 @@ __all__ = [
     "Record",
     "Status",
     "evaluated",
+    "stages_with_trunk",
 ]
 
 SCHEMA = 1
@@ -166,6 +167,14 @@ class TrunkUsed(Strict):
 
     key: Key
     weights_sha256: Sha256
+
+
+T = TypeVar("T")
+
+
+def stages_with_trunk(below: Mapping[str, T], own: Mapping[str, T]) -> dict[str, T]:
+    """Return what is known of the stages of a pair: those of its trunk, `below`, then those of its prior."""
+    return {f"trunk {name}" if name in own else name: value for name, value in below.items()} | dict(own)
 
 
 class Record(Strict):

@@ -71,12 +71,12 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
                     "locked", f"a lost worker, {holder}, still holds its lock: run again when that one has ended"
                 )
             return Outcome(ELSEWHERE, f"{ELSEWHERE}, {holder}")
-        if results.stamp(job.record) != job.stamp and job.record.is_file():  # another run has written it
+        if results.stamp(job.record) != job.stamp and job.record.is_file():  # another process has written it
             theirs = results.read_record(job.record)
             if theirs.key == job.trial.key:
                 lacks = any(theirs.lacking(p.id, p.metrics) for p in job.protocols)
                 if theirs.status != "ok" or not lacks:
-                    return Outcome(theirs.status, f"another run did it: {_told(theirs)}")
+                    return Outcome(theirs.status, f"another process did it: {_told(theirs)}")
                 state = "evaluate"
             elif theirs.status != "failed":
                 return Outcome(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
