@@ -569,9 +569,9 @@ def test_images_of_any_generator_are_scored_as_a_trial_s_are(place: Bench) -> No
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (np.full((64, 1, 8, 8), 1.5), r"must lie in \[0, 1\]"),
-        (np.full((64, 1, 8, 8), np.nan), r"must lie in \[0, 1\]"),
-        (np.full((64, 1, 8, 8), -1.0, np.float32), r"must lie in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), 1.5), r"must be in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), np.nan), r"must be in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), -1.0, np.float32), r"must be in \[0, 1\]"),
         (np.zeros((63, 1, 8, 8), np.uint8), r"\(64, 1, 8, 8\)"),
         (np.zeros((64, 8, 8, 1), np.uint8), "shape"),
         (np.zeros((64, 8, 8), np.uint8), "shape"),
