@@ -1,4 +1,4 @@
-"""Images from elsewhere: `evaluate` on folders, arrays and trials, `sample`, and every wrong input in one line."""
+"""External images: `evaluate` on folders, arrays and trials, `sample`, and one-line messages for wrong input."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every baseline on an emulated CUDA device: all of it on the device, no waiting in a step, equal numbers however it
-is run. What a real device computes is checked by `make gpu-check`.
+"""All baselines on an emulated CUDA device: everything on the device, no synchronisation in a step, and equal numbers
+with and without graphs. `make gpu-check` checks a real device.
 """
 
 from __future__ import annotations

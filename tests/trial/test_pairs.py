@@ -1,4 +1,4 @@
-"""Pairs of a trunk and a prior: the trunk is trained once and read, and every command knows of it."""
+"""Pairs of trunk and prior: the trunk is trained once and then read, and all commands support pairs."""
 
 from __future__ import annotations
 
