@@ -142,8 +142,8 @@ def _template() -> jinja2.Template:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of a table. One of single measured numbers has two of LaTeX's, so that these align at their points, which all
-    have the same decimals behind them: the number to the right, its ± and whatever follows to the left.
+    """A column of a table. One of single measured numbers has two of LaTeX's, so that these, which all have the same
+    decimals, align at their points: the number to the right, its ± and whatever follows to the left.
     """
 
     form: str
