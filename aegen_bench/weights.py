@@ -79,7 +79,7 @@ FILES: dict[str, File] = {
             for dataset, sha256 in {
                 "fashion": "cf8e29e1b025387e09cf47f7558fac03a28f7924a5df41bcf2383ce384e6a6ca",
                 "cifar10": "17178368b3c77a294ee0ca84995bf4908cb8b2fcc9787a5f88ff920f210a2467",
-                "mnist10k": "656e3f11464a47f314f9351d88f0953202dc6542e6770bc3937e6f67804f83f3",
+                "mnist": "98be786dda10d42f5ae789a45ad442732ef11a5ae1a4cc03b6c3ea9c7adf5930",
             }.items()
         ),
     )

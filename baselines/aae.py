@@ -13,11 +13,11 @@ BETAS = (0.5, 0.999)
 class AAE(Baseline):
     """Adversarial auto-encoder (Makhzani et al. 2016, arXiv:1511.05644).
 
-    Three updates on each batch, the codes computed anew for each. Auto-encoder: 0.5 SSE. Adversary:
+    Three updates per batch, each with newly computed codes. Auto-encoder: 0.5 SSE. Adversary:
     BCE(D(z), 1) + BCE(D(E(x)), 0), z ~ N(0, I). Encoder: BCE(D(E(x)), 1). Sample: z ~ N(0, I), then G(z).
 
-    Deviation: of the paper's encoders this is the deterministic one; the networks are the shared ones, and Adam takes
-    the place of momentum SGD, at `adversarial_lr` for both players.
+    Deviation: this is the deterministic one of the paper's encoders. The networks are the shared ones, and Adam
+    replaces momentum SGD, at `adversarial_lr` for both players.
     """
 
     def __init__(self, nets: Nets, *, adversarial_lr: float = 5e-4) -> None:

@@ -7,7 +7,7 @@ from aegen_bench.blocks.nets import Nets
 class AE(Baseline):
     """A plain auto-encoder, a trunk for priors. Loss: 0.5 SSE.
 
-    By itself it samples from N(0, I), which it never saw.
+    Without a prior it samples from N(0, I), although its codes are not trained towards that.
     """
 
     def __init__(self, nets: Nets) -> None:

@@ -9,8 +9,8 @@ from aegen_bench.blocks.nets import Nets
 from aegen_bench.blocks.sphere import SphereGenerator
 from aegen_bench.numerics.neighbours import nearest
 
-BATCH = 128  # of the candidates, which batch normalisation sees together
-CHUNK = 4096  # codes that look for their neighbour at a time
+BATCH = 128  # of candidates, because batch normalisation makes them depend on each other
+CHUNK = 4096  # codes whose neighbours are searched at a time
 
 
 class GLANN(Baseline):
@@ -19,9 +19,9 @@ class GLANN(Baseline):
     Stage `glo`: min over G and z of recon(G(z_i), x_i), the codes on the unit sphere.
     Stage `imle` (Li & Malik 2018, arXiv:1809.09087), each epoch: draw candidates e ~ N(0, I), twice as many as codes;
     give each code z_i the candidate whose T(e) is nearest; one pass of ||T(e_i) - z_i||^2 over T.
-    Sample: e ~ N(0, I), then G(T(e)). There is no encoder. Adam is made anew each epoch, as in their code.
+    Sample: e ~ N(0, I), then G(T(e)). There is no encoder. As in their code, each epoch starts with a new Adam.
 
-    Deviation: samples are taken in eval mode; their script leaves the batch normalisation of T and G in train mode.
+    Deviation: sampling uses eval mode; their script leaves the batch normalisation of T and G in train mode.
     """
 
     def __init__(

@@ -25,7 +25,7 @@ class GLF(Baseline):
             "model",
             {
                 "reconstruction": self.beta * self.recon(self.decoder(z), x),
-                "nll": self.flow.nll(z.detach()).mean(),  # the flow learns the codes, the encoder never sees it
+                "nll": self.flow.nll(z.detach()).mean(),  # trains the flow only, not the encoder
             },
         )
 
@@ -38,6 +38,9 @@ class GLF(Baseline):
 
     def prior(self, e: Tensor) -> Tensor:
         return self.flow.inverse(e)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -self.flow.nll(z)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)

@@ -12,8 +12,9 @@ class GLFRegularized(Baseline):
     Loss, eq. 4: beta * 0.5 SSE(x, G(E(x))) + NLL(f(E(x))), without GLF's stop-gradient.
     Sample: e ~ N(0, I), then G(f^-1(e)).
 
-    The decoder begins with batch normalisation after a linear layer, so shrinking the codes costs no reconstruction
-    and earns d log(1 / c) of NLL: how far this goes depends on the flow's bound on s and on the normalisation's eps.
+    The decoder starts with a linear layer and batch normalisation, so shrinking the codes by a factor c does not affect
+    reconstruction and lowers the NLL by d log(1 / c). How far this goes depends on the flow's bound on s and on the eps
+    of the normalisation.
     """
 
     def __init__(self, nets: Nets, *, beta: float = 1.0, flow_decay: float = 2e-5) -> None:
@@ -28,7 +29,7 @@ class GLFRegularized(Baseline):
             "model",
             {
                 "reconstruction": self.beta * self.recon(self.decoder(z), x),
-                "nll": self.flow.nll(z).mean(),  # also the encoder's loss
+                "nll": self.flow.nll(z).mean(),  # also trains the encoder
             },
         )
 
@@ -41,6 +42,9 @@ class GLFRegularized(Baseline):
 
     def prior(self, e: Tensor) -> Tensor:
         return self.flow.inverse(e)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -self.flow.nll(z)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)

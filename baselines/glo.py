@@ -15,8 +15,8 @@ class GLO(Baseline):
     Loss: recon(G(z_i), x_i), minimised over the generator G and the codes z_i of the training images; no encoder.
     Sample: z ~ N(m, C) with the mean and the full covariance of the codes, then G(z).
 
-    Deviation: it is the first stage of GLANN (Hoshen et al. 2019), which differs from the original in the network, in
-    Adam made anew each epoch, and in codes that are put on the unit sphere after each epoch, not into the unit ball
+    Deviation: this is the first stage of GLANN (Hoshen et al. 2019), which differs from the original in the network, in
+    a new Adam for each epoch, and in projecting codes to the unit sphere after each epoch instead of to the unit ball
     after each step. The loss is the row's, not a Laplacian pyramid.
     """
 

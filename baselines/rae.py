@@ -9,9 +9,9 @@ from aegen_bench.blocks.nets import Nets
 class RAE(Baseline):
     """Regularised auto-encoder (Ghosh et al. 2020, arXiv:1903.12436), a trunk for priors.
 
-    Loss: 0.5 SSE + gamma ||z||^2, and weight decay on the decoder. The defaults are the paper's version of it (B.5):
-    gamma 0.5 and no decay. The row `rae_l2` has the authors' weak penalty and decay.
-    By itself it samples from N(0, I), which it never saw.
+    Loss: 0.5 SSE + gamma ||z||^2, and weight decay on the decoder. The defaults are the paper's version (B.5): gamma
+    0.5 and no decay. The row `rae_l2` has the authors' weak penalty and decay.
+    Without a prior it samples from N(0, I), although its codes are not trained towards that.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, decoder_decay: float = 0.0) -> None:

@@ -12,12 +12,13 @@ class RAEGMM(Baseline):
     Loss: 0.5 SSE + gamma ||z||^2. After training, 10 full Gaussians are fitted to the codes of the training set.
 
     Deviation: the decoder is not regularised, as in the paper's version of the method. The paper calls the penalty a
-    "norm"; it is read as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks them
-    until scikit-learn's reg_covar would count.
+    "norm"; it is interpreted as the squared norm. The mixture is fitted to standardised codes, because gamma shrinks
+    them so much that scikit-learn's reg_covar would matter.
 
-    The pair of the trunk `rae` and the prior `gmm` is the same model but for rounding: it standardises in float32. This
-    stays a method of its own because a sweep over gamma looks at its losses while it trains, and a pair, whose trunk is
-    finished, has neither gamma nor such losses.
+    The pair of the trunk `rae` and the prior `gmm` is the same model except for rounding, since it standardises in
+    float32. This is a separate method because probes sample it during training, with a mixture fitted to the codes of
+    the moment (the curves of `rae_gamma` and the budget curves), whereas the trunk of a pair is finished before its
+    prior begins.
     """
 
     def __init__(self, nets: Nets, *, gamma: float = 0.5, components: int = 10) -> None:
@@ -57,6 +58,11 @@ class RAEGMM(Baseline):
         edges = self.weights.cumsum(0)[:-1].contiguous()
         k = torch.searchsorted(edges, e[:, 0].contiguous())  # inverse CDF of the component
         return self.means[k] + (self.factors[k] @ e[:, 1:, None])[..., 0]
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        parts = torch.distributions.MultivariateNormal(self.means, scale_tril=self.factors)
+        mixing = torch.distributions.Categorical(self.weights)
+        return torch.distributions.MixtureSameFamily(mixing, parts).log_prob(z)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

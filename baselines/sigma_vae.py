@@ -7,10 +7,11 @@ from aegen_bench.blocks.nets import Nets
 
 
 class SigmaVAE(Baseline):
-    """VAE whose pixel variance is learned, one for all pixels (Rybkin et al. 2021, arXiv:2006.13202).
+    """VAE with one learned variance for all pixels (Rybkin et al. 2021, arXiv:2006.13202).
 
-    Loss: -log N(x; G(z), sigma^2 I) + KL(q(z|x) || N(0, I)) with one posterior sample, log sigma learned from 0 on. It
-    is the first stage of Two-Stage VAE but for the form of the posterior's deviation. Images are decoder means.
+    Loss: -log N(x; G(z), sigma^2 I) + KL(q(z|x) || N(0, I)) with one posterior sample; log sigma is learned, starting
+    at 0. It is the first stage of Two-Stage VAE with a different parametrisation of the posterior's standard deviation.
+    Images are decoder means.
     """
 
     likelihood = True

@@ -12,13 +12,13 @@ from aegen_bench.blocks.nets import Nets
 class TwoStageVAE(Baseline):
     """Two-Stage VAE: a VAE of images, then a VAE of its codes (Dai & Wipf 2019, arXiv:1903.05789; paper, B.4).
 
-    First stage: -log N(x; G(z), gamma_x^2 I) + KL(q(z|x) || N(0, I)), log gamma_x learned from 0 on,
-    the posterior's s = 1e-6 + softplus. Second, on fresh z = mu + s eps of the finished first, u of the size of z:
-    -log N(z; z_hat(u), gamma_z^2 I) + KL(q(u|z) || N(0, I)), log gamma_z learned likewise.
+    First stage: -log N(x; G(z), gamma_x^2 I) + KL(q(z|x) || N(0, I)) with learned log gamma_x, starting at 0, and
+    posterior s = 1e-6 + softplus. Second stage, on new samples z = mu + s eps of the trained first one, with u of the
+    size of z: -log N(z; z_hat(u), gamma_z^2 I) + KL(q(u|z) || N(0, I)), with log gamma_z learned likewise.
     Sample: u ~ N(0, I), z = z_hat(u) + gamma_z eps, then G(z), without pixel noise.
 
-    The pair of the trunk `sigma_vae` and the prior `second_vae` is a relative, not the same: its prior learns the
-    posterior means, standardised; here the second stage learns fresh posterior samples z as they are.
+    The pair of the trunk `sigma_vae` and the prior `second_vae` is similar, but not the same: its prior is trained on
+    standardised posterior means, this second stage on new posterior samples z without standardisation.
 
     Deviation: the first stage is the shared auto-encoder, as the paper says, not the authors' with spectral norm.
     """
@@ -92,7 +92,7 @@ class TwoStageVAE(Baseline):
 
 
 class Skip(nn.Module):
-    """Three ReLU layers of 1024, then a linear layer that sees them and the input: [n, d_in] -> [n, d_out]."""
+    """Three ReLU layers of 1024 units, then a linear layer on their output and the input: [n, d_in] -> [n, d_out]."""
 
     def __init__(self, d_in: int, d_out: int) -> None:
         super().__init__()

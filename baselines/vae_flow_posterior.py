@@ -8,15 +8,16 @@ from aegen_bench.blocks.nets import Nets
 
 
 class VAEFlowPosterior(Baseline):
-    """VAE whose posterior is a Gaussian sent through a flow (Rezende & Mohamed 2015, arXiv:1505.05770; paper, 4.1).
+    """VAE whose posterior is a Gaussian transformed by a flow (Rezende & Mohamed 2015, arXiv:1505.05770; paper, 4.1).
 
     z0 = mu + s eps, z = g(z0), log q(z|x) = log q(z0|x) - log|det dg/dz0|, and the prior is N(0, I).
     Loss: beta * 0.5 SSE(x, G(z)) - log N(z; 0, I) - log|det dg/dz0| - H(q(z0|x)) with one sample; E[log q(z0|x)] = -H
     in closed form has the same gradient as its estimate from the sample. Sample: z ~ N(0, I), then G(z).
 
-    Deviation: the paper gives neither the flow nor its decay. It is the paper's coupling flow with GLF's decay,
-    conditioned on the encoder's last hidden layer: without that (`conditional` false) the bound is that of a VAE with g
-    as the flow of its prior and G(g(.)) as its decoder, and the paper's numbers for the two differ.
+    Deviation: the paper specifies neither the flow nor its weight decay. Here it is the paper's coupling flow with
+    GLF's decay, conditioned on the encoder's last hidden layer. Without conditioning (`conditional` false), the bound
+    equals that of a VAE whose prior has g as its flow and whose decoder is G(g(.)), but the paper's numbers for the two
+    differ.
     """
 
     def __init__(self, nets: Nets, *, beta: float = 1.0, flow_decay: float = 2e-5, conditional: bool = True) -> None:

@@ -10,17 +10,17 @@ from aegen_bench.blocks.nets import Nets
 
 
 class VAEFlowPrior(Baseline):
-    """VAE whose prior is a flow, trained together by one bound (eq. 3 of the paper; its sections 3.2 and 4.2.1).
+    """VAE with a flow as its prior, trained jointly on one bound (eq. 3 of the paper; its sections 3.2 and 4.2.1).
 
     Loss: beta * 0.5 SSE + NLL(f(z)) - H(q(z|x)) with one posterior sample z and the entropy H in closed form.
-    With `learn_beta` (Dai & Wipf 2019, arXiv:1903.05789) the first term is -log N(x; G(z), gamma^2 I) and log gamma is
-    learned, from gamma^-2 = beta on; at its optimum gamma^2 = SSE / D. `beta_eff` is gamma^-2.
+    With `learn_beta` (Dai & Wipf 2019, arXiv:1903.05789) the first term is -log N(x; G(z), gamma^2 I) with learned log
+    gamma, starting at gamma^-2 = beta; at its optimum gamma^2 = SSE / D. `beta_eff` is gamma^-2.
     Sample: e ~ N(0, I), then G(f^-1(e)). Images are decoder means, without pixel noise.
 
     Deviation: the flow's weight decay is that of GLF; the paper states none here.
     """
 
-    likelihood = True  # what `learn_beta` needs
+    likelihood = True  # needed by `learn_beta`
 
     def __init__(self, nets: Nets, *, beta: float = 1.0, flow_decay: float = 2e-5, learn_beta: bool = False) -> None:
         super().__init__(nets)
@@ -33,8 +33,8 @@ class VAEFlowPrior(Baseline):
         mu, logvar = self.encoder(x).chunk(2, 1)
         z = reparameterise(mu, logvar, self.randn(*mu.shape))
         log_s = 0.5 * logvar.sum(1).mean()
-        self.log("neg_entropy", -log_s)  # -H but for its constant
-        self.log("entropy_paper", -log_s / 2)  # as section 4.2.1 prints it
+        self.log("neg_entropy", -log_s)  # -H without its constant
+        self.log("entropy_paper", -log_s / 2)  # as printed in section 4.2.1
         self.log("posterior_variance", logvar.exp().mean())
         self.log("code_std", z.std(0).mean())
         yield (
@@ -63,6 +63,9 @@ class VAEFlowPrior(Baseline):
 
     def prior(self, e: Tensor) -> Tensor:
         return self.flow.inverse(e)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -self.flow.nll(z)
 
     def decode(self, z: Tensor) -> Tensor:
         return self.decoder(z)

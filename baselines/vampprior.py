@@ -11,13 +11,13 @@ from aegen_bench.blocks.nets import Nets
 class VampPrior(Baseline):
     """VAE with a mixture of its own posteriors as prior (Tomczak & Welling 2018, arXiv:1705.07120).
 
-    p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k, sigmoids of a parameter that start from training images.
-    Loss: beta * 0.5 SSE + w (log q(z|x) - log p(z)) with one posterior sample z; the weight w grows from 0 to 1 over
-    the fraction `warmup` of the training. Log-variances are cut to [-6, 2], as the authors do.
+    p(z) = 1/K sum_k q(z|u_k) with learned pseudo-inputs u_k, which are sigmoids of a parameter and are initialised with
+    training images. Loss: beta * 0.5 SSE + w (log q(z|x) - log p(z)) with one posterior sample z; the weight w grows
+    from 0 to 1 over the fraction `warmup` of training. Log-variances are clipped to [-6, 2], as in the authors' code.
     Sample: k uniform, z ~ q(z|u_k), then G(z).
 
-    Deviation: the authors' networks have no batch normalisation. Pseudo-inputs go through it with its running
-    statistics, as they do when sampling: they neither change nor see the statistics of a batch of images.
+    Deviation: the authors' networks have no batch normalisation. For pseudo-inputs it uses its running statistics, as
+    in sampling, so they neither change nor depend on the statistics of a batch of images.
     """
 
     def __init__(self, nets: Nets, *, beta: float = 1.0, pseudo_inputs: int = 500, warmup: float = 0.1) -> None:

@@ -13,12 +13,12 @@ class VQVAEAR(Baseline):
     """VQ-VAE with an autoregressive prior (van den Oord et al. 2017, arXiv:1711.00937) on a grid of M x M codewords.
 
     Stage `train`: 0.5 SSE(x, G(c)) + commitment * ||E(x) - sg[c]||^2, where c is the codeword nearest to E(x) at each
-    place and hands G's gradient straight to E. Codewords are moving averages of the E(x) that chose them (their
-    appendix A.1); one that next to nothing chooses starts anew at some E(x) of the batch (as in arXiv:2005.00341).
-    Stage `prior`: the cross entropy of a gated PixelCNN on the codeword numbers k of the finished encoder.
-    Sample: k from the PixelCNN, place by place, at temperature 1; then G.
+    position, with a straight-through gradient to E. Codewords are moving averages of the E(x) assigned to them (their
+    appendix A.1); a codeword with almost no assignments is reset to some E(x) of the batch (as in arXiv:2005.00341).
+    Stage `prior`: the cross entropy of a gated PixelCNN on the codeword indices k of the trained encoder.
+    Sample: k from the PixelCNN, position by position, at temperature 1; then G.
 
-    Its codes hold M * M * log2(codewords) bits (441 at 28 px), not the d numbers of the other rows.
+    Its codes hold M * M * log2(codewords) bits (441 at 28 px), not d numbers as in the other rows.
     """
 
     def __init__(
@@ -47,7 +47,7 @@ class VQVAEAR(Baseline):
         return self.sums / self.counts[:, None]
 
     def vectors(self, x: Tensor) -> Tensor:
-        """E(x) place by place, [n, M * M, width]."""
+        """Return E(x) by position, [n, M * M, width]."""
         return self.encoder(x).flatten(2).mT
 
     def nearest(self, z: Tensor) -> Tensor:
@@ -55,7 +55,7 @@ class VQVAEAR(Baseline):
         return (c.square().sum(1) - 2 * z @ c.T).argmin(-1)
 
     def scatter(self, images: Tensor) -> None:
-        """Start with codewords among the E(x) of some images."""
+        """Initialise the codewords with the E(x) of some images."""
         z = self.vectors(images[self.randint(len(images), 512)] / 255).flatten(0, 1)
         self.sums.copy_(z[self.randint(len(z), len(self.sums))])
 
@@ -76,7 +76,7 @@ class VQVAEAR(Baseline):
             self.average(z.flatten(0, 1), chosen)
 
     def average(self, z: Tensor, chosen: Tensor) -> None:
-        """Move each codeword towards the mean of the vectors z [m, width] that chose it (one-hot rows)."""
+        """Move each codeword towards the mean of the vectors z [m, width] assigned to it (one-hot rows)."""
         self.counts.lerp_(chosen.sum(0), 1 - self.decay)
         self.sums.lerp_(chosen.T @ z, 1 - self.decay)
         fair = len(z) / len(self.counts)
@@ -96,7 +96,7 @@ class VQVAEAR(Baseline):
         }
 
     def paint(self, c: Tensor) -> Tensor:
-        """Vectors place by place [n, M * M, width] -> images."""
+        """Decode vectors by position, [n, M * M, width], to images."""
         return self.decoder(c.mT.unflatten(2, (self.side, self.side)))
 
     def encode(self, x: Tensor) -> Tensor:

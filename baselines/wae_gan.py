@@ -15,15 +15,15 @@ BETAS = (0.5, 0.999)
 class WAEGAN(Baseline):
     """Wasserstein auto-encoder with an adversary on the codes (Tolstikhin et al. 2018, arXiv:1711.01558; paper, B.3).
 
-    The adversary D tells draws of the prior N(0, sigma2 I), the real class, from codes of images. On each batch
-    the auto-encoder takes a step on recon_scale * SSE + lam * BCE(D(E(x)), 1), then the adversary one on
-    lam * (BCE(D(z), 1) + BCE(D(E(x)), 0)) with z of the prior and the codes computed anew.
-    Before, the stage `pretrain` brings mean and covariance of the codes near those of the prior. While training, the
-    encoder's images carry a little truncated normal noise. Sample: z ~ N(0, sigma2 I), then G(z).
+    The adversary D separates samples of the prior N(0, sigma2 I), the real class, from codes of images. On each batch,
+    the auto-encoder takes a step on recon_scale * SSE + lam * BCE(D(E(x)), 1), then the adversary takes one on
+    lam * (BCE(D(z), 1) + BCE(D(E(x)), 0)) with z from the prior and newly computed codes.
+    Before that, the stage `pretrain` matches the mean and covariance of the codes to those of the prior. During
+    training, a little truncated normal noise is added to the encoder's input. Sample: z ~ N(0, sigma2 I), then G(z).
 
-    Deviation: the paper gives lam but not the scale of the reconstruction; recon_scale is that of the authors' code,
-    which on CelebA, in [-1, 1] there, is 0.2 for images in [0, 1]. The pretraining does not stop early.
-    `prior_in_adversary`, their D(z) + log p(z) on CelebA, is off: the paper's adversary does not have it.
+    Deviation: the paper states lam but not the scale of the reconstruction; recon_scale is that of the authors' code,
+    which for CelebA, in [-1, 1] there, is 0.2 for images in [0, 1]. Pretraining does not stop early.
+    `prior_in_adversary`, their D(z) + log p(z) on CelebA, is off, because the paper's adversary does not have it.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class WAEGAN(Baseline):
         yield (
             "autoencoder",
             {
-                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half of SSE
+                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half the SSE
                 "penalty": self.lam * taken_for(True, self.logits(z)),
             },
         )
@@ -78,7 +78,7 @@ class WAEGAN(Baseline):
     def logits(self, z: Tensor) -> Tensor:
         if not self.prior_in_adversary:
             return self.critic(z)
-        return self.critic(z) - standard_normal_nll(z / self.sigma)[:, None] - self.nets.d * math.log(self.sigma)
+        return self.critic(z) + self.log_prior(z)[:, None]
 
     def optimizers(self) -> dict[str, list[dict[str, Any]]]:
         encoder = list(self.encoder.parameters())
@@ -90,6 +90,9 @@ class WAEGAN(Baseline):
 
     def noise(self, n: int) -> Tensor:
         return self.sigma * self.randn(n, self.nets.d)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -standard_normal_nll(z / self.sigma) - self.nets.d * math.log(self.sigma)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

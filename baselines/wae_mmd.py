@@ -6,6 +6,7 @@ from torch import Tensor
 
 from aegen_bench.baseline import Baseline, Stage, Updates
 from aegen_bench.blocks.aggregate import moment_distance, truncated_normal
+from aegen_bench.blocks.losses import standard_normal_nll
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.numerics.mmd import mmd2
 
@@ -15,9 +16,9 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 class WAEMMD(Baseline):
     """Wasserstein auto-encoder with a kernel distance of the codes (Tolstikhin et al. 2018, arXiv:1711.01558).
 
-    Loss: recon_scale * SSE + lam * MMD^2 of the batch's codes from as many draws of the prior N(0, sigma2 I), unbiased,
-    with the inverse multiquadratic kernel: the sum over `SCALES` s of C / (C + ||a - b||^2), C = 2 d sigma2 s.
-    Pretraining, input noise and sampling are those of WAE-GAN, and so is the deviation in recon_scale.
+    Loss: recon_scale * SSE + lam * the unbiased MMD^2 between the codes of a batch and as many samples of the prior
+    N(0, sigma2 I), with the inverse multiquadratic kernel: the sum over s in `SCALES` of C / (C + ||a - b||^2), C = 2 d
+    sigma2 s. Pretraining, input noise, sampling and the deviation in recon_scale are those of WAE-GAN.
     """
 
     def __init__(
@@ -47,7 +48,7 @@ class WAEMMD(Baseline):
         yield (
             "autoencoder",
             {
-                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half of SSE
+                "reconstruction": 2 * self.recon_scale * self.recon(self.decoder(z), x),  # recon is half the SSE
                 "penalty": self.lam * mmd2(self.kernel(z, z), self.kernel(p, p), self.kernel(z, p)),
             },
         )
@@ -72,6 +73,9 @@ class WAEMMD(Baseline):
 
     def noise(self, n: int) -> Tensor:
         return math.sqrt(self.sigma2) * self.randn(n, self.nets.d)
+
+    def log_prior(self, z: Tensor) -> Tensor:
+        return -standard_normal_nll(z / math.sqrt(self.sigma2)) - self.nets.d / 2 * math.log(self.sigma2)
 
     def encode(self, x: Tensor) -> Tensor:
         return self.encoder(x)

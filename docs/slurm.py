@@ -1,10 +1,10 @@
-"""Runs aegen-bench on dask workers that SLURM starts, one a job, and lets them go at the end.
+"""Runs aegen-bench on dask workers that SLURM starts, one per job, and releases them at the end.
 
 pip install 'aegen-bench[cluster]' dask-jobqueue
-python slurm.py --profile paper --datasets cifar10      # what follows goes to `aegen-bench run`
+python slurm.py --profile paper --datasets cifar10      # options go to `aegen-bench run`
 
-Change what is in capitals. Start it where it may stay: on a login node in tmux, or in a small job of its own. A worker
-leaves ten minutes before its job's time is over: what it does is saved, and another worker resumes it.
+Adapt the settings in capitals. Start it where it can keep running: on a login node in tmux, or in a small job. A worker
+stops ten minutes before its job's time limit; its trial is saved, and another worker resumes it.
 """
 
 import subprocess
@@ -15,9 +15,9 @@ from dask_jobqueue import SLURMCluster
 JOBS = 4  # workers, each with
 CORES = 8  # processors, which a trial uses on a CPU
 MEMORY = "32GB"
-WALLTIME, LIFETIME = "24:00:00", "1430m"  # in one unit: dask reads no 23h50m
+WALLTIME, LIFETIME = "24:00:00", "1430m"  # in a single unit: dask does not understand 23h50m
 DIRECTIVES = ["--gres=gpu:1"]  # [] without GPUs
-RESOURCES = "GPU=1"  # a trial goes to a worker that was started with this
+RESOURCES = "GPU=1"  # trials run only on workers started with this
 
 if __name__ == "__main__":
     with SLURMCluster(

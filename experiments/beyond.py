@@ -1,4 +1,4 @@
-"""What would make training on a CPU faster than the loop everybody writes: each idea against that loop, in turn.
+"""Ideas to train faster on a CPU than with the usual loop, each compared with that loop, in turn.
 
 Asked 2026-11-27. Verdict: linear layers by oneDNN: 1.3 to 1.4 times as fast, kept. channels_last, pixel_shuffle,
 foreach Adam, flushing denormals and torch.compile gain nothing (docs/performance.md, Beyond the bare loop).
@@ -6,10 +6,9 @@ foreach Adam, flushing denormals and torch.compile gain nothing (docs/performanc
 python experiments/beyond.py [--quick] [--sides 28,32,64] [--model vae] [--compile] [--profile] [--steps 10]
                              [--rounds 7] [--processor]
 
-The bare loop takes its linear layers from torch as it is (MKL) and memory from malloc as it is; what concerns the
-whole process is in `processes.py`. "off by" is the largest relative distance of the first four losses from the bare
-loop's, of equal weights and equal noise. --processor counts the seconds of the processor and not of the clock, where
-other work shares the core: on one thread alone.
+The bare loop uses torch's linear layers (MKL) and malloc unchanged; ideas that concern the whole process are in
+`processes.py`. "off by" is the largest relative difference of the first four losses from those of the bare loop, with
+equal weights and noise. --processor counts CPU seconds instead of wall-clock time, for busy machines; use one thread.
 """
 
 from __future__ import annotations

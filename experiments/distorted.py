@@ -1,12 +1,12 @@
-"""What each metric says of real images, blurred or noisy: the test images of a dataset against its training images.
+"""Which metrics get worse for blurred or noisy images? The test images of a dataset against its training images.
 
-Asked 2026-11-25. Verdict: every distance, recall, coverage and PRD do; precision and density rise under
-EfficientNet when images are blurred (docs/evaluation.md).
+Asked 2026-11-25. Verdict: all distances, recall, coverage and PRD do; precision and density rise under EfficientNet
+when images are blurred (docs/evaluation.md).
 
 python experiments/distorted.py [--dataset cifar10] [--protocol lite] [--out FOLDER]
 
 Writes each set as a folder of PNG files and scores it with `aegen-bench evaluate`, as a user would. With --out the
-folders and records stay, and what is there is not done again.
+folders and records are kept, and existing ones are reused.
 """
 
 from __future__ import annotations

@@ -1,13 +1,13 @@
-"""Why do dots lie over the images of a perceptual loss? Its terms with the dots and without.
+"""Why does a perceptual loss lead to images with dots? The terms of the loss with and without the dots.
 
-Asked 2026-11-25. Verdict: the loss prefers them: 16.03 with, 16.75 without (docs/findings.md).
+Asked 2026-11-25. Verdict: the loss prefers them: 16.03 with dots, 16.75 without (docs/findings.md).
 
 python experiments/lattice.py results/lite/cifar10/glf_perceptual/seed-0 results/lite/cifar10/rae_gmm/seed-0
 
-Two transposed convolutions of stride 2 make the images, so whatever one of their outputs does alike at each position
-repeats every 4 pixels: it is the image's Fourier coefficients at multiples of S/4, the lattice. Prints, for real test
-images and for the reconstructions of each trial, the lattice's share of the power; for a trial with a perceptual loss
-also the terms of that loss, as it is and with the lattice taken out. Needs the trials' weights.
+The images are made by two transposed convolutions of stride 2, so a pattern that is the same at each position of their
+input repeats every 4 pixels. It consists of the image's Fourier coefficients at multiples of S/4, the lattice. Prints,
+for real test images and for the reconstructions of each trial, the lattice's share of the power; for a trial with a
+perceptual loss also the terms of the loss, with the lattice and without it. Needs the trials' weights.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ CPU = torch.device("cpu")
 
 
 def lattice(side: int) -> Tensor:
-    """[S, S] of bool: the coefficients of what repeats every 4 pixels, but for the mean."""
+    """Return a mask, bool [S, S], of the Fourier coefficients that repeat every 4 pixels, without the mean."""
     on = torch.arange(side) % (side // 4) == 0
     found = on[:, None] & on[None]
     found[0, 0] = False
@@ -39,13 +39,13 @@ def lattice(side: int) -> Tensor:
 
 
 def share(x: Tensor) -> float:
-    """The lattice's part of the power about the mean of images [n, C, S, S]."""
+    """Return the lattice's share of the power of images [n, C, S, S] around their mean."""
     power = torch.fft.fft2(x - x.mean((2, 3), keepdim=True)).abs().square().sum((0, 1))
     return float(power[lattice(x.shape[-1])].sum() / power.sum())
 
 
 def without(x: Tensor) -> Tensor:
-    """The images with the lattice's coefficients at zero."""
+    """Return the images with the coefficients of the lattice set to zero."""
     return torch.fft.ifft2(torch.fft.fft2(x) * ~lattice(x.shape[-1])).real
 
 

@@ -1,13 +1,13 @@
-"""Seconds, iterations and log-likelihood of scikit-learn's GaussianMixture on clouds of the size of the paper's codes.
+"""Can the Gaussian mixture be fitted faster? scikit-learn's GaussianMixture on synthetic data of the size of codes.
 
-Asked 2026-11-25. Verdict: only in float32, which may find a worse optimum; a fit takes about a second: not kept
-(docs/performance.md, The mixture of RAE+GMM).
+Asked 2026-11-25. Verdict: only in float32, which may find a worse optimum; since a fit takes about a second, it stays
+as it is (docs/performance.md, The mixture of RAE+GMM).
 
 python experiments/mixture.py [--sizes 60000x20,50000x64,162770x64] [--threads 1] [--device cpu]
 
-Ten full Gaussians on standardised codes, as baselines/rae_gmm.py fits them, against what keeps the estimator. Seconds
-are the processor's, summed over threads (with `--device cuda` those of the clock); the log-likelihood is that of a
-code, always taken in float64.
+Ten full Gaussians on standardised codes, as in baselines/rae_gmm.py, against alternatives that keep the estimator.
+Prints CPU seconds, summed over threads (with `--device cuda` wall-clock time), iterations, and the log-likelihood per
+code, which is always computed in float64.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ COMPONENTS, SETTINGS = 10, {"max_iter": 2000, "random_state": 0}
 
 
 def codes(n: int, d: int) -> Any:
-    """A cloud that no mixture fits: ten unequal classes bent through tanh, plus noise. float64, standardised."""
+    """Return data that no mixture fits exactly: ten unequal classes bent by tanh, plus noise; float64, standardised."""
     random = np.random.default_rng(0)
     classes = random.choice(10, n, p=random.dirichlet(np.full(10, 5.0)))
     factors = random.normal(size=(n, 10)) + 1.5 * random.normal(size=(10, 10))[classes]
@@ -53,13 +53,13 @@ def started(init: str) -> Callable[[Any], GaussianMixture]:
 
 
 def in_float32_from_float64(z: Any) -> GaussianMixture:
-    """k-means sees float64, so that it ends where the shipped one does."""
+    """Fit in float32 with k-means in float64, so that the initialisation equals the shipped one."""
     start = {name: value.astype(np.float32) for name, value in k_means(z).items()}
     return GaussianMixture(COMPONENTS, init_params="random", **SETTINGS, **start).fit(z.astype(np.float32))
 
 
 def on_torch(dtype: torch.dtype, device: str) -> Callable[[Any], GaussianMixture]:
-    """scikit-learn on torch tensors. It has no k-means there, so the same start is made before and handed in."""
+    """Fit with scikit-learn on torch tensors. It has no k-means for them, so the initialisation is made in advance."""
 
     def fit(z: Any) -> GaussianMixture:
         start = {name: torch.from_numpy(value).to(device, dtype) for name, value in k_means(z).items()}
@@ -71,7 +71,7 @@ def on_torch(dtype: torch.dtype, device: str) -> Callable[[Any], GaussianMixture
 
 
 def k_means(z: Any) -> dict[str, Any]:
-    """What GaussianMixture makes of its k-means before the first iteration."""
+    """Return the initial parameters that GaussianMixture computes from its k-means."""
     k = KMeans(COMPONENTS, n_init=1, random_state=SETTINGS["random_state"]).fit(z).labels_
     parts = [z[k == i] for i in range(COMPONENTS)]
     covariances = np.stack([np.cov(part.T, bias=True) for part in parts]) + 1e-6 * np.eye(z.shape[1])
@@ -83,7 +83,7 @@ def k_means(z: Any) -> dict[str, Any]:
 
 
 def log_likelihood(mixture: GaussianMixture, z: Any) -> float:
-    """Of a code, in float64 by numpy whatever the mixture was fitted in."""
+    """Return the log-likelihood per code, in float64 by numpy, whatever the mixture was fitted with."""
     plain = GaussianMixture(COMPONENTS)
     for name in ("weights_", "means_", "covariances_", "precisions_cholesky_"):
         setattr(plain, name, np.asarray(torch.as_tensor(getattr(mixture, name)).cpu(), dtype=np.float64))

@@ -1,15 +1,15 @@
 """Where does a trial lose: in its prior or in its decoder? One auto-encoder, several priors on its codes.
 
-Asked 2026-11-23. Verdict: GLF loses in its flow, which has too few steps under `lite`; WAE-MMD in its N(0, I)
-(docs/findings.md).
+Asked 2026-11-23. Verdict: GLF loses in its flow, which is trained for too few steps under `lite`, and WAE-MMD in its
+N(0, I) (docs/findings.md).
 
 python experiments/prior_or_decoder.py results/lite/fashion/glf/seed-0 [--protocol lite] [--further 1,4,16]
 
-Prints the protocol's numbers for codes of training images, for a Gaussian mixture fitted to these codes (the RAE+GMM
-prior), for the row's own prior, and for that prior trained further on the now fixed codes, each time as many times the
-steps of its stage. `outside` is the share of sampled codes that lie farther out, in deviations of the codes, than all
-codes of training images; `loss` is the prior's on these codes (a flow's NLL); what the stage does before an epoch is
-done before each (IMLE's match). Needs the trial's weights.
+Prints the protocol's scores for codes of training images, for a Gaussian mixture fitted to these codes (the prior of
+RAE+GMM), for the row's own prior, and for that prior after further training on the now fixed codes, for the given
+multiples of the steps of its stage. `outside` is the share of sampled codes that are farther from the mean, in standard
+deviations, than all codes of training images. `loss` is the prior's loss on these codes (a flow's NLL). The stage's
+hook before each epoch is called as usual (IMLE's matching). Needs the trial's weights.
 """
 
 from __future__ import annotations

@@ -1,15 +1,15 @@
-"""What a process can do to train faster on a CPU: its memory, and how trials share two cores.
+"""How a process can train faster on a CPU: memory management, and sharing two cores between trials.
 
-Asked 2026-11-27. Verdict: keeping freed memory: 1.2 to 1.3 times as fast, kept; huge pages add nothing to it. Two
-trials side by side on two cores train 1.1 times as much as one on two threads (docs/performance.md, Beyond the bare
-loop).
+Asked 2026-11-27. Verdict: keeping freed memory makes training 1.2 to 1.3 times as fast and was adopted; huge pages add
+nothing to it. Two trials side by side on two cores train 1.1 times as many images as one on two threads
+(docs/performance.md, Beyond the bare loop).
 
 python experiments/processes.py [--quick] [--sides 28,32,64] [--model vae] [--steps 10] [--rounds 3] [--processor]
                                 [--pairs]
 
-Each contender is a process of its own with the bare loop of `beyond.py`, by rounds: as it is, and with what the harness
-does. --processor counts the seconds of the processor and not of the clock, where other work shares the core.
---pairs: instead, two processes side by side on a thread each against one on two threads; this wants two idle cores.
+Each contender is a separate process with the bare loop of `beyond.py`, in rounds: unchanged, and with the harness's
+settings. --processor counts CPU seconds instead of wall-clock time, for busy machines. --pairs compares two processes
+side by side, with one thread each, with one process on two threads; this needs two idle cores.
 """
 
 from __future__ import annotations

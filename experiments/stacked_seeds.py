@@ -1,13 +1,13 @@
-"""Small networks of k seeds trained as one stacked network against k in turn: ms for a step of all of them.
+"""Do small networks of k seeds train faster as one stacked network than in turn? In ms per step of all of them.
 
-Asked 2026-11-27. Verdict: only very small flows do, and those are 3 ms of a step of 83 ms: not kept
+Asked 2026-11-27. Verdict: only very small flows do, which take 3 ms of a step of 83 ms; not adopted
 (docs/performance.md, Beyond the bare loop).
 
 python experiments/stacked_seeds.py [--quick] [--seeds 2,4,10] [--steps 30] [--rounds 5] [--processor]
 
-The second stage of the Two-Stage VAE and the flow of GLF in two steps, on codes. Stacked: the parameters have the seeds
-as their first dimension (`torch.func.stack_module_state`), the loss is mapped over it (`vmap`), one fused Adam steps
-all. In turn: a loop for each seed, with linear layers as torch has them (MKL) and as the harness has them.
+The second stage of the Two-Stage VAE and the flow of two-step GLF, on codes. Stacked: the first dimension of the
+parameters is the seed (`torch.func.stack_module_state`), the loss is mapped over it (`vmap`), and one fused Adam steps
+all of them. In turn: one loop per seed, with the linear layers of torch (MKL) and of the harness.
 """
 
 from __future__ import annotations

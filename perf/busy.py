@@ -1,10 +1,10 @@
-"""How fast training and sampling are beside other work on the same processors, by how threads wait for each other.
+"""The speed of training and sampling on a busy machine, by how idle threads wait.
 
 python perf/busy.py [--quick] [--busy 0,2,4] [--rounds 5] [--steps 100] [--settings "as torch is,as shipped,one thread"]
 
-`--busy` is how many other processes compute without end meanwhile. Each measurement is a process of its own, since
-OpenMP reads its environment when torch is imported, and the settings take turns within a round. Printed are the medians
-over rounds of GLF on 28 px, images/s, and the ratio of each setting to the first one. Without other work, `as shipped`
+`--busy` is the number of other processes that compute meanwhile. Each measurement runs in a separate process, since
+OpenMP reads its environment when torch is imported, and the settings take turns within a round. Prints medians over
+rounds for GLF at 28 px, in images/s, and the ratio of each setting to the first one. On an idle machine, `as shipped`
 should be within 2% of `as torch is`.
 """
 

@@ -1,10 +1,10 @@
-"""What --compile makes of a stage's steps, and how long compiling takes. On a GPU: with CUDA graphs.
+"""The effect of --compile on the steps of a stage, and the time that compiling takes. On a GPU: with CUDA graphs.
 
 python perf/compiled.py [--quick] [--device cpu] [--side 28] [--stages vae/train,glf/train,two_stage_vae/second]
                         [--steps 60] [--rounds 5] [--batch 64]
 
-The same networks with and without, in turn. The first epoch compiles: what it takes longer than the fastest is the
-time of compiling, nothing of which is kept from one run of this script to the next.
+The same networks with and without it, in turn. Compilation happens in the first epoch, and its time is the difference
+to the fastest epoch. Nothing is cached between runs of this script.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aegen_bench.training.schedule import StagePlan
 
 
 def epochs(row: str, name: str, made: Nets, images: Tensor, batch: int) -> Callable[[], float]:
-    """What trains one epoch of a stage, each time further, and returns its seconds."""
+    """Return a function that trains one more epoch of a stage and returns its seconds."""
     model: Any = build(row, made).to(images.device)
     stages = [stage for stage in model.stages() if stage.name == name]
     model.stages, model.fit = lambda: stages, lambda codes: None  # only the stage is measured

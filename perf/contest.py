@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: their options, the machine in a line, contenders in turn and their ratio."""
+"""Shared by the scripts in this folder: options, a line on the machine, running contenders in turn, and their ratio."""
 
 from __future__ import annotations
 
@@ -37,13 +37,13 @@ def machine(device: str = "cpu") -> str:
 
 
 def nets(side: int, n: int) -> Nets:
-    """The networks of a dataset of n images of that side."""
+    """Return the networks for a dataset of n images with this side."""
     channels, d, width = SIZES[side]
     return Nets((channels, side, side), d, width, n)
 
 
 def made_up(made: Nets) -> torch.Tensor:
-    """Its training set: noise, uint8 NCHW."""
+    """Return a training set of noise for these networks, uint8 NCHW."""
     return torch.randint(256, (made.n_train, *made.shape), dtype=torch.uint8, generator=seeding.stream(0, "images"))
 
 
@@ -76,7 +76,7 @@ def ratio(over: list[float], under: list[float]) -> str:
 
 
 def peak(device: torch.device, side: int = 2048, times: int = 8) -> float:
-    """FLOP/s of the fastest of some float32 products of square matrices, by the library that linear layers take."""
+    """Return the FLOP/s of the fastest of some float32 products of square matrices, by the library of linear layers."""
     a, b = (torch.randn(side, side, device=device) for _ in range(2))
     ours = device.type == "cpu" and tuning.library() == "oneDNN"
     multiply = tuning.product if ours else torch.matmul

@@ -1,11 +1,11 @@
-"""What feature extraction adds to the network's own forward pass, and what memory an evaluation takes.
+"""The overhead of feature extraction over the network's forward pass, and the memory of an evaluation.
 
 python perf/extraction.py [--images 2000] [--rounds 5] [--large 50000]
 
-Time: our pass over uint8 images, batch by batch into float64 moments, against the bare network on tensors that are
-ready, in turn. Memory: the peak of a process of its own that scores `--large` made-up images of 32 px under the
-metrics of `lite` (and under fd alone), with the pixels extractor, and one that accumulates as many made-up features of
-EfficientNet's width; `base` is that of a process that has only imported what they import.
+Time: our pass over uint8 images, in batches, into float64 moments, against the bare network on given tensors, in turn.
+Memory: the peak of a separate process that scores `--large` random images of 32 px with the metrics of `lite` (and with
+only fd), using the pixels extractor, and of one that accumulates as many random features with EfficientNet's width.
+`base` is a process that only imports the same modules.
 """
 
 from __future__ import annotations

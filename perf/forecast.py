@@ -1,9 +1,9 @@
-"""The forecast of `run --dry-run` against what training then takes, in turn within one process.
+"""The forecast of `run --dry-run` compared with the actual training time, in turn within one process.
 
 python perf/forecast.py [--quick] [--models all] [--dataset fashion] [--steps 100] [--processor]
 
-Each stage is forecast as `--dry-run` does it, then the harness trains `--steps` steps of each and its own clock is the
-truth. --processor counts seconds of the processor in both: on a machine that is shared, and on one thread.
+Each stage is forecast as by `--dry-run`, then the harness trains `--steps` steps of it and measures the time.
+--processor counts CPU seconds in both, for busy machines; use one thread.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What to find out on the first GPU: is it correct, how fast is it, where does the time go? (`make gpu-check`)
+"""Checks on a GPU: is everything correct, how fast is it, where does the time go? (`make gpu-check`)
 
 python perf/gpu.py [--quick] [--rehearse] [--only methods,speed] [--seconds 470] [--out gpu.json]
 
-Sections in the order of their worth, each in a process of its own with a limit of its own, so that one that crashes or
-hangs costs itself alone. A line of JSON as soon as there is a number, also at the end of --out. Networks have random
-weights and images are made up: nothing is downloaded. --rehearse runs all of it on an emulated device, where times mean
-nothing; --quick takes tiny sizes.
+The sections are ordered by importance. Each runs in a separate process with its own time limit, so that a crash or hang
+affects only that section. Every number is printed immediately as a line of JSON, and appended to --out. Networks have
+random weights and images are random, so nothing is downloaded. --rehearse runs everything on an emulated device, where
+times are meaningless; --quick uses tiny sizes.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Wall time of a grid of small trials by `aegen-bench run` against a script with their bare loops.
+"""Wall time of a grid of small trials: `aegen-bench run` against a script with their bare loops.
 
 python perf/grid.py [--quick] [--seeds 4] [--epochs 40]
 
-Three rows and `--seeds` seeds on scikit-learn's digits, one after another in one process; the bare loops, in a process
-of their own with the images in memory, once before and once after. The script would also have to import torch: that is
-the time of a process that does nothing else. Between the two stand what a trial records beside its training (fitting,
-sampling, scoring) and what nothing records: data, building, artefacts, weights, records, anchors, runner and tables.
+Three rows and `--seeds` seeds on scikit-learn's digits, one after another in one process. The bare loops run in a
+separate process with the images in memory, once before and once after. The script would also have to import torch, so
+the time of a process that only does that is added. The difference is what a trial records besides training (fitting,
+sampling, scoring) and what is not recorded: data, building, artefacts, weights, records, anchors, runner and tables.
 """
 
 from __future__ import annotations

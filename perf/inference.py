@@ -1,14 +1,14 @@
-"""What the statistics of the tables get right and wrong, on seeded tables whose truth is known.
+"""Error rates and power of the statistics behind the tables, on simulated tables with a known truth.
 
-Nine rows, their seeds drawn from normal distributions of the logarithm, with a spread of 2.5%; in the tables "beside a
-wild row" one of the nine has 30%. Prints how often
+Nine rows with log-normal seeds and a spread of 2.5%; in the tables "beside a wild row" one of the nine has 30%. Prints
+how often
 
-- nine equal rows lose a member from the leading group (any of the nine; any but the second, the wild one; the first);
+- the leading group misses one of nine equal rows (any of the nine; any but the second, the wild one; the first);
 - a ninth row that is worse by a gap is found to be behind;
 
-by the leading group as the report takes it, beside all-pairs Welch tests with Holm's correction and, of the equal rows,
-Hsu's comparisons with the best in a single step with the variance pooled over all rows. Then the same of scores, by
-their scale, and how many tables see a place change when a row is added that is far behind.
+for the leading group of the report, for Welch's tests between all pairs with Holm's correction and, with equal rows,
+for Hsu's single-step comparisons with the best with the variance pooled over all rows. Then the same for scores, by
+scale, and in how many tables a place changes when a row is added that is far behind.
 
     python perf/inference.py            # 2,000 tables each, about two minutes on one core
     python perf/inference.py --quick    # 100
@@ -40,7 +40,7 @@ def ours(scale: Scale = LOG, lower_is_better: bool = True) -> Group:
 
 
 def welch_holm(table: Numbers) -> NDArray[np.bool_]:
-    """The rows that Welch's tests between all pairs, with Holm's correction, do not tell from the best mean."""
+    """Return the rows that Welch's tests between all pairs, with Holm's correction, cannot tell from the best mean."""
     mean, variance, n = table.mean(axis=1), table.var(axis=1, ddof=1), table.shape[1]
     i, j = np.triu_indices(len(mean), 1)
     error = (variance[i] + variance[j]) / n
@@ -57,7 +57,7 @@ def welch_holm(table: Numbers) -> NDArray[np.bool_]:
 
 
 def hsu(table: Numbers) -> NDArray[np.bool_]:
-    """The rows that Hsu's multiple comparisons with the best keep, of equal variances, in a single step."""
+    """Return the rows that Hsu's single-step comparisons with the best keep, assuming equal variances."""
     k, n = table.shape
     pooled = table.var(axis=1, ddof=1).mean()
     return table.mean(axis=1) - table.mean(axis=1).min() <= _dunnett(k - 1, k * (n - 1)) * (2 * pooled / n) ** 0.5
@@ -65,7 +65,7 @@ def hsu(table: Numbers) -> NDArray[np.bool_]:
 
 @cache
 def _dunnett(m: int, df: int) -> float:
-    """The one-sided 5% point of Dunnett's test of m rows against one, by simulation."""
+    """Return the one-sided 5% point of Dunnett's test of m rows against one, by simulation."""
     generator = np.random.default_rng(0)
     z, control = generator.standard_normal((200_000, m)), generator.standard_normal((200_000, 1))
     scale = (generator.chisquare(df, 200_000) / df) ** 0.5

@@ -1,10 +1,10 @@
-"""Peak memory of a trial on the CPU against what it must hold.
+"""Peak memory of a trial on the CPU compared with what it must hold.
 
 python perf/memory.py [--quick] [--models vae,glf,two_stage_vae] [--dataset fashion] [--images 12000]
 
-Must: the uint8 training set; weights, gradients and Adam's two moments; what a step keeps for its gradients, of one
-batch; and the base, a process that has imported the same and trained a tiny net. Counted against the `peak_memory` of
-the record (of the process, while it trains).
+It must hold the uint8 training set; weights, gradients and Adam's two moments; what a step saves for the backward pass
+of one batch; and the base, a process that has imported the same modules and trained a tiny network. This is compared
+with the `peak_memory` of the record (of the process, during training).
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ BATCH = 64
 
 
 def base() -> int:
-    """Bytes of a process that has imported all that a trial needs and has taken steps of a tiny net."""
+    """Return the bytes of a process that has imported everything a trial needs and run steps of a tiny network."""
 
     made = nets(8, BATCH)
     model = build("vae", made)
@@ -36,7 +36,7 @@ def base() -> int:
 
 
 def kept(row: str, side: int) -> int:
-    """Bytes that the costliest stage's step keeps for its gradients, parameters apart."""
+    """Return the bytes that a step of the most expensive stage saves for the backward pass, without parameters."""
     model = build(row, nets(side, BATCH))
     own, seen = {p.data_ptr() for p in model.parameters()}, dict[int, int]()
 

@@ -1,9 +1,9 @@
-"""Seconds of each metric of a trial from ready features, images and codes, and of the tools that others use for it.
+"""Seconds of each metric of a trial from given features, images and codes, and of common tools for the same metrics.
 
 python perf/metrics.py [--quick] [--protocols lite,lite_classifier] [--images 10000]
 
-Real and generated features are made up, as are images of 28 px and codes of 20 dimensions. The metrics of a protocol
-come in its order and share what they share in a trial: the first to ask for the neighbours of real images finds them.
+Features, images of 28 px and codes of 20 dimensions are random. The metrics of a protocol run in its order and share
+results as in a trial: the first that needs the neighbours of real images computes them.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ TRAINING = 12_000  # images, as under `lite`
 
 
 def inputs_of(generated: Features, real: Features) -> Inputs:
-    """What a trial hands to its metrics, all of it made before."""
+    """Return the inputs of a trial's metrics, made in advance."""
     random, n = np.random.default_rng(0), len(real)
     images, restored, trained = (random.integers(256, size=(m, 1, 28, 28), dtype=np.uint8) for m in (n, n, TRAINING))
     codes = random.normal(size=(2, n, 20)).astype(np.float32)
@@ -52,7 +52,7 @@ def inputs_of(generated: Features, real: Features) -> Inputs:
 
 
 def references(generated: Features, real: Features) -> dict[str, tuple[str, Callable[[], Any]]]:
-    """Of a metric: the tool that others use, on the same features."""
+    """Return common tools for the metrics, applied to the same features."""
     from prdc import compute_prdc
     from torch_fidelity.metric_kid import kid_features_to_metric
     from torch_fidelity.metric_prc import prc_features_to_metric

@@ -1,4 +1,4 @@
-"""Seconds that a plan of many trials takes against as many records, from the command line's words to the states.
+"""Seconds to plan many trials with as many records, from the command line to the states of trials.
 
 python perf/plan.py --trials 5000
 """

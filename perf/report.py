@@ -1,5 +1,7 @@
-"""Seconds and bytes of a report of many records, by format. The records, histories and artefacts are those of one
-finished trial, laid out as a grid of the paper's datasets, all rows and as many seeds as it takes, numbers jittered.
+"""Seconds and bytes of a report of many records, by format.
+
+The records, histories and artefacts are copies of one finished trial, arranged as a grid of the paper's datasets, all
+rows and as many seeds as needed, with jittered numbers.
 
 python perf/report.py results/lite/fashion/glf/seed-0 --records 5000
 """
@@ -58,7 +60,7 @@ def timed(name: str, work: Callable[[], Any]) -> Any:
 
 
 def jittered(source: dict[str, Any], dataset: str, row: str, seed: int) -> dict[str, Any]:
-    """The record with its scores off by some percent; the same for the same names."""
+    """Return the record with its scores changed by a few percent, deterministically for the same names."""
     chance = random.Random(f"{dataset} {row} {seed}")
     record = json.loads(json.dumps(source)) | {"dataset": dataset, "row": row, "seed": seed}
     for entry in record["metrics"].values():

@@ -1,4 +1,4 @@
-"""Steps/s of the second stage of the Two-Stage VAE, small nets on codes, against a bare loop over the same nets.
+"""Steps/s of the second stage of the Two-Stage VAE, small networks on codes, against a bare loop over the same ones.
 
 python perf/second_stage.py [--quick] [--steps 500] [--rounds 5] [--batch 64]
 """
@@ -19,12 +19,12 @@ from aegen_bench.training.schedule import StagePlan
 
 
 def codes_of(made: Nets) -> Tensor:
-    """mu and s side by side, as the first stage leaves them."""
+    """Return mu and s concatenated, as the first stage extracts them."""
     return torch.cat([torch.randn(made.n_train, made.d), 0.1 + torch.rand(made.n_train, made.d)], 1)
 
 
 def harness(made: Nets, codes: Tensor, batch: int) -> float:
-    """Seconds of one epoch of the stage through `train`."""
+    """Return the seconds of one epoch of the stage with `train`."""
     model, history = build("two_stage_vae", made), History()
     model.stages = lambda: [Stage("second", model.second_step, data="codes")]  # type: ignore[method-assign]
     model.extract = lambda x, index: codes[index]  # type: ignore[method-assign]

@@ -1,8 +1,8 @@
-"""Seconds until the commands answer that train nothing, each in a process of its own.
+"""Start-up time of the commands that train nothing, each in a new process.
 
 python perf/startup.py [--quick] [--times 9]
 
-Wall-clock and processor seconds, the median over the times. The processor's tell more on a machine that is shared.
+Medians of wall-clock and CPU seconds. CPU seconds are more reliable on a busy machine.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ COMMANDS = {"--help": 0.3, "list": 0.8, "doctor": None, "run --profile smoke --d
 
 
 def once(command: str, folder: str) -> tuple[float, float]:
-    """Wall-clock and processor seconds of a command in an empty folder."""
+    """Return the wall-clock and CPU seconds of a command in an empty folder."""
     env = {**os.environ, "PYTHONPATH": str(ROOT), "AEGEN_BENCH_DATA": os.path.join(folder, "data")}
     call = [sys.executable, "-m", "aegen_bench", *command.split()]
     before = resource.getrusage(resource.RUSAGE_CHILDREN)

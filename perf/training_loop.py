@@ -1,11 +1,11 @@
-"""Training images/s of the harness against a bare hand-written loop over the same nets, and against pythae's trainer.
+"""Training speed of the harness against a bare loop over the same networks, and against pythae's trainer, in images/s.
 
 python perf/training_loop.py [--quick] [--sides 28,32,64] [--models vae,rae_gmm,glf,wae_mmd] [--steps 60] [--rounds 5]
                              [--precision bf16]
 
-All take as many steps on the same images in memory, in turn. pythae (`pip install pythae`, an environment of its own
-is best) has no GLF; its RAE has an optimizer each for encoder and decoder. Left out with a line where it is not here.
---precision is the harness's alone: the bare loop and pythae stay in float32.
+All of them run the same number of steps on the same images in memory, in turn. pythae (`pip install pythae`, best in a
+separate environment) has no GLF; its RAE has separate optimizers for encoder and decoder. It is skipped if not
+installed. --precision applies only to the harness; the bare loop and pythae stay in float32.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 def harness(row: str, made: Nets, images: Tensor, batch: int) -> float:
-    """Seconds of one epoch through `train`, as the record counts them."""
+    """Return the seconds of one epoch with `train`, as counted in records."""
     history, model = History(), build(row, made)
     model.fit = lambda codes: None  # type: ignore[method-assign]  # only the loop is measured
     if row == "wae_mmd":
@@ -46,7 +46,7 @@ def harness(row: str, made: Nets, images: Tensor, batch: int) -> float:
 
 
 def bare(row: str, made: Nets, images: Tensor, batch: int, epochs: int = 1) -> float:
-    """The loop everybody writes: the same nets and losses, fused Adam, no logging, no harness."""
+    """The usual training loop: the same networks and losses, fused Adam, no logging, no harness."""
     model = build(row, made).train()
     groups = [{"params": [*model.encoder.parameters(), *model.decoder.parameters()]}]
     groups += [{"params": model.flow.parameters(), "weight_decay": 2e-5}] if row == "glf" else []
@@ -97,7 +97,7 @@ LOSSES = {"vae": vae, "rae_gmm": rae_gmm, "glf": glf, "wae_mmd": wae_mmd}
 
 
 def theirs(row: str, made: Nets, images: Tensor, batch: int) -> float:
-    """One epoch by pythae's trainer over the shared nets; its loader gets the images as floats, as its users do."""
+    """One epoch of pythae's trainer with the shared networks; as usual there, the loader gets the images as floats."""
     from pythae import models, trainers
     from pythae.data.datasets import BaseDataset
     from pythae.models.base.base_utils import ModelOutput

@@ -1,11 +1,11 @@
-"""What a trial costs that is not training, sampling or features: by the clock around it, and as its record tells.
+"""The overhead of a trial besides training, sampling and features, from the wall-clock time and the trial's record.
 
 python perf/trial.py [--quick] [--model glf] [--dataset fashion]
 
-A trial of the profile `lite` as it is, in a process of its own; --quick: one of two epochs on digits, scored by fd
-alone. It is the second on its dataset: the first also computed, once for all, the features of the real images and the
-anchors. "All else" is building, artefacts, weights, records and the import of torch, which the same command does not
-need when it has nothing to do: that measures the rest of the start, and the tables.
+An ordinary trial of the profile `lite`, in a separate process; with --quick, one of two epochs on digits, scored by fd
+only. It is the second on its dataset, because the first one also computes the features of the real images and the
+anchors. "All else" is building, artefacts, weights, records and importing torch. The same command with nothing to do
+does not import torch, and measures the rest of the start-up and the tables.
 """
 
 from __future__ import annotations

@@ -1,10 +1,10 @@
-"""FLOP/s of whole training steps as a share of the peak: what the machine's fastest float32 matrix product reaches.
+"""FLOP/s of training steps as a share of the peak, which is that of the machine's fastest float32 matrix product.
 
 python perf/utilisation.py [--quick] [--sides 28,32,64] [--models vae,glf,two_stage_vae] [--device cpu] [--layers]
 
-FLOPs are counted (`aegen_bench.cost.counting`): matrix products and convolutions alone. A step also moves batch
-normalisation, ReLUs and Adam through memory, which count as time and not as work. The peak is taken before and after
-each step. --layers: each layer of the VAE's networks by itself, forward and backward, against the same peak.
+FLOPs are those of matrix products and convolutions (`aegen_bench.cost.counting`). The memory traffic of batch
+normalisation, ReLUs and Adam counts as time but not as FLOPs. The peak is measured before and after each step.
+--layers: each layer of the VAE's networks separately, forward and backward, against the same peak.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""What the paper's Table 1 would cost on one GPU: counted and calculated, not run.
+"""The cost of the paper's Table 1 on one GPU: counted and calculated, not run.
 
 python perf/whole_paper.py [--quick] [--models table1]
 
-No data and no weights are needed: shapes and numbers of images are those of the datasets, networks are made on `meta`.
-A step costs its products and convolutions at a share of the GPU's rate, and all that it reads and writes at the rate of
-its memory: activations, losses, and Adam's weights, gradients and moments. Launched one by one its kernels take
-`LAUNCH` each at least, replayed as a CUDA graph they do not. Evaluation is the extractor on the GPU (all draws,
+It needs neither data nor weights: shapes and numbers of images are those of the datasets, and networks are made on
+`meta`. The time of a step is that of its products and convolutions at a share of the GPU's peak rate, plus all that it
+reads and writes at the memory bandwidth: activations, losses, and Adam's weights, gradients and moments. Ordinary
+kernels take at least `LAUNCH` each, replayed CUDA graphs do not. Evaluation runs the extractor on the GPU (all draws,
 reconstructions and interpolations), and the metrics of each draw on two CPU cores.
 """
 

@@ -111,8 +111,9 @@ class Request:
                 yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
         yield from (f"no data: {hint}" for hint in how_to_get(self.skipped, self.data))
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
-        shadows = {row: self.study.entry(row).shadows for row in self.models}
-        yield from (f"shadowed: the local {row} replaces the one in {path}" for row, path in shadows.items() if path)
+        used = [one for entry in map(self.study.entry, self.models) for one in (entry, entry.trunk) if one]
+        shadows = {one.name: one.shadows for one in used if one.shadows}
+        yield from (f"shadowed: the local {name} replaces the one in {path}" for name, path in shadows.items())
         yield from (
             f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed
         )
@@ -165,7 +166,7 @@ class Request:
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             code = self._work(planned, device, interrupts, parallelism) or code
-        if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
+        if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)

@@ -48,16 +48,24 @@ def time(
     protocols = asked.study.profile.protocols
     sampled = asked.study.protocols[protocols[0]].count if protocols else 1000
     failed = False
-    for trial in asked.study.trials(asked.models, [d for d in asked.datasets if d not in asked.skipped], [0]):
+    trials = asked.study.trials(asked.models, [d for d in asked.datasets if d not in asked.skipped], [0])
+    with_trunks = [one for trial in trials for one in (trial.trunk, trial) if one]
+    timed: dict[tuple[str, str], timings.Timing] = {}
+    for trial in {(trial.dataset, trial.row): trial for trial in with_trunks}.values():  # each trunk once
         job = Job(trial, asked.study.entry(trial.row), (), 1, place)
         label = f"{trial.row} on {trial.dataset}"
+        trunk = timed.get((trial.dataset, trial.trunk.row)) if trial.trunk else None
+        if trial.trunk and not trunk:
+            print(f"{label}: not timed, because its trunk, {trial.trunk.row}, was not")
+            continue
         try:
             with contained(), ProcessPoolExecutor(1, mp_context=multiprocessing.get_context("spawn")) as alone:
-                found = alone.submit(timing.measure, job, epochs, sampled, threads).result()
+                found = alone.submit(timing.measure, job, epochs, sampled, threads, trunk).result()
         except Exception as error:  # an error of the method, or out of memory: continue with the others
             failed = True
             print(f"{label}: not timed: {str(error) or type(error).__name__}")
             continue
+        timed[trial.dataset, trial.row] = found
         path = timings.write(asked.results, found)
         paces = ", ".join(f"{name} {stage.pace:.3g} s/epoch" for name, stage in found.stages.items())
         busy = f"; marked, because other programs used {found.others:.0%} of the processors" if found.busy else ""

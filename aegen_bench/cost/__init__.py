@@ -1,1 +1,1 @@
-"""What trials would cost: FLOPs counted without computing, speed from a few real steps, a forecast from both."""
+"""The cost of trials: FLOPs counted without computing, speed measured on a few steps, and forecasts from both."""

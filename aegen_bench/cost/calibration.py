@@ -1,4 +1,4 @@
-"""How fast a device does the steps of a grid: kinds are timed while a budget lasts, for the others their FLOPs tell."""
+"""The speed of training steps on a device: measured within a time budget, extrapolated by FLOPs for the rest."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ __all__ = ["Calibration", "calibrate"]
 
 @dataclass
 class Calibration:
-    """The costs of kinds by their keys, and the errors of those that cannot be built or stepped."""
+    """The costs of kinds of training by their keys, and the errors of those that cannot be built or run."""
 
     costs: dict[str, list[StageCost]] = field(default_factory=dict)
     failed: dict[str, str] = field(default_factory=dict)
 
     @property
     def speed(self) -> float:
-        """FLOP/s of the costliest step that was timed; NaN before any was."""
+        """FLOP/s of the most expensive step that was timed; NaN if none was."""
         timed = [cost for costs in self.costs.values() for cost in costs if not math.isnan(cost.step_seconds)]
         return max(timed, key=lambda cost: cost.step_flops).speed if timed else math.nan
 
     def seconds(self, key: str) -> tuple[float, bool]:
-        """Of a training, and whether its own steps were timed; others have the speed of the costliest that was."""
+        """Return the seconds of a training, and whether its own steps were timed. Otherwise `speed` is assumed."""
         own = math.fsum(cost.seconds for cost in self.costs[key])
         return (
             (math.fsum(cost.flops for cost in self.costs[key]) / self.speed, False) if math.isnan(own) else (own, True)
@@ -38,7 +38,7 @@ class Calibration:
 
     @contextmanager
     def noting(self, key: str) -> Iterator[None]:
-        """Within, an error takes the kind out: of a method's own code, or of weights that are not here."""
+        """Context in which an error, such as one of a method or missing weights, removes the kind and is recorded."""
         try:
             with contained():
                 yield
@@ -48,9 +48,9 @@ class Calibration:
 
 
 def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float, *, graphs: bool = True) -> Calibration:
-    """Count the FLOPs of all, and time them, cheapest step first, while `budget` seconds of timing last.
+    """Count the FLOPs of all kinds, and time their steps, cheapest first, for up to `budget` seconds.
 
-    With `graphs` a GPU's steps are timed as training takes them, replayed as CUDA graphs.
+    With `graphs`, steps on a GPU are timed as replayed CUDA graphs, as in training.
     """
     made = Calibration()
     for key, kind in kinds.items():
@@ -58,7 +58,7 @@ def calibrate(kinds: Mapping[str, Kind], device: torch.device, budget: float, *,
             made.costs[key] = count(kind)
     until = time.perf_counter() + budget
     for key, costs in sorted(made.costs.items(), key=lambda item: sum(cost.step_flops for cost in item[1])):
-        expected = (1 + STEPS[0]) * sum(cost.step_flops for cost in costs) / made.speed  # NaN, so no bar, at first
+        expected = (1 + STEPS[0]) * sum(cost.step_flops for cost in costs) / made.speed  # NaN, so no limit, at first
         if time.perf_counter() + expected > until:
             break
         with made.noting(key):

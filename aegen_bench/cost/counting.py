@@ -1,8 +1,8 @@
-"""What a training costs: FLOPs counted on the `meta` device, which computes nothing, and seconds from a few real steps.
+"""The cost of a training: FLOPs counted on the `meta` device, which computes nothing, and seconds from a few steps.
 
-FLOPs are those of matrix products and convolutions, forwards and backwards, two a multiply-add, as
-`torch.utils.flop_counter` counts them; element-wise work, the optimizers' among it, has none. Seconds hold all of it.
-Not in either: what is done once a trial (extraction of codes, `start`, `fit`), and probes.
+FLOPs are those of matrix products and convolutions, forward and backward, two per multiply-add, as counted by
+`torch.utils.flop_counter`. Element-wise work, such as the optimizers', counts no FLOPs, but is included in seconds.
+Neither includes probes and what is done once per trial (extraction of codes, `start`, `fit`).
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from aegen_bench.trial import model as models
 __all__ = ["META", "STEPS", "Kind", "StageCost", "count", "flops", "measure"]
 
 META = torch.device("meta")
-FEW = 4096  # training images with which the hooks of an epoch are timed: where pairs are compared, a full chunk of them
-ENOUGH, STEPS = 0.25, (2, 20)  # a step is timed for so many seconds, but this often at least and at most
+FEW = 4096  # training images for timing the hooks of an epoch: a full chunk, if a hook compares pairs
+ENOUGH, STEPS = 0.25, (2, 20)  # seconds for which a step is timed; minimum and maximum number of steps
 
 
 @dataclass(frozen=True)
 class Kind:
-    """All that the cost of a training depends on: trials that differ in nothing else cost the same.
+    """A kind of training: everything that its cost depends on.
 
-    `shape` is (C, S, S) and `n` the number of training images; `data` is the data folder.
+    `shape` is (C, S, S), `n` the number of training images, and `data` the data folder.
     """
 
     config: Mapping[str, Any]
@@ -52,6 +52,7 @@ class Kind:
 
     @property
     def key(self) -> str:
+        """Equal for trials with the same cost."""
         parts = (
             "code",
             "with",
@@ -66,24 +67,25 @@ class Kind:
         return json.dumps([[self.config.get(part) for part in parts], self.shape, self.n], sort_keys=True)
 
     def plan(self, stage: Stage) -> StagePlan:
+        """Return the plan of a stage."""
         return StagePlan(**self.config["stages"][stage.name])
 
     def model(self, device: torch.device, n: int | None = None) -> Baseline:
-        """The untrained model on `device`, made for `n` training images."""
-        plain = {**self.config, "compile": False}  # `meta` has no compiler, and compiling takes longer than the timing
+        """Return the untrained model on `device`, made for `n` training images."""
+        plain = {**self.config, "compile": False}  # `meta` has no compiler, and compiling would take longer than timing
         build = partial(models.build, plain, self.entry, self.shape, n or self.n, 0, self.data)
         if device != META:
             return build().to(device)
         try:
             with META:
-                return build()  # without drawing weights
-        except NotImplementedError:  # its constructor looks at values
+                return build()  # without initialising weights
+        except NotImplementedError:  # its constructor reads values
             return build().to(META)
 
 
 @dataclass
 class StageCost:
-    """How many steps and epochs a stage has, and what one of each costs; of an epoch, what its hooks do.
+    """The number of steps and epochs of a stage, and the cost of a step and of an epoch's hooks.
 
     Seconds are NaN until they are measured.
     """
@@ -99,14 +101,17 @@ class StageCost:
 
     @property
     def images(self) -> int:
+        """Training images that the stage sees."""
         return self.steps * self.batch
 
     @property
     def flops(self) -> float:
+        """FLOPs of the stage."""
         return self.steps * self.step_flops + self.epochs * self.epoch_flops
 
     @property
     def seconds(self) -> float:
+        """Seconds of the stage."""
         return self.steps * self.step_seconds + self.epochs * self.epoch_seconds
 
     @property
@@ -116,7 +121,7 @@ class StageCost:
 
 
 def count(kind: Kind) -> list[StageCost]:
-    """The stages of a training with their FLOPs. Nothing is computed."""
+    """Return the stages of a training with their FLOPs, without computing anything."""
     model, costs = kind.model(META), []
     for number, stage in enumerate(model.stages()):
         plan = kind.plan(stage)
@@ -128,7 +133,7 @@ def count(kind: Kind) -> list[StageCost]:
 
 
 def _of_hooks(kind: Kind, stage: int) -> int:
-    """FLOPs of an epoch's hooks, which compare pairs of images at most: for many, on the parabola through a few."""
+    """FLOPs of an epoch's hooks. For many images, extrapolated quadratically, since hooks at most compare pairs."""
     if kind.n <= 3 * FEW:
         return _of_hooks_on(kind, stage, kind.n)
     one, two, three = (_of_hooks_on(kind, stage, times * FEW) for times in (1, 2, 3))
@@ -142,10 +147,10 @@ def _of_hooks_on(kind: Kind, stage: int, n: int) -> int:
 
 
 def measure(kind: Kind, costs: list[StageCost], device: torch.device, *, graphs: bool = True) -> None:
-    """Time a step and an epoch's hooks of each stage on made-up images, and write the seconds into `costs`. On a GPU
-    the step is one that is replayed as a CUDA graph, where `graphs` allows it and the stage can be captured.
+    """Time a step and the hooks of an epoch for each stage on random images, and store the seconds in `costs`.
 
-    Hooks, which see the whole training set, are timed on `FEW` images and scaled by their FLOPs, without any by images.
+    On a GPU, steps are replayed as CUDA graphs if `graphs` allows it and the stage can be captured. Hooks process the
+    whole training set; they are timed on `FEW` images and scaled by their FLOPs, or by images if they have none.
     """
     model, few = kind.model(device), min(FEW, kind.n)
     for number, (stage, cost) in enumerate(zip(model.stages(), costs, strict=True)):
@@ -160,14 +165,14 @@ def measure(kind: Kind, costs: list[StageCost], device: torch.device, *, graphs:
 
 
 def flops(work: Callable[[], None]) -> int:
-    """FLOPs of a call."""
+    """Return the FLOPs of a call."""
     with FlopCounterMode(display=False) as counter:
         work()
     return int(counter.get_total_flops())
 
 
 class _Gradients:
-    """In the place of optimizers, which `meta` lacks: gradients alone."""
+    """Computes gradients only; used in place of optimizers, which do not work on `meta`."""
 
     def __init__(self, model: Baseline) -> None:
         self._parameters = {
@@ -182,7 +187,7 @@ class _Gradients:
 def _step(
     model: Baseline, stage: Stage, batch: int, optimizers: Updating, *, graphs: bool = False
 ) -> Callable[[], None]:
-    """What takes one step of a stage on made-up images, with `graphs` as training takes it on a GPU."""
+    """Return a function that runs one step of a stage on random images; with `graphs` as in training on a GPU."""
     rows, meter = _data(model, stage, batch), Meter()
     index = torch.arange(batch, device=rows.device)
     random = _random(rows.device)
@@ -202,7 +207,7 @@ def _step(
 
 
 def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
-    """What does all that an epoch does around its steps, on a made-up training set."""
+    """Return a function that runs the hooks of an epoch on a random training set."""
     hooks = [hook for hook in (stage.before_epoch, stage.after_epoch) if hook]
     data = _data(model, stage, model.nets.n_train)
 
@@ -215,7 +220,7 @@ def _hooks(model: Baseline, stage: Stage) -> Callable[[], None]:
 
 
 def _data(model: Baseline, stage: Stage, n: int) -> Tensor:
-    """n made-up rows of what the stage trains on."""
+    """Return n random rows of the stage's training data."""
     device = next(model.parameters()).device
     images = torch.randint(256, (n, *model.nets.shape), dtype=torch.uint8, device=device, generator=_random(device))
     if stage.data == "images":
@@ -225,12 +230,12 @@ def _data(model: Baseline, stage: Stage, n: int) -> Tensor:
 
 
 def _random(device: torch.device) -> torch.Generator | None:
-    """A stream of its own, so that no global one moves; `meta` has none and draws nothing."""
+    """Return a separate generator, which leaves the global ones alone; None on `meta`, which needs none."""
     return None if device == META else torch.Generator(device=device)
 
 
 def _seconds(work: Callable[[], None], device: torch.device, *, warm: int = 1) -> float:
-    """Of a call, after so many that warm up."""
+    """Return the seconds of a call after `warm` calls for warm-up."""
     for _ in range(warm):
         work()
     first = _elapsed(work, 1, device)
@@ -239,7 +244,7 @@ def _seconds(work: Callable[[], None], device: torch.device, *, warm: int = 1) -
 
 
 def _elapsed(work: Callable[[], None], times: int, device: torch.device) -> float:
-    """Seconds of one of `times` calls."""
+    """Return the mean seconds of `times` calls."""
     begin = now(device)
     for _ in range(times):
         work()

@@ -1,4 +1,4 @@
-"""What a plan would cost here: images, FLOPs and expected time of the trials that it would train."""
+"""Forecasts of a plan: images, FLOPs and expected time of the trials that it would train here."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 
 __all__ = ["lines"]
 
-BUDGET = 15.0  # seconds of timing; counting FLOPs and building the models come on top
+BUDGET = 15.0  # seconds of timing, besides counting FLOPs and building models
 Cell = tuple[str, str]  # row, dataset
-HEAD = ("row", "dataset", "trials", "images a trial", "TFLOP a trial", "training a trial", "all else a trial")
+HEAD = ("row", "dataset", "trials", "images/trial", "TFLOP/trial", "training/trial", "other/trial")
 
 
 def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str) -> Iterator[str]:
-    """Yield a table with a line a row and dataset, and the sums; nothing, at once, where nothing is to be trained.
+    """Yield a table with a line per row and dataset, and the totals; nothing if there is nothing to train.
 
-    `folder` is the data folder, `root` the results. A trial that would go on from a checkpoint counts whole. What is
-    not training is the median of finished trials, on this device where there are such: of the same row and dataset,
-    else of the profile.
+    `folder` is the data folder and `root` the results folder. A trial that would resume from a checkpoint counts in
+    full. The time besides training is the median of finished trials, on this device if there are any: of the same row
+    and dataset, else of the profile.
     """
     trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
     if not trials:
@@ -69,7 +69,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
     yield from (line.text for line in table)
     yield from _sums(table, where)
     if any(trial.config.get("compile") for trial in trials):
-        yield "with --compile: this is the time without; what compiling takes, and what it saves, is not in it"
+        yield "with --compile: these times are without it; they include neither compilation nor what it saves"
     for (row, dataset), kind in kinds.items():
         if kind.key in found.failed:
             yield f"no forecast of {row} on {dataset}: {found.failed[kind.key]}"
@@ -77,7 +77,7 @@ def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device
 
 @dataclass(frozen=True)
 class _Line:
-    """A row on a dataset: `seconds` and `rest` are those of a trial, in training and in all else."""
+    """A row on a dataset: `seconds` of training per trial, and the `rest` of the trial's time."""
 
     row: str
     dataset: str
@@ -107,14 +107,14 @@ def _sums(table: Sequence[_Line], where: str) -> Iterator[str]:
     told = f"{clock(training)} of training"
     known = [line.trials * line.rest for line in table if line.rest is not None]
     if len(known) < len(table):
-        told += "; what comes besides is not known before a trial of this profile has finished here"
+        told += "; the time besides training is unknown until a trial of this profile has finished here"
     else:
         rest = math.fsum(known)
-        told += f" and {clock(rest)} of all else, as in the finished trials of this profile{where}: "
+        told += f" and {clock(rest)} of other work, as in the finished trials of this profile{where}: "
         told += clock(training + rest)
-    yield f"in all, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
+    yield f"in total, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
     if not all(line.timed for line in table):
-        yield "~: too costly to be timed: its FLOPs at the speed of the costliest step that was"
+        yield "~: too expensive to be timed; estimated from its FLOPs at the speed of the most expensive step timed"
 
 
 def _kinds(study: Study, trials: Sequence[Trial], folder: Path) -> dict[Cell, Kind]:

@@ -1,4 +1,4 @@
-"""A dataset's name and recipe -> one uint8 NCHW array per split, prepared once and kept."""
+"""From a dataset's name and recipe to one uint8 NCHW array per split, prepared once and kept."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from aegen_bench.files import is_name, shown
 
 __all__ = ["discover", "fetch", "fingerprint", "known_fingerprint", "load", "missing", "to_fetch"]
 
-# Folders of the data folder that are no datasets of the user's own: ours, and those of torchvision and CelebA.
+# Folders of the data folder that are not the user's own datasets: ours, and those of torchvision and CelebA.
 RESERVED = frozenset(
     {"prepared", "weights", "cache", "MNIST", "FashionMNIST", "cifar-10-batches-py"}
     | {"celeba", "CelebA", "img_align_celeba"}
@@ -24,12 +24,12 @@ SPLITS: tuple[Split, ...] = ("train", "test")
 
 
 def load(name: str, recipe: Recipe, folder: Path, split: Split, *, progress: Progress | None = None) -> Images:
-    """Return the images of a split: uint8, (N, C, S, S), C 1 or 3, memory-mapped read-only from the cache.
+    """Return the images of a split: uint8 (N, C, S, S) with C = 1 or 3, memory-mapped read-only from the cache.
 
-    FOLDER/NAME.npz is read if it exists, else the folder FOLDER/NAME if it holds images, else the recipe's source. An
-    npz is taken as it is: the recipe's size is checked, not made. `progress(done, total)` counts images while image
-    files are prepared. MissingError if the data are not here; UserError if they are damaged or do not fit, and then a
-    sound cache is left as it is.
+    The source is FOLDER/NAME.npz if it exists, else the folder FOLDER/NAME if it contains images, else the recipe's.
+    An npz is used unchanged, and only checked against the recipe's size. `progress(done, total)` is called while image
+    files are prepared. MissingError if the data are not there; UserError if they are damaged or do not fit, in which
+    case an intact cache is left as it is.
     """
     return _prepared(name, recipe, folder, split, progress)[0]
 
@@ -40,9 +40,9 @@ def fingerprint(name: str, recipe: Recipe, folder: Path, split: Split) -> str:
 
 
 def known_fingerprint(name: str, recipe: Recipe, folder: Path, split: Split) -> str | None:
-    """Return the fingerprint of images that were prepared here before, None of others and where that fails.
+    """Return the fingerprint of images that have been prepared before, else None, also if that fails.
 
-    They are prepared anew where their files have changed since.
+    They are prepared again if their files have changed.
     """
     try:
         return fingerprint(name, recipe, folder, split) if is_prepared(name, recipe, folder) else None
@@ -51,7 +51,7 @@ def known_fingerprint(name: str, recipe: Recipe, folder: Path, split: Split) -> 
 
 
 def missing(name: str, recipe: Recipe, folder: Path) -> str | None:
-    """Return None if the images can be had without network, else one line that says how to get them."""
+    """Return None if the images are available without a network, else one line that says how to get them."""
     try:
         ready = is_prepared(name, recipe, folder) or _has_source(name, recipe, folder)
     except UserError as error:  # a folder that cannot be listed
@@ -60,10 +60,10 @@ def missing(name: str, recipe: Recipe, folder: Path) -> str | None:
 
 
 def discover(folder: Path) -> dict[str, Recipe]:
-    """Return a recipe for each NAME.npz and each folder NAME of images; an npz goes before a folder.
+    """Return a recipe for each NAME.npz and each folder NAME of images; an npz takes precedence.
 
-    A `fashion.npz` that replaces a declared dataset is among them: lay the declared ones over these. What cannot be
-    listed or has a name that cannot be written is logged and skipped.
+    This includes a `fashion.npz` that replaces a declared dataset, so let declared recipes override these. Anything
+    that cannot be listed or has an invalid name is logged and skipped.
     """
     found: dict[str, Recipe] = {}
     try:
@@ -90,12 +90,12 @@ def discover(folder: Path) -> dict[str, Recipe]:
         if is_name(name):
             found[name] = kind
         else:
-            _skip(path, f"{shown(path)}: its name is not UTF-8 or has control characters: rename it")
+            _skip(path, f"{shown(path)}: the name is not UTF-8 or has control characters: rename it")
     return dict(sorted(found.items()))
 
 
 def fetch(name: str, recipe: Recipe, folder: Path) -> str:
-    """Download a dataset with torchvision's own downloader; return one line that says what is there now."""
+    """Download a dataset with torchvision's downloader, and return one line that says what is there now."""
     used = source(name, recipe, folder)
     if recipe.source == "digits" and used == "digits":
         return f"{name}: nothing to fetch, the images come with scikit-learn"
@@ -128,7 +128,7 @@ def _prepared(name: str, recipe: Recipe, folder: Path, split: Split, progress: P
 
 
 def to_fetch(hints: Mapping[str, str | None]) -> list[str]:
-    """Return those of {name: what `missing` said} that `aegen-bench fetch` brings."""
+    """Return the names in {name: hint of `missing`} that `aegen-bench fetch` can download."""
     return [name for name, hint in hints.items() if hint and _FETCH.format(name) in hint]
 
 

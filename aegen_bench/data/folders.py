@@ -1,4 +1,4 @@
-"""Where the data folder is, and where what is computed from it is kept."""
+"""The data folder, and the folder for what is computed from it."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ __all__ = ["cache_folder", "cached_file", "default_folder", "prepared_folders"]
 
 
 def default_folder() -> Path:
-    """Return the data folder of a user who names none: AEGEN_BENCH_DATA, else ~/.cache/aegen-bench."""
+    """Return the default data folder: AEGEN_BENCH_DATA, else ~/.cache/aegen-bench."""
     return place(os.environ.get("AEGEN_BENCH_DATA") or "~/.cache/aegen-bench")
 
 
 def cache_folder(data: Path) -> Path:
-    """Return the folder for what can be computed again: AEGEN_BENCH_CACHE, else the data folder, else, where that
-    cannot be written to, aegen-bench in XDG_CACHE_HOME or ~/.cache.
+    """Return the folder for computed files: AEGEN_BENCH_CACHE, else the data folder, or, if that is not writable,
+    aegen-bench in XDG_CACHE_HOME or ~/.cache.
     """
     if named := os.environ.get("AEGEN_BENCH_CACHE"):
         return place(named)
@@ -29,15 +29,16 @@ def cache_folder(data: Path) -> Path:
 
 
 def cached_file(data: Path, *names: str) -> Path:
-    """Return where a computed file, whose name says what it was computed from, is or will be kept."""
+    """Return the path of a computed file, whether or not it exists. Its name identifies what it is computed from."""
     inside = data.joinpath("cache", *names)
     return inside if inside.is_file() else cache_folder(data).joinpath("cache", *names)
 
 
 def prepared_folders(data: Path, name: str) -> list[Path]:
-    """Return where a prepared dataset may lie: in the data folder, and last where it is written.
+    """Return the folders that may contain a prepared dataset; new ones are written to the last.
 
-    Outside the data folder its name says which one it was made from: two may hold different images under one name.
+    Outside the data folder, the name includes a hash of its path, since two data folders may have different images
+    under the same name.
     """
     inside, outside = data / "prepared" / name, cache_folder(data)
     source = hashlib.sha256(os.fsencode(os.path.abspath(data))).hexdigest()[:8]

@@ -1,4 +1,4 @@
-"""Images of any generator, as they lie on a disk: a folder of files, an npz or an npy."""
+"""Images of any generator on disk: a folder of files, an npz or an npy."""
 
 from __future__ import annotations
 
@@ -27,9 +27,10 @@ PREFERRED: tuple[str, ...] = ("images", "samples", "arr_0")
 
 @dataclass(frozen=True)
 class Files:
-    """Images that lie somewhere: how many, what stands for their content, and `take(index, shape)`, which reads some.
+    """Images on disk: their number, a hash of their content, and functions to read them.
 
-    `shape` (C, S, S) is what each must have; UserError names the file or number at fault.
+    `take(index, shape)` reads some of them, each of which must have `shape` (C, S, S); UserError names the first that
+    does not. `first()` returns the shape of the first image.
     """
 
     path: Path
@@ -40,8 +41,8 @@ class Files:
 
 
 def find(path: Path) -> Files:
-    """Return the images of a folder of files, of an npz (the array `images`, `samples` or `arr_0`, or its only one)
-    or of an npy; UserError where there are fewer than two, which have no distance.
+    """Return the images in a folder of files, in an npz (the array `images`, `samples` or `arr_0`, or the only one) or
+    in an npy. UserError if there are fewer than two, which have no distance.
     """
     if path.is_dir():
         files = _folder(path)
@@ -57,14 +58,14 @@ def find(path: Path) -> Files:
 
 
 def as_uint8(images: Any) -> Images:
-    """Return an array or tensor of images as uint8: floats in [0, 1] are rounded. UserError for any other type."""
+    """Return an array or tensor of images as uint8, rounding floats in [0, 1]. UserError for other types and ranges."""
     try:
         array = np.asarray(images.detach().cpu() if hasattr(images, "detach") else images)
-    except Exception as error:  # numpy and torch each have their own for sparse, meta and bfloat16 tensors, and lists
+    except Exception as error:  # numpy and torch raise many kinds for sparse, meta and bfloat16 tensors, and lists
         reason = " ".join(str(error).split())
         kind = " ".join(str(getattr(images, name, "")) for name in ("layout", "dtype", "device")).strip()
         raise UserError(
-            f"images of {type(images).__name__} {kind} do not become an array of numpy ({reason}): "
+            f"images of {type(images).__name__} {kind} cannot be converted to a numpy array ({reason}): "
             "give a dense array or tensor, uint8 or float32"
         ) from error
     if np.issubdtype(array.dtype, np.floating):
@@ -144,7 +145,7 @@ def _loaded(path: Path) -> NDArray[Any]:
 
 
 def _planar(array: NDArray[Any], shape: Shape, path: Path) -> NDArray[Any]:
-    """The array as [n, C, S, S], whichever of the three layouts it has."""
+    """Return the array as [n, C, S, S], whichever of the three layouts it has."""
     channels, height, width = shape
     if array.shape[1:] == shape:
         return array

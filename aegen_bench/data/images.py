@@ -1,7 +1,6 @@
-"""Image files -> uint8 pixels: what is accepted, then decode, centre crop and resize, by all cores.
+"""From image files to uint8 pixels: checking, decoding, centre crop and resizing, on all cores.
 
-Every image file that the bench reads, of a dataset or of a generator, goes through `opened`; docs/images.md has the
-table of what it accepts.
+All image files, of datasets and of generators, are read through `opened`; docs/images.md lists what it accepts.
 """
 
 from __future__ import annotations
@@ -42,7 +41,7 @@ __all__ = [
 Images = npt.NDArray[np.uint8]
 Progress = Callable[[int, int], None]
 
-# By the name that Pillow gives a format, the endings of its files. Pillow tries no other decoder on them.
+# Pillow's names of formats and their file extensions. Pillow uses no other decoders.
 FORMATS = {
     "PNG": (".png",),
     "JPEG": (".jpg", ".jpeg"),
@@ -50,24 +49,24 @@ FORMATS = {
     "BMP": (".bmp",),
     "TIFF": (".tif", ".tiff"),
 }
-# By Pillow's mode, 8 bits a channel each, what an image is taken for. An alpha channel must hide nothing.
+# Pillow's modes, all with 8 bits per channel, and how images are read. An alpha channel must be fully opaque.
 MODES = {"1": "L", "L": "L", "LA": "L", "P": "RGB", "PA": "RGB", "RGB": "RGB", "RGBA": "RGB"}
 MAX_PIXELS = 8192 * 8192
 MAX_BYTES = 1 << 30
 BATCH = 256
 
 _SUFFIXES = frozenset(suffix for suffixes in FORMATS.values() for suffix in suffixes)
-_DEEP = re.compile(r";(16|32)[BLN]")  # Pillow reads such pixels by their high bytes
+_DEEP = re.compile(r";(16|32)[BLN]")  # Pillow would read only the high bytes of such pixels
 
 
 def list_images(folder: Path) -> list[Path]:
-    """Return the image files directly in `folder`, in name order; none where there is no such folder.
+    """Return the image files directly in `folder`, sorted by name; none if there is no such folder.
 
-    UserError where the folder cannot be listed.
+    UserError if the folder cannot be listed.
     """
     try:
         with os.scandir(folder) as entries:
-            # Names with a leading dot are the resource forks that macOS writes beside the images.
+            # Names with a leading dot are resource forks, written by macOS.
             names = [e.name for e in entries if os.path.splitext(e.name)[1].lower() in _SUFFIXES and e.name[0] != "."]
     except (FileNotFoundError, NotADirectoryError):
         return []
@@ -77,7 +76,7 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def survey(paths: Sequence[Path], recipe: Recipe) -> tuple[int, int]:
-    """Return (channels, side) of the array these files make; channels is 1 only if all of them are grey."""
+    """Return (channels, side) of the array for these files; channels is 1 only if all of them are grey."""
     from joblib import Parallel, delayed
 
     headers = Parallel(n_jobs=-1, prefer="threads")(delayed(_header)(path) for path in paths)
@@ -98,7 +97,7 @@ def survey(paths: Sequence[Path], recipe: Recipe) -> tuple[int, int]:
 def decode(
     paths: Sequence[Path], read: Callable[[Path], Images], out: Images, progress: Progress | None = None
 ) -> None:
-    """Write what `read` makes of the files, in their order, into `out` (N, C, S, S), calling `progress(done, N)`."""
+    """Read the files with `read`, in order, into `out` (N, C, S, S), calling `progress(done, N)`."""
     from joblib import Parallel, delayed
 
     def batch(start: int) -> int:
@@ -106,7 +105,7 @@ def decode(
             out[i] = read(path)
         return len(paths[start : start + BATCH])
 
-    # Threads, because Pillow decodes and resizes without the GIL, and `out` is shared without a copy.
+    # Threads, because Pillow decodes and resizes without the GIL, and `out` can be shared.
     workers = Parallel(n_jobs=-1, prefer="threads", return_as="generator_unordered")
     done = 0
     for count in workers(delayed(batch)(start) for start in range(0, len(paths), BATCH)):
@@ -116,7 +115,7 @@ def decode(
 
 
 def pixels(path: Path, recipe: Recipe, *, channels: int, side: int) -> Images:
-    """Return one file as (channels, side, side). UserError if it cannot be decoded or does not fit."""
+    """Return one file as uint8 (channels, side, side). UserError if it cannot be decoded or does not fit."""
     from PIL import Image
 
     image = _read(path).convert("L" if channels == 1 else "RGB")
@@ -135,9 +134,9 @@ def pixels(path: Path, recipe: Recipe, *, channels: int, side: int) -> Images:
 
 
 def as_saved(path: Path, shape: tuple[int, int, int] | None = None) -> Images:
-    """Return one file exactly as it was saved, (C, S, S); UserError if it has another `shape` than the one given.
+    """Return one file exactly as saved, uint8 (C, S, S); UserError if its shape is not `shape`.
 
-    A grey image saved in colour, with three equal channels, counts as a grey image where one is expected.
+    An image saved in colour with three equal channels is accepted as grey if a grey image is expected.
     """
     image = _planar(np.asarray(_read(path)))
     if shape is None:
@@ -156,11 +155,12 @@ def as_saved(path: Path, shape: tuple[int, int, int] | None = None) -> Images:
 def to_uint8(images: npt.NDArray[np.floating]) -> Images:
     """Round float images in [0, 1] to uint8: every value must round to one of 0, ..., 255.
 
-    So 1.0000001, which comes of rounding, is 255. Other values are refused: clipping would hide another scale.
+    So 1.0000001, a rounding error, becomes 255. UserError for any other value, because clipping would hide images with
+    a different scale.
     """
     levels = np.rint(images * 255)
-    if not ((levels >= 0) & (levels <= 255)).all():  # written so that NaN fails too
-        raise UserError(f"float images must lie in [0, 1]; these span [{images.min():.8g}, {images.max():.8g}]")
+    if not ((levels >= 0) & (levels <= 255)).all():  # also true for NaN
+        raise UserError(f"float images must be in [0, 1]; these span [{images.min():.8g}, {images.max():.8g}]")
     rounded: Images = levels.astype(np.uint8)
     return rounded
 
@@ -170,9 +170,9 @@ def _colour(channels: int) -> str:
 
 
 def tf1_bilinear(image: Images, side: int) -> Images:
-    """Resize (H, W) or (H, W, C) as TensorFlow 1's `resize_bilinear` with align_corners=False, which
-    compare_gan uses: source row i * H / side, no half-pixel centres, no antialiasing, so CelebA is aliased.
+    """Resize uint8 (H, W) or (H, W, C) like TensorFlow 1's `resize_bilinear` with align_corners=False.
 
+    compare_gan uses it: source row i * H / side, no half-pixel centres, no antialiasing, so CelebA is aliased.
     Deviation: rounded to uint8 (halves to even), where compare_gan keeps floats.
     """
     x = image.astype(np.float32)
@@ -195,27 +195,27 @@ def _size(image: Image) -> str:
 
 
 def _header(path: Path) -> tuple[str, int, int]:
-    """Return L or RGB, width and height; nothing is decoded."""
+    """Return L or RGB, width and height, without decoding the pixels."""
     with opened(path) as image:
         return MODES[image.mode], image.width, image.height
 
 
 def _read(path: Path) -> Image:
-    """Return one file decoded, upright as its EXIF orientation says, as L or RGB."""
+    """Return one decoded file as L or RGB, turned upright according to its EXIF orientation."""
     from PIL import ImageOps
 
     with opened(path) as image:
         if image.has_transparency_data and np.asarray(image.convert("RGBA"))[..., 3].min() < 255:
-            # What lies under transparent pixels is nobody's picture.
+            # The colour of transparent pixels is undefined.
             raise UserError(f"{shown(path)}: expected no transparency, found mode {image.mode}: save it without")
         return ImageOps.exif_transpose(image.convert(MODES[image.mode]))
 
 
 @contextmanager
 def opened(path: Path) -> Iterator[Image]:
-    """Within: an image of a documented format and mode, its pixels not decoded yet.
+    """Open an image of a documented format and mode, without decoding its pixels.
 
-    UserError, here or while it is decoded, for everything else.
+    UserError, here or during decoding, for everything else.
     """
     try:
         with regular(path, MAX_BYTES) as file, _pillow().open(file, formats=list(FORMATS)) as image:
@@ -227,17 +227,17 @@ def opened(path: Path) -> Iterator[Image]:
         raise UserError(f"{shown(path)}: expected an image here, found no file") from None
     except _pillow().UnidentifiedImageError:
         raise UserError(f"{shown(path)}: expected a whole image ({', '.join(FORMATS)}), found something else") from None
-    except Exception as error:  # what Pillow raises for damaged files has no common kind
+    except Exception as error:  # Pillow raises many kinds for damaged files
         reason = " ".join(str(error).split()) or type(error).__name__
-        raise UserError(f"{shown(path)}: expected a whole image, found one that does not decode: {reason}") from error
+        raise UserError(f"{shown(path)}: expected a whole image, found one that cannot be decoded: {reason}") from error
 
 
 @cache
 def _pillow() -> Any:
-    """Pillow's module Image, told to refuse images that unpack to far more than they take, and else not to warn."""
+    """Return Pillow's module Image, set up to reject decompression bombs and to suppress other warnings."""
     from PIL import Image
 
-    warnings.filterwarnings("ignore", module="PIL")  # of oddities in what an image says about itself
+    warnings.filterwarnings("ignore", module="PIL")  # about odd metadata
     warnings.simplefilter("error", Image.DecompressionBombWarning)
     return Image
 
@@ -245,12 +245,12 @@ def _pillow() -> Any:
 def _check(image: Image, path: Path) -> None:
     deep = any(_DEEP.search(str(tile.args)) for tile in image.tile)  # type: ignore[attr-defined]
     if deep or image.mode == "F" or image.mode.startswith("I"):
-        raise UserError(f"{shown(path)}: expected 8 bits a channel, found more (mode {image.mode}): convert it first")
-    if image.mode not in MODES:  # CMYK and others are another space
+        raise UserError(f"{shown(path)}: expected 8 bits per channel, found more (mode {image.mode}): convert it first")
+    if image.mode not in MODES:  # CMYK and other colour spaces
         raise UserError(f"{shown(path)}: expected a grey or RGB image, found mode {image.mode}: save it as RGB")
     if image.mode in ("P", "PA") and image.palette is None:
         raise ValueError("a palette image without its palette")
     if image.width * image.height > MAX_PIXELS:
-        raise ValueError(f"{_size(image)} pixels, more than the {MAX_PIXELS:,} that are read")
-    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO is a camera's JPEG with a preview
+        raise ValueError(f"{_size(image)} pixels, more than the limit of {MAX_PIXELS:,}")
+    if image.format != "MPO" and getattr(image, "n_frames", 1) > 1:  # an MPO is a JPEG of a camera, with a preview
         raise UserError(f"{shown(path)}: expected one image, found several frames or pages")

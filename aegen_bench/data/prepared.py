@@ -1,4 +1,4 @@
-"""The prepared arrays: prepared/NAME-RECIPE/{train,test}.npy, each with a json that vouches for it."""
+"""Prepared arrays: prepared/NAME-RECIPE/{train,test}.npy, each with a json file to validate it."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ NOTE_BYTES = 1 << 16
 
 
 class Note(BaseModel, frozen=True):
-    """What stands beside a prepared array.
+    """The json file next to a prepared array.
 
-    `sha256` is that of its pixels, `sources` a digest of the names, sizes and times of the files it was made from.
-    `mtime_ns` is the array's own time when it was hashed: an array that has not been touched since is not hashed again.
+    `sha256` is that of its pixels, and `sources` a hash of the names, sizes and times of the files it was made from.
+    `mtime_ns` is the array's modification time when it was hashed; unless it changes, the array is not hashed again.
     """
 
     recipe: Recipe
@@ -39,7 +39,7 @@ class Note(BaseModel, frozen=True):
 
 
 def is_prepared(name: str, recipe: Recipe, folder: Path) -> bool:
-    """Whether both splits are in the cache. Nothing is read."""
+    """Whether both splits are in the cache. Reads nothing."""
     return all(
         any(array.is_file() and note.is_file() for array, note in _places(name, recipe, folder, split))
         for split in ("train", "test")
@@ -51,8 +51,8 @@ def prepared(
 ) -> tuple[Images, str] | None:
     """Return the array (N, C, S, S), memory-mapped read-only, and its sha256.
 
-    It is made now if it is absent, damaged or not made from the present sources. A sound one needs no sources; None
-    if there is neither.
+    It is prepared now if it is missing, damaged or not made from the present sources. An intact array does not need its
+    sources. None if there is neither an array nor sources.
     """
     places = _places(name, recipe, folder, split)
     sources = _stamp(files(name, recipe, folder, split))
@@ -64,7 +64,7 @@ def prepared(
     try:
         array.parent.mkdir(parents=True, exist_ok=True)
         with locked(array.with_suffix(".lock"), wait=6 * HOUR):
-            # Another process may have made it while this one waited.
+            # Another process may have prepared it while this one was waiting.
             if (found := _cached(places, sources)) is None:
                 _prepare(name, recipe, folder, split, sources, (array, note), progress)
                 found = _cached(places, sources)
@@ -74,12 +74,12 @@ def prepared(
             "make room there, or set AEGEN_BENCH_CACHE to another folder"
         ) from error
     if found is None:
-        raise UserError(f"{shown(array)}: what was just written does not read back: is the disk sound?")
+        raise UserError(f"{shown(array)}: cannot read back what was just written: is the disk damaged?")
     return found
 
 
 def shape(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[int, ...]:
-    """Return (N, C, S, S) as the cache notes it, else as the sources have it; nothing is prepared."""
+    """Return (N, C, S, S), from the cache if possible, else from the sources. Prepares nothing."""
     for _, note in _places(name, recipe, folder, split):
         if (known := _noted(note)) is not None:
             return known.shape
@@ -87,20 +87,20 @@ def shape(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[int, .
 
 
 def _places(name: str, recipe: Recipe, folder: Path, split: Split) -> list[tuple[Path, Path]]:
-    """Return where the array and its note may lie; they are written to the last of these."""
+    """Return the possible paths of the array and its note; new ones are written to the last."""
     folders = prepared_folders(folder, f"{name}-{recipe.digest}")
     return [(base / f"{split}.npy", base / f"{split}.json") for base in folders]
 
 
 def _stamp(paths: list[Path]) -> str | None:
-    """Identify the present state of the files by name, size and time; None if any is gone."""
+    """Return a hash of the files' names, sizes and times; None if any of them is missing."""
     seen = hashlib.sha256()
     for path in paths:
         try:
             stat = path.stat()
         except (FileNotFoundError, NotADirectoryError):
             if path.is_symlink():
-                raise UserError(f"{shown(path)}: a link to nothing") from None
+                raise UserError(f"{shown(path)}: a broken link") from None
             return None
         except OSError as error:
             raise UserError(f"{shown(path)}: cannot be read: {error.strerror or error}") from error
@@ -127,7 +127,7 @@ def _cached(places: Iterable[tuple[Path, Path]], sources: str | None) -> tuple[I
             continue
         if images.shape != known.shape or images.dtype != np.uint8 or not images.flags.c_contiguous:
             continue
-        # A copied cache has another time: it is hashed once in each process that reads it.
+        # A copied cache has a different time, so it is hashed once in each process that reads it.
         if mtime_ns == known.mtime_ns or _sha256(array, mtime_ns) == known.sha256:
             return images, known.sha256
     return None
@@ -164,7 +164,7 @@ def _prepare(
         mtime_ns = part.stat().st_mtime_ns
         known = Note(recipe=recipe, shape=shape, sha256=sha256, sources=sources, mtime_ns=mtime_ns)
         os.replace(part, array)
-        part.write_text(known.model_dump_json(indent=1) + "\n")
+        part.write_bytes(known.model_dump_json(indent=1).encode() + b"\n")
         os.replace(part, note)
     finally:
         part.unlink(missing_ok=True)
@@ -179,9 +179,9 @@ def _write(part: Path, shape: tuple[int, ...], fill: Fill, progress: Progress | 
 
 
 def _reserve(part: Path, shape: tuple[int, ...]) -> None:
-    """Write the header of an npy file of this shape and have the disk set its bytes aside.
+    """Write the header of an npy file of this shape and reserve disk space for its data.
 
-    A write to mapped memory on a full disk, or beyond a quota, kills the process; this raises OSError.
+    Without it, writing to mapped memory on a full disk, or beyond a quota, would kill the process; this raises OSError.
     """
     from rich.filesize import decimal
 
@@ -199,7 +199,7 @@ def _reserve(part: Path, shape: tuple[int, ...]) -> None:
 def _allocate(descriptor: int, start: int, size: int) -> None:
     try:
         os.posix_fallocate(descriptor, start, size)
-    except (AttributeError, OSError) as error:  # macOS has no such call, nor do some file systems
+    except (AttributeError, OSError) as error:  # not available on macOS and some file systems
         if isinstance(error, OSError) and error.errno not in (errno.EINVAL, errno.EOPNOTSUPP, errno.ENOSYS):
             raise
         for done in range(0, size, 1 << 20):

@@ -1,4 +1,4 @@
-"""What decides the pixels of a dataset."""
+"""The recipe of a dataset, which determines its pixels."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ Split = Literal["train", "test"]
 
 
 class Recipe(BaseModel, frozen=True, extra="forbid"):
-    """Everything that changes the uint8 array of a dataset; part of each trial's key.
+    """Everything that determines the uint8 array of a dataset; part of each trial's key.
 
-    `crop` is the side in pixels of the centre crop taken before the resize (CelebA: 160 in the paper, 128 in
-    Two-Stage VAE, 140 in WAE and RAE), `size` the side after it. Sources that are arrays already are taken as
-    they are: for them `size` is only checked.
+    `crop` is the side in pixels of the centre crop before resizing (CelebA: 160 in the paper, 128 in Two-Stage VAE, 140
+    in WAE and RAE), and `size` the side after it. Sources that are arrays are used unchanged; for them `size` is only
+    checked.
     """
 
     source: Source
@@ -35,6 +35,6 @@ class Recipe(BaseModel, frozen=True, extra="forbid"):
 
     @property
     def digest(self) -> str:
-        """12 hexadecimal digits that name the recipe."""
-        # Defaults are left out, so that a later field leaves the digests of all older recipes as they are.
+        """A hash of the recipe, 12 hexadecimal digits."""
+        # Defaults are left out, so that adding a field does not change the digests of existing recipes.
         return hashlib.sha256(self.model_dump_json(exclude_defaults=True).encode()).hexdigest()[:12]

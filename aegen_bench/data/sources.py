@@ -1,4 +1,4 @@
-"""The sources of datasets: which files a split is read from, and its images."""
+"""The sources of datasets: the files of a split, and reading its images."""
 
 from __future__ import annotations
 
@@ -25,16 +25,16 @@ Fill = Callable[[Images, Progress | None], None]
 IDX = {"mnist": "MNIST", "fashion": "FashionMNIST"}
 CIFAR10 = {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
 KEYS = ({"train": "x_train", "test": "x_test"}, {"train": "train_images", "test": "test_images"})  # Keras', MedMNIST's
-RAW_BYTES = 1 << 30  # no idx file, CIFAR batch or partition file is as large
+RAW_BYTES = 1 << 30  # an upper limit for idx files, CIFAR batches and partition files
 
 
 def npz_path(name: str, folder: Path) -> Path:
-    """Return where a ready-made array of the dataset lies; if it exists it is taken before every other source."""
+    """Return the path of an array of the dataset, which takes precedence over all other sources if it exists."""
     return folder / f"{name}.npz"
 
 
 def source(name: str, recipe: Recipe, folder: Path) -> Source:
-    """Return what the dataset is read from: NAME.npz, else the folder NAME of images, else what the recipe says."""
+    """Return the source of the dataset: NAME.npz, else the folder NAME of images, else the recipe's."""
     if npz_path(name, folder).exists():
         return "npz"
     if recipe.source == "celeba" and celeba(folder)[0].exists():
@@ -43,12 +43,12 @@ def source(name: str, recipe: Recipe, folder: Path) -> Source:
 
 
 def has_images(root: Path) -> bool:
-    """Whether a folder holds images as a dataset does: directly, in train/ or in train/CLASS/."""
+    """Whether a folder contains images of a dataset: directly, in train/ or in train/CLASS/."""
     return any(list_images(place) for place in (root, root / "train", *_folders(root / "train")))
 
 
 def files(name: str, recipe: Recipe, folder: Path, split: Split) -> list[Path]:
-    """Return what the split is read from, there or not: if none of it changed, the images did not."""
+    """Return the files and folders of the split, whether or not they exist. If none changes, the images do not."""
     match source(name, recipe, folder):
         case "npz":
             return [npz_path(name, folder)]
@@ -68,9 +68,9 @@ def files(name: str, recipe: Recipe, folder: Path, split: Split) -> list[Path]:
 
 
 def read(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[tuple[int, ...], Fill]:
-    """Return the shape (N, C, H, W) of the split and the function that writes its images into an array.
+    """Return the shape (N, C, H, W) of the split and a function that writes its images into an array.
 
-    UserError, here or in that function, names the file that cannot be read.
+    UserError, here or in that function, if a file cannot be read.
     """
     paths = files(name, recipe, folder, split)
     try:
@@ -92,7 +92,7 @@ def read(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[tuple[i
 
 
 def memory() -> int:
-    """Return the bytes of memory of this machine, the most that an array from a file may take."""
+    """Return the memory of this machine in bytes, an upper limit for arrays from files."""
     return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
@@ -104,7 +104,7 @@ def _digits(split: Split) -> Images:
     from sklearn.datasets import load_digits
 
     ink: npt.NDArray[np.float64] = load_digits().images  # (1797, 8, 8), 0..16
-    # RandomState and not default_rng: numpy promises that its streams stay the same for ever.
+    # RandomState rather than default_rng, because numpy guarantees that its streams never change.
     order = np.random.RandomState(0).permutation(len(ink))
     chosen = order[:1297] if split == "train" else order[1297:]
     return np.rint(ink[chosen, None] * (255 / 16)).astype(np.uint8)
@@ -115,7 +115,7 @@ def _idx(path: Path, name: str) -> Images:
     magic, n, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), ">u4").tolist()
     if magic != 0x0803 or len(raw) != 16 + n * height * width:
         raise UserError(
-            f"{shown(path)}: expected an idx file of uint8 images (by its header 16 + {n}x{height}x{width} bytes), "
+            f"{shown(path)}: expected an idx file of uint8 images (16 + {n}x{height}x{width} bytes by its header), "
             f"found {len(raw)} bytes: delete it and run `aegen-bench fetch {name}`"
         )
     return np.frombuffer(raw, np.uint8, offset=16).reshape(n, 1, height, width)
@@ -127,7 +127,7 @@ def _cifar10_batch(path: Path) -> Images:
     known = dict([*CIFAR10.train_list, *CIFAR10.test_list])[path.name]
     raw = read_bytes(path, RAW_BYTES)
     found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
-    # Checked first: unpickling a file runs whatever is written in it.
+    # Checked before unpickling, which could run arbitrary code.
     if found != known:
         raise UserError(f"{shown(path)}: expected md5 {known}, found {found}: run `aegen-bench fetch cifar10`")
     data: Images = pickle.loads(raw, encoding="latin1")["data"]
@@ -164,17 +164,18 @@ def _folder(root: Path, recipe: Recipe, split: Split) -> tuple[tuple[int, ...], 
             raise UserError(
                 f"{shown(root)}: no images for the {key} split: put them into train/ and test/, or all of them here"
             )
-    # Both splits are looked at, so that one coloured test image cannot give the two different channels.
+    # Both splits are examined, so that a single coloured test image cannot make their channels differ.
     channels, side = survey([*splits["train"], *splits["test"]], recipe)
     paths = splits[split]
     return (len(paths), channels, side, side), partial(decode, paths, _reading(recipe, channels, side))
 
 
 def _folder_split(root: Path, split: Split) -> list[Path]:
-    """The images of ROOT/train or ROOT/test, or of their subfolders, one a class as torchvision's ImageFolder has them.
+    """Return the images of ROOT/train or ROOT/test, or of their subfolders, one per class as in torchvision's
+    ImageFolder.
 
-    Of a folder without these two, the last tenth in name order is the test split, as in compare_gan's CelebA-HQ (27,000
-    and 3,000).
+    In a folder without these two, the last tenth in name order is the test split, as in compare_gan's CelebA-HQ (27,000
+    and 3,000 images).
     """
     if (root / "train").is_dir() or (root / "test").is_dir():
         return list_images(root / split) or [p for label in _folders(root / split) for p in list_images(label)]
@@ -184,7 +185,7 @@ def _folder_split(root: Path, split: Split) -> list[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    """The folders directly in a folder, in name order; none where there is no such folder."""
+    """Return the folders directly in a folder, sorted by name; none if there is no such folder."""
     try:
         with os.scandir(root) as entries:
             return [root / name for name in sorted(e.name for e in entries if e.name[0] != "." and os.path.isdir(e))]
@@ -195,10 +196,11 @@ def _folders(root: Path) -> list[Path]:
 
 
 def celeba(folder: Path) -> tuple[Path, Path]:
-    """Return CelebA's partition file and its folder of images, wherever one of the usual archives puts them.
+    """Return CelebA's partition file and its folder of images, wherever the usual archives put them.
 
-    They lie in celeba/, in CelebA/ or in the data folder itself, as torchvision, the official archive (Img/, Eval/) or
-    Kaggle's (a CSV, and a folder within a folder) unpack them. Where there are none, torchvision's places.
+    They are looked for in celeba/, in CelebA/ and in the data folder itself, as unpacked by torchvision, from the
+    official archive (Img/, Eval/) or from Kaggle's (a CSV, and a nested folder). If there are none, torchvision's paths
+    are returned.
     """
     roots = (folder / "celeba", folder / "CelebA", folder)
     partitions = ("list_eval_partition.txt", "list_eval_partition.csv", "Eval/list_eval_partition.txt")
@@ -220,7 +222,7 @@ def _celeba(partition: Path, images: Path, recipe: Recipe, split: Split) -> tupl
             case [file, ("0" | "1" | "2") as part] if "/" not in file:
                 if part == wanted:
                     paths.append(images / file)
-            case ["image_id", "partition"] if number == 1:  # the head of Kaggle's table
+            case ["image_id", "partition"] if number == 1:  # the header of Kaggle's table
                 continue
             case _:
                 raise UserError(f"{shown(partition)}:{number}: expected a file name and 0, 1 or 2: {line[:60]!r}")

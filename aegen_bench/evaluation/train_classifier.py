@@ -32,7 +32,7 @@ __all__ = ["PLANS", "augmented", "main", "train"]
 
 BATCH = 128
 LR = 0.2  # of the top of the cycle
-READERS = {"fashion": "FashionMNIST", "cifar10": "CIFAR10"}  # torchvision's
+READERS = {"fashion": "FashionMNIST", "mnist": "MNIST", "cifar10": "CIFAR10"}  # torchvision's
 
 
 class Plan(NamedTuple):
@@ -43,7 +43,7 @@ class Plan(NamedTuple):
     mirror: bool
 
 
-PLANS = {"fashion": Plan(8, 2, True), "cifar10": Plan(14, 4, True), "mnist10k": Plan(30, 2, False)}
+PLANS = {"fashion": Plan(8, 2, True), "cifar10": Plan(14, 4, True), "mnist": Plan(8, 2, False)}
 
 
 def labelled(name: str, folder: Path, split: data.Split) -> tuple[Tensor, Tensor]:

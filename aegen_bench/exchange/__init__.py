@@ -1,1 +1,1 @@
-"""Results on their way to other people and other tools: packed into one file, exported, and verified."""
+"""Exchanging results with other people and tools: packing them into one file, exporting, and verifying them."""

@@ -1,14 +1,14 @@
-"""One file that holds trials: their records and what lies beside them, the kept weights, and one table of it all.
+"""Packing trials into one file: their records with the files next to them, kept weights, and a table of all results.
 
-A pack is a zip with these members, and no others:
+A pack is a zip file with these members only:
 
     manifest.json                                    {"format": 1, "aegen_bench": version, "files": {member: sha256}}
-    frame.parquet                                    what `aegen_bench.results.load` returns
+    frame.parquet                                    the table of `aegen_bench.results.load`
     results/PROFILE/DATASET/ROW/seed-K/FILE          record.json, history.json, samples.png, artefacts.npz
-    weights/KEY-SHA.safetensors                      of the trials whose weights were kept
+    weights/KEY-SHA.safetensors                      of trials whose weights were kept
 
-So a table can be cited together with everything it was made of, and a model can be loaded without training it again.
-A pack may come from a stranger: member names, sizes and hashes are checked before anything is written, and nothing is
+With a pack, tables can be cited together with everything they were made from, and models loaded without training them
+again. Packs are untrusted: member names, sizes and hashes are checked before anything is written, and nothing is
 unpickled.
 """
 
@@ -46,33 +46,33 @@ class _Manifest(Strict):
 
 
 def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) -> Iterator[str]:
-    """Write the trials under `root` (of one profile, or all) to the new file `out`, and yield a line of what is in it.
+    """Write the trials under `root` (of one profile, or all) to the new file `out`, and yield lines on its content.
 
-    UserError where there is no trial, where `out` exists, or where a record cannot be read; MissingError without
-    pyarrow, which writes parquet.
+    UserError if there is no trial, `out` exists, or a record cannot be read; MissingError without pyarrow, which is
+    needed for parquet.
     """
     if find_spec("pyarrow") is None:
         raise MissingError("the package pyarrow is not installed: pip install 'aegen-bench[exchange]'")
     if out.exists():
-        raise UserError(f"{out} is there already: delete it, or give another name")
+        raise UserError(f"{out} exists already: delete it, or choose another name")
 
     def refuse(path: Path, error: UserError) -> None:
         raise error
 
     found = list(results.records(root, profile=profile, on_corrupt=refuse))
-    if profile is not None:  # the anchors of its tables too
+    if profile is not None:  # also the anchors of its tables
         found += list(results.records(root, profile=results.ANCHORS, on_corrupt=refuse))
     trials = [record for _, record in found if record.profile not in results.NO_TRIALS]
     if not trials:
         raise UserError(f"no trials under {root}" + (f" of profile {profile}" if profile else ""))
     hashes, kept = dict[str, str](), 0
     frame = results.load(root, profile=profile)
-    frame.attrs = {}  # tables of sentences, which parquet does not hold
+    frame.attrs = {}  # parquet cannot store them
     with _new_archive(out) as archive:
 
         def add(member: str, content: bytes, how: int = zipfile.ZIP_STORED) -> None:
             hashes[member] = hashlib.sha256(content).hexdigest()
-            info = zipfile.ZipInfo(member)  # without the time, so that equal results make equal files
+            info = zipfile.ZipInfo(member)  # without the time, so that equal results give equal files
             info.compress_type, info.external_attr = how, 0o644 << 16
             archive.writestr(info, content)
 
@@ -97,13 +97,13 @@ def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) ->
 
 
 def unpack(file: Path, out: Path) -> Iterator[str]:
-    """Write what a pack holds to the new folder `out`, as out/results, out/weights and out/frame.parquet, and yield a
-    line. UserError where the file is no pack, where a hash differs, or where `out` exists.
+    """Write the content of a pack to the new folder `out`, as out/results, out/weights and out/frame.parquet, and yield
+    a line. UserError if the file is not a pack, a hash differs, or `out` exists.
     """
     if out.exists():
-        raise UserError(f"{out} is there already: give a new folder")
+        raise UserError(f"{out} exists already: choose a new folder")
     with _opened(file) as (archive, members):
-        for member in members:  # all of them first: what is damaged leaves nothing
+        for member in members:  # check all of them before writing anything
             _content(file, archive, member, members)
         for member in members:
             write_bytes(out.joinpath(*PurePosixPath(member).parts), _content(file, archive, member, members))
@@ -115,8 +115,8 @@ def unpack(file: Path, out: Path) -> Iterator[str]:
 
 @contextmanager
 def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
-    """Give the folder of one packed trial, ROW/DATASET/SEED or PROFILE/ROW/DATASET/SEED, and the folder of its weights,
-    both removed afterwards. UserError where the pack has no such trial, or several.
+    """Yield the folder of one packed trial, ROW/DATASET/SEED or PROFILE/ROW/DATASET/SEED, and the folder of its
+    weights. Both are temporary. UserError if the pack has no such trial, or several.
     """
     *profile, row, dataset, seed = words.split("/") if words.count("/") in (2, 3) else ("", "", "")
     with _opened(file) as (archive, members), tempfile.TemporaryDirectory() as place:
@@ -124,7 +124,7 @@ def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
         chosen = [p for p in records if p[1:4] == (dataset, row, f"seed-{seed}") and p[0] in (profile or [p[0]])]
         if len(chosen) != 1:
             there = ", ".join(sorted(f"{p[0]}/{p[2]}/{p[1]}/{p[3][5:]}" for p in (chosen or records))[:10])
-            raise UserError(f"{file}#{words}: say one of PROFILE/ROW/DATASET/SEED: {there}")
+            raise UserError(f"{file}#{words}: choose one trial PROFILE/ROW/DATASET/SEED: {there}")
         path = Path(place, "results", *chosen[0])
         write_bytes(path, _content(file, archive, "/".join(("results", *chosen[0])), members))
         record: Record = results.read_record(path)
@@ -137,7 +137,7 @@ def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
 
 @contextmanager
 def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
-    """A new zip, which is gone again if writing it fails: a disk that is full, Ctrl-C. One that is there stays."""
+    """Create a zip file, which is deleted if writing it fails (full disk, Ctrl-C). An existing file is left alone."""
     try:
         out.parent.mkdir(parents=True, exist_ok=True)
         with open(out, "xb") as file:
@@ -153,12 +153,12 @@ def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
 
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, str]]]:
-    """Open a pack, with its members and their hashes as the manifest has them."""
+    """Open a pack and yield it with its members and their hashes according to the manifest."""
     try:
         with zipfile.ZipFile(file) as archive:
             sizes = {info.filename: info.file_size for info in archive.infolist()}
             if sizes.get(MANIFEST, LARGEST_MANIFEST + 1) > LARGEST_MANIFEST:
-                raise UserError(f"{file} is no pack: it has no {MANIFEST}")
+                raise UserError(f"{file} is not a pack: it has no {MANIFEST}")
             manifest = _Manifest.model_validate_json(archive.read(MANIFEST))
             if manifest.format != FORMAT:
                 raise UserError(f"{file} is a pack of format {manifest.format}; this version reads {FORMAT}")
@@ -166,7 +166,7 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, str]]]:
                 raise UserError(f"{file}: its manifest does not list its members")
             for member in manifest.files:
                 if not _expected(PurePosixPath(member).parts) or PurePosixPath(member).as_posix() != member:
-                    raise UserError(f"{file}: {member[:120]!r} has no place in a pack")
+                    raise UserError(f"{file}: {member[:120]!r} does not belong in a pack")
                 if sizes[member] > LARGEST_FILE:
                     raise UserError(f"{file}: {member} declares {sizes[member]:,} bytes, too many")
             yield archive, manifest.files

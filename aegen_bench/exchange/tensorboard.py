@@ -1,7 +1,7 @@
-"""Curves of trials, finished or running, as event files that TensorBoard reads.
+"""Exporting the curves of finished and running trials as TensorBoard event files.
 
-Nothing is added to the training loop: histories are read from the files that trials leave. Weights & Biases reads the
-same event files (`wandb sync`), MLflow imports them.
+This adds nothing to the training loop: histories are read from the files of trials. Weights & Biases reads the same
+event files (`wandb sync`), and MLflow imports them.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ __all__ = ["export"]
 
 
 def export(root: Path, out: Path, *, profile: str | None = None) -> Iterator[str]:
-    """Write OUT/PROFILE/DATASET/ROW/seed-K/events... of each trial under `root`, and yield a line at the end.
+    """Write OUT/PROFILE/DATASET/ROW/seed-K/events... for each trial under `root`, and yield a line at the end.
 
-    Steps are training images seen, over all stages. A running trial is taken from its last checkpoint. UserError where
+    Steps are training images seen over all stages. Running trials are read from their last checkpoint. UserError if
     `out` exists or there is no trial, MissingError without the package tensorboard.
     """
     try:
@@ -29,7 +29,7 @@ def export(root: Path, out: Path, *, profile: str | None = None) -> Iterator[str
     except ImportError as error:
         raise MissingError("the package tensorboard is not installed: pip install 'aegen-bench[exchange]'") from error
     if out.exists():
-        raise UserError(f"{out} is there already: give a new folder")
+        raise UserError(f"{out} exists already: choose a new folder")
     count, skipped = 0, list[str]()
     for folder in results.trial_folders(root, profile=profile):
         try:
@@ -64,7 +64,7 @@ def _history(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
 
 
 def _scalars(epochs: list[dict[str, Any]], probes: list[dict[str, Any]]) -> Iterator[tuple[str, float, int, float]]:
-    """(name, value, images seen over all stages, training seconds)."""
+    """Yield (name, value, images seen over all stages, training seconds)."""
     before = dict[str, int]()
     for number, row in enumerate(epochs):
         before.setdefault(row["stage"], _images_before(epochs, number))
@@ -82,7 +82,7 @@ def _scalars(epochs: list[dict[str, Any]], probes: list[dict[str, Any]]) -> Iter
 
 
 def _images_before(epochs: list[dict[str, Any]], number: int) -> int:
-    """Images seen in all stages before the epoch with this number: what each stage has counted by then."""
+    """Return the images seen in all stages before the epoch with this number."""
     seen = dict[str, int]()
     for row in epochs[:number]:
         seen[row["stage"]] = int(row["images"])
@@ -90,7 +90,7 @@ def _images_before(epochs: list[dict[str, Any]], number: int) -> int:
 
 
 def _scores(folder: Path) -> Iterator[tuple[str, str, float]]:
-    """(protocol, metric, mean over draws) of a finished trial."""
+    """Yield (protocol, metric, mean over draws) of a finished trial."""
     try:
         record = results.read_record(folder / "record.json")
     except UserError:

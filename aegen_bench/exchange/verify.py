@@ -1,7 +1,7 @@
-"""What a maintainer would check before believing a stranger's results, from the files alone or with their weights.
+"""Verifying somebody's results, from the files alone or also from their weights.
 
-Each check says `pass`, `fail` or `open`: open where the results do not hold enough to tell. A check that fails does not
-prove dishonesty, and one that passes does not prove honesty; together they find most mistakes.
+Each check results in `pass`, `fail`, or `open` if the results do not contain enough to decide. A failed check does not
+prove dishonesty, and a passed one does not prove honesty; together they find most mistakes.
 """
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from aegen_bench.study import Study, Trial, asked_as
 __all__ = ["Finding", "verify"]
 
 RECORDED_AFTER_PLANNING = ("shape", "n_train", "data_sha256")
-"""Parts of a record's `config` that training adds to a trial's own."""
+"""Parts of a record's `config` that are added during training."""
 SAME = 1e-3
-"""Relative difference of a distance measured again from the same weights: another processor rounds differently."""
+"""Tolerated relative difference of a distance that is measured again, since other processors round differently."""
 
 
 class Finding(NamedTuple):
-    """One check: what was looked at, how it came out, and what was seen."""
+    """The result of a check: its name, the verdict, and details."""
 
     check: str
     verdict: Literal["pass", "fail", "open"]
@@ -50,7 +50,7 @@ class _Submission:
         return {}
 
     def study_of(self, profile: str) -> Study:
-        """The study under a profile, also one that `--set` named; UserError where there is none here."""
+        """Return the study of a profile, which may have settings of `--set`; UserError if it does not exist here."""
         if profile not in self.studies:
             name, settings = asked_as(profile)
             self.studies[profile] = Study(name, local=Path.cwd(), data=self.data, settings=settings)
@@ -58,9 +58,10 @@ class _Submission:
 
 
 def verify(root: Path, *, data: Path, reference: Path | None = None, weights: Path | None = None) -> Iterator[Finding]:
-    """Yield the findings on the results under `root`. `reference` is a results folder that is trusted, whose anchors
-    theirs are compared with; `weights` a folder with trained weights, from which samples are made and scored again.
-    UserError where there is no trial.
+    """Yield the findings on the results under `root`.
+
+    `reference` is a trusted results folder whose anchors must be equal, and `weights` a folder of trained weights, from
+    which images are generated and scored again. UserError if there is no trial.
     """
     unreadable = list[str]()
     found = [r for _, r in results.records(root, on_corrupt=lambda path, error: unreadable.append(str(error)))]
@@ -76,20 +77,20 @@ def verify(root: Path, *, data: Path, reference: Path | None = None, weights: Pa
 
 
 def _readable(here: _Submission) -> Finding:
-    """Every file called record.json is a record of a schema that this version reads."""
+    """Every file called record.json is a record that this version can read."""
     if here.unreadable:
         return Finding("records", "fail", _some(here.unreadable))
     return Finding("records", "pass", f"{len(here.trials)} trials, {len(here.anchors)} anchors")
 
 
 def _keys(here: _Submission) -> Finding:
-    """The key of each trial is the hash of the settings that its record states."""
+    """The key of each trial is the hash of the settings in its record."""
     wrong = [record.label for record in here.trials if _key(record) != record.key]
-    return _all("keys", wrong, "each key is the hash of the recorded settings", "key is not that of the settings")
+    return _all("keys", wrong, "each key is the hash of the recorded settings", "the key does not match the settings")
 
 
 def _current(here: _Submission) -> Finding:
-    """Each trial is what this version would train for its row, dataset and seed."""
+    """This version would train each trial in the same way for its row, dataset and seed."""
     stale = list[str]()
     for record in here.trials:
         try:
@@ -99,11 +100,11 @@ def _current(here: _Submission) -> Finding:
             continue
         if planned.key != record.key:
             stale.append(record.label)
-    return _all("code", stale, "each trial is of the code and settings here", "of other code or settings")
+    return _all("code", stale, "each trial has the code and settings of this version", "different code or settings")
 
 
 def _protocols(here: _Submission) -> Finding:
-    """Each protocol id belongs to the protocol of that name here."""
+    """Each protocol id is known here."""
     ids = {protocol.id for protocol in here.study_of("paper").protocols.values()}
     named = {(entry.about.get("name", ""), i) for record in here.trials for i, entry in record.metrics.items()}
     wrong = [f"{name} {i}" for name, i in sorted(named) if i not in ids]
@@ -111,13 +112,13 @@ def _protocols(here: _Submission) -> Finding:
 
 
 def _real_images(here: _Submission) -> Finding:
-    """Under one protocol all trials of a dataset were compared with the same real images, and so were its anchors."""
+    """Under each protocol, all trials and anchors of a dataset were compared with the same real images."""
     seen: defaultdict[tuple[str, str], set[str]] = defaultdict(set)
     for record in [*here.trials, *here.anchors]:
         for protocol, entry in record.metrics.items():
             seen[record.dataset, protocol].add(entry.about.get("real_sha256", ""))
     wrong = [f"{dataset} under {protocol}" for (dataset, protocol), images in seen.items() if len(images - {""}) > 1]
-    return _all("real images", wrong, "one set of real images a dataset and protocol", "several sets of real images")
+    return _all("real images", wrong, "one set of real images per dataset and protocol", "several sets of real images")
 
 
 def _training_images(here: _Submission) -> Finding:
@@ -127,27 +128,27 @@ def _training_images(here: _Submission) -> Finding:
         if sha256 := record.config.get("data_sha256"):
             seen[record.dataset].add(sha256)
     wrong = [dataset for dataset, images in seen.items() if len(images) > 1]
-    return _all("training images", wrong, "one training set a dataset", "several training sets")
+    return _all("training images", wrong, "one training set per dataset", "several training sets")
 
 
 def _seeds(here: _Submission) -> Finding:
-    """The seeds of a row are trainings of one configuration, and no two have the same weights or numbers."""
+    """The seeds of a row have the same settings, and no two have the same weights or numbers."""
     wrong, rows = list[str](), defaultdict[tuple[str, str, str], list[Record]](list)
     for record in here.trials:
         rows[record.profile, record.dataset, record.row].append(record)
     for (profile, dataset, row), seeds in rows.items():
         label = f"{profile}/{dataset}/{row}"
         if len({_key(record, seed=0) for record in seeds}) > 1:
-            wrong.append(f"{label}: seeds of different settings")
+            wrong.append(f"{label}: seeds with different settings")
         weights = Counter(record.weights_sha256 for record in seeds if record.weights_sha256)
         numbers = Counter(str(sorted(_distances(record).items())) for record in seeds if _distances(record))
         if any(n > 1 for n in (*weights.values(), *numbers.values())):
             wrong.append(f"{label}: two seeds have the same weights or numbers")
-    return _all("seeds", wrong, f"{len(rows)} rows, each of one configuration, no seed a copy", "not independent seeds")
+    return _all("seeds", wrong, f"{len(rows)} rows, each with one configuration, no copies", "seeds not independent")
 
 
 def _above_the_floor(here: _Submission) -> Finding:
-    """No trial is nearer to the test images than real training images are."""
+    """No trial is closer to the test images than real training images are."""
     floors = {
         (record.dataset, protocol): value
         for record in here.anchors
@@ -164,7 +165,7 @@ def _above_the_floor(here: _Submission) -> Finding:
 
 
 def _finite(here: _Submission) -> Finding:
-    """A trial that ended well has a finite number for each metric that did not fail."""
+    """Every finished trial has a finite number for each metric that did not fail."""
     wrong = [
         f"{record.label}: {name}"
         for record in here.trials
@@ -178,7 +179,7 @@ def _finite(here: _Submission) -> Finding:
 
 
 def _anchors_agree(here: _Submission, reference: Path | None) -> Finding:
-    """The anchors are those of the reference: the same images, features and metrics."""
+    """The anchors equal those of the reference: same images, features and metrics."""
     if reference is None:
         return Finding("anchors", "open", "no --reference to compare with")
     trusted = {r.place: _distances(r) for _, r in results.records(reference, profile=ANCHORS)}
@@ -190,8 +191,8 @@ def _anchors_agree(here: _Submission, reference: Path | None) -> Finding:
     ]
     if not compared:
         return Finding("anchors", "open", f"none in common with {reference}")
-    wrong = [f"{label}: {a:,.6g}, there {b:,.6g}" for label, _, a, b in compared if abs(a - b) > SAME * abs(b)]
-    return _all("anchors", wrong, f"{len(compared)} agree with {reference}", "not those of the reference")
+    wrong = [f"{label}: {a:,.6g}, reference {b:,.6g}" for label, _, a, b in compared if abs(a - b) > SAME * abs(b)]
+    return _all("anchors", wrong, f"{len(compared)} agree with {reference}", "different from the reference")
 
 
 def _the_same(images: Any, n: int) -> Any:
@@ -199,14 +200,14 @@ def _the_same(images: Any, n: int) -> Any:
 
 
 def _scores_again(here: _Submission) -> Finding:
-    """Images made again from the weights have the recorded distance (of the first draw)."""
+    """Images generated again from the weights have the recorded distance (of the first draw)."""
     from aegen_bench.evaluation.scorer import GivenImages, Scorer, real_images
     from aegen_bench.progress import Progress
     from aegen_bench.trial import model as models
     from aegen_bench.trial import sampling
 
     if here.weights is None:
-        return Finding("scores", "open", "no --weights to make images from")
+        return Finding("scores", "open", "no --weights to generate images from")
     wrong, count = list[str](), 0
     for record in here.trials:
         if record.status != "ok" or not record.has_weights(here.weights):
@@ -227,12 +228,12 @@ def _scores_again(here: _Submission) -> Finding:
             value = distance_of(again)
             count += 1
             if value is None:
-                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, and none could be measured again")
+                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, which could not be measured again")
             elif abs(value - recorded) > SAME * recorded:
                 wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")
     if not count:
         return Finding("scores", "open", f"no weights of these trials in {here.weights}")
-    return _all("scores", wrong, f"{count} distances measured again agree", "measured again, not the recorded distance")
+    return _all("scores", wrong, f"{count} distances measured again agree", "distance differs when measured again")
 
 
 CHECKS: tuple[Callable[[_Submission], Finding], ...] = (
@@ -254,7 +255,7 @@ def _key(record: Record, seed: int | None = None) -> str:
 
 
 def _distances(record: Record) -> dict[str, float]:
-    """The Fréchet distance under each protocol id, the mean over the draws."""
+    """Return the Fréchet distance under each protocol id, averaged over draws."""
     found = dict[str, float]()
     for protocol, entry in record.metrics.items():
         drawn = [value for numbers in entry.draws if (value := distance_of(numbers)) is not None]

@@ -1,4 +1,4 @@
-"""Statistics for few seeds: what a table may say about its rows."""
+"""Statistics for few seeds: comparisons, leading groups, power. Functions of plain numbers (docs/statistics.md)."""
 
 from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, equivalent, interval, moderated
 from aegen_bench.inference.leading import Leading, Place, leading_group

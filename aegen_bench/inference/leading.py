@@ -1,14 +1,15 @@
 """The leading group of a column: the rows that cannot be told from the best one.
 
-Multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346704), run step-down so that all rows that are as
-good as the best stay in together (the model confidence set of Hansen, Lunde and Nason 2011, doi:10.3982/ECTA5771).
-Hsu's own constant keeps *one* given best row in 95% of tables; of nine equal rows it leaves out some in about every
-fifth table (`perf/inference.py`). While the row that lies most significantly behind another does so by more than
-the studentised range of as many equal rows allows, it is taken out, and those that remain are judged among themselves,
-by the smaller constant of fewer rows. A row that is far behind leaves at the first step and changes nothing.
+It is found by multiple comparisons with the best (Hsu 1984, doi:10.1214/aos/1176346704), run step-down so that all
+rows that are as good as the best are kept together (the model confidence set of Hansen, Lunde and Nason 2011,
+doi:10.3982/ECTA5771). Hsu's own constant keeps *one* given best row in 95% of tables; of nine equal rows, it leaves
+some out in about every fifth table (`perf/inference.py`). In each step, the row that is most significantly behind
+another one is removed if its lag exceeds the studentised range of that many equal rows. The remaining rows are then
+compared among themselves, with the smaller constant of fewer rows. A row that is far behind is removed in the first
+step and has no influence.
 
-Noise and number of rows are taken from the rows near the best alone, its *contenders*. A row farther off is judged as
-if it were the only one of its kind. Hence an added row that is far behind changes nothing for the others, to the last
+Noise and number of rows are those of the rows near the best, its *contenders*. Each row farther away is tested as if it
+were the only other one. Adding a row that is far behind therefore does not change the results of others, to the last
 digit.
 """
 
@@ -31,32 +32,35 @@ __all__ = ["Leading", "Place", "leading_group"]
 
 Numbers = NDArray[np.float64]
 NEAR = 8.0
-"""Rows within this many standard errors of the best are contenders whatever the scale's window: noise may be wide."""
+"""Rows within this many standard errors of the best are contenders, even if noise exceeds the scale's window."""
 
 
 class Place(Enum):
-    """What the tests say of a row."""
+    """The result of the tests for a row."""
 
     LEADING = "leading"
-    """Not told from the best row."""
+    """Cannot be told from the best row."""
     BEHIND = "behind"
     """Significantly worse than another row."""
     OPEN = "open"
-    """Has one seed, and by the noise of the others it could be as good as the leading group or better."""
+    """One seed; given the noise of the others, it could be as good as the leading group or better."""
     UNTESTED = "untested"
-    """There is nothing to test it with: no number, or no other row."""
+    """Cannot be tested: it has no number, or there is no other row."""
 
 
-Lag = tuple[float, int, float]  # how many standard errors a row is behind another, of how many rows, degrees of freedom
+Lag = tuple[float, int, float]  # by how many standard errors a row is behind, number of rows, degrees of freedom
 
 
 @dataclass(frozen=True)
 class Leading:
-    """The places of a column's rows; `best` is the row with the best mean among those with two seeds or more.
+    """The places of a column's rows.
 
-    `to_best` is each row minus the best, on the scale. `spread` is the typical standard deviation over seeds of the
-    contenders, `seeds` their median number, and `detectable` the gap to the best that is found with 80% power. Where
-    nothing can be tested, `best` is empty and these are NaN.
+    Attributes:
+        best: The row with the best mean among those with at least two seeds; empty if nothing can be tested.
+        to_best: Each row minus the best, on the scale.
+        spread: The typical standard deviation of the contenders over seeds; NaN if nothing can be tested.
+        seeds: The contenders' median number of seeds.
+        detectable: The gap to the best that is detected with 80% power; NaN if nothing can be tested.
     """
 
     scale: Scale
@@ -70,8 +74,8 @@ class Leading:
     detectable: float
 
     def p(self, row: str) -> float:
-        """Return how probable it is that some of as many equal rows would be so far behind another, over all steps up
-        to the one at which the row left; NaN of a row that was not tested.
+        """Return the p-value of the row: the probability that among equally many equal rows some row is as far behind,
+        the largest over all steps up to the row's removal. NaN for a row that was not tested.
         """
         return max((_tail(*lag) for lag in self.lags.get(row, ())), default=float("nan"))
 
@@ -79,15 +83,17 @@ class Leading:
 def leading_group(
     samples: Mapping[str, Sequence[float]], scale: Scale, *, lower_is_better: bool = True, alpha: float = ALPHA
 ) -> Leading:
-    """Place the rows of a column.
+    """Find the leading group of a column.
+
+    Rows with one seed use the pooled variance. Others are never compared with them, and they never lead: they are
+    behind or open.
 
     Args:
-        samples: of each row its numbers, one a seed; numbers that are not finite, or have no logarithm on a logarithmic
+        samples: For each row its numbers, one per seed. Numbers that are not finite, or not positive on a logarithmic
             scale, are left out.
         scale: `LOG` for distances, `RAW` for scores.
-
-    Rows with one seed borrow the variance of the others. They never serve as the best that others are judged by, and
-    never lead: they are behind or open.
+        lower_is_better: The direction.
+        alpha: Probability of wrongly excluding any row that is as good as the best.
     """
     sign = 1.0 if lower_is_better else -1.0
     taken = {row: [sign * x for x in scale.of(values)] for row, values in samples.items()}
@@ -121,9 +127,9 @@ def leading_group(
 
 
 def _contenders(tested: Mapping[str, Sequence[float]], scale: Scale) -> tuple[list[str], float]:
-    """The rows near the best one, and their typical spread over seeds.
+    """Return the rows near the best one, and their typical spread over seeds.
 
-    The window only grows, by the noise of the rows within it: what lies outside of it in the end was never looked at.
+    The window only grows, with the noise of the rows inside, so rows that end up outside have no influence.
     """
     means = {row: float(np.mean(values)) for row, values in tested.items()}
     least, window, near = min(means.values()), scale.window, list[str]()
@@ -137,7 +143,7 @@ def _contenders(tested: Mapping[str, Sequence[float]], scale: Scale) -> tuple[li
         window = max(window, NEAR * spread * (2 / fewest) ** 0.5)
 
 
-_AS_IS = Scale(logarithmic=False, window=float("inf"))  # numbers that are on their scale already
+_AS_IS = Scale(logarithmic=False, window=float("inf"))  # for numbers that are already on their scale
 
 
 def _moderated(names: Iterable[str], known: Mapping[str, Sequence[float]]) -> dict[str, Row]:
@@ -150,7 +156,7 @@ def _signed(compared: Difference, sign: float) -> Difference:
 
 
 def _step_down(candidates: Mapping[str, Row], alpha: float) -> tuple[set[str], dict[str, tuple[Lag, ...]]]:
-    """Return the rows that remain, and of each the lags of the steps up to the one at which it left."""
+    """Return the rows that remain, and for each row its lags in all steps up to its removal."""
     names = list(candidates)
     mean, error, df = (np.array([getattr(row, x) for row in candidates.values()]) for x in ("mean", "error", "df"))
     t, nu = _pairs(mean, error, df)
@@ -170,7 +176,7 @@ def _step_down(candidates: Mapping[str, Row], alpha: float) -> tuple[set[str], d
 
 
 def _pairs(mean: Numbers, error: Numbers, df: Numbers) -> tuple[Numbers, Numbers]:
-    """By how many standard errors each row lies above each other one [k, k], and the degrees of freedom of that."""
+    """By how many standard errors each row is above each other one, [k, k], and the degrees of freedom."""
     gap, both = np.subtract.outer(mean, mean), np.add.outer(error, error)
     parts = np.divide(error, df, out=np.zeros_like(error), where=error > 0)
     summed = np.add.outer(parts, parts)
@@ -180,14 +186,14 @@ def _pairs(mean: Numbers, error: Numbers, df: Numbers) -> tuple[Numbers, Numbers
 
 
 def _excess(lag: Lag, alpha: float) -> float:
-    """By how many times a row's lag exceeds what equal rows may show."""
+    """The ratio of a row's lag to the critical value for equal rows."""
     t, m, df = lag
     return t / critical(m, df, alpha)
 
 
 @cache
 def _tail(t: float, m: int, df: float) -> float:
-    """How probable it is that of m equal rows some pair is so far apart: 1 for a row that is not behind."""
+    """The probability that some pair of m equal rows is this far apart; 1 for a row that is not behind."""
     if t <= 0 or np.isinf(t):
         return 1.0 if t <= 0 else 0.0
     return float(np.clip(stats.studentized_range.sf(t * 2**0.5, m, min(df, 1e5)), 0.0, 1.0))

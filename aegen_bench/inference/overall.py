@@ -1,4 +1,4 @@
-"""Rows over all datasets and networks of a profile."""
+"""Scores of rows over all datasets and networks of a profile."""
 
 from __future__ import annotations
 
@@ -15,13 +15,14 @@ __all__ = ["Standing", "overall"]
 
 Numbers = NDArray[np.float64]
 RESAMPLES = 2000
-Ratios = Mapping[str, Sequence[float]]  # stratum: FD over the floor's FD, one a seed
+Ratios = Mapping[str, Sequence[float]]  # by stratum, the ratio of FD to the floor's FD, one per seed
 
 
 @dataclass(frozen=True)
 class Standing:
-    """A row's geometric mean ratio and its rank (1 is best), each with its 95% interval; None where a stratum has no
-    row with two seeds, so that nothing is known of its spread.
+    """A row's geometric mean ratio and its rank (1 is best), each with its 95% interval.
+
+    Intervals are None if a stratum has no row with two seeds, so that its spread is unknown.
     """
 
     ratio: float
@@ -31,17 +32,19 @@ class Standing:
 
 
 def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, Standing]:
-    """Average rows over strata, a stratum being one network on one dataset.
+    """Average rows over strata, where a stratum is one network on one dataset.
+
+    All strata have equal weight, however many trials they have: the score is exp(mean over strata of mean over seeds of
+    the log ratio). Rows that lack a stratum, or have a ratio there that is not positive and finite, are left out.
+
+    The intervals come from a bootstrap over seeds within strata. Deviations are widened by sqrt(n / (n - 1)), because n
+    resampled seeds vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3). A single
+    seed cannot be resampled; it gets normal noise with the typical spread of the other rows in the stratum.
 
     Args:
-        samples: of each row, by stratum, its seeds' distances over the distance of real training images (the floor).
-
-    Each stratum counts the same however many trials it has: the score is exp(mean over strata of mean over seeds of the
-    log ratio). Rows that lack a stratum, or have a ratio there that is not positive and finite, are left out.
-
-    Seeds are resampled within strata; a stratum's deviations are widened by sqrt(n / (n - 1)), without which n
-    resampled seeds vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3). One seed
-    cannot be resampled: it gets normal noise of the typical spread of the stratum's other rows.
+        samples: For each row and stratum, the ratios of its seeds' distances to the distance of real training images
+            (the floor).
+        level: Coverage of the intervals.
     """
     strata = sorted({stratum for row in samples.values() for stratum in row})
     logs = {
@@ -74,13 +77,13 @@ def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, 
 
 
 def _typical(rows: Sequence[Numbers]) -> float:
-    """The spread over seeds that is typical of rows; NaN where none has two."""
+    """Return the typical spread of rows over seeds; NaN if none has two."""
     variances = [float(x.var(ddof=1)) if len(x) > 1 else 0.0 for x in rows]
     return math.sqrt(moderate(variances, [len(x) - 1 for x in rows]).typical)
 
 
 def _resampled(logs: Numbers, typical: float, generator: np.random.Generator) -> Numbers:
-    """Means of resampled seeds, [RESAMPLES]."""
+    """Return the means of resampled seeds, [RESAMPLES]."""
     n = len(logs)
     if n == 1:
         return np.asarray(logs[0] + typical * generator.standard_normal(RESAMPLES))

@@ -1,4 +1,4 @@
-"""Rows that share a trained trunk: with one seed they stand on the same auto-encoder, so their seeds are pairs."""
+"""Comparing rows that share a trained trunk: with the same seed they use the same auto-encoder, so seeds are pairs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,12 @@ __all__ = ["best_of_pairs", "paired"]
 def paired(samples: Mapping[str, Mapping[int, float]], scale: Scale) -> dict[tuple[str, str], Difference]:
     """Compare all pairs of rows that share a trunk, seed by seed.
 
-    Args:
-        samples: of each row its numbers by seed, all on the trunks of the same seeds.
+    The effect that the trunk of a seed has on both rows cancels in their difference. The variances of these differences
+    are moderated together. Pairs with one common seed use the pooled variance; pairs without any are left out.
 
-    What the trunk of a seed does to both rows cancels out of their difference. The variances of the pairs' differences
-    are moderated among each other. Pairs with one seed in common borrow it; without any in common they are left out.
+    Args:
+        samples: For each row its numbers by seed, all on the trunks of the same seeds.
+        scale: `LOG` for distances, `RAW` for scores.
     """
     gaps: dict[tuple[str, str], list[float]] = {}
     for a, b in combinations(samples, 2):
@@ -39,8 +40,8 @@ def paired(samples: Mapping[str, Mapping[int, float]], scale: Scale) -> dict[tup
 def best_of_pairs(
     samples: Mapping[str, Mapping[int, float]], scale: Scale
 ) -> tuple[str, dict[str, tuple[Difference, float]]]:
-    """Return the row with the lowest mean, and by how much each other row with a seed in common lies above it, with the
-    p-value of the two-sided paired test, Holm-corrected over them; NaN where nothing is tested.
+    """Return the row with the lowest mean, and for each other row with a common seed the difference to it, with the
+    p-value of the two-sided paired test after Holm's correction; NaN if it cannot be tested.
     """
     means = {row: float(np.mean(x)) for row, each in samples.items() if (x := scale.of(list(each.values())))}
     if not means:
@@ -56,7 +57,7 @@ def best_of_pairs(
 
 
 def _holm(p: list[float]) -> list[float]:
-    """Holm's adjusted p-values (Holm 1979)."""
+    """Return Holm's adjusted p-values (Holm 1979)."""
     from statsmodels.stats.multitest import multipletests
 
     return [float(x) for x in multipletests(np.minimum(p, 1.0), method="holm")[1]] if p else []

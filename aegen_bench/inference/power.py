@@ -1,4 +1,4 @@
-"""What a number of seeds can tell apart, before and after they are run."""
+"""Statistical power: the differences that a number of seeds can detect."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ __all__ = ["MOST", "POWER", "critical", "detectable", "detectable_by_t", "seeds_
 
 POWER = 0.8
 MOST = 200
-"""Beyond so many seeds nobody asks how many exactly."""
+"""Larger numbers of seeds are not computed exactly."""
 
 
 def critical(m: int, df: float, alpha: float = 0.05) -> float:
-    """Return how many standard errors of a difference two of m equal rows may lie apart: Tukey's studentised range."""
+    """Return how many standard errors of a difference two of m equal rows may differ by: Tukey's studentised range."""
     return _quantile(m, max(round(min(df, 1000.0), 1), 1.0), alpha)
 
 
 @cache
 def _quantile(m: int, df: float, alpha: float) -> float:
-    from statsmodels.stats.libqsturng import qsturng  # in 0.3 ms, scipy's exact one takes 150; they agree to 4 digits
+    from statsmodels.stats.libqsturng import qsturng  # 0.3 ms; scipy's exact one takes 150 ms and agrees to 4 digits
 
     return float(qsturng(1 - alpha, m, df)) / 2**0.5
 
 
 def degrees(m: int, n: int) -> float:
-    """The degrees of freedom of a row of n seeds among m such rows that are equally noisy."""
+    """Return the degrees of freedom of a row of n seeds among m such rows with equal noise."""
     return min(m * (n - 1), (1 + BORROWED) * (n - 1))
 
 
 def detectable(spread: float, n: int, m: int, *, power: float = POWER, alpha: float = 0.05) -> float:
-    """Return the gap to the best row, on the scale of `spread`, at which a row leaves the leading group of m rows with
-    n seeds each in `power` of all tables; NaN for one seed.
+    """Return the gap to the best row, on the scale of `spread`, that excludes a row from the leading group in `power`
+    of all tables with m rows of n seeds each; NaN for one seed.
     """
     if n < 2 or not np.isfinite(spread):
         return float("nan")
@@ -46,7 +46,7 @@ def detectable(spread: float, n: int, m: int, *, power: float = POWER, alpha: fl
 
 
 def detectable_by_t(error: float, df: float, *, power: float = POWER, alpha: float = 0.05) -> float:
-    """Return the difference that a one-sided t-test of this standard error finds with `power`."""
+    """Return the difference that a one-sided t-test with this standard error detects with `power`."""
     if not (np.isfinite(error) and df > 0):
         return float("nan")
     return error * _shift(float(stats.t.ppf(1 - alpha, df)), df, power)
@@ -63,8 +63,9 @@ def _shift(bound: float, df: float, power: float) -> float:
 
 
 def seeds_by_t(gap: float, variance: float, *, power: float = POWER, alpha: float = 0.05) -> int | None:
-    """Return the number of seeds a row with which a one-sided t-test finds a difference; None if that is more than
-    `MOST`. `variance` is that of the difference of one seed of each row.
+    """Return the number of seeds per row with which a one-sided t-test detects a difference; None if it exceeds `MOST`.
+
+    `variance` is that of the difference between one seed of each row.
     """
     return _fewest(
         lambda n: detectable_by_t(math.sqrt(variance / n), (1 + BORROWED) * (n - 1), power=power, alpha=alpha), gap
@@ -72,12 +73,12 @@ def seeds_by_t(gap: float, variance: float, *, power: float = POWER, alpha: floa
 
 
 def seeds_needed(gap: float, spread: float, m: int, *, power: float = POWER, alpha: float = 0.05) -> int | None:
-    """Return the number of seeds a row with which a gap is seen among m rows; None if that is more than `MOST`."""
+    """Return the number of seeds per row with which a gap is detected among m rows; None if it exceeds `MOST`."""
     return _fewest(lambda n: detectable(spread, n, m, power=power, alpha=alpha), gap)
 
 
 def _fewest(seen: Callable[[int], float], gap: float) -> int | None:
-    """The smallest number of seeds that sees a gap, of a resolution that sharpens with their number."""
+    """Return the smallest number of seeds that detects a gap, given the detectable gap for each number."""
     if not gap > 0 or not seen(MOST) <= gap:
         return None
     low, high = 1, MOST

@@ -11,26 +11,26 @@ __all__ = ["LOG", "RAW", "Scale"]
 
 @dataclass(frozen=True)
 class Scale:
-    """Numbers as they are, or their logarithms; `window` is how far behind the best a row may be, in units of the
-    scale, and still count towards the noise and the number of rows that others are judged by (see `leading.py`).
+    """Numbers, or their logarithms. `window` is the distance from the best, on the scale, up to which a row is a
+    contender (see `leading.py`).
     """
 
     logarithmic: bool
     window: float
 
     def of(self, values: Sequence[float]) -> list[float]:
-        """Return the finite numbers on this scale. Zero and negative numbers have no logarithm and are left out."""
+        """Return the finite numbers on this scale. A logarithmic scale leaves out zero and negative numbers."""
         finite = [float(x) for x in values if math.isfinite(x)]
         return [math.log(x) for x in finite if x > 0] if self.logarithmic else finite
 
     def factor(self, share: float) -> float:
-        """Return the step on this scale from a number to one that is larger by `share` of it (logarithms only)."""
+        """Return the step on a logarithmic scale from x to (1 + share) x; ValueError on any other scale."""
         if not self.logarithmic:
-            raise ValueError("a share of a number is a fixed step on the logarithmic scale only")
+            raise ValueError("a share of a number is a fixed step only on a logarithmic scale")
         return math.log1p(share)
 
     def gap(self, step: float) -> str:
-        """Write a difference on this scale: `4.2%` of a number whose logarithm was compared, else `0.042`."""
+        """Format a difference on this scale: `4.2%` on a logarithmic scale, else `0.042`."""
         if not math.isfinite(step):
             return "unknown"
         if not self.logarithmic:
@@ -40,8 +40,8 @@ class Scale:
 
 
 LOG = Scale(logarithmic=True, window=math.log(1.5))
-"""For distances and times: seeds spread by a share of the number, about the same share for good rows and poor ones."""
+"""For distances and times, whose spread over seeds is proportional to the value, for good and poor rows alike."""
 RAW = Scale(logarithmic=False, window=0.25)
-"""For scores in [0, 1] and whatever can be negative. In the committed results the spread of scores is no more alike
-between rows on the logit than as they are, and a score of exactly 0 or 1 has no logit (`perf/inference.py`).
+"""For scores in [0, 1] and numbers that can be negative. In the committed results a logit does not make the spreads of
+rows more similar, and it is undefined for a score of exactly 0 or 1 (`perf/inference.py`).
 """

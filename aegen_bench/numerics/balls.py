@@ -1,7 +1,7 @@
 """Exact membership in balls around points, and their radii, by float32 matrix products in bounded memory.
 
-Where the rounding of the product could decide, the distance is computed anew from differences, in float64 on the CPU:
-the answer is that of exact arithmetic, ties and identical points included, and the same on every device.
+If rounding could change a decision, the distance is recomputed from differences, in float64 on the CPU. The result is
+therefore that of exact arithmetic, including ties and identical points, and the same on every device.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from aegen_bench.numerics.tuning import linear
 __all__ = ["in_balls", "in_each_others_balls", "neighbour_distances"]
 
 BLOCK = 2**24  # distances held at a time, 64 MiB
-FEW = 2**18  # numbers of a block that a core's cache holds
-ROUNDING = 1e-5  # of the squared norms; the products of 2,048 terms measured err by less than a tenth of it
+FEW = 2**18  # numbers per block, which fit into a core's cache
+ROUNDING = 1e-5  # relative to the squared norms; measured errors of products of 2,048 terms are below a tenth of it
 
 Features = NDArray[np.float32]
 Array = NDArray[np.float64]
@@ -43,9 +43,9 @@ def neighbour_distances(points: Features, k: int, *, device: str = "cpu") -> Arr
 def in_balls(
     points: Features, centres: Features, radii: Array, *, closed: bool, device: str = "cpu"
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Return in how many balls each point is [m], and how many points are in each ball [n].
+    """Return the number of balls that contain each point, [m], and the number of points in each ball, [n].
 
-    `points` [m, d] and `centres` [n, d]; `radii` [n] are squared. A point on the surface is in a `closed` ball.
+    `points` are [m, d], `centres` [n, d], and `radii` [n] are squared. A point on the surface is in a `closed` ball.
     """
     balls, members = np.zeros(len(points), np.int64), np.zeros(len(centres), np.int64)
     for pairs in _pairs(points, centres, device):
@@ -70,13 +70,13 @@ def in_each_others_balls(
 
 
 class _Pairs(NamedTuple):
-    """Some rows of one set of points and all of another: their squared distances as far as float32 tells them."""
+    """Some rows of one set of points and all of another, with their squared distances in float32."""
 
     a: Features  # the rows
     b: Features
-    begin: int  # of the rows in their set
+    begin: int  # index of the first row in its set
     squared: Tensor  # [rows, n], on the device
-    doubt: Tensor  # [n], how far off they may be
+    doubt: Tensor  # [n], bounds of their errors
 
     @property
     def rows(self) -> slice:
@@ -92,7 +92,7 @@ class _Pairs(NamedTuple):
         return inside
 
     def exact(self, i: NDArray[np.int64], j: NDArray[np.int64]) -> Array:
-        """|a_i - b_j|^2 for pairs of indices, each pair by the same sum wherever it stands."""
+        """Return |a_i - b_j|^2 for pairs of indices. Each pair is summed in the same way wherever it appears."""
         squared = np.empty(len(i))
         for pairs in _blocks(len(i), self.a.shape[1], FEW):
             difference = self.a[i[pairs]].astype(np.float64) - self.b[j[pairs]]
@@ -111,7 +111,7 @@ def _pairs(a: Features, b: Features, device: str) -> Iterator[_Pairs]:
 
 
 def _centred(points: Features, mean: Array, device: str) -> tuple[Tensor, Tensor]:
-    """Points less the mean, float32, and their squared norms: the products cancel least around the mean."""
+    """Return points minus the mean, float32, and their squared norms. Centring reduces cancellation in the products."""
     x = np.empty_like(points, dtype=np.float32)
     for rows in _blocks(len(points), points.shape[1], BLOCK):
         x[rows] = points[rows] - mean
@@ -120,6 +120,6 @@ def _centred(points: Features, mean: Array, device: str) -> tuple[Tensor, Tensor
 
 
 def _blocks(n: int, width: int, numbers: int) -> list[slice]:
-    """Slices of n rows of that width, so many numbers each."""
+    """Split n rows of this width into slices with at most this many numbers each."""
     step = max(1, numbers // width)
     return [slice(begin, min(begin + step, n)) for begin in range(0, n, step)]

@@ -1,5 +1,7 @@
-"""Mini-batch k-means (Sculley 2010), step by step as scikit-learn's `MiniBatchKMeans` does it: greedy k-means++, rare
-clusters set anew, an end when the smoothed inertia no longer falls. In the type of the rows, float32 or float64.
+"""Mini-batch k-means (Sculley 2010), following scikit-learn's `MiniBatchKMeans` step by step: greedy k-means++,
+reassignment of rare clusters, and early stopping when the smoothed inertia no longer falls.
+
+It computes in the type of the rows, float32 or float64.
 """
 
 from __future__ import annotations
@@ -24,12 +26,12 @@ def minibatch_kmeans(
 
     n, batch_size, init_size = len(x), min(batch_size, len(x)), min(init_size, len(x))
     centres = _start(x, n_clusters, n_init, init_size, random)
-    sums, counts = np.zeros_like(centres), np.zeros(n_clusters)  # of all rows a cluster was ever given
-    total = torch.from_numpy(sums)  # the same memory: numpy has no fast sum by label
+    sums, counts = np.zeros_like(centres), np.zeros(n_clusters)  # of all rows ever assigned to a cluster
+    total = torch.from_numpy(sums)  # shares the memory, because numpy has no fast sum by label
     decay = min(2 * batch_size / (n + 1), 1)
     smoothed = lowest = np.inf
     idle = since_reassigned = 0
-    batch = np.empty((batch_size, x.shape[1]), x.dtype)  # one buffer: fresh memory would cost as much as the gathering
+    batch = np.empty((batch_size, x.shape[1]), x.dtype)  # reused, because new memory would cost as much as gathering
     for step in range(EPOCHS * n // batch_size):
         np.take(x, random.integers(n, size=batch_size), axis=0, out=batch, mode="clip")
         scores = _scores(batch, centres)
@@ -42,7 +44,7 @@ def minibatch_kmeans(
             since_reassigned = 0
             _reassign_rare(batch, sums, counts, random)
         np.divide(sums, counts[:, None], out=centres, where=counts[:, None] > 0)
-        if step == 0:  # its inertia is that of the start
+        if step == 0:  # its inertia is that of the initial centres
             continue
         smoothed = inertia if step == 1 else smoothed * (1 - decay) + inertia * decay
         idle = 0 if smoothed < lowest else idle + 1
@@ -61,13 +63,13 @@ def nearest_centre(x: Rows, centres: Rows) -> NDArray[np.intp]:
 
 
 def _scores(x: Rows, centres: Rows) -> Rows:
-    """Squared distances [n, k] of rows [n, d] to centres [k, d], less each row's own square."""
+    """Return squared distances [n, k] of rows [n, d] to centres [k, d], minus each row's squared norm."""
     scores: Rows = np.einsum("kd,kd->k", centres, centres) - 2 * (x @ centres.T)
     return scores
 
 
 def _reassign_rare(x: Rows, sums: Rows, counts: Rows, random: np.random.Generator) -> None:
-    """Put clusters that got few rows on rows of the batch, as heavy as the lightest of the others."""
+    """Move clusters with few rows to rows of the batch, with the smallest count of the other clusters."""
     rare = counts < REASSIGN_BELOW * counts.max()
     if rare.any():
         counts[rare] = counts[~rare].min()
@@ -75,7 +77,7 @@ def _reassign_rare(x: Rows, sums: Rows, counts: Rows, random: np.random.Generato
 
 
 def _start(x: Rows, n_clusters: int, n_init: int, size: int, random: np.random.Generator) -> Rows:
-    """The best of `n_init` starts, each chosen on `size` rows of its own and all compared on as many others."""
+    """Return the best of `n_init` initialisations, each made from `size` rows and all compared on `size` others."""
     held_out = x[random.integers(len(x), size=size)]
     starts = []
     for _ in range(n_init):
@@ -86,7 +88,7 @@ def _start(x: Rows, n_clusters: int, n_init: int, size: int, random: np.random.G
 
 
 def _plus_plus(rows: Rows, n_clusters: int, random: np.random.Generator) -> NDArray[np.intp]:
-    """Greedy k-means++ (Arthur and Vassilvitskii 2007): indices [n_clusters] of rows."""
+    """Return the row indices [n_clusters] chosen by greedy k-means++ (Arthur and Vassilvitskii 2007)."""
     gram = rows @ rows.T
     norms = gram.diagonal()
     distances = (norms[:, None] + norms - 2 * gram).clip(min=0)

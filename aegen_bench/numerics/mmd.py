@@ -1,4 +1,4 @@
-"""Maximum mean discrepancy from kernel matrices; numpy arrays and torch tensors alike."""
+"""Maximum mean discrepancy from kernel matrices, which may be numpy arrays or torch tensors."""
 
 from __future__ import annotations
 
@@ -8,10 +8,9 @@ __all__ = ["mmd2", "mmd2_variance"]
 
 
 def mmd2(within_a: Any, within_b: Any, across: Any) -> Any:
-    """The unbiased estimate of MMD^2 from three kernel matrices [n, n]; it may be negative.
+    """Return the unbiased estimate of MMD^2 from three kernel matrices [n, n]. It may be negative.
 
-    Pairs of a point with itself are left out within a set, nothing is left out across (Gretton et al. 2012, A Kernel
-    Two-Sample Test, eq. 3).
+    Within a set, pairs of a point with itself are left out (Gretton et al. 2012, A Kernel Two-Sample Test, eq. 3).
     """
     n = len(across)
     within = sum(k.sum() - k.trace() for k in (within_a, within_b)) / (n * (n - 1))
@@ -19,11 +18,11 @@ def mmd2(within_a: Any, within_b: Any, across: Any) -> Any:
 
 
 def mmd2_variance(within_a: Any, within_b: Any, across: Any, *, n_a: int, n_b: int) -> float:
-    """Return the first-order variance of `mmd2` of sets of n_a and n_b points, from kernel matrices [n, n] of subsets.
+    """Return the first-order variance of `mmd2` for sets of n_a and n_b points, from kernel matrices [n, n] of subsets.
 
-    Four times the variance of each point's own part of the statistic, over the number of points: the leading term of a
-    U-statistic's variance (Hoeffding 1948). The parts are estimated from n points, so it does not vanish for equal
-    distributions, where the true leading term does.
+    It is four times the variance of the points' contributions divided by the number of points, the leading term of the
+    variance of a U-statistic (Hoeffding 1948). The contributions are estimated from n points, so for equal
+    distributions the result does not vanish, although the true leading term does.
     """
     n = len(across)
     total = 0.0

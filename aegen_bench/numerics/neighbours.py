@@ -17,8 +17,9 @@ def nearest(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """Return indices [m, k] into `base` and squared Euclidean distances [m, k], nearest first.
 
     `queries` [m, ...] and `base` [n, ...] are float or uint8 tensors, compared as flat float32 rows; uint8 images are
-    scaled to [0, 1]. The device is that of the queries; `base` comes there by chunks. k is at most n. Memory: the
-    queries, one chunk of at most 4,096 rows of `base` (256 of 3x256x256) and m x (4,096 + k) distances.
+    scaled to [0, 1]. k is at most n. Everything is computed on the device of the queries, to which `base` is copied in
+    chunks. Memory: the queries, one chunk of at most 4,096 rows of `base` (256 of 3x256x256) and m x (4,096 + k)
+    distances.
     """
     q = _rows(queries)
     best = torch.full((len(q), k), torch.inf, device=q.device)

@@ -1,4 +1,4 @@
-"""Many small images on one sheet."""
+"""Grids of small images."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ Images = NDArray[np.uint8]
 
 
 def grid(images: Images, columns: int | None = None, gap: int = 1) -> Images:
-    """uint8 [n, C, S, S] -> one white-ruled sheet, [H, W] for one channel, [H, W, 3] for three; without `columns` as
-    square as it goes.
+    """Arrange uint8 images [n, C, S, S] in a grid with white lines: [H, W] for one channel, [H, W, 3] for three.
+
+    Without `columns`, the grid is as square as possible.
     """
     n, channels, side, _ = images.shape
     columns = columns or round(n**0.5)

@@ -1,4 +1,4 @@
-"""uint8 images as networks take them."""
+"""uint8 images as input of networks."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ EVALUATION_BATCH = 500
 
 
 def as_float(images: Tensor) -> Tensor:
-    """uint8 images -> float32 in [0, 1]; the only preprocessing."""
+    """Convert uint8 images to float32 in [0, 1]. There is no other preprocessing."""
     return images.float().div_(255)
 
 
 def at_once(images: Tensor) -> int:
-    """How many images to take at a time where nothing is trained."""
+    """Return how many images to process at a time outside training."""
     return rows(EVALUATION_BATCH, math.prod(images.shape[1:]))

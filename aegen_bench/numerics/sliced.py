@@ -13,8 +13,8 @@ __all__ = ["sliced_wasserstein"]
 def sliced_wasserstein(a: NDArray[Any], b: NDArray[Any], *, projections: int, seed: int) -> float:
     """Return the sliced Wasserstein-2 distance of a and b, both [n, d], in float64.
 
-    The square is the mean, over seeded directions uniform on the sphere, of the squared distance of the sorted
-    projections (Bonneel et al. 2015, Sliced and Radon Wasserstein Barycenters, eq. 9). Memory: 64 projections.
+    Its square is the mean squared distance of the sorted projections, over seeded directions that are uniform on the
+    sphere (Bonneel et al. 2015, Sliced and Radon Wasserstein Barycenters, eq. 9). Memory: 64 projections.
     """
     directions = np.random.default_rng(seed).standard_normal((a.shape[1], projections))
     directions /= np.linalg.norm(directions, axis=0)

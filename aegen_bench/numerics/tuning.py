@@ -1,11 +1,11 @@
-"""What makes a CPU faster: products by oneDNN, and freed memory that is kept. Neither changes more than the rounding.
+"""Two ways to speed up CPUs: matrix products by oneDNN, and keeping freed memory. They only affect rounding.
 
-torch multiplies float32 matrices on a CPU by MKL, which on an AMD processor keeps to AVX2 where the processor has
-AVX-512: half of the rate. oneDNN, which does torch's convolutions, takes what the processor has. Each sums in an order
-of its own, so their results differ by float32 rounding. And malloc gives large blocks back to the system, which clears
-their pages when they are asked for again. Together they train 1.7 times as fast (docs/performance.md).
+On a CPU, torch multiplies float32 matrices with MKL, which uses only AVX2 on AMD processors with AVX-512, at half the
+speed. oneDNN, which torch uses for convolutions, makes use of AVX-512. They sum in different orders, so results differ
+by float32 rounding. Besides, malloc returns large blocks to the system, which has to zero their pages when they are
+requested again. Together, both changes make training 1.7 times as fast (docs/performance.md).
 
-The environment variable AEGEN_BENCH_TUNING=off switches both off.
+The environment variable AEGEN_BENCH_TUNING=off turns both off.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.nn import functional
 __all__ = ["keeping_memory", "library", "linear", "pays", "product", "quickened"]
 
 M = TypeVar("M", bound=nn.Module)
-WORTH = 2**16  # weights from which on a product gains more than its call costs
+WORTH = 2**16  # number of weights above which a product gains more than its call costs
 
 
 def _on() -> bool:
@@ -33,8 +33,10 @@ def _on() -> bool:
 
 @functools.cache
 def library(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
-    """Which of the two multiplies float32 matrices on this machine's CPU: 'oneDNN' where it is an AMD processor with
-    AVX-512, as Linux tells, and torch has the operator; else 'BLAS', that which torch was built with.
+    """Return the library for float32 matrix products on this CPU.
+
+    It is 'oneDNN' on an AMD processor with AVX-512 under Linux, if torch has the operator; otherwise 'BLAS', the one
+    that torch was built with.
     """
     try:
         amd = "AuthenticAMD" in cpuinfo.read_text()
@@ -45,8 +47,8 @@ def library(cpuinfo: Path = Path("/proc/cpuinfo")) -> str:
 
 
 def _works() -> bool:
-    """Whether the operator, which is none that torch documents, is there and does what is expected of it."""
-    with torch.device("cpu"):  # the first to ask may be about to count FLOPs on the device `meta`
+    """Whether the operator, which torch does not document, exists and gives the expected result."""
+    with torch.device("cpu"):  # the first caller may be counting FLOPs on the device `meta`
         x, weight, bias = torch.ones(2, 3), torch.eye(4, 3), torch.arange(4.0)
     try:
         return torch.equal(_multiply(x, weight, bias), functional.linear(x, weight, bias))
@@ -55,25 +57,25 @@ def _works() -> bool:
 
 
 def pays(x: Tensor, weight: Tensor) -> bool:
-    """Whether `product` is for these: float32 on a CPU, x [n, in] and enough weights [out, in]."""
+    """Whether `product` applies: float32 on a CPU, x [n, in], and enough weights [out, in]."""
     fits = x.device.type == "cpu" and x.dtype == weight.dtype == torch.float32 and x.ndim == 2 and len(x) > 0
     return fits and weight.numel() >= WORTH
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """torch's function of that name, by whichever of the two is the faster here."""
+    """`torch.nn.functional.linear`, by whichever of the two libraries is faster here."""
     multiply = product if library() == "oneDNN" and pays(x, weight) else functional.linear
     return multiply(x, weight, bias)
 
 
 def product(x: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
-    """x [n, in], weight [out, in], bias [out] -> x weight^T + bias [n, out], float32 on a CPU, by oneDNN."""
+    """Return x weight^T + bias, [n, out], by oneDNN: x [n, in], weight [out, in], bias [out], float32 on a CPU."""
     result: Tensor = _Product.apply(x, weight, bias)
     return result
 
 
 class _Product(torch.autograd.Function):
-    """The gradients of a product are products, and so have gradients too."""
+    """The gradients are products themselves, so second-order gradients work as well."""
 
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
@@ -91,7 +93,7 @@ class _Product(torch.autograd.Function):
 
 
 def _multiply(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
-    # torch.compile takes the operator itself for one of a network whose weights never change: it must not see it.
+    # torch.compile must not see the operator: it assumes that this one's weights never change.
     multiply = _opaque if torch.compiler.is_compiling() else _onednn
     return multiply(x, weight, bias)
 
@@ -113,16 +115,17 @@ def _shape(x: Tensor, weight: Tensor, bias: Tensor | None) -> Tensor:
 
 
 class Linear(nn.Linear):
-    """A linear layer that multiplies by oneDNN what is float32, on the CPU and large enough."""
+    """A linear layer that uses oneDNN for inputs that are float32, on the CPU and large enough."""
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return x weight^T + bias, [n, out], for x [n, in]."""
         if pays(x, self.weight) and not torch.is_autocast_enabled("cpu"):
             return product(x, self.weight, self.bias)
         return super().forward(x)
 
 
 def quickened(module: M) -> M:
-    """Give its linear layers the products that are the faster ones on this machine's processor."""
+    """Make the linear layers of `module` use the faster library on this processor, and return it."""
     if library() == "oneDNN":
         for layer in module.modules():
             if type(layer) is nn.Linear:
@@ -135,30 +138,31 @@ def quickened(module: M) -> M:
 
 @contextlib.contextmanager
 def keeping_memory() -> Iterator[None]:
-    """Within, memory that is freed stays with the process for the next tensor (glibc's malloc, so Linux alone). At the
-    end it goes back, and so does what torch keeps of a GPU's: trials that share the GPU see how much is free.
+    """Context in which freed memory stays with the process for the next tensor (only with glibc's malloc, on Linux).
 
-    By itself malloc gives large blocks back to the system, which clears their pages when they are asked for anew: 50 MB
-    a step of a VAE at 28 px, 430 MB at 64 px, a fifth of its time.
+    On exit it is returned, and so is GPU memory kept by torch, so that trials sharing the GPU see what is free. By
+    default malloc returns large blocks to the system, which zeroes their pages when they are requested again: 50 MB per
+    step of a VAE at 28 px, 430 MB at 64 px, a fifth of the time.
     """
     _malloc(mmap=2**30, trim=2**31 - 1)
     try:
         yield
     finally:
-        _malloc(mmap=2**25, trim=2**26)  # where malloc's own would end, which setting it stops from growing
-        with contextlib.suppress(RuntimeError):  # of a device that fails every call, since a trial's kernel did
-            torch.cuda.empty_cache()  # nothing where CUDA was never used
+        _malloc(mmap=2**25, trim=2**26)  # the upper limits of malloc's dynamic thresholds, which setting them disables
+        with contextlib.suppress(RuntimeError):  # after a failed kernel, every call of the device fails
+            torch.cuda.empty_cache()  # does nothing if CUDA was never used
 
 
 def _malloc(*, mmap: int, trim: int) -> None:
-    """Set glibc's thresholds in bytes: blocks larger than `mmap`, and more than `trim` of free memory at the end of the
-    heap, go back to the system when they are freed. What is free goes back now. Nothing where there is no glibc.
+    """Set glibc's thresholds in bytes, and return free memory to the system. Does nothing without glibc.
+
+    When freed, blocks larger than `mmap`, and free memory above `trim` at the end of the heap, go back to the system.
     """
     import ctypes
 
     if not _on():
         return
-    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of malloc.h
+    M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # from malloc.h
     with contextlib.suppress(AttributeError, OSError, TypeError):
         libc = ctypes.CDLL(None)
         libc.mallopt(M_MMAP_THRESHOLD, mmap)

@@ -18,9 +18,11 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metric import distance_name, distance_of
+from aegen_bench.report import budget
+from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
-from aegen_bench.results import ANCHORS, EXTERNAL, read_record, timings, trial_folder
+from aegen_bench.results import ANCHORS, EXTERNAL, read_record, stages_with_trunk, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
 from aegen_bench.results.record import Record
@@ -210,12 +212,20 @@ class Evidence:
         return found
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
-        """Of one trial; None where its record does not say what the paper's settings are."""
+        """Of one trial, and of a pair's trunk; None where their records do not say what the paper's settings are."""
         if (record := self.record(trial)) is None:
             return None
+        stages, planned = record.stages, record.config.get("stages", {})
+        if record.trunk is not None:
+            row, _ = self.pairs[trial.row]
+            below = self.record(replace(trial, folder=trial.folder.parents[1] / row / trial.folder.name))
+            if below is None or below.key != record.trunk.key:
+                return None
+            stages = stages_with_trunk(below.stages, stages)
+            planned = stages_with_trunk(below.config.get("stages", {}), planned)
         ours, papers = [0.0, 0.0], [0.0, 0.0]
-        for name, stage in record.stages.items():
-            full = record.config.get("stages", {}).get(name, {})
+        for name, stage in stages.items():
+            full = planned.get(name, {})
             full = full.get("unscaled", full)
             if not full.get("batch"):
                 return None
@@ -273,6 +283,17 @@ class Evidence:
         said = f"cannot read {path}: {' '.join(str(error).split())}"
         if said not in self.unreadable:
             self.unreadable.append(said)
+
+    def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
+        """Return the distances while they trained of the rows that were probed, over trials that ended well."""
+        probed, found = self.frame.attrs.get("probed", {}), dict[str, list[Curve]]()
+        for row in (row for row in self.layout.rows if (self.layout.profile, row) in probed):
+            for trial in self.trials(dataset, row):
+                record = self.record(trial) if trial.state in ("ok", "collapsed") else None
+                curve = record and budget.read(distances(self.history(trial)["probes"]), record.stages)
+                if curve:
+                    found.setdefault(row, []).append(curve)
+        return found
 
     def settled(self) -> dict[Entry, Cell]:
         """Return the epochs and seconds until each probed entry was near its end, over its trials that ended well."""

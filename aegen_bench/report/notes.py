@@ -48,10 +48,27 @@ EPOCHS = (
     "For each dataset: the configured epochs, then those run by the trials that ended well, by training stage. A range "
     "means that seeds differ."
 )
+PAIRS = (
+    "A row that is a pair of a trunk and a prior counts the training of both. Where the record of its trunk is not "
+    "among the results, or is of another device, what includes the trunk's training is missing."
+)
 SETTLED = (
     "within 5%: epochs and training seconds after which the distance measured during training stays within 5% of its "
     "last value; mean ± sample standard deviation over seeds, number of trials in brackets. Only sweeps measure it."
 )
+
+
+def budget(best: str) -> str:
+    """What the columns of the table `budget` are."""
+    return (
+        "FD at a share: the distance at the last probe within that share of the images that the row sees in all of its "
+        "training, mean ± sample standard deviation over seeds; — where the first probe comes later. mean: the "
+        "geometric mean over the logarithm of the images, from the first probe to the last. ahead until: images seen, "
+        f"at equal numbers for both rows, after which {best}, which ends best, stays ahead; empty where it leads from "
+        "the first probe on. A probe has one draw of images and is scored by the first protocol only."
+    )
+
+
 TIMES = (
     "Mean ± sample standard deviation over seeds, number of trials in brackets. s/epoch: mean over the epochs after "
     "the first, without evaluation. training: all of it, with extracting codes and fitting a density to them. "

@@ -12,13 +12,15 @@ from functools import partial
 from itertools import combinations, product
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from aegen_bench import inference
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.agreement import rank_correlations
 from aegen_bench.inference import ALPHA, LOG, RAW, Difference, Leading, Place, Scale, difference, moderated
 from aegen_bench.inference.variance import SOURCES
-from aegen_bench.report import notes
+from aegen_bench.report import budget, notes
 from aegen_bench.report.cells import (
     Cell,
     Column,
@@ -480,6 +482,34 @@ def agreement(evidence: Evidence) -> Tables:
         yield _table(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
 
 
+def budgets_spent(evidence: Evidence) -> Tables:
+    """What the rows that were scored while they trained have reached after a share of their images."""
+    layout = evidence.layout
+    shares = [measured(f"FD at {share:.0%}", fixed(spread="seeds")) for share in budget.SHARES]
+    for dataset in layout.datasets:
+        curves = evidence.budget_curves(dataset)
+        if not curves:
+            continue
+        ends = {row: float(np.mean([np.log(curve.distance[-1]) for curve in each])) for row, each in curves.items()}
+        best = min(ends, key=lambda row: ends[row])
+        lines = []
+        for row in sorted(curves, key=lambda row: ends[row]):
+            behind = math.nan if row == best else budget.crossing(curves[row], curves[best])
+            after = Number("images until the best leads", behind if math.isfinite(behind) else None, against=best)
+            lines.append(
+                [
+                    Cell(dataset, row, text=evidence.name(row)),
+                    *budget.reached(dataset, row, curves[row]),
+                    Cell(dataset, row, (after,)),
+                ]
+            )
+        columns = [words("Model"), count("images"), count("steps"), *shares]
+        columns += [measured("mean", fixed(spread="seeds")), count("ahead until, images")]
+        caption = f"{evidence.name(dataset)}: the distance against the training budget"
+        about = f"budget-{dataset}", "Budget", caption
+        yield Table(*about, columns, lines, [notes.budget(evidence.name(best))], layout.profile)
+
+
 # ---- networks, epochs and times ----------------------------------------------------------------------
 
 
@@ -542,12 +572,13 @@ def epochs(evidence: Evidence) -> Tables:
         for row, line in lines.items():
             entry, end = (dataset, row), ended[dataset, row]
             budget, done = configured.get(entry, {}), run.get(entry, {})
-            told = tuple(done[key] for key in budget if key in done)
+            told = tuple(done[key] for key in budget) if set(budget) <= set(done) else ()  # of a pair, the trunk's, too
             line.append(Cell(*entry, tuple(budget.values()), text="" if budget else "—"))
             line.append(Cell(*entry, told, state="ok" if told else _unnumbered(end), stale=end.stale))
             line += [settled.get(entry, NOTHING)] * probed
             line += [_papers_costs(layout, 5, entry, "epochs")] * beside
-    said = [notes.EPOCHS, notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
+    said = [notes.EPOCHS, *([notes.PAIRS] if evidence.pairs else [])]
+    said += [notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
     said += [*notes.departures(evidence.frame, layout), *notes.shares(evidence)]
     yield Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
 
@@ -639,6 +670,7 @@ def _times(
         if metric in totals:
             columns.append(Column(head, fixed(None, "seeds", scale), "n", aligned=True))
     shares = _flow_shares(paces, layout)
+    said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
     said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
     said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
     about = f"table6{mark}", "Table 6", f"Training time on {device}{by}", [*columns, count("parameters")], lines, said
@@ -673,6 +705,7 @@ KINDS: dict[str, Callable[[Evidence], Tables]] = {
     "variance": variance,
     "overall": overall,
     "agreement": agreement,
+    "budget": budgets_spent,
     "scores": scores,
 }
 TABLES = ("1", "2", "3", "4", "5", "6")

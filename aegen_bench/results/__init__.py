@@ -1,4 +1,4 @@
-"""Results on disk: the records of trials and of scored images, and the table they make together."""
+"""Results on disk: the records of trials and of scored images, and all of them as one table."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from aegen_bench.results.record import (
     Evaluation,
     Record,
     evaluated,
+    stages_with_trunk,
 )
 from aegen_bench.results.store import (
     add_evaluation,
@@ -47,6 +48,7 @@ __all__ = [
     "profiles",
     "read_record",
     "records",
+    "stages_with_trunk",
     "stamp",
     "standing",
     "trial_folder",

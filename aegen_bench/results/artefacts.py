@@ -1,4 +1,4 @@
-"""The arrays that a trial leaves for figures, read back; docs/results-format.md says what each holds."""
+"""Reading the arrays that a trial saves for figures (docs/results-format.md)."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ if TYPE_CHECKING:
 __all__ = ["FILE", "read_artefact", "read_artefacts"]
 
 FILE = "artefacts.npz"
-LARGEST = 512 << 20  # bytes of all arrays, as declared; at 256 px there are some 12 MB
+LARGEST = 512 << 20  # declared bytes of all arrays; at 256 px they take about 12 MB
 IMAGES = {"samples": 1, "interpolations": 2, "reconstructions": 2, "neighbours": 2}
-"""How many axes come before channels, height and width."""
+"""Number of axes before channels, height and width."""
 LARGEST_SIDE = 4096
 
 
 def read_artefact(folder: Path, name: str) -> NDArray[Any] | None:
-    """Return one array of a trial: images as uint8 [..., C, S, S], curves as float. None where the file lacks it.
+    """Return one array of a trial: images as uint8 [..., C, S, S], curves as float. None if the file lacks it.
 
-    FileNotFoundError where there is no file, OSError where it cannot be read, ValueError where it holds anything else.
+    FileNotFoundError if there is no file, OSError if it cannot be read, ValueError if it contains anything else.
     """
     found = read_arrays(folder / FILE, LARGEST, [name]).get(name)
     return None if found is None else _checked(name, found)
 
 
 def read_artefacts(folder: Path) -> dict[str, NDArray[Any]]:
-    """Return all arrays of a trial by name; the errors are those of `read_artefact`."""
+    """Return all arrays of a trial by name. Errors as in `read_artefact`."""
     return {name: _checked(name, array) for name, array in read_arrays(folder / FILE, LARGEST).items()}
 
 
@@ -38,9 +38,9 @@ def _checked(name: str, array: NDArray[Any]) -> NDArray[Any]:
     if name in IMAGES:
         good = array.dtype == "uint8" and len(shape) == IMAGES[name] + 3 and array.size > 0 and shape[-3] in (1, 3)
         if not good or shape[-1] != shape[-2] or shape[-1] > LARGEST_SIDE:
-            raise ValueError(f"'{name}' holds {array.dtype} {list(shape)}, which are no images")
+            raise ValueError(f"'{name}' contains {array.dtype} {list(shape)}, which are not images")
     elif array.dtype.kind != "f" or not _finite(array) or (name == "prd" and (array.ndim != 2 or len(array) != 2)):
-        raise ValueError(f"'{name}' holds {array.dtype} {list(shape)}, which is no curve of finite numbers")
+        raise ValueError(f"'{name}' contains {array.dtype} {list(shape)}, which is not a curve of finite numbers")
     return array
 
 

@@ -1,7 +1,7 @@
-"""What lies on disk and nobody needs: checkpoints of trials that have ended, weights that no record names.
+"""Deleting files that are no longer needed: checkpoints of finished trials, weights that no record refers to.
 
-Whatever is in doubt stays: clean stops where a run holds a lock, where a folder cannot be listed and where a record
-cannot be read, and each file is looked at again at the moment when it goes.
+In doubt, files are kept: nothing is deleted while a run holds a lock, or if a folder cannot be listed or a record
+cannot be read, and each file is checked again immediately before it is deleted.
 """
 
 from __future__ import annotations
@@ -19,13 +19,15 @@ from aegen_bench.results.record import Record
 
 __all__ = ["Abandoned", "abandoned", "delete"]
 
-UNFINISHED = ("failed", "timeout")  # a later run may go on from their checkpoints
+UNFINISHED = ("failed", "timeout")  # a later run may resume from their checkpoints
 
 
 @dataclass(frozen=True)
 class Abandoned:
-    """A file that can go, and why. `trial` has the folders' names of the trial that it belongs to, where it is known;
-    `identity` changes when another file takes its place or it is written.
+    """A file that can be deleted, and why.
+
+    `trial` has the names of the folders of its trial, if known; `identity` changes when the file is written or
+    replaced.
     """
 
     path: Path
@@ -36,33 +38,35 @@ class Abandoned:
 
 
 def abandoned(root: Path, kept_weights: Path) -> list[Abandoned]:
-    """Return the files that can go. UserError while a run works on the folder, where a lock cannot be asked, a folder
-    cannot be listed or a record cannot be read, or where there are no results: then nobody can say what is needed.
+    """Return the files that can be deleted.
 
-    A weights folder may serve several results folders: of those that are not looked at here, the reason says so.
+    UserError if that cannot be decided: a run is in progress, a lock cannot be tested, a folder cannot be listed, a
+    record cannot be read, or there are no results. A weights folder may serve several results folders, but only this
+    one is examined.
     """
     if not root.is_dir():
-        raise UserError(f"no results at {root}: say where they are with --results")
+        raise UserError(f"no results at {root}: use --results to say where they are")
     for names, note in locks.held(root, sure=True):
-        raise UserError(f"{'/'.join(names)} is being done by {locks.describe(note)}: clean when it has ended")
+        raise UserError(f"{'/'.join(names)} is in use by {locks.describe(note)}: clean when it has ended")
     return [*_checkpoints(root), *_weights(root, kept_weights)]
 
 
 def delete(root: Path, kept_weights: Path, listed: Sequence[Abandoned]) -> Iterator[tuple[Abandoned, str]]:
-    """Delete what was listed and is still abandoned, and yield each file with why it stays, empty where it went.
+    """Delete the listed files that can still be deleted, and yield each with the reason if it is kept, else "".
 
-    The list is made anew, and a checkpoint goes under its trial's lock. A file that was written since stays.
+    The list is made again, and checkpoints are deleted under the lock of their trial. Files that were written in the
+    meantime are kept.
     """
     again = set(abandoned(root, kept_weights))
     for one in listed:
         if one not in again:
-            yield one, "it was written, or is needed, since it was listed"
+            yield one, "it has been written or is needed since it was listed"
         elif one.trial:
             with locks.claim(locks.lock_path(root, *one.trial)) as mine:
                 ended = mine is not None and one in set(_checkpoints_of(one.path.parent, one.trial))
-                yield one, _unlink(one) if ended else "its trial has begun again"
+                yield one, _unlink(one) if ended else "its trial has started again"
         elif next(locks.held(root, sure=True), None):
-            yield one, "a run has begun"
+            yield one, "a run has started"
         else:
             yield one, _unlink(one)
 
@@ -70,7 +74,7 @@ def delete(root: Path, kept_weights: Path, listed: Sequence[Abandoned]) -> Itera
 def _unlink(one: Abandoned) -> str:
     try:
         if _identity(one.path) != one.identity:
-            return "it was written since it was listed"
+            return "it has been written since it was listed"
         one.path.unlink()
     except OSError as error:
         return f"cannot delete it: {error.strerror or error}"
@@ -95,13 +99,13 @@ def _checkpoints_of(folder: Path, trial: tuple[str, ...]) -> Iterator[Abandoned]
 
 
 def _weights(root: Path, kept: Path) -> Iterator[Abandoned]:
-    """Weights that no record names by its key and none by their content: if either is damaged, the other holds them.
+    """Weights that no record refers to, neither by key nor by content, since either of these may be damaged.
 
-    An older file has the key alone for a name. While a record without the weights' sha256 misses its file, those all
-    stay: its key may be damaged.
+    The names of older files contain only the key. All of these are kept while a record without the sha256 of its
+    weights lacks its file, because its key may be damaged.
     """
     records = [store.read_record(path) for path in store.every_record(root, skip=_stop)]
-    trunks = [record.trunk for record in records if record.trunk]  # of pairs: they are of no use without
+    trunks = [record.trunk for record in records if record.trunk]  # pairs are useless without them
     keys = {record.key for record in records} | {trunk.key for trunk in trunks}
     contents = {record.weights_sha256[:8] for record in records if record.weights_sha256}
     contents |= {trunk.weights_sha256[:8] for trunk in trunks}
@@ -111,7 +115,7 @@ def _weights(root: Path, kept: Path) -> Iterator[Abandoned]:
         if not name or name[1] in keys or name[2] in contents or (not name[2] and doubtful):
             continue
         if identity := _identity(file):
-            yield Abandoned(file, identity[2], f"no record under {root} names it (others may)", identity)
+            yield Abandoned(file, identity[2], f"no record under {root} refers to it (others may)", identity)
 
 
 def _misses_its_weights(record: Record, kept: Path) -> bool:
@@ -119,7 +123,7 @@ def _misses_its_weights(record: Record, kept: Path) -> bool:
 
 
 def _identity(path: Path) -> tuple[int, int, int] | None:
-    """What tells one content of a regular file from another: inode, time of writing, size. None for a link."""
+    """Return inode, modification time and size of a regular file, which identify its content; None for a link."""
     about = os.lstat(path)
     return (about.st_ino, about.st_mtime_ns, about.st_size) if stat.S_ISREG(about.st_mode) else None
 

@@ -1,4 +1,4 @@
-"""How long finished trials took: what a forecast goes by, and the time left that a running trial tells."""
+"""How long finished trials took, for forecasts and for the time left of running trials."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ Cell = tuple[str, str]  # row, dataset
 
 @dataclass(frozen=True)
 class Durations:
-    """Seconds of finished trials: of what is not training (codes, `fit`, sampling, evaluation) by row and dataset, of
-    training stages by row, dataset and name.
+    """Durations of finished trials in seconds: `rest` has everything but training (codes, `fit`, sampling, evaluation)
+    by row and dataset, `stages` has training by row, dataset and stage.
     """
 
     rest: Mapping[Cell, Sequence[float]]
@@ -29,8 +29,8 @@ class Durations:
 
     @staticmethod
     def of(root: Path, profile: str, device: str, *, elsewhere: bool = False, dataset: str | None = None) -> Durations:
-        """From the trials of a profile, or of one of its datasets, on `device` (as `environment.timed_on` names it), or
-        on all but that where `elsewhere`.
+        """Return the durations of the trials of a profile, or of one of its datasets, on `device` (as named by
+        `environment.timed_on`); with `elsewhere`, on all other devices.
         """
         rest, stages = defaultdict[Cell, list[float]](list), defaultdict[tuple[str, str, str], list[float]](list)
         for _, record in store.records(root, profile=profile, dataset=dataset):
@@ -44,12 +44,12 @@ class Durations:
         return Durations(rest, stages)
 
     def rest_of(self, row: str, dataset: str) -> float | None:
-        """Median of what is not training: of the row on the dataset, else of all rows; None where nothing is known."""
+        """Return the median time besides training: of the row on the dataset, else of all rows; None if unknown."""
         known = self.rest.get((row, dataset)) or [*chain(*self.rest.values())]
         return median(known) if known else None
 
     def after(self, row: str, dataset: str, stages: Sequence[str]) -> dict[str, float]:
-        """How long what follows each of these stages takes, those left out of which that is not known."""
+        """Return the time from the end of each of these stages to the end of the trial; unknown ones are left out."""
         found, left = dict[str, float](), self.rest_of(row, dataset)
         for name in reversed(stages):
             if left is None:

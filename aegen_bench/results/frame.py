@@ -1,4 +1,4 @@
-"""Records as one pandas table, a row a trial and metric: what `aegen_bench.results.load` returns."""
+"""Records as one pandas table with a row per trial and metric, as returned by `aegen_bench.results.load`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 
 from aegen_bench.environment import timed_on
-from aegen_bench.results.record import NOT_TRAINING, Number, Record
+from aegen_bench.results.record import NOT_TRAINING, Number, Record, stages_with_trunk
 
 __all__ = ["frame"]
 
@@ -24,7 +24,7 @@ Value = tuple[str, str, str, str, int, float]  # protocol, real images, kind, me
 
 
 def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.DataFrame:
-    """Return the long table of checked records; `attrs` as described in docs/results-format.md."""
+    """Return the long table of valid records. Columns and `attrs` are described in docs/results-format.md."""
     trials: list[tuple[Any, ...]] = []
     counts: list[int] = []
     values: list[Value] = []
@@ -37,9 +37,11 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     made: dict[str, Counter[str]] = {}
     reasons: dict[tuple[str, str, str, int], str] = {}
     notes: dict[tuple[str, str, str, str], dict[str, str]] = {}
+    records = list(records)
+    trunks = _trunks(records)
     for record in records:
         before = len(values)
-        values.extend(_values(record))
+        values.extend(_values(record, trunks))
         counts.append(len(values) - before)
         trials.append(
             (
@@ -87,7 +89,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
         kind = {"seed": np.int64, "collapsed": np.bool_}.get(name, object)
         columns[name] = np.array([trial[i] for trial in trials], dtype=kind)[owner]
     columns |= {name: np.array([value[i] for value in values], kind) for i, (name, kind) in enumerate(VALUE.items())}
-    # Text as plain objects, whatever pandas would make of it: it is looped over more than computed with.
+    # Text as plain objects rather than pandas' strings, because it is mostly used in Python loops.
     table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
     about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons, "notes": notes}
@@ -97,14 +99,14 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
 
 
 class _Fixed(dict[Any, Any]):
-    """Facts that nobody changes. pandas copies `attrs` deeply at every step; these it need not."""
+    """A dictionary that is never changed, so that pandas' deep copies of `attrs` cost nothing."""
 
     def __deepcopy__(self, memo: dict[int, Any]) -> _Fixed:
         return self
 
 
 def _maker(environment: dict[str, Any]) -> str:
-    """One sentence on the machine, the commit and the versions that trained."""
+    """Return one line on the machine, the commit and the versions of a training."""
     git, versions = environment.get("git", {}), environment.get("versions", {})
     commit = git.get("commit", "")[:12] + (" with changes" if git.get("dirty") else "")
     parts = [environment.get("device") or "device unknown", f"commit {commit}" if commit else "commit unknown"]
@@ -113,13 +115,22 @@ def _maker(environment: dict[str, Any]) -> str:
 
 
 def _digest(config: dict[str, Any]) -> str:
-    """12 hex digits over what a trial trained with, its seed apart: the trials of one cell must agree in it."""
-    first = {"numerics": 1}  # what records that do not say it were made with
+    """Return a hash, 12 hex digits, of a trial's training settings without the seed, equal for all trials of a cell."""
+    first = {"numerics": 1}  # that of records which do not state it
     training = first | {name: value for name, value in config.items() if name not in NOT_TRAINING}
     return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
 
-def _values(record: Record) -> Iterator[Value]:
+Trunks = Mapping[tuple[str, str, str], Record]  # by profile, key and sha256 of the weights
+
+
+def _trunks(records: Iterable[Record]) -> Trunks:
+    """The records among these that may be the trunk of a pair."""
+    sound = (record for record in records if record.trunk is None and record.weights_sha256 is not None)
+    return {(record.profile, record.key, str(record.weights_sha256)): record for record in sound}
+
+
+def _values(record: Record, trunks: Trunks) -> Iterator[Value]:
     for protocol, entry in record.metrics.items():
         by = protocol, entry.about.get("real_sha256", "")[:12]
         for i, draw in enumerate(entry.draws):
@@ -128,29 +139,43 @@ def _values(record: Record) -> Iterator[Value]:
         yield from ((*by, "failed", name, -1, float("nan")) for name in entry.failed)
     if record.status != "ok":
         yield "", "", "cost", "status", -1, float("nan")
-    yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record))
+    yield from (("", "", "cost", name, -1, _float(value)) for name, value in _costs(record, trunks))
 
 
-def _costs(record: Record) -> Iterator[tuple[str, Number]]:
-    stages, seconds = record.stages, record.seconds
-    for name, planned in record.config.get("stages", {}).items():
+def _costs(record: Record, trunks: Trunks) -> Iterator[tuple[str, Number]]:
+    """What a trial cost. A pair's training is that of its trunk and of its prior: where the trunk's record is not here,
+    or is of another device, what would need it is left out.
+    """
+    stages, planned, parts = record.stages, record.config.get("stages", {}), [record]
+    if record.trunk is not None:
+        planned = stages_with_trunk((record.config.get("trunk") or {}).get("stages", {}), planned)
+        trunk = trunks.get((record.profile, record.trunk.key, record.trunk.weights_sha256))
+        stages = stages_with_trunk(trunk.stages if trunk else {}, stages)
+        here = trunk is not None and timed_on(trunk.environment) == timed_on(record.environment)
+        parts = [trunk, record] if trunk and here else []
+    for name, plan in planned.items():
         for unit in ("epochs", "steps"):
-            if isinstance(planned.get(unit), (int, float)):
-                yield f"configured_{unit}.{name}", planned[unit]
+            if isinstance(plan.get(unit), (int, float)):
+                yield f"configured_{unit}.{name}", plan[unit]
     for name, stage in stages.items():
-        for quantity in ("epochs", "steps", "seconds_per_epoch"):
+        timed = parts or name in record.stages
+        for quantity in ("epochs", "steps", *(["seconds_per_epoch"] if timed else [])):
             if quantity in stage:
                 yield f"{quantity}.{name}", stage[quantity]
-    if "train" in seconds:
-        yield "train_seconds", sum(seconds.get(part) or 0.0 for part in ("train", "extract", "fit"))
-    if "sample" in seconds:
-        yield "sample_seconds", seconds["sample"]
-    if trained := sum(stage.get("seconds") or 0.0 for stage in stages.values()):
-        yield "images_per_second", sum(stage.get("images") or 0 for stage in stages.values()) / trained
+    if parts and all("train" in part.seconds for part in parts):
+        spent = [part.seconds.get(what) or 0.0 for part in parts for what in ("train", "extract", "fit")]
+        yield "train_seconds", sum(spent)
+    if "sample" in record.seconds:
+        yield "sample_seconds", record.seconds["sample"]
+    run = [stage for part in parts for stage in part.stages.values()]
+    if trained := sum(stage.get("seconds") or 0.0 for stage in run):
+        yield "images_per_second", sum(stage.get("images") or 0 for stage in run) / trained
     yield "parameters", record.parameters.get("total")
-    yield "peak_memory", record.peak_memory
+    if parts:
+        peaks = [part.peak_memory for part in parts]
+        yield "peak_memory", None if None in peaks else max(peak for peak in peaks if peak is not None)
 
 
 def _float(value: Number) -> float:
-    """A number for the table: NaN where there is none, or where sums of huge ones overflow."""
+    """Return a number for the table; NaN for none, and for sums that overflow."""
     return float(value) if value is not None and math.isfinite(value) else float("nan")

@@ -1,4 +1,4 @@
-"""The history of a trial, a row an epoch and a row a probe; docs/results-format.md says what each holds."""
+"""The history of a trial, with a row per epoch and per probe (docs/results-format.md)."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from aegen_bench.results.record import Label, Numbers, Strict, accepted_by, in_w
 
 __all__ = ["History", "read_history"]
 
-LARGEST_HISTORY = 32 << 20  # bytes; that of a trial of the paper has some 100 KB
+LARGEST_HISTORY = 32 << 20  # bytes; a trial of the paper has about 100 KB
 
 
 class _Means(Strict):
-    """Loss terms by optimizer and logged quantities, each a mean over an epoch; None where one was not finite."""
+    """Loss terms by optimizer and logged quantities, each a mean over an epoch; None if it was not finite."""
 
     terms: dict[Label, Numbers]
     logs: Numbers
@@ -40,15 +40,16 @@ class _Probe(_When):
 
 
 class History(Strict):
-    """Epochs and probes, oldest first, as they stand in the file."""
+    """Epochs and probes, oldest first, as in the file."""
 
     epochs: list[Annotated[dict[str, Any], accepted_by(_Epoch)]]
     probes: list[Annotated[dict[str, Any], accepted_by(_Probe)]]
 
 
 def read_history(folder: Path) -> History:
-    """Return the history in a trial's folder. FileNotFoundError where there is none, OSError where it cannot be read,
-    ValueError in a few words where it is no history.
+    """Return the history in a trial's folder.
+
+    FileNotFoundError if there is none, OSError if it cannot be read, ValueError if it is not a history.
     """
     content = read_json(folder / "history.json", LARGEST_HISTORY)
     try:

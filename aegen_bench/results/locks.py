@@ -1,7 +1,7 @@
-"""Who works on what: a lock file for each thing that one process at a time may do, under RESULTS/.locks.
+"""Locks under RESULTS/.locks: one file for each thing that only one process at a time may do.
 
-The system frees a lock when its process dies, so a dead process blocks nobody. The note beside a lock names its
-holder (host, pid, start) and says how far it is; a note beside a free lock was left by a process that was killed.
+The operating system releases a lock when its process dies, so dead processes block nobody. The note next to a lock
+names its holder (host, pid, start) and its progress. A note next to a free lock was left by a process that was killed.
 """
 
 from __future__ import annotations
@@ -40,25 +40,25 @@ ELSEWHERE = "left to another run"
 FOLDER = ".locks"
 HOST = socket.gethostname()
 LARGEST_NOTE = 1 << 16  # bytes
-LONGEST = 3 * 24 * 3600.0  # seconds that anything is waited for
-SILENT = 600.0  # seconds without a word of a process that tells every few
-PATIENCE = 1.0  # seconds: as short as it can be, and longer than `held` holds a lock to try it
+LONGEST = 3 * 24 * 3600.0  # seconds to wait at most
+SILENT = 600.0  # seconds without an update after which a holder may be dead; updates come every few seconds
+PATIENCE = 1.0  # seconds: short, but longer than `held` takes to test a lock
 
 
 def lock_path(results: Path, *names: str) -> Path:
-    """Return the lock of something in a results folder: of a trial by its profile, dataset, row, seed-K."""
+    """Return the path of a lock in a results folder. The names of a trial are profile, dataset, row, seed-K."""
     return Path(results, FOLDER, *names[:-1], f"{names[-1]}.lock")
 
 
 @dataclass
 class Claim:
-    """A lock that this process holds, and the note that says so."""
+    """A lock held by this process, and its note."""
 
     note: Path
     facts: dict[str, Any] = field(default_factory=lambda: {"host": HOST, "pid": os.getpid(), "start": time.time()})
 
     def tell(self, **facts: Any) -> None:
-        """Add to the note how far the work is. Costs a small file; a disk that refuses it stops nothing."""
+        """Update the note with the progress of the work. Failing to write it is ignored."""
         self.facts |= facts
         with contextlib.suppress(UserError):
             write_json(self.note, self.facts, durable=False)
@@ -66,8 +66,8 @@ class Claim:
 
 @contextlib.contextmanager
 def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[Claim | None]:
-    """Hold the lock `path` within, with a note of `facts` too; None where another process holds it for `patience`
-    seconds more.
+    """Hold the lock `path`, with `facts` in its note. Yields None if another process still holds it after `patience`
+    seconds.
     """
     held = lock(path, patience)
     if held is None:
@@ -84,19 +84,19 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
 
 @contextlib.contextmanager
 def wait_for(path: Path, what: str, say: Callable[[str], None]) -> Iterator[None]:
-    """Hold the lock `path` of `what` within. Where it must be waited for, `say` is told once on what and for whom."""
+    """Hold the lock `path` of `what`. If it has to wait, `say` is called once with what it waits for."""
     with contextlib.ExitStack() as stack:
         mine = stack.enter_context(claim(path))
         if mine is None:
-            say(f"waits for {what}: {holder(path)} has it")
+            say(f"waiting for {what}, held by {holder(path)}")
             mine = stack.enter_context(claim(path, patience=LONGEST))
         if mine is None:
-            raise UserError(f"{holder(path)} has had {what} for {LONGEST / 3600:.0f} hours: end it, or delete {path}")
+            raise UserError(f"{holder(path)} has held {what} for {LONGEST / 3600:.0f} hours: end it, or delete {path}")
         yield
 
 
 class _Note(BaseModel):
-    """What a note may say: who holds the lock, and the figures of `progress.facts`."""
+    """The content of a note: who holds the lock, and the facts of `progress.facts`."""
 
     model_config = ConfigDict(strict=True)
 
@@ -116,7 +116,7 @@ class _Note(BaseModel):
 
 
 def whose(path: Path) -> dict[str, Any]:
-    """Return the note beside a lock; empty where there is none that can be read."""
+    """Return the note next to a lock; empty if there is no readable one."""
     try:
         return _Note.model_validate(read_json(_note(path), LARGEST_NOTE)).model_dump()
     except (OSError, ValueError):
@@ -124,7 +124,7 @@ def whose(path: Path) -> dict[str, Any]:
 
 
 def abandoned(path: Path) -> bool:
-    """Whether the process that held this lock is dead; not where the file system does not tell."""
+    """Whether the process that held this lock is dead; False if the file system cannot tell."""
     try:
         return _note(path).is_file() and not taken(path)
     except UserError:
@@ -132,15 +132,17 @@ def abandoned(path: Path) -> bool:
 
 
 def deaths(path: Path) -> int:
-    """How many processes in a row have died while they held this lock, which nobody holds now."""
+    """Return how many processes in a row have died while holding this lock, which is free now."""
     if not (note := whose(path)):
         return 0
     return 1 + int(note["deaths"])
 
 
 def held(results: Path, *, sure: bool = False) -> Iterator[tuple[tuple[str, ...], dict[str, Any]]]:
-    """Yield the names and the note of every lock that a living process holds. The locks are asked, not the notes: on a
-    full disk there is none, and one may be damaged. A lock that cannot be asked is left out; UserError if `sure`.
+    """Yield the names and the note of every lock that a living process holds.
+
+    This tests the locks themselves, because notes may be missing (on a full disk) or damaged. Locks that cannot be
+    tested are left out; with `sure`, they raise UserError.
     """
     root = results / FOLDER
     for path in sorted(root.rglob("*.lock")):
@@ -155,13 +157,13 @@ def held(results: Path, *, sure: bool = False) -> Iterator[tuple[tuple[str, ...]
 
 
 def describe(note: dict[str, Any]) -> str:
-    """'process 4711 on mars', the holder that a note names."""
+    """Return the holder in a note: 'process 4711 on mars'."""
     return f"process {note['pid']} on {note['host']}" if note else "another process"
 
 
 def holder(path: Path) -> str:
-    """The process that holds a lock; of one on another host that has been silent for long, what to do if it is dead: on
-    some network file systems its lock outlives it.
+    """Return the process that holds a lock. If it is on another host and has been silent for long, add what to do if it
+    is dead, because on some network file systems its lock survives it.
     """
     note = whose(path)
     with contextlib.suppress(OSError):
@@ -176,7 +178,7 @@ def _note(path: Path) -> Path:
 
 
 def taken(path: Path) -> bool:
-    """Whether a living process holds the lock; UserError where the file system does not tell."""
+    """Whether a living process holds the lock; UserError if the file system cannot tell."""
     held = lock(path, 0.0)
     if held is None:
         return True

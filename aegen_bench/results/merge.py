@@ -1,4 +1,4 @@
-"""Joining the results of several machines: what is not here is copied, what is here is compared and never replaced."""
+"""Merging the results of several machines: missing records are copied, existing ones compared and never replaced."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ __all__ = ["merge"]
 
 NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
 LARGEST_NEIGHBOUR = 1 << 30  # bytes
-TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "weights_sha256")
-"""What two records of one key must agree in, besides their numbers: all that training left but its clock."""
+TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "trunk", "weights_sha256")
+"""Fields in which two records with the same key must agree besides their scores: all results of training but times."""
 CLOCK = ("seconds", "seconds_per_epoch")
 
 
 def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
-    """Join result folders into `root` and yield, for each record that is not simply here already, whether it is a
-    conflict, and a line that says what was done with it.
+    """Merge results folders into `root`. For each record that is not identical to one here, yield whether it is a
+    conflict, and a line that says what was done.
 
-    A record of a trial that is not here, or failed here alone, is copied with the regular files that belong to it. Of
-    two records of one key, the metrics that ours lacks are added; another key, or another number, is a conflict, and
-    ours stays. Raises UserError for a folder that is none, and where a file cannot be read or written: no half of one
-    is left, and merging again goes on.
+    A record is copied, with the regular files that belong to it, if there is none here, or only a failed one. If both
+    have the same key, missing metrics are added to ours; a different key or number is a conflict, and ours is kept.
+    UserError if a folder does not exist or a file cannot be read or written; files are never left incomplete, and
+    merging can be repeated.
     """
     for folder in folders:
         if not folder.is_dir():
@@ -48,19 +48,19 @@ def _one(path: Path, theirs: Record, root: Path) -> Iterator[tuple[bool, str]]:
         return
     with locks.claim(locks.lock_path(root, *theirs.place)) as mine:
         if mine is None:
-            yield True, f"conflict: {label}: a run is at it here; merge when it has ended"
+            yield True, f"conflict: {label}: a run is in progress here; merge when it has ended"
             return
         try:
             ours = store.read_record(here) if here.is_file() else None
         except UserError as error:
             yield True, f"conflict: {label}: {error}"
             return
-        # A trial that failed is tried again by any run: nothing is lost with its record.
+        # Every run tries failed trials again, so their records can be replaced.
         lost = ours is not None and ours.status == "failed", theirs.status == "failed"
         if ours is None or lost == (True, False):
-            for name in NEIGHBOURS:  # the record last: only whole trials have one
+            for name in NEIGHBOURS:  # the record comes last, so that only complete trials have one
                 beside = path.with_name(name)
-                if beside.is_symlink():  # its target may be any file of this machine
+                if beside.is_symlink():  # it may point to any file of this machine
                     yield True, f"conflict: {label}: {name} is a link and was not copied"
                 elif beside.is_file():
                     _copy(beside, here.with_name(name))
@@ -87,7 +87,7 @@ def _compared(here: Path, ours: Record, theirs: Record, label: str, path: Path) 
         return
     for field in TRAINED:
         if _timeless(getattr(ours, field)) != _timeless(getattr(theirs, field)):
-            yield True, f"conflict: {label}: another '{field}' in {path}"
+            yield True, f"conflict: {label}: a different '{field}' in {path}"
             return
     added = []
     for protocol, entry in theirs.metrics.items():
@@ -106,7 +106,7 @@ def _compared(here: Path, ours: Record, theirs: Record, label: str, path: Path) 
 
 
 def _lacking(ours: Evaluation | None, theirs: Evaluation) -> Evaluation:
-    """Their evaluation without what need not agree: failures of what we have, and who computed a number."""
+    """Return their evaluation without what need not agree: failures of metrics that we have, and who computed them."""
     if ours is None:
         return theirs
     settings = {k: v for k, v in theirs.settings.items() if k not in ours.settings or k in ours.failed}

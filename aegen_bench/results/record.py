@@ -1,7 +1,7 @@
-"""The record of one trial, or of images from elsewhere, as a typed model; docs/results-format.md describes each field.
+"""The record of one trial, or of external images, as a typed model (docs/results-format.md describes the fields).
 
-A record may come from a stranger: `Record.parse` is the one way in, and what it lets through has the types, names and
-sizes that the rest of the code relies on. `Record.content` is the one way out.
+Records are untrusted. All of them are read by `Record.parse`, which guarantees the types, names and sizes that the rest
+of the code relies on, and written by `Record.content`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
@@ -31,22 +31,23 @@ __all__ = [
     "Record",
     "Status",
     "evaluated",
+    "stages_with_trunk",
 ]
 
 SCHEMA = 1
 EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets that no trial made
 NOT_PROFILES = ("tables", "times")  # the other folders of a results folder
 NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
-"""Parts of a record's `config` that do not change what its trial trained."""
+"""Parts of a record's `config` that do not affect training."""
 
 LARGEST_SIDE = 4096  # pixels
 
 
 class CorruptRecord(UserError):
-    """A record that cannot be read; the text names its path. Such a file is skipped, never overwritten."""
+    """A record that cannot be read; the message names its path. Such files are skipped, never overwritten."""
 
 
-# ---- what a field may hold --------------------------------------------------------------------
+# ---- types of fields --------------------------------------------------------------------------
 
 
 def _folder_name(text: str) -> str:
@@ -61,7 +62,7 @@ ProtocolId = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{12}$")]
 Sha256 = Annotated[str, StringConstraints(pattern=r"^[0-9a-f]{64}$")]
 Seed = Annotated[int, Field(ge=0, lt=2**63)]
 Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f-\x9f]*$")]
-"""What a method or a metric calls something: a key of many objects."""
+"""A name chosen by a method or a metric: the key of many objects."""
 Number = int | float | None
 Numbers = dict[Label, Number]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
@@ -69,13 +70,13 @@ Status = Literal["ok", "diverged", "failed", "timeout"]
 
 
 class Strict(BaseModel):
-    """No text is taken for a number; fields that another version added are kept as they are."""
+    """Strings are not converted to numbers, and unknown fields, of other versions, are kept."""
 
     model_config = ConfigDict(strict=True, extra="allow", populate_by_name=True)
 
 
 class _Scored(Strict):
-    """What an evaluation says of its protocol, for captions."""
+    """Details of an evaluation's protocol, for captions."""
 
     name: str = ""
     extractor: str = ""
@@ -84,7 +85,7 @@ class _Scored(Strict):
 
 
 class _Config(Strict):
-    """The settings that the harness reads back. Those of a method are between it and its arguments."""
+    """The settings that the harness reads back. A method's own arguments are not checked here."""
 
     baseline: str = ""
     code: str = ""
@@ -125,7 +126,7 @@ class _Environment(Strict):
 
 
 def accepted_by(model: type[Strict]) -> AfterValidator:
-    """A dictionary that stays as it was written, and that the model accepts."""
+    """Validate a dictionary with a model, but keep it as it was written."""
 
     def check(value: dict[str, Any]) -> dict[str, Any]:
         model.model_validate(value)
@@ -143,7 +144,7 @@ def _metric_settings(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, An
 
 
 class Evaluation(Strict):
-    """What was measured under one protocol id: numbers by draw and by model, how, and why some could not be."""
+    """The scores under one protocol id: numbers by draw and of the model, settings, and the reasons of failures."""
 
     draws: Annotated[list[Numbers], Field(max_length=10_000)]
     model: Numbers
@@ -152,24 +153,32 @@ class Evaluation(Strict):
 
     @classmethod
     def nothing(cls) -> Evaluation:
-        """Return what stands there before anything was measured."""
+        """Return an evaluation without any scores."""
         return cls(draws=[], model={}, settings={}, failed={})
 
     @property
     def about(self) -> dict[str, Any]:
-        """What it says of its protocol: name, extractor, description and the sha256 of the real images."""
+        """Details of the protocol: name, extractor, description and the sha256 of the real images."""
         return self.settings.get("protocol", {})
 
 
 class TrunkUsed(Strict):
-    """The trained auto-encoder of a pair: the key of its trial and the weights that were read."""
+    """The trained auto-encoder of a pair: the key of its trial and the sha256 of its weights."""
 
     key: Key
     weights_sha256: Sha256
 
 
+T = TypeVar("T")
+
+
+def stages_with_trunk(below: Mapping[str, T], own: Mapping[str, T]) -> dict[str, T]:
+    """Return what is known of the stages of a pair: those of its trunk, `below`, then those of its prior."""
+    return {f"trunk {name}" if name in own else name: value for name, value in below.items()} | dict(own)
+
+
 class Record(Strict):
-    """One trial, or one set of images that no trial made. In memory numbers may be NaN; in a file they are null."""
+    """One trial, or one set of external images. Numbers that are NaN in memory are null in the file."""
 
     version: Annotated[Literal[1], Field(alias="schema")] = 1
     key: Key
@@ -189,12 +198,12 @@ class Record(Strict):
     config: Annotated[dict[str, Any], accepted_by(_Config)] = {}
     environment: Annotated[dict[str, Any], accepted_by(_Environment)] = {}
     collapsed: bool | None = False
-    trunk: TrunkUsed | None = None  # absent but in the record of a pair
-    weights_sha256: Sha256 | None = None  # absent where no weights were kept, or by a version that did not say
+    trunk: TrunkUsed | None = None  # only in the record of a pair
+    weights_sha256: Sha256 | None = None  # absent if no weights were kept, and in older records
 
     @classmethod
     def parse(cls, content: object) -> Record:
-        """Check what a file holds (`files.read_json`); ValueError in a few words for anything that is no record."""
+        """Validate the content of a file (`files.read_json`); ValueError if it is not a record."""
         if not isinstance(content, dict):
             raise ValueError("not an object")
         if (schema := content.get("schema")) != SCHEMA or isinstance(schema, bool):
@@ -208,7 +217,7 @@ class Record(Strict):
             raise ValueError(in_words(error)) from None
 
     def content(self) -> dict[str, Any]:
-        """Return what stands in its file; ValueError where that could not be read again."""
+        """Return the content of its file; ValueError if that could not be read again."""
         content = _finite(self.model_dump(by_alias=True))
         for name in _OPTIONAL:
             if content[name] is None:
@@ -219,51 +228,52 @@ class Record(Strict):
 
     @property
     def place(self) -> tuple[str, str, str, str]:
-        """The names of the folders that it lies in."""
+        """The names of its folders: profile, dataset, row, seed-K."""
         return self.profile, self.dataset, self.row, f"seed-{self.seed}"
 
     @property
     def label(self) -> str:
+        """The name in messages: 'lite/fashion/glf/seed-0'."""
         return "/".join(self.place)
 
     def lacking(self, protocol: str, metrics: Iterable[str]) -> set[str]:
-        """Return those of a protocol's metrics that were not tried under the protocol's id, or that failed."""
+        """Return those of a protocol's metrics that were not computed under the protocol's id, or failed."""
         entry = self.metrics.get(protocol) or Evaluation.nothing()
         return {name for name in metrics if name not in entry.settings or name in entry.failed}
 
     def stands_for(self, key: str, real: Mapping[str, str]) -> bool:
-        """Whether it is of this key and, where it says so, was measured against these real images ({protocol id:
+        """Whether it has this key and, as far as it states that, was compared with these real images ({protocol id:
         sha256}).
         """
         known = {protocol: entry.about.get("real_sha256") for protocol, entry in self.metrics.items()}
         return self.key == key and all((known.get(protocol) or sha256) == sha256 for protocol, sha256 in real.items())
 
     def weights_path(self, folder: Path) -> Path:
-        """Return where its weights are kept: under its key and their content, so that those of another training of the
-        same key (of another profile, on another machine) are not in their place. Older files have the key alone.
+        """Return the path of its weights. The name contains the key and a hash of the content, since trials of other
+        profiles or machines can have the same key. Older names contain only the key.
         """
         old = folder / f"{self.key}.safetensors"
         named = folder / f"{self.key}-{(self.weights_sha256 or '')[:8]}.safetensors"
         return named if self.weights_sha256 and (named.is_file() or not old.is_file()) else old
 
     def trunk_path(self, folder: Path) -> Path | None:
-        """Return where the weights of a pair's trunk are kept; None for a trial that is no pair."""
+        """Return the path of the weights of a pair's trunk; None for a trial that is not a pair."""
         if self.trunk is None:
             return None
         return folder / f"{self.trunk.key}-{self.trunk.weights_sha256[:8]}.safetensors"
 
     def all_weights(self, folder: Path) -> list[Path]:
-        """Return the files that its model is restored from: its own weights and, of a pair, its trunk's."""
+        """Return the files that are needed to restore its model: its own weights and, for a pair, its trunk's."""
         trunk = self.trunk_path(folder)
         return [self.weights_path(folder), *([trunk] if trunk else [])]
 
     def has_weights(self, folder: Path) -> bool:
-        """Whether all weights of its model are there."""
+        """Whether all weights of its model exist."""
         return all(path.is_file() for path in self.all_weights(folder))
 
 
 class NewerSchema(ValueError):
-    """A record of a version that is still to come."""
+    """A record written by a newer version."""
 
 
 _OPTIONAL = ("trunk", "weights_sha256")
@@ -271,7 +281,7 @@ _REQUIRED = [field.alias or name for name, field in Record.model_fields.items() 
 
 
 def in_words(error: ValidationError) -> str:
-    """The first fault: where it lies, what stands there, and what should."""
+    """Return the first problem: where it is, the value, and what was expected."""
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part)[:60] for part in first["loc"] if part not in ("int", "float"))
     return f"'{where}' cannot be {first['input']!r:.40}: {first['msg'][:120]}"
@@ -286,7 +296,9 @@ def _finite(value: Any) -> Any:
 
 
 def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment: Mapping[str, Any]) -> Evaluation:
-    """Return what stands under the protocol's id: each metric with the commit and device that computed it."""
+    """Return the evaluation for the protocol's id, in which each metric states the commit and device it was computed
+    with.
+    """
     about = {
         "name": protocol.name,
         "extractor": protocol.extractor,

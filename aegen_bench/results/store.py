@@ -1,4 +1,4 @@
-"""What lies on disk: ROOT/PROFILE/DATASET/ROW/seed-K/record.json and its neighbours (docs/results-format.md)."""
+"""Records on disk: ROOT/PROFILE/DATASET/ROW/seed-K/record.json and the files next to it (docs/results-format.md)."""
 
 from __future__ import annotations
 
@@ -35,40 +35,38 @@ __all__ = [
     "write_record",
 ]
 
-LARGEST_RECORD = 4 << 20  # bytes; those of a full profile have 20 KB
+LARGEST_RECORD = 4 << 20  # bytes; a record of a full profile has 20 KB
 
 Skip = Callable[[Path, UserError], None]
-"""Told of each file that is no record, and of each folder that cannot be listed."""
+"""Called for each file that is not a record, and for each folder that cannot be listed."""
 
 
 # ---- places -----------------------------------------------------------------------------------
 
 
 def trial_folder(root: str | Path, profile: str, dataset: str, row: str, seed: int) -> Path:
-    """Return ROOT/PROFILE/DATASET/ROW/seed-K; UserError for a name that would lead out of its folder, or that no
-    record could say.
-    """
+    """Return ROOT/PROFILE/DATASET/ROW/seed-K; UserError for an invalid name or seed."""
     for name in (profile, dataset, row):
         if not is_name(name):
-            raise UserError(f"{name!r} cannot be the name of a folder: use a name of plain text without slashes")
+            raise UserError(f"{name!r} cannot be the name of a folder: use plain text without slashes")
     if not 0 <= seed < 2**63:
-        raise UserError(f"seed {seed}: a seed is a whole number from 0 to 2^63 - 1")
+        raise UserError(f"seed {seed}: a seed must be a whole number from 0 to 2^63 - 1")
     return Path(root, profile, dataset, row, f"seed-{seed}")
 
 
 def profiles(root: Path, skip: Skip | None = None) -> list[str]:
-    """Return the names of the folders in a results folder that may hold a profile's trials, or other image sets."""
+    """Return the names of a results folder's subfolders that may contain the trials of a profile, or image sets."""
     return [path.name for path in _folders(root, skip) if path.name not in NOT_PROFILES]
 
 
 def trial_folders(
     root: str | Path, *, profile: str | None = None, dataset: str | None = None, skip: Skip | None = None
 ) -> Iterator[Path]:
-    """Yield the folder of every trial, by profile, dataset, row and seed, whether or not it has a record; or of those
-    of one profile, of one dataset.
+    """Yield the folder of every trial, or of one profile or dataset, sorted by profile, dataset, row and seed. A folder
+    need not have a record.
 
-    This is the one walk over results: links to folders are followed, hidden folders are not entered, and a folder that
-    cannot be listed goes to `skip`.
+    All code walks over results with this function. It follows links to folders, ignores hidden folders, and passes
+    folders that cannot be listed to `skip`.
     """
     for folder in _folders(Path(root), skip) if profile is None else [Path(root, profile)]:
         for place in _folders(folder, skip) if dataset is None else [folder / dataset]:
@@ -78,8 +76,9 @@ def trial_folders(
 
 
 def every_record(root: Path, *, skip: Skip) -> Iterator[Path]:
-    """Yield every file under a folder, however deep, that is named as a record or as one that was kept aside. Links to
-    folders are followed, each folder is entered once.
+    """Yield every file under a folder, at any depth, with the name of a record or of a former record.
+
+    Links to folders are followed, and each folder is visited once.
     """
     entered, waiting = set[tuple[int, int]](), [root]
     while waiting:
@@ -120,15 +119,15 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
 
 
 def read_record(path: Path) -> Record:
-    """Return one record, checked; CorruptRecord when it is no record, and UserError where there is none."""
+    """Read and validate one record. UserError if there is none, CorruptRecord if the file is not a record."""
     try:
         return Record.parse(read_json(path, LARGEST_RECORD))
     except FileNotFoundError:
-        raise UserError(f"no record at {path}: give the folder of a finished trial") from None
+        raise UserError(f"no record at {path}: choose the folder of a finished trial") from None
     except OSError as error:
         raise CorruptRecord(f"cannot read {path}: {error.strerror or error}") from error
     except NewerSchema:
-        raise CorruptRecord(f"{path}: a newer version wrote it; update aegen-bench") from None
+        raise CorruptRecord(f"{path} was written by a newer version: update aegen-bench") from None
     except ValueError as error:
         raise CorruptRecord(f"{path} is not a record: {error}; move it away to run the trial again") from error
 
@@ -136,9 +135,9 @@ def read_record(path: Path) -> Record:
 def records(
     root: str | Path, *, profile: str | None = None, dataset: str | None = None, on_corrupt: Skip | None = None
 ) -> Iterator[tuple[Path, Record]]:
-    """Yield (path, record) by profile, dataset, row and seed, or those of one profile, of one dataset.
+    """Yield (path, record), or those of one profile or dataset, sorted by profile, dataset, row and seed.
 
-    A corrupt one, one in another's place, or a folder that cannot be listed goes to `on_corrupt` and is skipped.
+    Corrupt or misplaced records and folders that cannot be listed are passed to `on_corrupt` and skipped.
     """
     for folder in trial_folders(root, profile=profile, dataset=dataset, skip=on_corrupt):
         path = folder / "record.json"
@@ -150,13 +149,13 @@ def records(
             if on_corrupt:
                 on_corrupt(path, error)
         except UserError:
-            continue  # a trial that has begun and has no record yet
+            continue  # a trial that has started and has no record yet
         else:
             yield path, record
 
 
 def stamp(path: Path) -> int | None:
-    """Return what changes when a record is written, None where there is none."""
+    """Return a number that changes whenever the record is written; None if there is no record."""
     try:
         return path.stat().st_mtime_ns
     except OSError:
@@ -164,7 +163,7 @@ def stamp(path: Path) -> int | None:
 
 
 def write_record(path: Path, record: Record) -> None:
-    """Write a record whole or not at all; UserError, and nothing is written, where it could not be read again."""
+    """Write a record atomically. UserError, and nothing is written, if it could not be read again."""
     try:
         content = record.content()
     except ValueError as error:
@@ -173,11 +172,10 @@ def write_record(path: Path, record: Record) -> None:
 
 
 def add_evaluation(path: Path, protocol: str, entry: Evaluation, **parts: Mapping[str, Number]) -> Record:
-    """Add what was measured under a protocol id to a record, the only change a record allows, and return the record.
+    """Add scores under a protocol id to a record, which is the only change that records allow, and return the record.
 
-    Under an id that is there already it fills in what is missing, null or failed; a number that differs from one
-    already recorded raises UserError and changes nothing. `parts` are what the first evaluation of a trial adds to its
-    `facts` and `seconds`.
+    Under an existing id this fills in what is missing, null or failed. UserError, and no change, if a number differs
+    from a recorded one. `parts` are added to the record's `facts` and `seconds` by the first evaluation of a trial.
     """
     with locked(path):
         record = read_record(path)
@@ -197,14 +195,14 @@ def _add(record: Record, path: Path, protocol: str, entry: Evaluation) -> None:
         )
     have.draws = have.draws or [{} for _ in entry.draws]
     pairs = [(have.model, entry.model), *zip(have.draws, entry.draws, strict=False)]
-    # The id stands for the protocol: how its sentence was worded then is kept.
+    # The id identifies the protocol, so the old wording of its description is kept.
     settings = {k: v for k, v in entry.settings.items() if k != "protocol" or k not in have.settings}
     both: list[tuple[dict[str, Any], Mapping[str, Any]]] = [*pairs, (have.settings, settings)]
     for old, new in both:
         for name, value in new.items():
             if old.get(name) is not None and name not in have.failed and old[name] != value:
                 raise UserError(
-                    f"{path} already has another '{name}' under protocol {protocol}: a record is never changed, "
+                    f"{path} already has a different '{name}' under protocol {protocol}: a record is never changed, "
                     "evaluate under another protocol"
                 )
             old[name] = value
@@ -217,7 +215,7 @@ _HELD: set[Path] = set()  # the records that this process has locked
 
 @contextmanager
 def locked(path: Path) -> Iterator[None]:
-    """Within, no other process changes the record: what two add at once is not lost. May be nested."""
+    """Context in which no other process changes the record, so that concurrent additions are not lost. Reentrant."""
     if path in _HELD:
         yield
         return
@@ -230,7 +228,7 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def keep_aside(path: Path) -> Path | None:
-    """Make room for a new record: an old one gets its key into its name, unless it failed; its images are removed."""
+    """Rename an old record, unless it failed, so that its name contains its key, and remove the images next to it."""
     if not path.is_file():
         return None
     old, aside = read_record(path), None
@@ -243,7 +241,7 @@ def keep_aside(path: Path) -> Path | None:
 
 
 def standing(path: Path, key: str, real: Mapping[str, str]) -> Record | None:
-    """Return the record that is there if it stands for this key and these real images ({protocol id: sha256})."""
+    """Return the record at `path` if it has this key and these real images ({protocol id: sha256}), else None."""
     if not path.is_file():
         return None
     record = read_record(path)
@@ -251,10 +249,18 @@ def standing(path: Path, key: str, real: Mapping[str, str]) -> Record | None:
 
 
 def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.DataFrame:
-    """Return all results as one table, a row a trial and metric (columns: docs/results-format.md).
+    """Return all results as one table with a row per trial and metric.
 
-    `attrs` holds what belongs to no single number: `protocols`, `overrides`, `dagger`, `corrupt`. UserError when
-    the folder, or the profile in it, does not exist.
+    Args:
+        path: The results folder.
+        profile: Only this profile.
+
+    Returns:
+        A DataFrame with the columns of docs/results-format.md; its `attrs` have what does not belong to a single
+        number, such as `protocols`, `reasons` and `corrupt`, the files that were skipped.
+
+    Raises:
+        UserError: The folder, or the profile in it, does not exist.
     """
     from aegen_bench.results.frame import frame
 
@@ -262,7 +268,7 @@ def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.
     if not root.is_dir():
         raise UserError(
             f"no results at {root}: `aegen-bench run --profile smoke` makes some in a minute, "
-            "or say where they are with --results"
+            "or use --results to say where they are"
         )
     if profile is not None and profile not in profiles(root):
         raise unknown("profile with results", profile, profiles(root))

@@ -1,5 +1,7 @@
-"""Timing runs: what a row takes on a device that does nothing else. One file a row, dataset and timing id, under
-`times/PROFILE/DATASET/ROW/ID.json` of a results folder; a newer run of the same id replaces the older one.
+"""Timing runs: how long a row takes on an idle device, one file per row, dataset and timing id.
+
+The files are `times/PROFILE/DATASET/ROW/ID.json` in a results folder; a newer run with the same id replaces an older
+one.
 """
 
 from __future__ import annotations
@@ -19,7 +21,7 @@ __all__ = ["BUSY", "FOLDER", "Stage", "Timing", "identity", "read", "write"]
 
 FOLDER = "times"
 BUSY = 0.1
-"""From this share of the processors on, that other programs took, the times of a run are marked."""
+"""Times are marked if other programs used more than this share of the processors."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -37,13 +39,15 @@ class Stage(_Strict):
 
     @property
     def pace(self) -> float:
-        """Seconds an epoch."""
+        """Seconds per epoch."""
         return math.fsum(self.seconds) / len(self.seconds)
 
 
 class Timing(_Strict):
-    """One timing run of a row on a dataset. `about` is what the id stands for; `others` is the share of the processors
-    that other programs took meanwhile, None where that is not known.
+    """One timing run of a row on a dataset. Times are in seconds.
+
+    `about` has the conditions that the id identifies; `others` is the share of the processors that other programs used
+    meanwhile, None if unknown.
     """
 
     id: str
@@ -63,11 +67,11 @@ class Timing(_Strict):
 
     @property
     def training(self) -> float:
-        """Seconds of the whole training, as far as the timed epochs tell."""
+        """Seconds of the whole training, extrapolated from the timed epochs."""
         return math.fsum(stage.epochs * stage.pace for stage in self.stages.values()) + self.extract + self.fit
 
     def trainings(self) -> tuple[float, ...]:
-        """Seconds of the whole training by each timed epoch alone, as many as the stage with the fewest has."""
+        """Return the seconds of the whole training extrapolated from each timed epoch separately."""
         each = zip(*(stage.seconds for stage in self.stages.values()), strict=False)
         planned = [stage.epochs for stage in self.stages.values()]
         fixed = self.extract + self.fit
@@ -75,23 +79,24 @@ class Timing(_Strict):
 
     @property
     def busy(self) -> bool:
+        """Whether other programs used so much of the processors that the times are marked."""
         return self.others is not None and self.others > BUSY
 
 
 def identity(about: dict[str, str]) -> str:
-    """Return the id of what times depend on: device, threads, precision, libraries, and how it was timed."""
+    """Return the id of the conditions that times depend on: device, threads, precision, libraries, and the rule."""
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
 def write(root: Path, timing: Timing) -> Path:
-    """Write a timing run in place of an older one of the same id, and return where."""
+    """Write a timing run, replacing an older one with the same id, and return its path."""
     path = root / FOLDER / timing.profile / timing.dataset / timing.row / f"{timing.id}.json"
     write_json(path, timing.model_dump(mode="json"))
     return path
 
 
 def read(root: Path, profile: str) -> list[Timing]:
-    """Return every timing run of a profile; UserError that names a file which is none."""
+    """Return all timing runs of a profile; UserError that names a file which is not one."""
     found = []
     for path in sorted((root / FOLDER / profile).glob("*/*/*.json")):
         try:
@@ -100,6 +105,6 @@ def read(root: Path, profile: str) -> list[Timing]:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))
             raise UserError(
-                f"{path} is no timing run: {where}: {first['msg']}; delete it and time the row again"
+                f"{path} is not a timing run: {where}: {first['msg']}; delete it and time the row again"
             ) from error
     return found

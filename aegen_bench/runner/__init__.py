@@ -1,4 +1,4 @@
-"""Many trials: planned, then done in this process, in worker processes or on a cluster."""
+"""Planning trials, and running them in this process, in worker processes or on a cluster."""
 
 from aegen_bench.runner.execution import Executor, Summary, run, running
 from aegen_bench.runner.planning import ON_REQUEST, TO_DO, anchors_missing, plan, require_weights, unimportable

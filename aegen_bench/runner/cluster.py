@@ -1,7 +1,7 @@
-"""Doing planned trials on a cluster: each is a task of dask.distributed, done in a process beside a dask worker.
+"""Running planned trials on a cluster: each is a task of dask.distributed, run in a child process of a dask worker.
 
-The tasks are given to dask itself and not through joblib's dask backend: in joblib 1.6 that one waits for ever for a
-task that failed, as one does whose workers died, and it has no way to tell a running task to save and stop.
+This uses dask directly rather than joblib's dask backend, which in joblib 1.6 waits forever for a failed task (such as
+one whose workers died) and cannot tell a running task to save and stop.
 """
 
 from __future__ import annotations
@@ -31,14 +31,14 @@ from aegen_bench.trial.job import Job
 __all__ = ["Cluster"]
 
 CONNECTING = 10.0  # seconds
-LOOKING = 2.0  # seconds between two looks at how many workers there are
-RETRIES = 2  # of a task that raised something, say of a worker whose disk is full; dask itself counts deaths
+LOOKING = 2.0  # seconds between checks of the number of workers
+RETRIES = 2  # of a task that raised an error, for example because the worker's disk is full; dask itself counts deaths
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A dask scheduler, and what each of its workers gives a trial: a device, and some of the `resources` that it was
-    started with ({"GPU": 1}).
+    """A dask scheduler, and what a trial needs on a worker: a device, and `resources` that the worker was started with
+    ({"GPU": 1}).
     """
 
     address: str
@@ -46,10 +46,10 @@ class Cluster:
     resources: Mapping[str, float] = field(default_factory=dict)
 
     def execute(self, jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
-        """Do every job and yield how it ended, in the order in which they end.
+        """Run every job and yield it with its outcome, in the order in which they end.
 
-        UserError, before the first begins, where a worker does not see what this process sees. When the caller goes
-        no further, the workers are told to save and stop, and are waited for.
+        UserError, before the first job starts, if a worker lacks something that this process has. If the caller stops
+        iterating, the workers are told to save and stop, and this waits for them.
         """
         if not jobs:
             return
@@ -71,19 +71,19 @@ class Cluster:
             try:
                 yield from _through(client, run, jobs, {run: 1, **self.resources})
             except FuturesCancelledError as error:
-                told = "what ended is kept, and the same command resumes when it is back"
+                told = "finished trials are kept, and the same command resumes when it is back"
                 raise UserError(f"the dask scheduler at {self.address} is gone; {told}") from error
 
     @contextlib.contextmanager
     def _connected(self) -> Iterator[Client]:
         for name in ("distributed", "distributed.client"):
-            logging.getLogger(name).setLevel(logging.CRITICAL)  # what goes wrong is one line, and ours
+            logging.getLogger(name).setLevel(logging.CRITICAL)  # errors are reported by us, on one line
         try:
             client = Client(self.address, timeout=CONNECTING)
         except (OSError, ValueError) as error:
             hint = "start one with `dask scheduler` (docs/cluster.md)"
             raise UserError(f"--cluster {self.address}: no dask scheduler answers there; {hint}") from error
-        except TypeError as error:  # what dask says where no certificates are configured
+        except TypeError as error:  # raised by dask if no certificates are configured
             if not self.address.startswith("tls:"):
                 raise
             hint = "set distributed.comm.tls in dask's configuration (https://distributed.dask.org/en/stable/tls.html)"
@@ -96,15 +96,15 @@ class Cluster:
 
 
 class TrialSlots(WorkerPlugin):
-    """Room for one trial of a run at a time on a dask worker: that of a resource of the run's name, which a worker gets
-    when it has looked around and sees what it must.
+    """Lets a dask worker run one trial of a run at a time: a worker that passes the check gets a resource named after
+    the run.
     """
 
     def __init__(self, run: str, check: WorkerCheck, device: str, resources: Mapping[str, float]) -> None:
         self.name, self._check, self._device, self._resources = run, check, device, resources
 
     async def setup(self, worker: Worker) -> None:
-        """A worker that is there, or comes later, looks around. UserError for what it does not see."""
+        """Check a worker, when the run starts or when it joins later. UserError for what it lacks."""
         self._worker, self._changing = worker, threading.Lock()
         self._process: WorkerProcess | None = None
         self._closed = False
@@ -119,28 +119,28 @@ class TrialSlots(WorkerPlugin):
         for warning in warnings:
             worker.log_event(self.name, f"warning: {warning}")
         await worker.set_resources(**{self.name: 1})
-        # A task that waits for such a worker is looked at again only when one begins to run.
+        # The scheduler reconsiders waiting tasks only when a worker changes to running.
         worker.status = Status.paused
         worker.status = Status.running
 
     def do(self, job: Job) -> Outcome:
-        """Do a trial in a process beside the dask worker: that one gets signals, which no thread does, and may die."""
+        """Run a trial in a child process of the dask worker, which unlike a thread can receive signals, and may die."""
         with self._changing:
             if self._closed:
                 raise Reschedule
-            # A nanny's worker is a daemon, which may have no children. This one ends by itself when its parent does.
+            # A nanny's worker is a daemon, which may not have children. Ours exits by itself when its parent does.
             multiprocessing.current_process().daemon = False
             self._process = process = self._process or WorkerProcess(self._slot)
         self._worker.log_event(self.name, f"{job.label}: {job.state} on {self._slot.device} of {locks.HOST}")
         try:
             return process.do(job)
         except BaseException as error:
-            if self._closed or isinstance(error, Stopped):  # it has been saved: another worker resumes it
+            if self._closed or isinstance(error, Stopped):  # the trial was saved, and another worker resumes it
                 raise Reschedule from None
             raise
 
     async def teardown(self, worker: Worker) -> None:
-        """The worker leaves, or the run ends here: what is being done is saved."""
+        """The worker leaves or the run ends: save the running trial."""
         with self._changing:
             self._closed = True
         if self._process:
@@ -156,7 +156,7 @@ def _do(run: str, job: Job) -> Outcome:
 
 @contextlib.contextmanager
 def _offered(client: Client, slots: TrialSlots) -> Iterator[None]:
-    """Within, every worker that sees what it must has room for a trial; at the end what is being done is saved."""
+    """Context in which every worker that passes the check accepts trials; on exit, running trials are saved."""
     try:
         try:
             client.register_plugin(slots, name=slots.name)
@@ -167,7 +167,7 @@ def _offered(client: Client, slots: TrialSlots) -> Iterator[None]:
             raise UserError(f"a dask worker cannot load aegen-bench: {reason}; install the same there") from error
         yield
     finally:
-        with contextlib.suppress(KeyError):  # of a worker that could not even load it
+        with contextlib.suppress(KeyError):  # from a worker that could not load it
             if client.status == "running":
                 client.unregister_worker_plugin(slots.name)
 
@@ -179,7 +179,7 @@ def _slots(client: Client, run: str) -> int:
 def _through(
     client: Client, run: str, jobs: Sequence[Job], resources: Mapping[str, float]
 ) -> Iterator[tuple[Job, Outcome]]:
-    """Give out no more jobs than there are slots: dask blames a worker's death on all that were given to it."""
+    """Submit no more jobs than there are slots, because dask blames a worker's death on all tasks assigned to it."""
     waiting, given = list(reversed(jobs)), dict[Future[Outcome], Job]()
     try:
         while waiting or given:

@@ -1,4 +1,4 @@
-"""Doing what a plan says: every trial in its order, in this process or on workers, and then the anchors."""
+"""Executing a plan: all trials in order, in this process or on workers, and then the anchors."""
 
 from __future__ import annotations
 
@@ -23,17 +23,18 @@ if TYPE_CHECKING:
 __all__ = ["Executor", "Summary", "run", "running"]
 
 Executor: TypeAlias = "Callable[[Sequence[Job], Progress], Iterator[tuple[Job, Outcome]]]"
-"""Does jobs, here or elsewhere, and yields each with its outcome, in the order in which they end."""
+"""Runs jobs, here or elsewhere, and yields each with its outcome, in the order in which they end."""
 
 
 @dataclass(frozen=True)
 class Summary:
-    """How a run ended: how many trials had each outcome."""
+    """The outcome of a run: the number of trials by outcome."""
 
     outcomes: Counter[str]
 
     @property
     def good(self) -> bool:
+        """Whether every trial succeeded or was left to another run."""
         return not set(self.outcomes) - {"ok", locks.ELSEWHERE}
 
 
@@ -46,9 +47,10 @@ def run(
     execute: Executor,
     device: str,
 ) -> Summary:
-    """Do what is to be done of the jobs by `execute`, and compute the missing anchors on `device`.
+    """Run the unfinished jobs by `execute`, and compute missing anchors on `device`.
 
-    A trial that fails stops no other; Ctrl-C and SIGTERM raise `Stopped`. `broken` are rows that cannot be imported.
+    A trial that fails does not stop the others; Ctrl-C and SIGTERM raise `Stopped`. `broken` are rows that cannot be
+    imported.
     """
     import torch
 
@@ -87,6 +89,8 @@ def run(
 
 
 def running(root: Path) -> list[tuple[str, dict[str, Any]]]:
-    """The trials that processes work on now: label and figures (`progress.facts`), by profile, dataset, row, seed."""
+    """Return the trials that are running in any process, as label and facts (`progress.facts`), sorted by profile,
+    dataset, row and seed.
+    """
     trials = ((names, figures) for names, figures in locks.held(root) if len(names) == 4)
     return [(f"{row} on {dataset}, {seed.replace('-', ' ')}", told) for (_, dataset, row, seed), told in trials]

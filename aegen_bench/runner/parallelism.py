@@ -1,4 +1,4 @@
-"""How many trials run at the same time, and where, as a command line asks for it."""
+"""The options that decide how many trials run at the same time, and where."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ MOST = 1024  # processes
 class Parallelism:
     """How many trials run at the same time, and where.
 
-    `jobs` processes, or `per_device` on each of `devices`, or one on each worker of the dask scheduler `cluster` that
-    was started with `resources` (GPU=1). UserError for options that do not go together.
+    Either `jobs` processes, or `per_device` on each of `devices`, or one on each worker of the dask scheduler `cluster`
+    that was started with `resources` (GPU=1). UserError for options that cannot be combined.
     """
 
     jobs: int | None = None
@@ -29,18 +29,18 @@ class Parallelism:
 
     def __post_init__(self) -> None:
         if self.cluster is not None and (self.devices or self.jobs is not None or self.per_device != 1):
-            raise UserError("--cluster: a worker does one trial at a time; --jobs and --devices are for this machine")
+            raise UserError("--cluster: a worker runs one trial at a time; --jobs and --devices are for this machine")
         if self.resources and self.cluster is None:
-            raise UserError("--resources is what workers of a --cluster offer: name it too")
+            raise UserError("--resources needs --cluster")
         if self.per_device != 1 and not self.devices:
-            raise UserError("--jobs-per-device is how many trials share one of --devices: name them too")
+            raise UserError("--jobs-per-device needs --devices")
         if max(self.jobs or 1, self.per_device * len(self.devices)) > MOST:
             raise UserError(f"more than {MOST:,} trials at the same time: lower --jobs or --jobs-per-device")
         if self.devices and (self.jobs or 1) > (room := len(self.devices) * self.per_device):
             raise UserError(f"--jobs {self.jobs}: the devices have room for {room}; raise --jobs-per-device")
 
     def executor(self, device: str, threads: int) -> Executor:
-        """Return what does the trials. `device` is where they run without `devices`; processes here share `threads`."""
+        """Return what runs the trials, on `device` if there are no `devices`. Local processes share `threads`."""
         from aegen_bench import environment
         from aegen_bench.runner import workers
 
@@ -61,5 +61,5 @@ class Parallelism:
             pairs = [pair.split("=") for pair in (self.resources or "").split(",") if pair]
             resources = {name: float(amount) for name, amount in pairs}
         except ValueError:
-            raise UserError(f"--resources {self.resources}: expected what dask workers take, such as GPU=1") from None
+            raise UserError(f"--resources {self.resources}: expected resources as for dask, such as GPU=1") from None
         return Cluster(address, device, resources).execute

@@ -1,6 +1,6 @@
-"""Comparing what is asked with what is on disk: what is to be done with each trial, and what is missing for it.
+"""Planning: compares the requested trials with the results on disk, and finds what has to be done and what is missing.
 
-Planning imports no torch, so that `list` and the plan of a run are shown at once.
+Planning does not import torch, so that `list` and the plan of a run appear immediately.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from aegen_bench.trial.job import Job, Place
 __all__ = ["ON_REQUEST", "TO_DO", "TRAINING", "anchors_missing", "plan", "require_weights", "scorers", "unimportable"]
 
 ON_REQUEST = ("diverged", "timeout")
-"""Outcomes that another try does not change by itself: such trials are tried again only when that is asked for."""
+"""Outcomes that another try would not change, so such trials are only retried on request."""
 TRAINING = ("run", "resume", "retry", "retrain")
 TO_DO = (*TRAINING, "evaluate")
 
@@ -38,10 +38,10 @@ def plan(
     stale: bool = False,
     retry: Sequence[str] = (),
 ) -> list[Job]:
-    """Return what is to be done with each trial.
+    """Return a job for each trial that says what is to be done with it.
 
-    `retrain` also trains again those whose weights are gone, even where every number is there; `stale` those whose key
-    or images have changed; `retry` those that ended in the states it names: diverged, timeout.
+    `retrain` also trains trials whose weights are gone, even if no scores are missing; `stale` those whose key or
+    images have changed; `retry` those with these outcomes (diverged, timeout).
     """
     for status in set(retry) - set(ON_REQUEST):
         raise unknown("outcome to retry", status, ON_REQUEST)
@@ -63,7 +63,7 @@ def plan(
         except UserError as error:
             return replace(job, state="corrupt", detail=str(error))
         another_try = replace(job, state="retry", detail=record.reason.partition("\n")[0])
-        if record.status == "failed":  # whatever its key: nothing is lost with it, and its code may be mended by now
+        if record.status == "failed":  # whatever its key: nothing is lost, and the code may have been fixed
             return another_try
         if record.key != trial.key:
             return replace(job, state="retrain" if stale else "stale", detail="its key has changed")
@@ -87,7 +87,7 @@ def plan(
     def planned(trial: Trial) -> Job:
         folder = trial.folder(place.results)
         if folder not in known:
-            # The stamp first: what is written after it was taken is noticed when the trial's turn comes.
+            # Take the stamp first, so that later writes are noticed when it is the trial's turn.
             stamp = results.stamp(folder / "record.json")
             entry, chosen = study.entry(trial.row), protocols[trial.dataset]
             job = look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
@@ -98,7 +98,7 @@ def plan(
 
 
 def _on_trunk(job: Job, trunk: Job) -> Job:
-    """A pair that is to be trained needs a trunk that is trained, or is to be trained before it."""
+    """Attach the trunk's job to a pair. The pair is blocked unless the trunk is trained or will be trained before."""
     job = replace(job, trunk=trunk)
     if job.state not in TRAINING or trunk.state in TRAINING:
         return job
@@ -111,14 +111,14 @@ def _on_trunk(job: Job, trunk: Job) -> Job:
 
 
 def _trunks_first(jobs: Sequence[Job]) -> list[Job]:
-    """The jobs after those that train the trunks of pairs among them, also trunks that were not asked for."""
+    """Return the jobs, preceded by those that train the trunks of pairs, including trunks that were not requested."""
     needed = {job.trunk.folder: job.trunk for job in jobs if job.trunk and job.state in TRAINING}
     first = {folder: trunk for folder, trunk in needed.items() if trunk.state in TRAINING}
     return [*first.values(), *(job for job in jobs if job.folder not in first)]
 
 
 def require_weights(study: Study, jobs: Sequence[Job]) -> None:
-    """MissingError where the weights of an extractor or a perceptual loss that the plan needs are not there."""
+    """Raise MissingError if weights of an extractor or a perceptual loss are missing that the plan needs."""
     to_do = [job for job in jobs if job.state in TO_DO]
     for job in {job.trial.dataset: job for job in to_do}.values():
         for protocol in job.protocols:
@@ -136,7 +136,7 @@ def require_weights(study: Study, jobs: Sequence[Job]) -> None:
 
 
 def unimportable(jobs: Sequence[Job]) -> dict[str, str]:
-    """Import the baselines that the plan needs; return the rows whose baseline fails to import, with the reason."""
+    """Import the baselines that the plan needs, and return the rows for which that fails, with the reason."""
     broken = {}
     for job in {job.trial.row: job for job in jobs if job.state in TO_DO}.values():
         try:
@@ -147,13 +147,13 @@ def unimportable(jobs: Sequence[Job]) -> dict[str, str]:
 
 
 def anchors_missing(study: Study, jobs: Sequence[Job]) -> bool:
-    """Whether a dataset with finished trials has no floor or ceiling yet under one of their protocols."""
+    """Whether a dataset with finished trials lacks a floor or ceiling under one of their protocols."""
     done = [job for job in jobs if job.state == "done"]
     return any(imagesets.anchors_lack(scorer, root) for scorer, root in scorers(study, done, None, Progress()))
 
 
 def scorers(study: Study, jobs: Sequence[Job], device: Any, show: Progress) -> Iterator[tuple[Scorer, Path]]:
-    """What scores the anchors, one a dataset of the plan, and the results folder that they go to."""
+    """Yield a scorer of anchors for each dataset of the plan, and the results folder for their records."""
     for name, job in {job.trial.dataset: job for job in jobs if job.state != "no data"}.items():
         real = real_images(name, study.datasets[name].recipe, job.place.data)
         yield Scorer(name, real, job.protocols, job.place.data, device, show), job.place.results

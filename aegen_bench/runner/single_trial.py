@@ -1,4 +1,4 @@
-"""One job, done by the process that holds its trial's lock: so several runs on one results folder share the work."""
+"""Running one job while holding the lock of its trial, so that several runs can share a results folder."""
 
 from __future__ import annotations
 
@@ -28,32 +28,37 @@ BLOCKED = "blocked"
 KILLED = "killed (out of memory?)"
 CRASHED = "the process crashed"
 CRASH_SIZE = 1 << 16
-GIVEN_UP = 600.0  # seconds that the lock of a lost worker may take to come free: it ends, or its file system notices
+UNBOUNDED = -1.0  # patience without limit
+GIVEN_UP = 600.0  # seconds to wait for the lock of a lost worker, until it ends or the file system notices its death
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a job ended: a word that is counted and a line that is shown."""
+    """How a job ended: a word for counting and a line to show."""
 
     status: str
     text: str
 
 
 def lock_of(job: Job) -> Path:
-    """The lock of the job's trial."""
+    """Return the path of the lock of the job's trial."""
     trial = job.trial
     return locks.lock_path(job.place.results, trial.profile, trial.dataset, trial.row, f"seed-{trial.seed}")
 
 
 def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome:
-    """Train and evaluate what the job's state says, holding its trial's lock. A trial that fails is an outcome, not an
-    error. A pair trains its trunk first, or waits for the process that does.
+    """Train and evaluate a trial as its state demands, holding its lock. A failed trial is an outcome, not an error.
+
+    A pair first trains its trunk, or waits for the process that does.
     """
-    job = replace(job, place=job.place.absolute())  # a method may change the working folder
+    job = replace(job, place=job.place.absolute())  # a method may change the working directory
+    if job.trunk is not None:  # trained here too, or read from here
+        job = replace(job, trunk=replace(job.trunk, place=job.place, interrupts=job.interrupts, run=job.run))
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
-    ours = job.run != "" and locks.whose(lock).get("run") == job.run  # a lost worker of this run: it will end
+    # A lost worker of this run will end soon. A process that trains a pair's trunk is not lost, and may take long.
+    ours = patience != UNBOUNDED and job.run != "" and locks.whose(lock).get("run") == job.run
     with (
         locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
         environment.exact(),
@@ -63,19 +68,19 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
             holder = locks.holder(lock)
             if ours:
                 return Outcome(
-                    "locked", f"its lost worker, {holder}, still holds its lock: run again when it has ended"
+                    "locked", f"a lost worker, {holder}, still holds its lock: run again when that one has ended"
                 )
             return Outcome(ELSEWHERE, f"{ELSEWHERE}, {holder}")
-        if results.stamp(job.record) != job.stamp and job.record.is_file():  # another run was faster
+        if results.stamp(job.record) != job.stamp and job.record.is_file():  # another process has written it
             theirs = results.read_record(job.record)
             if theirs.key == job.trial.key:
                 lacks = any(theirs.lacking(p.id, p.metrics) for p in job.protocols)
                 if theirs.status != "ok" or not lacks:
-                    return Outcome(theirs.status, f"another run did it: {_told(theirs)}")
+                    return Outcome(theirs.status, f"another process did it: {_told(theirs)}")
                 state = "evaluate"
             elif theirs.status != "failed":
                 return Outcome(ELSEWHERE, f"{ELSEWHERE}: its record has another key (other settings)")
-            else:  # planned as "evaluate", perhaps: nothing of this key is left to evaluate
+            else:  # it may have been planned as "evaluate", but nothing of this key is left to evaluate
                 state = "retry"
         with logged(job.folder / "log.txt", mine.tell, show) as told, _crash_noted(lock):
             job = replace(job, show=told)
@@ -87,7 +92,7 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
             if record is None or record.status == "ok":
                 try:
                     record = lifecycle.evaluate(job)
-                except Exception as error:  # what was trained stays, and the next run evaluates it
+                except Exception as error:  # the trained model is kept, and the next run evaluates it
                     why = " ".join(str(error).split()) or type(error).__name__
                     if not isinstance(error, UserError):
                         _log(job, "".join(traceback.format_exception(error)))
@@ -101,20 +106,19 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
 
 
 def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:
-    """See to it that a pair's trunk is trained; return why that cannot be, or nothing."""
+    """Make sure that a pair's trunk is trained; return the reason if that is impossible, or ""."""
     if _stands(trunk):
         return ""
     said = f"its trunk, {trunk.trial.label}, is not trained"
     if trunk.state not in TRAINING:
         return f"{said} any more: run again"
     show.note(f"{job.label}: its trunk first, {trunk.trial.label}")
-    trunk = replace(trunk, place=job.place, show=job.show, interrupts=job.interrupts, run=job.run)
-    outcome = do(trunk, show, patience=-1)
+    outcome = do(trunk, show, patience=UNBOUNDED)
     return "" if _stands(trunk) else f"{said}: {outcome.text}"
 
 
 def _stands(trunk: Job) -> bool:
-    """Whether a trunk is trained, as it is today, and its weights are there."""
+    """Whether a trunk is trained with its present key, and its weights are there."""
     try:
         record = results.read_record(trunk.record)
     except UserError:
@@ -124,7 +128,7 @@ def _stands(trunk: Job) -> bool:
 
 
 def record_death(job: Job) -> Outcome:
-    """Record that the process that held the lock died; a trial that had been trained keeps its record."""
+    """Record that the process holding the lock died, unless the trial had already been trained."""
     lock = lock_of(job)
     with locks.claim(lock) as mine:
         reason = crash(job) or KILLED
@@ -141,13 +145,13 @@ def record_death(job: Job) -> Outcome:
 
 
 def died_before(job: Job) -> bool:
-    """Whether the trial's last process crashed, or the last two were killed: the next one is likely to die, too."""
+    """Whether the trial's last process crashed or its last two were killed: the next one is likely to die, too."""
     lock = lock_of(job)
     return locks.abandoned(lock) and (crash(job) != "" or locks.deaths(lock) >= 2)
 
 
 def crash(job: Job) -> str:
-    """What the last process of the trial wrote when it crashed: the signal and where, in one line; empty if nothing."""
+    """Return the crash report of the trial's last process on one line: the signal and where it happened; or ""."""
     try:
         lines = read_bytes(_crash_file(lock_of(job)), CRASH_SIZE, follow=False).decode(errors="replace").splitlines()
     except OSError:
@@ -166,12 +170,12 @@ def _crash_file(lock: Path) -> Path:
 
 @contextlib.contextmanager
 def _crash_noted(lock: Path) -> Iterator[None]:
-    """Within, a process that crashes (segmentation fault, abort, ...) leaves the signal and its stack beside the lock,
-    where `crash` finds them. Where faulthandler is in use already, it stays as it is.
+    """Context in which a crash of the process (segmentation fault, abort, ...) leaves the signal and stack next to the
+    lock, for `crash`. Does nothing if faulthandler is already enabled.
     """
     path, file = _crash_file(lock), None
     if not faulthandler.is_enabled():
-        with contextlib.suppress(OSError):  # a disk that refuses it costs the reason of a crash, no more
+        with contextlib.suppress(OSError):  # without this file, only the reason of a crash is lost
             path.unlink(missing_ok=True)
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
     if file is None:
@@ -187,7 +191,7 @@ def _crash_noted(lock: Path) -> Iterator[None]:
 
 
 def _where_to_look(job: Job) -> str:
-    return f"; see {job.folder / 'log.txt'}, and `aegen-bench check {job.trial.row}` for faults of the model"
+    return f"; see {job.folder / 'log.txt'}, and `aegen-bench check {job.trial.row}` for problems of the model"
 
 
 def _log(job: Job, text: str) -> None:
@@ -196,7 +200,9 @@ def _log(job: Job, text: str) -> None:
 
 
 def _seconds_after(job: Job) -> dict[str, float]:
-    """How long what follows each stage took in finished trials of the dataset on this kind of device."""
+    """Return the time from the end of each stage to the end of the trial, from finished trials of the dataset on this
+    kind of device.
+    """
     trial, here = job.trial, environment.timed_on(job.environment())
     finished = Durations.of(job.place.results, trial.profile, here, dataset=trial.dataset)
     return finished.after(trial.row, trial.dataset, job.entry.stages)

@@ -1,4 +1,4 @@
-"""What a worker on another machine must have as the machine has that sends it trials, and whether it does."""
+"""Checks that a worker on another machine has the same files and versions as the machine that sends it trials."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ def _code() -> str:
 
 
 CODE = _code()
-"""Of what was imported: a worker older than a change on its disk runs other code than the files say."""
+"""Of the imported code: a worker that was started before its files changed runs the old code."""
 
 
 @dataclass(frozen=True)
 class WorkerCheck:
-    """What the trials of a run need on the machine that does them; `seen` is how the one that asks sees each thing."""
+    """What the trials of a run need on a worker; `seen` has the state of each thing on the machine that started it."""
 
     run: str
     folders: tuple[Path, ...]
@@ -55,7 +55,9 @@ class WorkerCheck:
     @classmethod
     @contextlib.contextmanager
     def of(cls, run: str, jobs: Sequence[Job]) -> Iterator[WorkerCheck]:
-        """Within: what these jobs need, and in the folders they write to a sign that others can look for."""
+        """Context that yields the check for these jobs, and marks the folders they write to, so that workers can tell
+        whether they have the same folders.
+        """
         place = jobs[0].place
         check = cls(
             run=run,
@@ -72,21 +74,21 @@ class WorkerCheck:
             yield replace(check, seen=check.look())
 
     def check(self) -> list[str]:
-        """Called on another machine: UserError for what it sees otherwise, warnings for what else is to be known."""
+        """Call on a worker: raises UserError for the first difference, and returns warnings."""
         for name, here in self.look().items():
             if here != self.seen[name]:
                 raise UserError(f"{name}: {here} on {locks.HOST}, {self.seen[name]} where the run was started")
         for folder in self.folders:
             require_folder(folder)
         blind = [str(folder) for folder in self.folders if not locks.taken(self._sign(folder))]
-        return [f"locks in {folder} do not reach {locks.HOST}: let no second run work in it" for folder in blind]
+        return [f"locks in {folder} do not work across machines: do not start a second run there" for folder in blind]
 
     def look(self) -> dict[str, str]:
-        """How this machine sees each thing that is needed."""
+        """Return the state of each needed thing on this machine."""
         seen = {
             "aegen-bench": f"version {__version__} with code {CODE}",
             "Python": ".".join(platform.python_version_tuple()[:2]),
-            "torch": str(torch.__version__).partition("+")[0],  # without the name of the build: +cpu, +cu130
+            "torch": str(torch.__version__).partition("+")[0],  # without the build: +cpu, +cu130
         }
         for folder in self.folders:
             signed = locks.whose(self._sign(folder)).get("run") == self.run
@@ -111,7 +113,7 @@ class WorkerCheck:
 
 
 def _weights(job: Job) -> set[str]:
-    """The files of weights that a job's training and evaluation load."""
+    """Return the files of weights that training and evaluating a job will load."""
     scored_by = {extractors.recipe(protocol.extractor).file(job.trial.dataset) for protocol in job.protocols}
     trained_on = job.trial.config.get("perceptual_net")
     return {name for name in {*scored_by, trained_on} if name}

@@ -1,4 +1,4 @@
-"""Doing jobs: one after the other in this process, or several at the same time, a process for each device slot."""
+"""Running jobs: one after another in this process, or in parallel, with a process for each device slot."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ from aegen_bench.trial.job import Job
 __all__ = ["Slot", "WorkerProcess", "in_process", "in_workers", "slots"]
 
 
-ATTEMPTS = 3  # to begin a job in a worker process that dies before it does
+ATTEMPTS = 3  # to start a job in worker processes that die before it starts
 
 
 @dataclass(frozen=True)
 class Slot:
-    """Room for one trial at a time. Other runs on the results folder respect its `lock`, a name; empty: it has none.
-    So many trials share its device `at_once`.
+    """A place for one trial at a time. Other runs on the results folder respect its `lock` (a name; empty for none).
+    `at_once` trials share its device.
     """
 
     device: str
@@ -44,9 +44,9 @@ class Slot:
 
 
 def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str, threads: int) -> list[Slot]:
-    """Return a slot for each process: `per_device` on each of `devices`, `jobs` at most; `device` without `devices`.
+    """Return a slot for each process: `per_device` on each of `devices`, at most `jobs`; or `jobs` on `device`.
 
-    Each has an equal share of the `threads` there are.
+    Each has an equal share of the available `threads`.
     """
     room = [(name, i) for i in range(per_device) for name in devices] if devices else [(device, 0)] * (jobs or 1)
     room = room[: jobs or None]
@@ -58,10 +58,10 @@ def slots(jobs: int | None, devices: Sequence[str], per_device: int, device: str
 
 
 def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outcome]]:
-    """Do every job in this process, and yield each with its outcome.
+    """Run every job in this process, and yield each with its outcome.
 
-    A trial that has killed its process before gets a process of its own, and so does every one after a trial that left
-    the device unusable, as CUDA is after a failed assertion in a kernel.
+    A separate process runs trials that have killed their process before, and all trials after one that left the device
+    unusable, as a failed assertion in a CUDA kernel does.
     """
     usable, worker = True, None
     try:
@@ -80,7 +80,7 @@ def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outco
 
 
 def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) -> Iterator[tuple[Job, Outcome]]:
-    """Do every job in a worker process, one for each slot, and yield each with its outcome as they end."""
+    """Run every job in a worker process, one for each slot, and yield each with its outcome as they end."""
     workers = [WorkerProcess(slot) for slot in slots[: len(jobs)]]
     if not workers:
         return
@@ -97,8 +97,8 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
         finally:
             free.put(worker)
 
-    # Threads that wait for a process each, and not joblib's pool of processes: that one kills all of its workers
-    # when one of them dies, and with them the trials that are well.
+    # Threads that each wait for a process, rather than joblib's pool of processes, which kills all of its workers,
+    # with healthy trials, when one of them dies.
     parallel = joblib.Parallel(
         len(workers), backend="threading", batch_size=1, pre_dispatch=len(workers), return_as="generator_unordered"
     )
@@ -110,7 +110,7 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
 
 
 def _reserved(slot: Slot, job: Job, show: Progress) -> contextlib.AbstractContextManager[None]:
-    """Within, no other run on the results folder uses the slot."""
+    """Context in which no other run on the results folder uses the slot."""
     if not slot.lock:
         return contextlib.nullcontext()
     path = locks.lock_path(job.place.results, ".devices", locks.HOST, slot.lock)
@@ -118,19 +118,20 @@ def _reserved(slot: Slot, job: Job, show: Progress) -> contextlib.AbstractContex
 
 
 class WorkerProcess:
-    """One process on one slot, and a new one when it was killed."""
+    """A process on a slot, which is replaced by a new one if it dies."""
 
     def __init__(self, slot: Slot) -> None:
         self.slot = slot
         self._start()
 
     def _start(self) -> None:
-        environment.prepare_processes()  # for the new one, also below a dask worker, which did not begin as we do
+        environment.prepare_processes()  # needed under a dask worker, which was not started by `main`
         context = multiprocessing.get_context("spawn")
         self._pool = ProcessPoolExecutor(1, mp_context=context, initializer=_begin, initargs=(self.slot.threads,))
         self._pid: int | None = None
 
     def do(self, job: Job) -> Outcome:
+        """Run a job in the process. If the process dies, the job's outcome is a failure."""
         for _ in range(ATTEMPTS):
             started = False
             try:
@@ -146,17 +147,15 @@ class WorkerProcess:
                     break
                 if locks.abandoned(lock_of(job)):
                     return record_death(job)
-                # it died between two trials: this one has not begun
-        return Outcome("failed", f"failed: a process for {self.slot.device} ends before it begins a trial")
+                # it died between two trials, and this one has not started
+        return Outcome("failed", f"failed: processes for {self.slot.device} end before they start a trial")
 
     def _restart(self) -> None:
         self._pool.shutdown(wait=True)
         self._start()
 
     def close(self) -> None:
-        """End the process; one that is still at work is told to save and stop, and is waited for, unless that too is
-        interrupted.
-        """
+        """End the process. If it is running a trial, tell it to save and stop and wait for it, unless interrupted."""
         self._send(signal.SIGTERM)
         try:
             self._pool.shutdown(wait=True, cancel_futures=True)
@@ -171,21 +170,21 @@ class WorkerProcess:
 
 
 def _begin(threads: int) -> None:
-    """A worker process begins: its share of threads; and it ends when the process that started it dies.
+    """Initialise a worker process: set its share of threads, and make it end when its parent dies.
 
-    Ctrl-C reaches all processes of a terminal; here it waits for the word of the one that started this.
+    Ctrl-C reaches all processes of a terminal; a worker ignores it and waits for a signal from its parent.
     """
     torch.set_num_threads(threads)
-    # numpy and scipy bring a BLAS each, with as many threads as the machine has processors.
+    # numpy and scipy each ship a BLAS, with as many threads as the machine has processors.
     threadpoolctl.threadpool_limits(threads)
-    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # for one that is loaded later
+    os.environ["OPENBLAS_NUM_THREADS"] = str(threads)  # for a BLAS that is loaded later
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()
 
     def follow() -> None:
         if parent is not None:
             parent.join()
-            while True:  # heard once while at work, which is saved; the next ends the process
+            while True:  # the first signal saves a running trial, the next one ends the process
                 os.kill(os.getpid(), signal.SIGTERM)
                 time.sleep(1)
 
@@ -193,20 +192,20 @@ def _begin(threads: int) -> None:
 
 
 def _for_worker(job: Job, show: Progress) -> Job:
-    """The job with what a worker shows: dated lines as `show` does, or nothing where that is a board."""
+    """Return the job with a display for a worker: timestamped lines if `show` is that, nothing if it is a board."""
     return replace(job, show=Lines(job.trial.label) if isinstance(show, Lines) else Progress())
 
 
 def _in_worker(job: Job, slot: Slot) -> tuple[Outcome, bool]:
-    """Do a job in this worker process; return its outcome, and whether the device is still usable."""
+    """Run a job in this worker process; return its outcome, and whether the device is still usable."""
     job = replace(job, place=replace(job.place, device=slot.device, at_once=slot.at_once))
-    with job.interrupts.listening(hurry=False):  # a worker may be told more than once: with its group, by its parent
+    with job.interrupts.listening(hurry=False):  # a worker may be signalled twice: with its group, and by its parent
         outcome = do(job, job.show)
     return outcome, _usable(job.device)
 
 
 def _usable(device: torch.device) -> bool:
-    """Whether the device still computes. After an illegal access CUDA fails every later call of the process."""
+    """Whether the device still works. After an illegal access, CUDA fails every later call of the process."""
     try:
         if device.type == "cuda":
             torch.cuda.synchronize(device)

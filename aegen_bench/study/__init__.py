@@ -1,4 +1,4 @@
-"""What is to be trained: benchmarks.yaml and the method files, resolved into trials with settings and keys."""
+"""The study: benchmarks.yaml and the method files, resolved into trials with settings and keys."""
 
 from aegen_bench.study.command import asked_as, command
 from aegen_bench.study.study import NUMERICS, Study, Trial

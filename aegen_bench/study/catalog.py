@@ -1,7 +1,7 @@
-"""Which methods exist and what arguments they take, read from their source without running any of it.
+"""The available methods and their arguments, read from source code without running it.
 
-A method is found by its file name: in the local `baselines/`, else in what the package ships, else among the entry
-points of the group `aegen_bench.baselines`. The first place that has a name wins.
+A method is looked up by its file name, first in the local `baselines/`, then among the shipped ones, then among the
+entry points of the group `aegen_bench.baselines`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from aegen_bench.study.reading import storable
 
 __all__ = ["Argument", "Method", "find", "find_priors", "import_class", "of_record", "read", "shipped"]
 
-PATIENCE = 10.0  # seconds after which an import is said to take long
+PATIENCE = 10.0  # seconds after which a slow import is reported
 
 
 @dataclass(frozen=True)
@@ -40,11 +40,14 @@ class Argument:
 
 @dataclass(frozen=True)
 class Method:
-    """What a method's source says of it. `error` is set, and the rest may be empty, when the source cannot be read.
+    """A method or prior as described by its source. If the source cannot be read, `error` says why.
 
-    `module` is where an installed package has it, and empty for a file in a folder `baselines`. `optimizers` are the
-    names that it declares, none where they cannot be told without running it; `hooks` are the functions that its class
-    defines. A prior is read as a method is, and `trunk` is then the method of the auto-encoder that it is paired with.
+    Attributes:
+        module: Its module in an installed package; empty for a file in a folder `baselines`.
+        optimizers: The names of its optimizers; empty if they cannot be determined without running the code.
+        hooks: The methods that its class defines.
+        shadows: The shipped file that a local one replaces.
+        trunk: For a prior, the method of the auto-encoder that it is paired with.
     """
 
     name: str
@@ -64,9 +67,7 @@ class Method:
     trunk: Method | None = None
 
     def check(self, values: Mapping[str, Any]) -> dict[str, Any]:
-        """Return all arguments, `values` over the defaults. A wrong name or type is a UserError that names the legal
-        ones.
-        """
+        """Return all arguments, with `values` in place of defaults. UserError for a wrong name or type."""
         for name in values:
             if name not in self.arguments:
                 raise unknown(f"argument of {self.name}", name, self.arguments)
@@ -81,17 +82,17 @@ def shipped() -> Path:
 
 
 def find(local: Path) -> dict[str, Method]:
-    """Return every method by name, for a command that runs in the folder `local`."""
+    """Return all methods by name, for a command that runs in the folder `local`."""
     return _find(local, "Baseline", "baselines")
 
 
 def find_priors(local: Path) -> dict[str, Method]:
-    """Return every prior by name: those of `baselines/priors/` and of the entry points `aegen_bench.priors`."""
+    """Return all priors by name, from `baselines/priors/` and the entry points `aegen_bench.priors`."""
     return _find(local, "Prior", "baselines/priors")
 
 
 def of_record(config: Mapping[str, Any], local: Path) -> Method:
-    """Return the method, or prior and trunk, that a record's config names; UserError where one is gone."""
+    """Return the method, or prior with trunk, that a record's config names; UserError if it does not exist."""
     methods, name = find(local), str(config.get("baseline"))
     if name not in methods:
         raise unknown("model", name, methods)
@@ -150,7 +151,7 @@ def read(name: str, path: Path, base: str = "Baseline") -> Method:
 
 
 def import_class(method: Method) -> type[Any]:
-    """Import a method's file and return its class. Whatever is wrong in it is one UserError line."""
+    """Import a method's file and return its class. UserError on one line for any problem."""
     if method.error:
         raise UserError(f"model '{method.name}' is broken: {method.error}")
     try:
@@ -167,7 +168,7 @@ def import_class(method: Method) -> type[Any]:
 
 @contextmanager
 def _said_when_slow(path: Path) -> Iterator[None]:
-    """Within: after some seconds, and then ever more seldom, a line on standard error names what is waited for."""
+    """Context that reports a slow import on standard error, at increasing intervals."""
     ended = threading.Event()
 
     def wait() -> None:
@@ -184,7 +185,7 @@ def _said_when_slow(path: Path) -> Iterator[None]:
 
 
 def _where_to_get(module: str, method: Method) -> str:
-    """Name the missing module, and the package to install where it is one of ours: another may be a helper's name."""
+    """Return the missing module and, if it is one of our dependencies, how to install it."""
     top = module.partition(".")[0]
     try:
         known = {re.split(r"[^\w.-]", line)[0].lower() for line in requires("aegen-bench") or []}
@@ -192,13 +193,13 @@ def _where_to_get(module: str, method: Method) -> str:
         known = set()
     if top.lower().replace("_", "-") in known:
         return f"{module}: pip install {top}"
-    return f"the module {module}, which is neither installed nor a file {top}.py beside {method.path}"
+    return f"the module {module}, which is neither installed nor a file {top}.py next to {method.path}"
 
 
 @functools.cache
 def _module(name: str, path: Path, code: str, module: str, base: str) -> ModuleType:
-    """A method's module, imported once a process; UserError if its code is another by now, as where the file was
-    edited between the plan of a run and the first trial of a worker.
+    """Return a method's module, imported once per process. UserError if its code has changed since it was read, for
+    example because the file was edited between planning and the first trial of a worker.
     """
     imported = importlib.import_module(module) if module else _from_file(f"{base.lower()}s.{name}", path)
     if read(name, path, base).code != code:
@@ -211,7 +212,7 @@ def _from_file(name: str, path: Path) -> ModuleType:
     if spec is None or spec.loader is None:
         raise ImportError(f"{path} is not a Python file")
     folder = str(path.absolute().parent)
-    if folder not in sys.path:  # for helpers beside the method; last, so that none replaces an installed module
+    if folder not in sys.path:  # for helper files; appended, so that they do not shadow installed modules
         sys.path.append(folder)
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module
@@ -224,12 +225,12 @@ def _from_file(name: str, path: Path) -> ModuleType:
 
 
 def _from_entry_point(point: Any, base: str) -> Method:
-    """Read the module that an entry point names. Not even its package is imported: the path is put together."""
+    """Read the module that an entry point names, without importing even its package."""
     module = point.value.partition(":")[0]
     file = module.replace(".", "/")
     paths = [Path(str(point.dist.locate_file(f"{file}{end}"))) for end in (".py", "/__init__.py")]
     top, _, rest = module.partition(".")
-    try:  # an editable install lies elsewhere; of a module without a dot, `find_spec` imports nothing
+    try:  # for editable installs; `find_spec` imports nothing for a name without a dot
         spec = importlib.util.find_spec(top)
     except (ImportError, ValueError):
         spec = None
@@ -240,7 +241,7 @@ def _from_entry_point(point: Any, base: str) -> Method:
         paths.append(Path(spec.origin))
     path = next((p for p in paths if p.is_file()), None)
     if path is None:
-        return Method(point.name, paths[0], error=f"entry point {point.value}: there is no such module")
+        return Method(point.name, paths[0], error=f"entry point {point.value}: no such module")
     return replace(read(point.name, path, base), module=module)
 
 
@@ -271,14 +272,14 @@ def _arguments(cls: ast.ClassDef) -> dict[str, Argument]:
         except (ValueError, TypeError) as error:  # TypeError: {[]: 1}
             raise UserError(f"the default of argument '{argument.arg}' is not a literal") from error
         if not storable(value):
-            told = f"the default of argument '{argument.arg}' cannot be {value!r:.60}, which no record could hold"
+            told = f"the default of argument '{argument.arg}' is {value!r:.60}, which a record cannot store"
             raise UserError(f"{told}: use finite numbers, text, None, lists and dicts with text as keys")
         found[argument.arg] = Argument(annotation, value)
     return found
 
 
 def _optimizers(cls: ast.ClassDef) -> tuple[str, ...]:
-    """The keys of the dict that the method `optimizers` returns; none where they are not written down there."""
+    """The keys of the dict that the method `optimizers` returns; none if they are not literals."""
     method = next((n for n in cls.body if isinstance(n, ast.FunctionDef) and n.name == "optimizers"), None)
     if method is None:
         return ("model",)
@@ -327,9 +328,9 @@ def _typed(method: Method, name: str, value: Any) -> Any:
 
 
 def _type_of(node: ast.expr) -> Any:
-    """The type that an annotation names, or Any for one of another kind: then the class itself must check the value.
+    """Return the type that an annotation names; Any if it is not understood, so that the class must check the value.
 
-    Only these forms are known: numbers, text, lists, tuples, dicts, Literal, None, and unions of them.
+    Understood are numbers, strings, lists, tuples, dicts, Literal, None, and unions of these.
     """
     match node:
         case ast.Constant(value=None):
@@ -363,7 +364,7 @@ def _parts(node: ast.expr) -> list[ast.expr]:
 
 @functools.cache
 def _plain_types() -> dict[str, Any]:
-    """Numbers are finite, and `true` is none."""
+    """The simple types by name. Numbers must be finite, and booleans are not numbers."""
     from pydantic import AllowInfNan, BeforeValidator
 
     def number(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Commands to paste: what every hint prints, so that it does what it says wherever the results and data are."""
+"""Command lines for hints, complete with folders, so that users can paste them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["asked_as", "command", "fetch_command"]
 
 
 def asked_as(name: str) -> tuple[str, list[str]]:
-    """Return what `Study` was asked for to give a profile this name: 'lite+draws=2' -> 'lite', ['draws=2']."""
+    """Split the name of a profile in results into profile and settings: 'lite+draws=2' -> 'lite', ['draws=2']."""
     from urllib.parse import unquote
 
     profile, *settings = name.split("+")
@@ -33,7 +33,7 @@ def command(
 ) -> str:
     """Return a command line, quoted for a shell: `aegen-bench run --profile lite --models glf --seeds 0, --stale`.
 
-    `profile` is its name in results, from which `--set` is told. Folders that are the default's are left out.
+    `profile` is its name in results, which may contain settings for `--set`. Default folders are left out.
 
     >>> command("run", "lite+draws=2", models=["glf"], seeds=[0, 2], flags=["--stale"])
     'aegen-bench run --profile lite --set draws=2 --models glf --seeds 0,2 --stale'

@@ -1,7 +1,7 @@
-"""The grammar of benchmarks.yaml: its sections as checked models.
+"""The grammar of benchmarks.yaml: its sections as pydantic models.
 
-Every section is strict: an unknown key is an error that names the nearest legal one, and every number has a range that
-is stated here once. What a settings layer may hold is the same in the file, in a profile and behind --set.
+Every section is strict: an unknown key is an error that suggests the closest valid one, and every number has a range.
+A layer of settings follows the same rules in the file, in a profile and after --set.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ __all__ = [
 MOST_SEEDS = 1_000
 MOST_ROWS = 1_000  # of one sweep
 RESERVED = {"all"}
-FOLDERS = {*NO_TRIALS, *NOT_PROFILES}  # what lies beside the profiles in a results folder
+FOLDERS = {*NO_TRIALS, *NOT_PROFILES}  # folders of a results folder that are not profiles
 
 
 Precision = Literal["fp32", "tf32", "bf16"]
 
 
 def is_fit(name: str) -> bool:
-    """Whether something of the study may have this name: it becomes a folder, and part of a list with commas."""
+    """Whether this is a valid name in the study: names become folders and parts of comma-separated lists."""
     return is_name(name) and len(name) <= 100 and name[0] not in ".-" and not set(name) & set(",`")
 
 
@@ -63,15 +63,15 @@ def _name(text: str) -> str:
 
 def _free_name(text: str) -> str:
     if text in RESERVED:
-        raise ValueError(f"'{text}' has a meaning of its own on the command line: use another name")
+        raise ValueError(f"'{text}' has a special meaning on the command line: use another name")
     return _name(text)
 
 
 def _profile_name(text: str) -> str:
     if text in FOLDERS:
-        raise ValueError(f"'{text}' is a folder of every results folder: use another name")
+        raise ValueError(f"'{text}' is a reserved folder of results: use another name")
     if "+" in text:
-        raise ValueError(f"'{text}': a + stands before the settings of --set: use another name")
+        raise ValueError(f"'{text}': a + separates the settings of --set: use another name")
     return _name(text)
 
 
@@ -85,8 +85,8 @@ def _stored(values: dict[str, Any]) -> dict[str, Any]:
 def _distinct(values: list[Any]) -> list[Any]:
     seen: list[tuple[Any, bool]] = []
     for value in values:
-        if (value, value is True or value is False) in seen:  # 1 and 1.0 are one value, 1 and true are two
-            raise ValueError(f"{value!r} stands twice")
+        if (value, value is True or value is False) in seen:  # 1 and 1.0 are equal, 1 and true are not
+            raise ValueError(f"{value!r} is listed twice")
         seen.append((value, value is True or value is False))
     return values
 
@@ -105,17 +105,17 @@ Several = Annotated[list[str], Field(max_length=MOST_ROWS), AfterValidator(_dist
 
 
 class Section(Strict, BaseModel):
-    """A part of benchmarks.yaml. Numbers are finite, and neither `true` nor text in quotes is a number."""
+    """A section of benchmarks.yaml. Numbers must be finite; booleans and quoted text are not numbers."""
 
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
 class _Recipe(Section, Recipe):
-    """A recipe as the yaml has it."""
+    """A recipe in the yaml."""
 
 
 class _Protocol(Section, Protocol):
-    """A protocol as the yaml has it."""
+    """A protocol in the yaml."""
 
     metrics: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("fd", "prd", "reconstruction")
 
@@ -142,12 +142,14 @@ class _Stage(Section):
 
 
 class Probe(Section):
+    """Measurements during training: every so many epochs, on so many images."""
+
     every: Count = 10
     images: Count = 10_000
 
 
 class Layer(Section):
-    """What any layer may set. `stages` is by stage name; `*` stands for every stage."""
+    """The settings of every layer. `stages` is keyed by stage name; `*` means all stages."""
 
     recon: Literal["sse", "perceptual"] | None = None
     perceptual_net: Literal["vgg16", "efficientnet_lite0"] | None = None
@@ -163,15 +165,17 @@ class Layer(Section):
 
 
 class Dataset(Layer):
+    """A dataset: its recipe, and settings for all rows trained on it."""
+
     recipe: _Recipe
 
 
 class Row(Layer):
-    """A baseline and what differs from its defaults. `sweep` stands for one row a combination, named
-    NAME_argumentVALUE.
+    """A baseline with the settings that differ from the defaults.
 
-    A row with `trunk` and `prior` is a pair: the prior on the codes of the row `trunk`. One with `trunks` and `priors`
-    stands for every pair of them, named TRUNK+PRIOR.
+    `sweep` stands for one row per combination of values, named NAME_argumentVALUE. A row with `trunk` and `prior` is a
+    pair: the prior on the codes of the row `trunk`. A row with `trunks` and `priors` stands for all of their pairs,
+    named TRUNK+PRIOR.
     """
 
     baseline: str | None = None
@@ -192,23 +196,24 @@ class Row(Layer):
             if self.trunk and self.trunks:
                 raise ValueError("a pair has trunk and prior, or trunks and priors, not both")
             if foreign := sorted(own & self.model_fields_set) + ["probe"] * (self.probe is not None):
-                raise ValueError(f"{foreign[0]} is its trunk's: set it in the row {pair}")
+                raise ValueError(f"{foreign[0]} belongs to the trunk: set it in the row {pair}")
             if self.trunks and (self.sweep or self.with_ or self.stages or self.on):
-                raise ValueError("pairs of trunks and priors set nothing: write a row of one trunk and one prior")
+                raise ValueError("pairs of trunks and priors take no settings: write a row of one trunk and one prior")
         if (rows := prod(len(values) for values in self.sweep.values())) > MOST_ROWS:
-            raise ValueError(f"its sweep makes {rows:,} rows, more than {MOST_ROWS:,}")
+            raise ValueError(f"its sweep has {rows:,} rows, more than {MOST_ROWS:,}")
         return self
 
 
 class Overlay(Layer):
-    """A layer, and one a row or group: what --set may set beside the fields of a profile."""
+    """A layer for all rows, and layers for single rows or groups: the settings of a profile and of --set."""
 
     rows: dict[str, Layer] = {}
 
 
 class Profile(Overlay):
-    """A named budget. `scale_epochs` multiplies every epoch budget and keeps milestones at the same fraction of the
-    stage.
+    """A named choice of rows, datasets, seeds and budget.
+
+    `scale_epochs` multiplies the number of epochs of every stage and moves milestones proportionally.
     """
 
     models: Names
@@ -220,9 +225,9 @@ class Profile(Overlay):
 
 
 class File(Section):
-    """benchmarks.yaml, the local one over the shipped one."""
+    """benchmarks.yaml: the shipped file with the local one merged into it."""
 
-    defaults: list[Layer] = []  # the shipped ones and over them the local ones
+    defaults: list[Layer] = []  # the shipped ones, then the local ones, which win
     datasets: dict[FreeName, Dataset] = {}
     protocols: dict[Name, _Protocol] = {}
     rows: dict[FreeName, Row] = {}
@@ -238,7 +243,7 @@ class File(Section):
 
 
 def load(local: Path) -> tuple[File, list[str]]:
-    """Return the study's file, local over shipped, and the names that the local one replaces."""
+    """Return the study's file, the local one merged into the shipped one, and the names that the local one replaces."""
     base = shipped() / "benchmarks.yaml"
     content, replaced = _read(base), list[str]()
     defaults = [content.pop("defaults", None) or {}]
@@ -266,9 +271,9 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, Overlay]:
-    """Read `dotted.path=value` texts, the value as yaml; return the profile with them, and the last layer they make."""
+    """Parse texts `dotted.path=value`, the value as yaml. Return the profile with them, and the layer of --set."""
     content: dict[str, Any] = {}
-    for text in sorted(settings):  # the profile's name does not hold the order they are given in
+    for text in sorted(settings):  # their order must not matter, because the profile's name does not keep it
         path, equals, value = text.partition("=")
         said = "--set " + " ".join(text.split())
         said = said if len(said) < 80 else f"{said[:80]}..."
@@ -276,12 +281,12 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, O
             raise UserError(f"{said}: expected dotted.path=value, such as train_images=4000")
         *parents, last = path.split(".")
         if len(parents) > DEEPEST:
-            raise UserError(f"{said}: a path of {len(parents) + 1:,} names is longer than that of any setting")
+            raise UserError(f"{said}: no setting has a path of {len(parents) + 1:,} names")
         place = content
         for part in parents:
             place = place.setdefault(part, {})
             if not isinstance(place, dict):
-                raise UserError(f"{said}: '{part}' holds a value, not settings")
+                raise UserError(f"{said}: '{part}' is a value, not a section")
         if last in place:
             raise UserError(f"{said}: {path} is set twice")
         place[last] = parse_yaml(value, said)
@@ -293,7 +298,7 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, O
 
 
 def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
-    """Replace each row that has a sweep by one row a combination of values, and each set of pairs by its pairs."""
+    """Replace each row with a sweep by one row per combination of values, and each set of pairs by its pairs."""
     found: dict[str, Row] = {}
     for name, row in rows.items():
         if row.trunks:
@@ -301,7 +306,7 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
                 pair = f"{trunk}+{prior}"
                 if not is_fit(pair):
                     raise UserError(f"rows.{name}: a pair cannot be named {pair}")
-                if pair not in rows:  # one that is written down takes its place
+                if pair not in rows:  # an explicit row takes precedence
                     found[pair] = Row(trunk=trunk, prior=prior, by_name=row.by_name)
             continue
         variants: dict[str, dict[str, Any]] = {name: {}}
@@ -314,9 +319,9 @@ def expand(rows: Mapping[str, Row]) -> dict[str, Row]:
                 "sweep": {},
             }
             if variant in found or (row.sweep and variant in rows):
-                raise UserError(f"rows.{name}: its sweep makes the row '{variant}', and there is another of that name")
+                raise UserError(f"rows.{name}: its sweep has a row '{variant}', but another row has that name")
             if not is_fit(variant):
-                raise UserError(f"rows.{name}: its sweep makes a row that cannot be named '{variant[:60]}'")
+                raise UserError(f"rows.{name}: its sweep has a row '{variant[:60]}', which is not a valid name")
             found[variant] = row.model_copy(update=merged) if row.sweep else row
     return found
 

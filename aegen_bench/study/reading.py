@@ -1,6 +1,6 @@
-"""Reading yaml within limits, and checking what it holds against a model: one line names the place of the first fault.
+"""Reading yaml within limits, and validating it against a model. Errors are one line that says where the problem is.
 
-The text is YAML 1.2: `on` is a word, 1e-3 a number, and a key that stands twice is an error.
+The language is YAML 1.2: `on` is a string, 1e-3 a number, and a duplicate key an error.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from aegen_bench.files import read_bytes
 __all__ = ["DEEPEST", "Strict", "parse_yaml", "read_yaml", "storable", "validated"]
 
 LARGEST = 2**20  # bytes of a file; the shipped benchmarks.yaml has 10,000
-VALUES = 20_000  # keys and values, those behind aliases counted at each use; the shipped benchmarks.yaml has 1,600
+VALUES = 20_000  # keys and values, counting aliases at each use; the shipped benchmarks.yaml has 1,600
 DEEPEST = 50
 PLAIN_TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("null", "bool", "int", "float", "str", "seq", "map", "merge")}
 
 
 class Strict(BaseModel):
-    """A section of a yaml file: an unknown key is an error that names the nearest legal one."""
+    """A section of a yaml file. An unknown key is an error that suggests the closest valid one."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -40,7 +40,7 @@ class Strict(BaseModel):
 
 
 def read_yaml(path: Path) -> Any:
-    """Return the content of a yaml file, plain data; None for an empty one. UserError with the path and the line."""
+    """Return the content of a yaml file as plain data; None for an empty one. UserError with the path and the line."""
     try:
         text = read_bytes(path, LARGEST).decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -49,7 +49,7 @@ def read_yaml(path: Path) -> Any:
 
 
 def parse_yaml(text: str, where: str) -> Any:
-    """Return what a yaml text holds, plain data; UserError that begins with `where` and names the line."""
+    """Return the content of a yaml text as plain data; UserError that starts with `where` and names the line."""
     from ruamel.yaml.error import YAMLError
 
     try:
@@ -59,7 +59,7 @@ def parse_yaml(text: str, where: str) -> Any:
 
 
 def validated(kind: type[Any], content: Any, where: str) -> Any:
-    """Return `content` as a model of `kind`; UserError that names the place of its first fault, after `where`."""
+    """Return `content` as a model of `kind`; UserError that names the place of the first problem, after `where`."""
     try:
         return kind.model_validate(content)
     except ValidationError as error:
@@ -74,8 +74,8 @@ def validated(kind: type[Any], content: Any, where: str) -> Any:
 
 
 def storable(value: Any) -> bool:
-    """Whether JSON gives a value back as it was: text, finite numbers of 64 bits, true, false, null, lists and objects
-    of these.
+    """Whether a value survives being written to JSON: text, finite 64-bit numbers, booleans, None, lists and dicts of
+    these.
     """
     match value:
         case None | bool():
@@ -94,7 +94,7 @@ def storable(value: Any) -> bool:
 
 
 def _reason(error: Exception) -> str:
-    """An error of reading, in one line."""
+    """Return a reading error on one line."""
     mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
     if isinstance(error, OSError):
         return error.strerror or str(error)
@@ -104,7 +104,7 @@ def _reason(error: Exception) -> str:
 
 
 def _loader() -> Any:
-    """A new loader of ruamel.yaml's, with limits on what a few bytes can grow to."""
+    """Return a new loader of ruamel.yaml, with limits on what a few bytes can expand to."""
     from ruamel.yaml import YAML
 
     yaml = YAML(typ="safe", pure=True)
@@ -114,13 +114,13 @@ def _loader() -> Any:
 
 @cache
 def _limited() -> tuple[type[Any], type[Any]]:
-    """The two parts of a loader that set limits. Made when first needed: ruamel.yaml takes 20 ms to import."""
+    """Return the two classes of a loader that enforce limits, created when needed, as ruamel.yaml imports in 20 ms."""
     from ruamel.yaml.composer import Composer, ComposerError
     from ruamel.yaml.constructor import ConstructorError, SafeConstructor
     from ruamel.yaml.error import YAMLError
 
     class LimitedComposer(Composer):
-        """Refuses nesting, aliases that stand for more than they should, and tags beyond the plain ones."""
+        """Rejects deep nesting, aliases that expand to too much, and tags other than the plain ones."""
 
         def __init__(self, loader: Any = None) -> None:
             super().__init__(loader)
@@ -135,10 +135,10 @@ def _limited() -> tuple[type[Any], type[Any]]:
                 raise ComposerError(None, None, f"nested more than {DEEPEST} deep", mark)
             node = super().compose_node(parent, index)
             self._level -= 1
-            if id(node) in self._sizes:  # an alias: all that it stands for counts again
+            if id(node) in self._sizes:  # an alias: everything it refers to counts again
                 self._count(self._sizes[id(node)], mark)
             elif node.start_mark is not mark and node.end_mark is None:
-                raise ComposerError(None, None, "an alias within what it stands for", mark)
+                raise ComposerError(None, None, "an alias inside what it refers to", mark)
             else:
                 self._sizes[id(node)] = self._values - before
             if str(node.tag) not in PLAIN_TAGS:
@@ -151,10 +151,10 @@ def _limited() -> tuple[type[Any], type[Any]]:
         def _count(self, more: int, mark: Any) -> None:
             self._values += more
             if self._values > VALUES:
-                raise ComposerError(None, None, f"more than {VALUES:,} values, counted with those of aliases", mark)
+                raise ComposerError(None, None, f"more than {VALUES:,} values, including those of aliases", mark)
 
     class LimitedConstructor(SafeConstructor):
-        """Names the line of a value that its tag cannot hold, and of a key that stands twice."""
+        """Reports the line of invalid values and of duplicate keys."""
 
         def construct_object(self, node: Any, deep: bool = False) -> Any:
             try:
@@ -166,7 +166,7 @@ def _limited() -> tuple[type[Any], type[Any]]:
 
         def check_mapping_key(self, node: Any, key_node: Any, mapping: Any, key: Any, value: Any) -> bool:
             if key in mapping:
-                raise ConstructorError(None, None, f"'{key}' stands twice", key_node.start_mark)
+                raise ConstructorError(None, None, f"duplicate key '{key}'", key_node.start_mark)
             return True
 
     return LimitedComposer, LimitedConstructor

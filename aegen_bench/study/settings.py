@@ -1,5 +1,6 @@
-"""How layers of settings become one configuration: merging, scaling of budgets, and what to say about it. Plain data
-only.
+"""How layers of settings become one configuration: merging, scaling of budgets, and describing changes.
+
+Works on plain data only.
 """
 
 from __future__ import annotations
@@ -15,17 +16,17 @@ Plain = dict[str, Any]
 
 
 def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str], scale: float) -> Plain:
-    """Merge the row's own layers, scale its budgets in epochs, and lay the profile's layers over it.
+    """Merge the row's own layers, scale its budgets in epochs, and apply the profile's layers.
 
-    Returns the settings with one plan a stage, and `overrides`: sentences that say what the profile changed.
+    Returns the settings with one plan per stage, and `overrides`, which describe what the profile changed.
     """
     base, changes = _merge(own, stages), _merge(profile, stages)
     full = _merge([*own, *profile], stages)
-    if full.get("recon") != "perceptual":  # then its network decides nothing: it is neither in the key nor said
+    if full.get("recon") != "perceptual":  # then the network is irrelevant: leave it out of the key and the overrides
         full.pop("perceptual_net", None)
         changes.pop("perceptual_net", None)
     _resolve_perceptual_precision(full, changes)
-    if not full.get("compile"):  # then it is as if it had never been said: no key knows of it
+    if not full.get("compile"):  # `compile: false` is left out, so that it does not change keys
         full.pop("compile", None)
     full["stages"] = {name: _plan(base["stages"][name], changes["stages"][name], scale) for name in stages}
     if "every" in full.get("probe", {}) and "every" not in changes.get("probe", {}):
@@ -34,7 +35,7 @@ def resolve(own: Sequence[Plain], profile: Sequence[Plain], stages: Sequence[str
 
 
 def _resolve_perceptual_precision(full: Plain, changes: Plain) -> None:
-    """The perceptual network has the precision of the row, if nothing else is said. Of rows in fp32 no key knows it."""
+    """The perceptual network has the row's precision by default. If both are fp32 it is left out of the key."""
     precision = full.get("precision", "fp32")
     own = full.pop("perceptual_precision", precision)
     if full.get("recon") != "perceptual":
@@ -68,8 +69,8 @@ def _merge(layers: Sequence[Plain], stages: Sequence[str]) -> Plain:
 
 
 def _merge_stage(below: Plain, above: Plain) -> Plain:
-    """A budget in steps replaces one in epochs and the other way round, and takes the milestones along at the same
-    fraction of the stage; `lr_at` is replaced whole.
+    """Merge two plans. A budget in steps replaces one in epochs and vice versa, and milestones move proportionally;
+    `lr_at` is replaced as a whole.
     """
     units = {"epochs", "steps"}
     old, new = units & below.keys(), units & above.keys()
@@ -84,7 +85,7 @@ def _merge_stage(below: Plain, above: Plain) -> Plain:
 
 
 def _plan(own: Plain, changes: Plain, scale: float) -> Plain:
-    """One stage's plan. Milestones stay at the same fraction of the stage when its number of epochs changes."""
+    """Return one stage's plan. Milestones stay at the same fraction of the stage if its number of epochs changes."""
     new = _merge_stage(own, changes)
     if "epochs" in own and "epochs" not in changes and "steps" not in changes:
         new["epochs"] = _scaled(own["epochs"], scale)

@@ -1,6 +1,6 @@
-"""Source code as data: how a method's file is read, and the text of it that its key hashes.
+"""Source code as data: parsing a method's file, and hashing its code for keys.
 
-Nothing here runs what it reads, and no file can hold up a command: only regular files of a sensible size are opened.
+Nothing here runs the code, and only regular files of a reasonable size are opened.
 """
 
 from __future__ import annotations
@@ -15,13 +15,13 @@ from aegen_bench.files import read_bytes
 
 __all__ = ["digest", "helpers", "parse"]
 
-LARGEST = 2**20  # bytes of one source file; the longest shipped method has 5,000
+LARGEST = 2**20  # bytes of a source file; the longest shipped method has 5,000
 
 
 def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a Python file; a UserError says what is wrong with it.
+    """Return the syntax tree of a Python file; UserError if it cannot be parsed.
 
-    Python itself decides on the encoding: a byte order mark or a coding cookie is respected.
+    The encoding is determined as by Python: a byte order mark or a coding cookie is respected.
     """
     try:
         return ast.parse(read_bytes(path, LARGEST))
@@ -34,10 +34,11 @@ def parse(path: Path) -> ast.Module:
 
 
 def digest(path: Path, tree: ast.Module) -> str:
-    """Return 16 hex digits over a method's code and that of the helper files beside it which it imports.
+    """Return a hash, 16 hex digits, of a method's code and of the helper files in its folder that it imports.
 
-    Comments, docstrings and layout do not count, and the digits are the same under every version of Python. `tree` is
-    consumed.
+    Comments, docstrings and formatting do not matter, and the hash is the same under every version of Python. Nor does
+    the hook `log_prior` matter, unless the method itself calls it: it is called only when codes are scored, so a method
+    can add it without being trained again. `tree` is modified.
     """
     beside = helpers(path, tree)
     own = _hash(_text(tree))
@@ -73,8 +74,11 @@ def _hash(text: str) -> str:
 
 
 def _text(tree: ast.Module) -> str:
-    """The code as `ast.unparse` of Python 3.11 writes it, without docstrings, under any version of Python."""
+    """Return the code as `ast.unparse` of Python 3.11 would write it, without the parts that `digest` ignores."""
+    called = any(isinstance(node, ast.Attribute) and node.attr == "log_prior" for node in ast.walk(tree))
     for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and not called:
+            node.body = [part for part in node.body if getattr(part, "name", "") != "log_prior"]
         body = getattr(node, "body", None)
         documented = isinstance(node, (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef))
         if documented and body and isinstance(body[0], ast.Expr) and isinstance(body[0].value, ast.Constant):
@@ -87,17 +91,17 @@ def _text(tree: ast.Module) -> str:
 
 
 # ---- f-strings as Python 3.11 writes them --------------------------------------------------------
-# Since 3.12 `ast.unparse` quotes f-strings differently; over the standard library nothing else changed up to 3.13. So
-# each f-string is replaced by a name that holds its text, which every version writes as it is.
+# Since 3.12, `ast.unparse` quotes f-strings differently; a comparison over the standard library found no other change
+# up to 3.13. So each f-string is replaced by a name with its text, which every version writes unchanged.
 
 _ALL_QUOTES = ("'", '"', '"""', "'''")
 
 
 class _Frozen(ast.NodeTransformer):
-    """Replaces f-strings, and within them text, by what Python 3.11 writes for them."""
+    """Replaces f-strings, and strings inside them, by what Python 3.11 writes for them."""
 
     def __init__(self, *, within: bool = False) -> None:
-        self._within = within  # the braces of an f-string, where 3.11 allows no backslash
+        self._within = within  # inside the braces of an f-string, where 3.11 allows no backslash
 
     def visit_Constant(self, node: ast.Constant) -> ast.AST:
         if self._within and isinstance(node.value, str):
@@ -132,7 +136,7 @@ def _quoted(text: str) -> str:
 
 
 def _joined(parts: Sequence[tuple[str, bool]]) -> str:
-    """Literal parts (True) may have escapes, expressions may not; one kind of quotes must suit all of them."""
+    """Literal parts (True) may contain escapes, expressions may not; all must fit into the same kind of quotes."""
     quotes, written = list(_ALL_QUOTES), list[str]()
     for text, literal in parts:
         escaped, possible = _literal(text, quotes, whitespace=literal)
@@ -145,7 +149,7 @@ def _joined(parts: Sequence[tuple[str, bool]]) -> str:
 
 
 def _literal(text: str, quotes: Sequence[str], *, whitespace: bool = False) -> tuple[str, list[str]]:
-    """Text as it stands between quotes, and the quotes that it can stand between, the best first."""
+    """Return the escaped text, and the kinds of quotes that can enclose it, best first."""
 
     def escape(c: str) -> str:
         if not whitespace and c in "\n\t":

@@ -1,4 +1,4 @@
-"""Which results would be trained otherwise today: their keys are compared with those of the study as it is."""
+"""Finds stale results by comparing their keys with those of the present study."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ __all__ = ["stale"]
 
 
 def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str, str]]:
-    """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not today's.
+    """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not the present one.
 
-    Of a profile, dataset or row that the study does not have (any more), nothing is said.
+    Profiles, datasets and rows that the study does not have are ignored.
     """
     columns = ["profile", "dataset", "row", "seed", "key"]
     each = trials[columns].drop_duplicates()
@@ -35,7 +35,7 @@ def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, st
 
 
 def _study(profile: str, folder: Path | None) -> Study | None:
-    """The study under a profile as results name it, `lite+train_images=4000`; None where there is no such one."""
+    """Return the study for the name of a profile in results, `lite+train_images=4000`; None if there is none."""
     name, settings = asked_as(profile)
     try:
         return Study(name, local=Path.cwd(), data=folder or default_folder(), settings=settings)
@@ -44,7 +44,7 @@ def _study(profile: str, folder: Path | None) -> Study | None:
 
 
 def _keys(study: Study | None, dataset: str, row: str, seeds: Sequence[int]) -> dict[int, str]:
-    """The keys that trials of an entry have today, by seed; none where there would be no such trials."""
+    """Return the present keys of a row's trials by seed; empty if the study has no such trials."""
     if study is None or dataset not in study.datasets or row not in study.rows:
         return {}
     try:

@@ -1,7 +1,7 @@
-"""benchmarks.yaml -> a checked Study -> the list of Trials asked for. Imports no torch.
+"""benchmarks.yaml -> a validated Study -> the requested Trials. Does not import torch.
 
-Settings come in layers of one grammar (`grammar.Layer`), and a later layer wins: defaults, dataset, row, row on
-dataset, profile, profile's row, --set. The local yaml is laid over the one shipped with the package, name by name.
+Settings come in layers with the same grammar (`grammar.Layer`), and later layers win: defaults, dataset, row, row on
+dataset, profile, profile's row, --set. The local yaml is merged into the shipped one, name by name.
 """
 
 from __future__ import annotations
@@ -28,16 +28,14 @@ from aegen_bench.study.settings import resolve
 __all__ = ["NUMERICS", "Study", "Trial"]
 
 NUMERICS = 1
-"""Part of every trial's key: raised by hand when the harness (nets, loop, seeding) changes the numbers of a trained
-model.
-"""
+"""Part of every trial's key. Increase it when a change to the harness (nets, loop, seeding) changes trained models."""
 
 
 @dataclass(frozen=True)
 class Trial:
-    """One row trained on one dataset with one seed, and everything that decides its numbers.
+    """One row trained on one dataset with one seed, and everything that determines its numbers.
 
-    `trunk` is, of a pair, the trial that trains its auto-encoder.
+    For a pair, `trunk` is the trial that trains its auto-encoder.
     """
 
     profile: str
@@ -51,29 +49,35 @@ class Trial:
 
     @cached_property
     def key(self) -> str:
-        """16 hex digits over what determines the training: code, settings, data recipe and subset, seed, NUMERICS."""
+        """A hash, 16 hex digits, of what determines training: code, settings, data, subset, seed, NUMERICS."""
         training = {k: v for k, v in self.config.items() if k not in self.NOT_TRAINING}
-        if "trunk" in training:  # a pair's key holds its trunk's
+        if "trunk" in training:  # a pair's key includes that of its trunk
             below = dict(training["trunk"])
             training["trunk"] = Trial(self.profile, self.dataset, str(below.pop("row", "")), self.seed, below).key
         text = json.dumps([NUMERICS, self.dataset, self.seed, training], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def folder(self, root: Path) -> Path:
-        """Where the trial's record and what lies beside it are kept."""
+        """Return the folder of the trial's record and its other files."""
         return results.trial_folder(root, self.profile, self.dataset, self.row, self.seed)
 
     @property
     def label(self) -> str:
+        """The trial's name in messages: 'glf on fashion, seed 0'."""
         return f"{self.row} on {self.dataset}, seed {self.seed}"
 
 
 class Study:
-    """The study as the yaml files and baselines of this place define it.
+    """The study as defined by yaml files and baselines.
 
-    `local` is the working folder (its `benchmarks.yaml` and `baselines/` are laid over the shipped ones), `data` the
-    data folder, whose undeclared npz files and image folders are datasets too. `settings` are `--set` texts such as
-    "train_images=4000".
+    Args:
+        profile: Name of a profile.
+        local: The working directory, whose `benchmarks.yaml` and `baselines/` add to and replace the shipped ones.
+        data: The data folder. Its undeclared npz files and image folders are datasets, too.
+        settings: Texts for `--set`, such as "train_images=4000".
+
+    Raises:
+        UserError: The yaml is invalid, or a name is unknown.
     """
 
     def __init__(self, profile: str, *, local: Path, data: Path, settings: Sequence[str] = ()) -> None:
@@ -91,7 +95,7 @@ class Study:
         self._sweeps = members(file.rows)
         sets = (pair for name, row in file.rows.items() if row.trunks for pair in self._sweeps[name])
         self.listed_pairs = set(sets) - file.rows.keys()
-        """Rows that a set of trunks and priors stands for, which nobody wrote down one by one."""
+        """Rows that come from a set of trunks and priors and have no entry of their own."""
         self._groups = file.groups
         self._resolved: dict[tuple[str, str], dict[str, Any]] = {}
         if profile not in self.profiles:
@@ -107,16 +111,14 @@ class Study:
 
     @property
     def groups(self) -> dict[str, list[str]]:
-        """Every group of rows by name; `all` is every row that is in no sweep and not `by_name`. A group may name
-        sweeps.
-        """
+        """All groups of rows by name. `all` contains every row that is not in a sweep and not `by_name`."""
         swept = {name for names in self._sweeps.values() for name in names}
         rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
         named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
         return {"all": rest, **self._sweeps, **named}
 
     def models(self, names: Sequence[str]) -> list[str]:
-        """Expand row and group names into rows, each once, in the order asked."""
+        """Expand names of rows and groups into rows, without duplicates, in the given order."""
         groups, rows = self.groups, []
         for name in names:
             if name not in groups and name not in self.rows:
@@ -125,7 +127,7 @@ class Study:
         return list(dict.fromkeys(rows))
 
     def dataset_names(self, names: Sequence[str]) -> list[str]:
-        """Expand `all` into the profile's datasets; check the others."""
+        """Expand `all` into the profile's datasets and check the other names."""
         chosen = [d for name in names for d in (self.profile.datasets if name == "all" else [name])]
         for name in chosen:
             if name not in self.datasets:
@@ -133,7 +135,7 @@ class Study:
         return list(dict.fromkeys(chosen))
 
     def chosen_protocols(self, dataset: str) -> list[Protocol]:
-        """The profile's protocols whose extractors have weights for the dataset; UserError where none has."""
+        """Return the profile's protocols whose extractors have weights for the dataset; UserError if there is none."""
         named: list[Protocol] = [self.protocols[name] for name in self.profile.protocols]
         chosen = [p for p in named if extractors.recipe(p.extractor).applies(dataset)]
         if not chosen:
@@ -144,7 +146,7 @@ class Study:
         return chosen
 
     def _check_names(self) -> None:
-        """Every name that a section uses for something of another section must exist."""
+        """Check that every name that one section uses for an entry of another exists."""
         stages = {stage for entry in (*self.entries.values(), *self.priors.values()) for stage in entry.stages}
         layers: list[tuple[str, Layer, Collection[str]]] = [("defaults", layer, stages) for layer in self._defaults]
         layers += [(f"datasets.{name}", dataset, stages) for name, dataset in self.datasets.items()]
@@ -176,30 +178,30 @@ class Study:
             _require(f"stage of {where}", layer.stages, [*legal, "*"])
 
     def _stages(self, row: str) -> Collection[str]:
-        """The stages a row may set; of a broken baseline nothing is known, so all that it sets."""
+        """Return the stages that a row may set; for a broken baseline, whatever it sets."""
         entry, settings = self.entry(row), self.rows[row]
         return [s for layer in (settings, *settings.on.values()) for s in layer.stages] if entry.error else entry.stages
 
     # ---- trials ---------------------------------------------------------------------------------
 
     def trials(self, models: Sequence[str], datasets: Sequence[str], seeds: Sequence[int]) -> list[Trial]:
-        """Every combination, ordered by dataset, seed, model. A broken baseline has none: ask `broken`."""
+        """Return all combinations, ordered by dataset, seed, model. Broken baselines are left out, see `broken`."""
         rows = [m for m in models if not self.entry(m).error]
         configs = {(m, d): self.config(m, d) for m in rows for d in datasets}
         return [self._trial(m, d, s, configs[m, d]) for d in datasets for s in seeds for m in rows]
 
     def _trial(self, row: str, dataset: str, seed: int, config: Mapping[str, Any]) -> Trial:
-        """A trial; of a pair with the trial that trains its trunk."""
+        """Return a trial; for a pair, with the trial of its trunk."""
         trunk = self.rows[row].trunk
         below = self._trial(trunk, dataset, seed, self.config(trunk, dataset)) if trunk else None
         return Trial(self.profile_name, dataset, row, seed, config, below)
 
     def broken(self, models: Sequence[str]) -> dict[str, str]:
-        """Rows whose baseline cannot be read, with the reason."""
+        """Return the rows whose baseline cannot be read, with the reason."""
         return {m: self.entry(m).error for m in models if self.entry(m).error}
 
     def entry(self, row: str) -> catalog.Method:
-        """The method of a row; of a pair its prior, with the method of its trunk."""
+        """Return the method of a row; for a pair its prior, with the method of its trunk."""
         settings = self.rows[row]
         if settings.trunk and settings.prior:
             trunk, prior = self.entry(settings.trunk), self.priors[settings.prior]
@@ -214,7 +216,7 @@ class Study:
         return self.entries[name]
 
     def config(self, row: str, dataset: str) -> dict[str, Any]:
-        """The resolved settings of a row on a dataset under this profile."""
+        """Return the resolved settings of a row on a dataset under this profile."""
         if (row, dataset) not in self._resolved:
             self._resolved[row, dataset] = self._config(row, dataset)
         return dict(self._resolved[row, dataset])
@@ -226,7 +228,7 @@ class Study:
         resolved = self._layered(row, dataset, entry.stages)
         if entry.likelihood and resolved["recon"] != "sse":
             raise UserError(
-                f"row {row}: {entry.name} needs a likelihood, so its recon is 'sse', not '{resolved['recon']}'"
+                f"row {row}: {entry.name} needs a likelihood, so its recon must be 'sse', not '{resolved['recon']}'"
             )
         if entry.optimizers:
             for stage, plan in resolved["stages"].items():
@@ -238,14 +240,14 @@ class Study:
             "dagger": [resolved["perceptual_net"]] if resolved["recon"] == "perceptual" else [],
             "baseline": entry.name,
             "code": entry.code,
-            "numerics": NUMERICS,  # in the key already; here so that a record says it
+            "numerics": NUMERICS,  # part of the key anyway; here so that records state it
             "with": entry.check(resolved["with"]),
             "recipe": self.datasets[dataset].recipe.model_dump(exclude_defaults=True),
             "shadows": str(entry.shadows or ""),
         }
 
     def _pair(self, row: str, dataset: str, trunk: str) -> dict[str, Any]:
-        """The settings of a pair: those of its trunk, but for how and with what arguments its prior is trained."""
+        """Return the settings of a pair: those of its trunk, with the stages and arguments of the prior."""
         below, prior = self.config(trunk, dataset), self.entry(row)
         resolved = self._layered(row, dataset, prior.stages)
         for stage, plan in resolved["stages"].items():
@@ -263,7 +265,7 @@ class Study:
         }
 
     def _layered(self, row: str, dataset: str, stages: Sequence[str]) -> dict[str, Any]:
-        """All layers that speak of a row on a dataset, resolved for these stages."""
+        """Return all layers that apply to a row on a dataset, resolved for these stages."""
         settings = self.rows[row]
         own = [*self._defaults, self.datasets[dataset], settings, settings.on.get(dataset, Layer())]
         profile = [layer for p in (self._named, self._set) for layer in self._overlaid(p, row)]
@@ -271,7 +273,7 @@ class Study:
         return resolve(of_row, of_profile, stages, self.profile.scale_epochs)
 
     def _overlaid(self, overlay: Overlay, row: str) -> list[Layer]:
-        """The overlay itself, what it says of groups that the row is in, and what it says of the row."""
+        """Return the layers of an overlay that apply to a row: for all rows, for its groups, for the row itself."""
         groups = [layer for name, layer in overlay.rows.items() if row in self.groups.get(name, [])]
         return [overlay, *groups, overlay.rows.get(row, Layer())]
 
@@ -283,5 +285,5 @@ def _require(kind: str, names: Iterable[str], legal: Collection[str]) -> None:
 
 
 def _plain(layer: Layer) -> dict[str, Any]:
-    """The settings of a layer that were written down, without what only its own kind of section has."""
+    """Return the explicit settings of a layer, without fields that only its kind of section has."""
     return layer.model_dump(include=set(Layer.model_fields), exclude_unset=True, exclude_none=True, by_alias=True)

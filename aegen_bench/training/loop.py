@@ -7,6 +7,7 @@ Nothing within an epoch synchronises with the device.
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
@@ -173,9 +174,20 @@ class _StageRun:
             if probe and ((epoch + 1) % probe.every == 0 or epoch + 1 == epochs):
                 seen = {key: row[key] for key in ("stage", "epoch", "images", "seconds")}
                 random = partial(stream, self.seed, "probe", self.number, epoch, self.device)
-                self.history.probes.append(seen | probe.take(self.model, self.stage, random))
+                self.history.probes.append(seen | probe.take(self.model, self.stage, random, self._complete))
             if self.keep.interrupts.due(epoch_over=True):
                 self._save(epoch + 1, 0)
+
+    def _complete(self) -> Baseline:
+        """Return the model, or a copy with a density fitted to today's codes where one is fitted after training."""
+        if not self.model.has("fit"):
+            return self.model
+        with self.model.using(None):  # generators cannot be copied
+            twin = copy.deepcopy(self.model).eval()
+        codes = self.data if self.stage.data == "codes" else extract(twin, self.data, seed=self.seed, stage=-1)
+        with torch.no_grad(), twin.using(stream(self.seed, "fit", device=codes.device), lambda name, value: None):
+            twin.fit(codes)
+        return twin
 
     def _graph(self) -> StepGraph | None:
         """Return what replays this stage's steps on a CUDA device. Compiled networks use CUDA graphs by themselves."""

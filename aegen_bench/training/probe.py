@@ -29,8 +29,17 @@ class Probe:
     test: Tensor
     measure: Callable[[Baseline], dict[str, float]]
 
-    def take(self, model: Baseline, stage: Stage, random: Callable[[], torch.Generator]) -> dict[str, Any]:
-        """Return the entries of the history: `probe_train`, `probe_test`, `metrics`."""
+    def take(
+        self,
+        model: Baseline,
+        stage: Stage,
+        random: Callable[[], torch.Generator],
+        complete: Callable[[], Baseline],
+    ) -> dict[str, Any]:
+        """Return the entries of the history: `probe_train`, `probe_test`, `metrics`.
+
+        `complete` gives the model that is sampled: where a density is fitted after training, a copy that has one now.
+        """
         entry: dict[str, Any] = {}
         modes = [(module, module.training) for module in model.modules()]
         model.eval()
@@ -39,8 +48,7 @@ class Probe:
                 entry["probe_train"] = _losses(model, stage, self.train, random())
                 if model.has("encode"):  # without an encoder, only training images have codes
                     entry["probe_test"] = _losses(model, stage, self.test, random())
-            # A density that is fitted after training cannot be sampled before.
-            entry["metrics"] = {} if model.has("fit") else self.measure(model)
+            entry["metrics"] = self.measure(complete())
         for module, training in modes:  # modules that the method put into eval mode stay there
             module.training = training
         return entry

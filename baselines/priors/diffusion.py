@@ -10,15 +10,16 @@ from aegen_bench.prior import Prior
 
 
 class Diffusion(Prior):
-    """Diffusion as Karras et al. design it (2022, arXiv:2206.00364; "EDM"), on codes of deviation sigma_data = 1.
+    """EDM diffusion (Karras et al. 2022, arXiv:2206.00364) on codes with standard deviation sigma_data = 1.
 
     The denoiser is D(u; s) = c_skip u + c_out F(c_in u; log(s) / 4), with the factors of their Table 1. Loss:
     w(s) ||D(u + s e; s) - u||^2, log s ~ N(p_mean, p_std^2), w(s) = (s^2 + 1) / s^2. Sample: s_max e, then Heun's
-    method along du/ds = (u - D(u; s)) / s over `solver_steps` levels from s_max to s_min, and to 0 (their Algorithm 1);
-    40 levels as theirs for faces, for with the 18 for CIFAR-10 the exact denoiser of N(0, I) samples 4.5% too widely.
+    method along du/ds = (u - D(u; s)) / s over `solver_steps` levels from s_max to s_min, and to 0 (their Algorithm 1).
+    The 40 levels are theirs for faces; with the 18 for CIFAR-10, even the exact denoiser of N(0, I) gives samples that
+    spread 4.5% too widely.
 
-    Deviation: F is a small fully connected network that is told log(s) / 4 by sinusoids of 10 times it, there is no
-    dropout, and as in every row here no moving average of the weights.
+    Deviation: F is a small fully connected network that receives log(s) / 4 as sinusoids of 10 times its value. There
+    is no dropout and, as in all rows here, no moving average of the weights.
     """
 
     def __init__(
@@ -59,4 +60,4 @@ class Diffusion(Prior):
             guess = u + (after - here) * slope
             u = u + (after - here) * (slope + (guess - self.denoised(guess, after)) / after) / 2
         self.log("function_evaluations", 2 * len(levels) - 3)
-        return self.denoised(u, levels[-2])  # the last step is Euler's: to s = 0 it ends at D
+        return self.denoised(u, levels[-2])  # the last step, to s = 0, is an Euler step, which ends at D

@@ -10,7 +10,7 @@ from aegen_bench.prior import Prior
 class Flow(Prior):
     """The paper's flow of affine couplings (section 3.1), by maximum likelihood: GLF in two steps (section 3.3).
 
-    Deviation: it learns standardised codes, as all priors do; the paper's learns them as they are.
+    Deviation: like all priors, it is trained on standardised codes; the paper's is trained on the codes themselves.
     """
 
     def __init__(self, nets: Nets, *, decay: float = 2e-5) -> None:

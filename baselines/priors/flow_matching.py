@@ -13,7 +13,7 @@ class FlowMatching(Prior):
     With u_t = (1 - t) e + t u and t ~ U[0, 1]: ||v(u_t, t) - (u - e)||^2 (their eq. 23 at sigma_min = 0).
     Sample: e ~ N(0, I), du/dt = v(u, t) from t = 0 to 1 by the midpoint rule.
 
-    Deviation: as in every row here, no moving average of the weights.
+    Deviation: as in all rows here, there is no moving average of the weights.
     """
 
     def __init__(self, nets: Nets, *, hidden_layers: int = 4, solver_steps: int = 50) -> None:

@@ -8,17 +8,17 @@ from aegen_bench.blocks.nets import Nets
 from aegen_bench.numerics.neighbours import nearest
 from aegen_bench.prior import Prior
 
-CHUNK = 4096  # codes that look for their neighbour at a time
+CHUNK = 4096  # codes whose neighbours are searched at a time
 
 
 class IMLE(Prior):
-    """Implicit maximum likelihood (Li & Malik 2018, arXiv:1809.09087), as GLANN maps noise to codes.
+    """Implicit maximum likelihood estimation (Li & Malik 2018, arXiv:1809.09087), as used by GLANN.
 
     Each epoch: draw candidates e ~ N(0, I), twice as many as codes; give each code the candidate whose T(e) is nearest;
     then one pass of ||T(e_i) - u_i||^2 over T. Sample: e ~ N(0, I), then T(e).
 
-    Deviation: T is as wide as the parameters of the paper's flow allow, not 128, without batch normalisation, which
-    would let a sample depend on the others while candidates are compared; Adam goes on from epoch to epoch.
+    Deviation: the width of T is chosen to match the number of parameters of the paper's flow instead of 128. T has no
+    batch normalisation, which would make candidates depend on each other. Adam continues from epoch to epoch.
     """
 
     def __init__(self, nets: Nets, *, noise_dim: int = 32, decay: float = 1e-5) -> None:

@@ -6,7 +6,7 @@ from aegen_bench.prior import Prior
 
 
 class KDE(Prior):
-    """Codes of training images with a little noise (a kernel density): the ceiling of what a prior can reach.
+    """Codes of training images with a little noise (a kernel density): the best that a prior can do.
 
     Sample: the code of a training image drawn at random, plus `bandwidth` e with e ~ N(0, I).
     """

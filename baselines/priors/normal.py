@@ -6,7 +6,7 @@ from aegen_bench.prior import Prior
 
 
 class Normal(Prior):
-    """N(0, I) on the codes as they are: what a VAE or WAE is trained towards. Nothing is fitted."""
+    """N(0, I) on the unscaled codes, which VAEs and WAEs are trained towards. Nothing is fitted."""
 
     standardised = False
 

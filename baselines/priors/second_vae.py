@@ -10,13 +10,13 @@ from aegen_bench.prior import Prior
 
 
 class SecondVAE(Prior):
-    """The second stage of Two-Stage VAE (Dai & Wipf 2019, arXiv:1903.05789): a VAE of codes, latents of their size.
+    """The second stage of Two-Stage VAE (Dai & Wipf 2019, arXiv:1903.05789): a VAE of codes with latents of equal size.
 
-    -log N(u; u_hat(v), gamma^2 I) + KL(q(v|u) || N(0, I)), log gamma learned from 0 on.
+    -log N(u; u_hat(v), gamma^2 I) + KL(q(v|u) || N(0, I)), with log gamma learned, starting at 0.
     Sample: v ~ N(0, I), u = u_hat(v) + gamma eps.
 
-    Deviation: it sees the trunk's standardised codes, not fresh samples of a posterior, and its layers are as wide as
-    the parameters of the paper's flow allow, not 1024.
+    Deviation: it is trained on the trunk's standardised codes instead of new posterior samples, and the width of its
+    layers is chosen to match the number of parameters of the paper's flow instead of 1024.
     """
 
     def __init__(self, nets: Nets) -> None:

@@ -11,9 +11,9 @@ from aegen_bench.prior import Prior
 class Spline(Prior):
     """A neural spline flow (Durkan et al. 2019, arXiv:1906.04032) from zuko, by maximum likelihood.
 
-    Couplings of rational-quadratic splines with `bins` bins on [-5, 5], as many as the paper's flow has.
+    Couplings of rational-quadratic splines with `bins` bins on [-5, 5], as many couplings as in the paper's flow.
 
-    Deviation: its networks are as wide as the parameters of the paper's flow allow, not Durkan's.
+    Deviation: the width of its networks is chosen to match the number of parameters of the paper's flow, not Durkan's.
     """
 
     def __init__(self, nets: Nets, *, couplings: int = 8, bins: int = 8, decay: float = 2e-5) -> None:

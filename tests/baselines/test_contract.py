@@ -66,7 +66,7 @@ FAULTS = {
     "a source that does not import": (
         "import numpy as np",
         "import nunpy",
-        "needs the module nunpy, which is neither installed nor a file nunpy.py beside",
+        "needs the module nunpy, which is neither installed nor a file nunpy.py next to",
     ),
     "a constant start": (
         INIT,

@@ -267,7 +267,7 @@ def test_a_forecast_counts_the_same_and_says_that_it_timed_the_plain_networks(be
     ended = bench("run", "--profile", "tiny", "--models", "vae", "--compile", "--dry-run")
     plain = bench("run", "--profile", "tiny", "--models", "vae", "--dry-run")
     assert ended.code == plain.code == 0
-    assert "with --compile: this is the time without" in ended.out and "--compile" not in plain.out
+    assert "with --compile: these times are without it" in ended.out and "--compile" not in plain.out
     counted = [next(line for line in e.out.splitlines() if line.startswith("| vae")) for e in (ended, plain)]
     assert counted[0].split("|")[:6] == counted[1].split("|")[:6]
     assert not (bench.folder / "results").exists()

@@ -198,8 +198,8 @@ def test_a_dry_run_ends_with_images_flops_and_time(bench: Bench) -> None:
     ended = dry(bench, "--seeds", "2")
     assert ended.code == 0 and ended.err == ""
     assert [found[:3] for found in LINE.findall(ended.out)] == [("glf", "2", "256"), ("vae", "2", "256")]
-    assert "in all, one trial after another: 1,024 images," in ended.out
-    assert "not known before a trial of this profile has finished here" in ended.out
+    assert "in total, one trial after another: 1,024 images," in ended.out
+    assert "unknown until a trial of this profile has finished here" in ended.out
     assert not (bench.folder / "results").exists()
 
 
@@ -215,7 +215,7 @@ def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) ->
     )
     ended = dry(bench)
     assert [found[5] for found in LINE.findall(ended.out)] == ["1:10", "1:10"]
-    assert "and 2:20 of all else, as in the finished trials of this profile on other devices: " in ended.out
+    assert "and 2:20 of other work, as in the finished trials of this profile on other devices: " in ended.out
 
 
 def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) -> None:
@@ -224,7 +224,7 @@ def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) 
     records.put(bench.folder / "results", *made)
     ended = dry(bench)
     assert [found[5] for found in LINE.findall(ended.out)] == ["0:40", "0:30"]
-    assert "and 1:10 of all else, as in the finished trials of this profile: " in ended.out
+    assert "and 1:10 of other work, as in the finished trials of this profile: " in ended.out
 
 
 def test_a_dry_run_without_forecast_or_without_work_times_nothing(
@@ -238,7 +238,7 @@ def test_a_dry_run_without_forecast_or_without_work_times_nothing(
 def test_weights_that_are_not_here_end_a_dry_run_as_they_would_the_run_after_its_forecast(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(protocols=["paper"]))
     ended = dry(bench)
-    assert ended.code == 2 and "in all, one trial after another: 512 images," in ended.out
+    assert ended.code == 2 and "in total, one trial after another: 512 images," in ended.out
     assert ended.err.startswith("aegen-bench: protocol paper of profile tiny needs inception: ")
 
 

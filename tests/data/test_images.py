@@ -157,5 +157,5 @@ def test_sixteen_bit_images_are_refused_not_clipped(tmp_path: Path) -> None:
         path = tmp_path / f"toy/{i}.png"
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(np.full((8, 8), 60000, np.uint16)).save(path)
-    with pytest.raises(UserError, match=r"[01]\.png: expected 8 bits a channel"):
+    with pytest.raises(UserError, match=r"[01]\.png: expected 8 bits per channel"):
         data.load("toy", Recipe(source="folder"), tmp_path, "train")

@@ -265,15 +265,15 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
 @pytest.mark.parametrize(
     ("arrays", "said"),
     [
-        ({"images": np.full((64, 8, 8), 2.0)}, "must lie in [0, 1]; these span [2, 2]"),
-        ({"images": np.full((64, 8, 8), -0.1)}, "must lie in [0, 1]"),
+        ({"images": np.full((64, 8, 8), 2.0)}, "must be in [0, 1]; these span [2, 2]"),
+        ({"images": np.full((64, 8, 8), -0.1)}, "must be in [0, 1]"),
         ({"images": np.zeros((64, 8, 8), np.int64)}, "found int64 (64, 8, 8)"),
         ({"images": np.zeros((64, 3, 8, 8), np.uint8)}, "do not fit (1, 8, 8)"),
         ({"images": np.zeros((64, 16, 16), np.uint8)}, "do not fit (1, 8, 8)"),
         ({"a": np.zeros((64, 8, 8), np.uint8), "b": np.zeros(64)}, "called images, samples or arr_0, found a, b"),
         ({"images": np.zeros(64, np.uint8)}, "found uint8 (64,)"),
         ({"images": np.zeros((64, 8, 8, 4), np.uint8)}, "with 1 or 3 channels"),
-        ({"images": np.full((64, 8, 8), np.nan)}, "must lie in [0, 1]"),
+        ({"images": np.full((64, 8, 8), np.nan)}, "must be in [0, 1]"),
         ({"images": np.zeros((1, 8, 8), np.uint8)}, "expected 2 images or more, found 1"),
         ({"c": np.zeros(3), "images": np.zeros((64, 16, 16), np.uint8)}, "do not fit (1, 8, 8)"),
     ],

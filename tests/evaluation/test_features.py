@@ -135,7 +135,7 @@ def test_protocol_id_does_not_change_with_its_name_or_metrics_or_their_settings(
 def test_ids_stand_in_committed_records_and_stay_as_they_are():
     assert Protocol(extractor="inception").id == "f7d73c84af16"
     assert Protocol(extractor="efficientnet_lite0").id == "4c0d87f3ea01"
-    assert Protocol(extractor="classifier").id == "e0f835cd483b"
+    assert Protocol(extractor="classifier").id == "73d48edf6ca0"
 
 
 @pytest.mark.parametrize(
@@ -503,6 +503,17 @@ def test_an_evaluation_moves_no_random_stream(tmp_path, extractor):
     assert result.failed == {}
     assert torch.equal(torch.get_rng_state(), before[0])
     np.testing.assert_array_equal(np.random.get_state()[1], before[1])
+
+
+def test_metrics_run_without_tf32(tmp_path, monkeypatch):
+    seen = []
+    monkeypatch.setattr(fd, "measure", lambda inputs: seen.append(torch.get_float32_matmul_precision()) or {"fd": 1.0})
+    torch.set_float32_matmul_precision("high")
+    try:
+        scores(folder=tmp_path, generated=[images(seed=1)], only={"fd"})
+        assert seen == ["highest"] and torch.get_float32_matmul_precision() == "high"
+    finally:
+        torch.set_float32_matmul_precision("highest")
 
 
 def test_a_metric_that_raises_is_recorded_and_the_others_stand(tmp_path, monkeypatch):

@@ -447,6 +447,7 @@ def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
     compute are right.
     """
     monkeypatch.setitem(copying.SETTINGS, "regions", 1)
+    monkeypatch.setitem(fd_infinity.SETTINGS, "most_rounds", 2)
     model = {
         "reconstructions": lambda: (noise(0, 40, 12), noise(5, 40, 12)),
         "interpolations": lambda: noise(6, 40, 12),

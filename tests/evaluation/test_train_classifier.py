@@ -30,19 +30,19 @@ def bars(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
 def write(folder: Path, **changes: np.ndarray) -> None:
     (x_train, y_train), (x_test, y_test) = bars(640, 0), bars(200, 1)
     arrays = {"x_train": x_train, "y_train": y_train, "x_test": x_test, "y_test": y_test, **changes}
-    np.savez(folder / "mnist10k.npz", **{name: array for name, array in arrays.items() if array is not None})
+    np.savez(folder / "mnist.npz", **{name: array for name, array in arrays.items() if array is not None})
 
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     """Train on `bars`, from arrays changed as asked, and return the file."""
-    monkeypatch.setitem(PLANS, "mnist10k", Plan(3, 0, False))  # a shift would change what the bars mean
+    monkeypatch.setitem(PLANS, "mnist", Plan(3, 0, False))  # a shift would change what the bars mean
 
     def trained(*options: str, **changes: np.ndarray) -> Path:
         folder = tmp_path / str(len(list(tmp_path.iterdir())))
         folder.mkdir()
         write(folder, **changes)
-        return main(["mnist10k", "--data", str(folder), "--out", str(folder), *options])
+        return main(["mnist", "--data", str(folder), "--out", str(folder), *options])
 
     return trained
 
@@ -56,13 +56,13 @@ def test_it_learns_says_how_and_leaves_a_file_for_the_extractor(run, capsys) -> 
     assert f"test accuracy {float(about['test_accuracy']):.4f} on 200 images, trained on 640" in out
     assert hashlib.sha256(file.read_bytes()).hexdigest() in out
     assert {
-        "dataset": "mnist10k",
+        "dataset": "mnist",
         "n_train": "640",
         "n_test": "200",
         "epochs": "3",
         "seed": "0",
     }.items() <= about.items()
-    assert about["command"].endswith("train_classifier mnist10k --epochs 3 --seed 0")
+    assert about["command"].endswith("train_classifier mnist --epochs 3 --seed 0")
     network = train_classifier.Classifier()
     network.load_state_dict(load_file(file))
     assert sum(parameter.numel() for parameter in network.parameters()) <= 400_000
@@ -80,7 +80,7 @@ def test_the_weights_repeat_and_know_neither_test_images_nor_test_labels(run) ->
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        ({"y_train": None}, "mnist10k.npz has no y_train"),
+        ({"y_train": None}, "mnist.npz has no y_train"),
         ({"y_train": np.zeros(639, np.uint8)}, "expected 640 whole numbers from 0 to 9"),
         ({"y_train": np.full(640, 10, np.uint8)}, "expected 640 whole numbers from 0 to 9"),
         ({"y_train": np.full(640, "x")}, "expected 640 whole numbers from 0 to 9"),
@@ -93,8 +93,8 @@ def test_images_without_classes_are_refused(run, changes, said) -> None:
 
 
 def test_missing_images_are_told_in_one_line(tmp_path: Path) -> None:
-    with pytest.raises(MissingError, match=r"mnist10k: no .*mnist10k\.npz; put it there"):
-        main(["mnist10k", "--data", str(tmp_path)])
+    with pytest.raises(MissingError, match="aegen-bench fetch mnist"):
+        main(["mnist", "--data", str(tmp_path)])
     with pytest.raises(MissingError, match="aegen-bench fetch fashion"):
         main(["fashion", "--data", str(tmp_path)])
 

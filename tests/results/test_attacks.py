@@ -170,7 +170,7 @@ def test_a_history_that_is_none_is_refused(tmp_path: Path, content: Any) -> None
 def test_artefacts_that_are_no_images_or_curves_are_refused(tmp_path: Path, name: str, array: Any) -> None:
     np.savez_compressed(tmp_path / "artefacts.npz", **{name: array})
     for read in (lambda: read_artefact(tmp_path, name), lambda: read_artefacts(tmp_path)):
-        with pytest.raises(ValueError, match=f"'{name}' holds"):
+        with pytest.raises(ValueError, match=f"'{name}' contains"):
             read()
 
 
@@ -227,7 +227,7 @@ def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
 def test_a_name_that_could_not_be_read_again_is_refused_before_anything_is_done(name: str) -> None:
     with pytest.raises(UserError, match="cannot be the name of a folder"):
         results.trial_folder("results", "external", "fashion", name, 0)
-    with pytest.raises(UserError, match="a seed is a whole number"):
+    with pytest.raises(UserError, match="a seed must be a whole number"):
         results.trial_folder("results", "external", "fashion", "mine", 2**63)
 
 

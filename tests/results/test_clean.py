@@ -51,7 +51,7 @@ def test_a_lock_that_is_held_stops_clean_whatever_its_note_says(bench: Bench, ke
         lock.with_suffix(".json").write_text(note)
     with FileLock(lock):
         ended = bench("clean", "--yes", "--weights", str(kept))
-        assert ended.code == 2 and "lite/fashion/vae/seed-7 is being done by another process" in ended.err
+        assert ended.code == 2 and "lite/fashion/vae/seed-7 is in use by another process" in ended.err
         assert "running: vae on fashion, seed 7" in bench("list", "trials", "--profile", "lite").out
     assert checkpoint.exists() and weight.exists()
 
@@ -79,7 +79,7 @@ def test_a_checkpoint_goes_under_the_lock_of_its_trial(bench: Bench, kept: Path)
     lock = locks.lock_path(root, "lite", "fashion", "glf", "seed-0")
     lock.parent.mkdir(parents=True)
     with mock.patch.object(clean, "abandoned", lambda *args: listed), FileLock(lock):  # begun after that was asked
-        assert list(clean.delete(root, kept, listed)) == [(listed[0], "its trial has begun again")]
+        assert list(clean.delete(root, kept, listed)) == [(listed[0], "its trial has started again")]
     assert checkpoint.exists()
     assert list(clean.delete(root, kept, listed)) == [(listed[0], "")] and not checkpoint.exists()
 

@@ -124,7 +124,7 @@ def test_who_waits_says_once_on_what_and_for_whom(held: Path) -> None:
     waiting.start()
     while not said:
         time.sleep(0.01)
-    assert not entered.is_set() and said == [f"waits for cuda:0: process {pid} on {locks.HOST} has it"]
+    assert not entered.is_set() and said == [f"waiting for cuda:0, held by process {pid} on {locks.HOST}"]
     os.kill(pid, 9)
     waiting.join(60)
     assert entered.is_set() and len(said) == 1

@@ -85,7 +85,7 @@ def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(t
         ('{"schema": 1, "key"', "not a record"),
         ("[]", "not an object"),
         (json.dumps(make(schema=0)), "its schema is 0; move it away"),
-        (json.dumps(make(schema=2)), "a newer version wrote it; update aegen-bench"),
+        (json.dumps(make(schema=2)), "was written by a newer version: update aegen-bench"),
         (json.dumps({k: v for k, v in make().items() if k != "stages"}), "'stages' is missing"),
         (json.dumps(make(seed="0")), "'seed' cannot be '0'"),
         (json.dumps(make(status="fine")), "'status' cannot be 'fine'"),

@@ -44,7 +44,7 @@ def test_the_whole_training_is_what_its_epochs_take(tmp_path: Path) -> None:
 def test_a_file_that_is_no_timing_run_is_named(tmp_path: Path) -> None:
     path = timings.write(tmp_path, timing("glf", 8.0))
     path.write_text('{"id": "x"}')
-    with pytest.raises(UserError, match=f"{path} is no timing run: about: Field required"):
+    with pytest.raises(UserError, match=f"{path} is not a timing run: about: Field required"):
         timings.read(tmp_path, "lite")
 
 

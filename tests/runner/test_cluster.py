@@ -23,7 +23,9 @@ from aegen_bench.errors import UserError
 from aegen_bench.results import locks
 from aegen_bench.runner import cluster as engine
 from aegen_bench.runner import worker_check
-from aegen_bench.trial.job import Job
+from aegen_bench.runner.planning import plan
+from aegen_bench.study import Study
+from aegen_bench.trial.job import Job, Place
 
 pytestmark = pytest.mark.cluster
 
@@ -101,6 +103,21 @@ def test_a_grid_is_shared_by_two_workers(bench: Bench, cluster: Dask) -> None:
         assert {bench.record(row, seed)["environment"]["threads"] for seed in (0, 1)} == {1}
     assert "train: epoch 1/1" in (bench.trial("glf", 1) / "log.txt").read_text()
     assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no sign is left"
+
+
+def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_by_one(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(2)
+    pairs = ["rae+normal", "rae+gaussian", "rae+flow"]
+    process = bench.start(
+        "run", "--profile", "tiny", "--models", ",".join(pairs), "--cluster", cluster.address, OMP_NUM_THREADS="1"
+    )
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "1 trunks, 3 pairs; each trunk is trained once\n" in out and "ended: 4 ok" in out
+    assert (bench.trial("rae") / "log.txt").read_text().count("train: epoch 1/1") == 1
+    trunk = bench.record("rae")
+    for row in pairs:
+        assert bench.record(row)["trunk"] == {"key": trunk["key"], "weights_sha256": trunk["weights_sha256"]}
 
 
 @pytest.mark.parametrize("how", ["killed", "told to leave"])
@@ -195,12 +212,12 @@ def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker does one trial at a time"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker does one trial at a time"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected what dask workers take, such as GPU=1"),
-        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker does one trial at a time"),
-        (["--resources", "GPU=1"], "what workers of a --cluster offer"),
-        (["--jobs-per-device", "3"], "share one of --devices: name them too"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs", "2"], "a worker runs one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--devices", "cuda:0"], "a worker runs one trial at a time"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--resources", "GPU"], "expected resources as for dask, such as GPU=1"),
+        (["--cluster", "tcp://127.0.0.1:8786", "--jobs-per-device", "2"], "a worker runs one trial at a time"),
+        (["--resources", "GPU=1"], "--resources needs --cluster"),
+        (["--jobs-per-device", "3"], "--jobs-per-device needs --devices"),
         (["--devices", "cpu", "--jobs", "2"], "--jobs 2: the devices have room for 1"),
     ],
 )
@@ -277,6 +294,18 @@ def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, jobs: l
     assert not any((bench.folder / ".locks").glob("this-run*"))
 
 
+def test_a_worker_must_see_a_pair_s_prior_and_trunk_as_the_asking_process_does(bench: Bench) -> None:
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    place = Place(bench.data, bench.folder / "results", bench.data / "weights")
+    pair = plan(study, study.trials(["rae+flow"], ["digits"], [0]), place)[-1]
+    with worker_check.WorkerCheck.of("this-run", [pair]) as mine:
+        models = {name: code for name, code in mine.seen.items() if name.startswith("the model ")}
+    assert {Path(name).stem: code for name, code in models.items()} == {
+        "flow": study.priors["flow"].code,
+        "rae": study.entries["rae"].code,
+    }
+
+
 def test_a_worker_that_sees_no_locks_of_others_is_told_of(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         monkeypatch.setattr(locks, "taken", lambda path: False)
@@ -290,6 +319,8 @@ def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, 
     cluster.processes[0].kill()
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 2 and "Traceback" not in err
-    assert f"aegen-bench: the dask scheduler at {cluster.address} is gone; what ended is kept, and the same" in err
+    assert (
+        f"aegen-bench: the dask scheduler at {cluster.address} is gone; finished trials are kept, and the same" in err
+    )
     until(lambda: list(locks.held(slow.folder / "results")) == [])
     assert list(slow.trial("slow").glob("checkpoint-*.pt")) and not (slow.trial("slow") / "record.json").exists()

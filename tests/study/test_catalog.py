@@ -202,7 +202,7 @@ def test_what_is_wrong_on_import_is_one_line_with_the_file_or_the_package_to_ins
         said.append(str(error.value))
     assert said[0].startswith("model 'raises' is broken: ") and str(entries["raises"].path) in said[0]
     assert "ValueError: two" in said[0] and "\n" not in said[0]
-    assert "no_such_thing, which is neither installed nor a file no_such_thing.py beside" in said[1]
+    assert "no_such_thing, which is neither installed nor a file no_such_thing.py next to" in said[1]
     assert "pip install" not in said[1]
 
 
@@ -405,6 +405,19 @@ def test_the_hash_of_code_is_the_same_under_every_version_of_python(tmp_path: Pa
         path.write_text(form["source"])
         assert source.digest(path, source.parse(path)) == form["code"], form["source"]
     assert len(forms) > 30
+
+
+def test_a_method_may_get_its_density_for_scoring_without_being_trained_again(tmp_path: Path) -> None:
+    def digest(code: str) -> str:
+        path = tmp_path / "method.py"
+        path.write_text(code)
+        return source.digest(path, source.parse(path))
+
+    plain = 'class A(Baseline):\n    """Text."""\n    def decode(self, z):\n        return z\n'
+    hook = "    def log_prior(self, z):\n        return z.sum(1)\n"
+    assert digest(plain + hook) == digest(plain + hook.replace("sum", "mean")) == digest(plain)
+    trains_with_it = plain + hook + "    def step(self, x, index):\n        yield 'a', {'b': self.log_prior(x)}\n"
+    assert digest(trains_with_it) != digest(trains_with_it.replace("sum", "mean"))
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])

@@ -587,7 +587,7 @@ def test_on_is_a_word_and_1e_3_a_number(make: Make) -> None:
 
 def test_a_key_that_stands_twice_is_an_error(make: Make, tmp_path: Path) -> None:
     message = fails(lambda: make(HEAD + "rows:\n  toy: {d: 1}\n  toy: {d: 2}\n"))
-    assert "'toy' stands twice" in message and str(tmp_path / "benchmarks.yaml") in message and "line 4" in message
+    assert "duplicate key 'toy'" in message and str(tmp_path / "benchmarks.yaml") in message and "line 4" in message
 
 
 HUGE = "9" * 5_000
@@ -810,7 +810,7 @@ def test_a_stage_that_the_baseline_lacks_is_an_error_in_the_profile_s_row_too(ma
 def test_a_method_that_needs_a_likelihood_takes_no_other_reconstruction_loss(make: Make) -> None:
     study = make()
     study.rows["toy"] = study.rows["toy"].model_copy(update={"recon": "perceptual"})
-    assert "toy needs a likelihood, so its recon is 'sse'" in fails(lambda: study.config("toy", "digits"))
+    assert "toy needs a likelihood, so its recon must be 'sse'" in fails(lambda: study.config("toy", "digits"))
 
 
 @pytest.mark.parametrize(("name", "value", "right"), [("precision", "fp23", "'fp32'"), ("recon", "see", "'sse'")])
@@ -902,10 +902,13 @@ def test_trials_come_by_dataset_seed_and_model(make: Make) -> None:
 
 
 def test_the_committed_trials_are_of_the_study_as_it_is(tmp_path: Path) -> None:
-    """No change of how settings are read or code is hashed makes results stale that people have."""
+    """No change of how settings are read or code is hashed makes results stale that people have. Those of WAE wait to
+    be trained again, since their pretraining has its batch of 1,000 under `lite`, too.
+    """
     from aegen_bench import results
     from aegen_bench.study.staleness import stale
 
     found = results.load(Path(__file__).parents[2] / "results")
     assert len(found.drop_duplicates(["profile", "dataset", "row", "seed"])) > 70
-    assert stale(found, tmp_path) == set()
+    waiting = {("lite", "fashion", "wae_gan"), ("lite", "cifar10", "wae_gan"), ("lite", "fashion", "wae_mmd")}
+    assert stale(found, tmp_path) == waiting

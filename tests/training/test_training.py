@@ -505,6 +505,25 @@ def test_a_probe_leaves_the_final_weights_bit_equal() -> None:
     )
 
 
+def test_a_probe_samples_a_copy_with_the_density_that_training_to_here_would_have_got() -> None:
+    def measure(model: Baseline) -> dict[str, float]:
+        with model.using(seeding.stream(0, "noise")):
+            return {"fd": float(model.prior(model.noise(50)).square().sum())}
+
+    def rae_gmm() -> Baseline:
+        return from_file("baselines/rae_gmm.py")
+
+    plain, probed, short = rae_gmm(), rae_gmm(), rae_gmm()
+    plan = StagePlan(epochs=3, batch=8, lr=1e-3)
+    fit(plain, DIGITS, plan)
+    fit(short, DIGITS, plan.model_copy(update={"epochs": 2}))
+    probes = fit(probed, DIGITS, plan, probe=Probe(1, DIGITS[:12], DIGITS[12:], measure)).probes
+    assert [probe["metrics"] for probe in probes[1:]] == [measure(short), measure(plain)] and len(probes) == 3
+    assert all(
+        torch.equal(a, b) for a, b in zip(plain.state_dict().values(), probed.state_dict().values(), strict=True)
+    )
+
+
 def test_a_probe_leaves_the_test_images_to_methods_with_an_encoder() -> None:
     history = fit(Pixels(), probe=Probe(1, IMAGES, IMAGES, lambda model: {}))
     assert all("probe_train" in probe and "probe_test" not in probe for probe in history.probes)

@@ -23,6 +23,7 @@ from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
 from aegen_bench.trial import model as models
+from aegen_bench.trial import scoring
 from aegen_bench.trial.job import Place
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,20 @@ def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[B
 def test_a_pair_with_the_trunk_s_own_prior_has_the_trunk_s_numbers(shared: tuple[Bench, Any]) -> None:
     (one,), (other,) = (bench_metrics(shared[0], row) for row in ("rae", "rae+normal"))
     assert one == other
+
+
+def test_what_is_of_the_trunk_alone_is_measured_once_and_holds_for_its_pairs(
+    shared: tuple[Bench, Any], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk, pair = (shared[0].record(row) for row in ("rae", "rae+gaussian"))
+    for entry in pair["metrics"].values():
+        assert entry["settings"]["reconstruction"]["measured_of"] == trunk["key"]
+        assert "measured_of" not in entry["settings"]["fd"]
+    monkeypatch.setattr(scoring.Samples, "known", scoring.Subject.known)
+    assert bench("run", "--profile", "tiny", "--models", "rae+gaussian").code == 0
+    alone = bench.record("rae+gaussian")["metrics"]
+    assert all("measured_of" not in entry["settings"]["reconstruction"] for entry in alone.values())
+    assert [(e["draws"], e["model"]) for e in alone.values()] == bench_metrics(shared[0], "rae+gaussian")
 
 
 def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -173,7 +188,7 @@ def test_where_a_trunk_s_weights_are_gone_it_is_trained_again_when_that_is_asked
     refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "no weights at ")
     blocked = paired("run", "--profile", "tiny", "--models", "rae+kde")
     said = "blocked: rae+kde on digits, seed 0: its trunk, rae on digits, seed 0: weights gone; to train both: "
-    assert said in blocked.out
+    assert said in blocked.out and blocked.code == 1, "it has no record, so the run did not do all"
     assert not paired.trial("rae+kde").exists()
     ended = paired("run", "--profile", "tiny", "--models", "rae+kde", "--retrain")
     assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+kde"]
@@ -217,6 +232,57 @@ def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(
     assert bench.record("bad")["status"] == "diverged" and not bench.trial("bad+flow").exists()
     again = bench("run", "--profile", "tiny", "--models", "bad+flow")
     assert "blocked: bad+flow on digits, seed 0: its trunk, bad on digits, seed 0: diverged" in again.out
+    assert again.code == 1
+
+
+def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing(bench: Bench) -> None:
+    source = (Path(__file__).parents[2] / "baselines/priors/normal.py").read_text()
+    bench.baseline("priors/narrow", source.replace("return e", "return e[:, 1:]"))
+    bench.declare(rows={"ae+narrow": {"trunk": "ae", "prior": "narrow"}})
+    ended = bench("run", "--profile", "tiny", "--models", "ae+narrow")
+    assert ended.code == 1 and bench.record("ae")["status"] == "ok"
+    record = bench.record("ae+narrow")
+    assert record["status"] == "failed"
+    assert re.search(r"\.sample returns codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
+
+
+def test_of_two_priors_or_trunks_of_one_name_the_local_one_is_taken_and_said(paired: Bench) -> None:
+    shipped = Path(__file__).parents[2] / "baselines"
+    for name, old, new in (("priors/flow", "2e-5", "3e-5"), ("rae", "gamma: float = 0.5", "gamma: float = 0.25")):
+        paired.baseline(name, (shipped / f"{name}.py").read_text().replace(old, new))
+        told = paired(*RUN, "--dry-run", "--no-forecast").out
+        assert f"shadowed: the local {Path(name).name} replaces the one in {shipped / name}.py\n" in told
+        assert f"tiny: 3 trials: {'2 done, 1 stale' if 'flow' in name else '3 stale'}\n" in told
+    ended = paired(*RUN, "--stale")
+    assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
+    assert paired.record("rae+flow")["config"]["shadows"] == f"{shipped}/priors/flow.py, {shipped}/rae.py"
+
+
+@pytest.mark.parametrize("elsewhere", [["rae"], ["rae+gaussian", "rae+normal", "rae+flow"]], ids=["trunk", "pairs"])
+def test_a_trunk_and_its_pairs_from_two_results_folders_are_one_grid_when_merged(
+    paired: Bench, elsewhere: list[str]
+) -> None:
+    theirs = paired.folder / "theirs/tiny/digits"
+    theirs.mkdir(parents=True)
+    for row in elsewhere:
+        paired.trial(row).parent.rename(theirs / row)
+    merged = paired("merge", "theirs")
+    assert merged.code == 0 and merged.out.count("new: ") == len(elsewhere), merged
+    again = paired("run", "--profile", "tiny", "--models", f"rae,{PAIRS},rae+kde")
+    assert "tiny: 5 trials: 4 done, 1 run\n" in again.out and trained(again.out + again.err) == ["rae+kde"]
+    assert paired.record("rae+kde")["trunk"] == paired.record("rae+flow")["trunk"]
+
+
+def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Bench) -> None:
+    """Even of a prior whose own weights are always the same, as are those of N(0, I)."""
+    theirs = paired.folder / "theirs/tiny/digits/rae+normal/seed-0"
+    theirs.mkdir(parents=True)
+    record = paired.record("rae+normal")
+    other = {**record, "trunk": {**record["trunk"], "weights_sha256": "0" * 64}, "metrics": {}}
+    (theirs / "record.json").write_text(json.dumps(other))
+    merged = paired("merge", "theirs")
+    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: a different 'trunk' in " in merged.out
+    assert paired.record("rae+normal") == record
 
 
 def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
@@ -230,24 +296,26 @@ def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
     ("row", "said"),
     [
         ({"trunk": "glo", "prior": "flow"}, "its trunk glo has no encoder"),
+        ({"trunk": "blind", "prior": "flow"}, "its trunk blind has no decoder"),
         ({"trunk": "gfl", "prior": "flow"}, "did you mean 'glf'?"),
         ({"trunk": "ae", "prior": "flwo"}, "did you mean 'flow'?"),
         ({"trunk": "ae+flow", "prior": "flow"}, "its trunk ae+flow is a pair itself"),
         ({"trunk": "ae"}, "a pair has a trunk and a prior"),
         ({"prior": "flow"}, "a pair has a trunk and a prior"),
-        ({"trunk": "ae", "prior": "flow", "d": 3}, "d is its trunk's"),
-        ({"trunk": "ae", "prior": "flow", "probe": {"every": 1}}, "probe is its trunk's"),
-        ({"trunk": "ae", "prior": "flow", "baseline": "vae"}, "baseline is its trunk's"),
+        ({"trunk": "ae", "prior": "flow", "d": 3}, "d belongs to the trunk"),
+        ({"trunk": "ae", "prior": "flow", "probe": {"every": 1}}, "probe belongs to the trunk"),
+        ({"trunk": "ae", "prior": "flow", "baseline": "vae"}, "baseline belongs to the trunk"),
         ({"trunk": "ae", "prior": "flow", "with": {"decy": 1}}, "did you mean 'decay'?"),
         ({"trunk": "ae", "prior": "flow", "stages": {"train": {"epochs": 3}}}, "unknown stage of rows.mine 'train'"),
-        ({"trunks": ["ae", "ae"], "priors": ["flow"]}, "stands twice"),
-        ({"trunks": ["ae"], "priors": ["flow", "flow"]}, "stands twice"),
+        ({"trunks": ["ae", "ae"], "priors": ["flow"]}, "is listed twice"),
+        ({"trunks": ["ae"], "priors": ["flow", "flow"]}, "is listed twice"),
         ({"trunks": ["ae"], "priors": []}, "a pair has a trunk and a prior"),
         ({"trunks": ["ae"], "priors": ["flow"], "with": {"decay": 1}}, "write a row of one trunk and one prior"),
     ],
     ids=str,
 )
 def test_a_pair_that_cannot_be_is_refused_or_broken(bench: Bench, row: dict[str, Any], said: str) -> None:
+    bench.baseline("blind", (Path(__file__).parents[2] / "baselines/ae.py").read_text().partition("    def decode")[0])
     bench.declare(rows={"mine": row})
     ended = bench("run", "--profile", "tiny", "--models", "mine", "--dry-run", "--no-forecast")
     assert said in ended.out + ended.err and "Traceback" not in ended.err
@@ -260,13 +328,17 @@ def jobs(bench: Bench, *rows: str) -> list[Any]:
     return plan(study, study.trials(rows, ["digits"], [0]), place)
 
 
-def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("run", ["", "this-run"], ids=["another run", "another worker of the run"])
+def test_a_pair_waits_for_the_process_that_trains_its_trunk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
     monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
     trunk, pair = jobs(bench, "rae+normal")
     held, seen = threading.Event(), list[float]()
 
     def elsewhere() -> None:
-        with locks.claim(single_trial.lock_of(trunk)):
+        with locks.claim(single_trial.lock_of(trunk), run=run):
             held.set()
             time.sleep(1.0)
             seen.append(time.monotonic())
@@ -274,12 +346,27 @@ def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkey
     other = threading.Thread(target=elsewhere)
     other.start()
     held.wait()
-    outcome = single_trial.do(pair, Progress())
+    outcome = single_trial.do(replace(pair, run=run), Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
     assert seen and time.monotonic() > seen[0]
     again = single_trial.do(replace(trunk, place=trunk.place), Progress())
-    assert again.text.startswith("another run did it"), "a run that planned the trunk finds it done"
+    assert again.text.startswith("another process did it"), "it may be another worker of this run, for a pair"
+
+
+def test_a_process_with_another_working_folder_finds_the_trunk_where_the_pair_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a worker of a cluster has one: the pair comes with absolute paths, its trunk as it was planned."""
+    monkeypatch.chdir(bench.folder)
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    planned = plan(
+        study, study.trials(["rae+normal"], ["digits"], [0]), Place(bench.data, Path("results"), Path("kept"))
+    )
+    pair = replace(planned[-1], place=planned[-1].place.absolute())
+    monkeypatch.chdir(tmp_path)
+    assert single_trial.do(pair, Progress()).status == "ok"
+    assert bench.record("rae+normal")["trunk"]["key"] == bench.record("rae")["key"]
 
 
 def test_a_pair_whose_trunk_has_another_key_by_then_trains_nothing(paired: Bench, monkeypatch: Any) -> None:

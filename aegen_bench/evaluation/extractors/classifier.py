@@ -17,8 +17,7 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "Classifier", "build"]
 WEIGHTS = {
     "cifar10": "classifier_cifar10",
     "fashion": "classifier_fashion",
-    "mnist": "classifier_mnist10k",
-    "mnist10k": "classifier_mnist10k",
+    "mnist": "classifier_mnist",
 }
 DIM = 128
 RULE = "grey repeated to 3 channels; 2x/255 - 1; last maps after ReLU, mean over positions"

@@ -71,6 +71,34 @@ def prd(evidence: Evidence) -> Drawn:
             yield f"-{dataset}", figure
 
 
+def budgets(evidence: Evidence) -> Drawn:
+    """The distance against images seen and steps taken: a line a row at the mean over trials, in the band of them."""
+    for dataset in evidence.layout.datasets:
+        found = evidence.budget_curves(dataset)
+        if not found:
+            continue
+        figure = canvas(3.2)
+        panels = figure.subplots(1, 2, sharey=True)
+        for axes, quantity, label in zip(panels, ("seen", "taken"), ("images seen", "optimiser steps"), strict=True):
+            for number, (row, trials) in enumerate(found.items()):
+                look = identity(number)
+                spans = [getattr(curve, quantity) for curve in trials]
+                axis = np.geomspace(max(span[0] for span in spans), min(span[-1] for span in spans), 100)
+                each = zip(spans, trials, strict=True)
+                logs = [np.interp(np.log(axis), np.log(span), np.log(curve.distance)) for span, curve in each]
+                mean, low, high = (np.exp(ends(logs, axis=0)) for ends in (np.mean, np.min, np.max))
+                axes.plot(axis, mean, label=f"{evidence.name(row)} ({len(trials)})", **look, markevery=(99, 100))
+                axes.fill_between(axis, low, high, color=look["color"], alpha=0.15, linewidth=0)
+            axes.set_xlabel(label)
+            plain_log(axes, "x")
+            plain_log(axes, "y")
+        panels[0].set_ylabel("Fréchet distance of a probe")
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+        where = evidence.where(dataset, next(iter(evidence.parts), None))
+        figure.suptitle(f"Distance against the training budget, {where}")
+        yield f"-{dataset}", figure
+
+
 class Quantity(NamedTuple):
     """A curve: its label, and where its value stands in a row of the history (an epoch's, or a probe of images)."""
 
@@ -237,6 +265,7 @@ def _kind(draw: Callable[[Evidence], Drawn], prefix: str, group: str) -> Kind:
 
 
 FIGURES = {
+    "budget": Kind(budgets, "no row was scored while it trained (`probe` in benchmarks.yaml)"),
     "prd": Kind(prd, "no trial left a PRD curve; it comes with the metric prd of a protocol"),
     "3": _kind(partial(curves, sweep=FLOW_PRIOR), FLOW_PRIOR.prefix, "figure3"),
     "4": _kind(partial(curves, sweep=REGULARIZED), REGULARIZED.prefix, "figure4"),

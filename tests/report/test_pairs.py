@@ -1,0 +1,115 @@
+"""Pairs of a trunk and a prior in the tables: whose costs they count, and which trunks are rows."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from records import evaluation, make, put
+
+from aegen_bench import report, results
+from aegen_bench.report.cells import Table
+
+PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
+A = "aaaaaaaaaaaa"
+FLOW = {
+    "epochs": 5,
+    "steps": 935,
+    "images": 59_840,
+    "seconds": 10.0,
+    "seconds_per_epoch": 2.0,
+}
+
+
+def trunk(row: str = "ae", seed: int = 0, **fields: Any) -> dict[str, Any]:
+    """The record of an auto-encoder: 10 epochs, 290 s."""
+    scored = {A: evaluation([{"fd": 900.0}])}
+    known = {"key": f"{seed:016x}", "weights_sha256": f"{seed:064x}", "metrics": scored}
+    return make(row=row, seed=seed, **(known | fields))
+
+
+def pair(row: str, below: dict[str, Any], prior: str = "flow", **fields: Any) -> dict[str, Any]:
+    """The record of a pair on a trunk: its prior takes 5 epochs of 2 s, and 1 s to extract the codes."""
+    own = {"stages": {"prior": {"epochs": 5, "batch": 64}}, "trunk": {"row": below["row"], **below["config"]}}
+    known = {
+        "row": row,
+        "seed": below["seed"],
+        "key": "f" * 16,
+        "trunk": {"key": below["key"], "weights_sha256": below["weights_sha256"]},
+        "config": below["config"] | own | {"prior": prior},
+        "stages": {"prior": FLOW},
+        "seconds": {"train": 10.0, "extract": 1.0, "fit": 0.0, "sample": 5.0},
+        "peak_memory": 2**20,
+        "metrics": {A: evaluation([{"fd": 500.0}])},
+    }
+    return make(**(known | fields))
+
+
+def built(root: Path, name: str, **options: Any) -> Table:
+    [chapter] = report.make(root, PUBLISHED, [name], profile="lite", **options).chapters
+    [table] = chapter.tables
+    return table
+
+
+def costs(root: Path, row: str) -> dict[str, float]:
+    frame = results.load(root)
+    mine = frame[(frame["row"] == row) & (frame["kind"] == "cost")]
+    return dict(zip(mine["metric"], mine["value"], strict=True))
+
+
+def test_what_a_pair_cost_is_its_trunk_s_training_and_its_prior_s(tmp_path: Path) -> None:
+    below = trunk()
+    put(tmp_path, below, pair("glf_two_step", below))
+    found = costs(tmp_path, "glf_two_step")
+    assert found["train_seconds"] == 290.0 + 10.0 + 1.0 and found["sample_seconds"] == 5.0
+    assert found["images_per_second"] == (119_680 + 59_840) / 300.0
+    assert found["peak_memory"] == below["peak_memory"]
+    assert costs(tmp_path, "ae")["train_seconds"] == 290.0
+    five = built(tmp_path, "5")
+    [line] = [line for line in five.texts() if line[0] == "GLF, two-step"]
+    assert line[1:3] == ["train 10, prior 5", "train 10, prior 5"]
+    six = built(tmp_path, "6")
+    told = [line[1:6] for line in six.texts() if line[2] in ("train", "prior") and line[1] != "AE"]
+    assert told == [["GLF, two-step", "train", "28.9 (1)", "598 (1)", "301 (1)"], ["", "prior", "2.00 (1)", "", ""]]
+    assert all(any(note.startswith("A row that is a pair") for note in table.notes) for table in (five, six))
+
+
+@pytest.mark.parametrize("there", ["gone", "other weights", "another device", "another profile"])
+def test_where_the_trunk_s_training_is_not_known_no_total_is_told(tmp_path: Path, there: str) -> None:
+    below = trunk()
+    put(tmp_path, pair("glf_two_step", below))
+    changed = {
+        "gone": None,
+        "other weights": {"weights_sha256": "9" * 64},
+        "another device": {"environment": {"device": "H200", "device_type": "cuda"}},
+        "another profile": {"profile": "paper"},
+    }[there]
+    if changed:
+        put(tmp_path, below | changed)
+    found = costs(tmp_path, "glf_two_step")
+    assert not {"train_seconds", "images_per_second", "peak_memory", "seconds_per_epoch.train"} & set(found)
+    assert found["seconds_per_epoch.prior"] == 2.0 and found["configured_epochs.train"] == 10
+    [line] = [line for line in built(tmp_path, "5").texts() if line[0] == "GLF, two-step"]
+    ran = "train 10, prior 5" if there == "another device" else "—"
+    assert line[1:3] == ["train 10, prior 5", ran]
+
+
+def test_a_trunk_s_stage_of_the_name_of_the_prior_s_keeps_its_own() -> None:
+    assert results.stages_with_trunk({"prior": 1, "train": 2}, {"prior": 3}) == {
+        "trunk prior": 1,
+        "train": 2,
+        "prior": 3,
+    }
+
+
+def test_the_share_of_the_paper_s_training_counts_both(tmp_path: Path) -> None:
+    """By hand: of 100 epochs of 60,000 each, 234 steps of 256, for both: 119,680 + 59,840 images of 11,980,800."""
+    below = trunk()
+    full = {"unscaled": {"epochs": 100, "batch": 256}}
+    below["config"]["stages"]["train"] |= full
+    above = pair("glf_two_step", below)
+    above["config"]["stages"]["prior"] |= full
+    put(tmp_path, below, above)
+    [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Of the images that training sees")]
+    assert "1.5% and 6% (GLF, two-step)" in note
