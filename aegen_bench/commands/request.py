@@ -147,7 +147,7 @@ class Request:
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
     def resolution(self) -> Iterator[str]:
-        """Return lines on the differences that the requested seeds can detect."""
+        """Yield lines on the differences that the requested seeds can detect."""
         from aegen_bench.report import resolution
 
         name = self.study.profile_name
