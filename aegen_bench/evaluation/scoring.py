@@ -94,8 +94,8 @@ class Subject:
         return None
 
     def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
-        """Return the metrics that need not be measured again, because something else with the same numbers was scored
-        under the protocol: the numbers and the settings of each.
+        """Return the metrics already known under a protocol, from another subject with the same values: the numbers and
+        settings of each.
         """
         return {}
 

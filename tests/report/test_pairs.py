@@ -1,4 +1,4 @@
-"""Pairs of a trunk and a prior in the tables: whose costs they count, and which trunks are rows."""
+"""Pairs of trunk and prior in tables: their costs, and which trunks are rows."""
 
 from __future__ import annotations
 
