@@ -56,6 +56,19 @@ def test_a_cell_of_scores_opens_the_trials_of_its_own_dataset_where_one_name_beg
     assert opened == {"scores-mnist": {"MNIST"}, "scores-mnist10k": {"mnist10k"}}
 
 
+def test_a_cell_of_the_matrix_opens_the_trials_of_its_pair(tmp_path: Path) -> None:
+    for trunk in ("rae", "vae"):
+        for prior in ("gmm", "flow"):
+            config = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
+            [path] = put(tmp_path, make(row=f"{trunk}+{prior}", config=config))
+            put_artefacts(path.parent)
+    [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["matrix"])
+    table = path.read_text().partition('id="matrix-fashion"')[2].partition("</table>")[0]
+    opens = re.findall(r'data-row="(.*?)" data-dataset="Fashion"', table)
+    assert {"RAE + GMM", "RAE + flow", "VAE + GMM", "VAE + flow"} <= set(opens)
+    assert path.read_text().count("data:image/webp") == 5, "samples of each pair, and real images"
+
+
 def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
     [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["6"])
