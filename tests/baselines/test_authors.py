@@ -67,9 +67,10 @@ def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> 
 def test_the_command_that_new_suggests_does_what_it_says(empty: Bench) -> None:
     suggested = empty("new", "my_model", "--data", str(empty.data / "a b")).out.partition("; ")[2].strip()
     planned = empty(*shlex.split(suggested)[1:], "--dry-run", "--no-forecast")
-    assert "smoke: 2 trials: 2 run\n" in planned.out and "my_model" in planned.out
+    assert "smoke: 2 trials: 2 to train\n" in planned.out and "my_model" in planned.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
 def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
     """By the project's own settings; mypy keeps what it learns of torch in the checkout, as `make lint` does."""

@@ -22,8 +22,8 @@ from aegen_bench.results import locks
 from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
+from aegen_bench.trial import lifecycle, scoring
 from aegen_bench.trial import model as models
-from aegen_bench.trial import scoring
 from aegen_bench.trial.job import Place
 
 pytestmark = pytest.mark.slow
@@ -154,7 +154,7 @@ def test_a_finished_pair_is_done_and_another_of_its_trunk_trains_its_prior_alone
     again = paired(*RUN)
     assert "tiny: 3 trials: 3 done\n" in again.out and trained(again.out + again.err) == []
     more = paired("run", "--profile", "tiny", "--models", "rae+kde,rae")
-    assert "tiny: 2 trials: 1 run, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
+    assert "tiny: 2 trials: 1 to train, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
 
 
 def test_an_evaluation_is_completed_from_both_files(paired: Bench) -> None:
@@ -335,21 +335,27 @@ def test_a_pair_waits_for_the_process_that_trains_its_trunk(
     monkeypatch.chdir(bench.folder)
     monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
     trunk, pair = jobs(bench, "rae+normal")
-    held, seen = threading.Event(), list[float]()
+    held, free, waited = threading.Event(), threading.Event(), list[bool]()
+    train = lifecycle.train
 
     def elsewhere() -> None:
         with locks.claim(single_trial.lock_of(trunk), run=run):
             held.set()
-            time.sleep(1.0)
-            seen.append(time.monotonic())
+            time.sleep(0.5)
+            free.set()
 
+    def begins(job: Any) -> Any:
+        waited.append(free.is_set())
+        return train(job)
+
+    monkeypatch.setattr(lifecycle, "train", begins)
     other = threading.Thread(target=elsewhere)
     other.start()
     held.wait()
     outcome = single_trial.do(replace(pair, run=run), Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
-    assert seen and time.monotonic() > seen[0]
+    assert waited == [True, True], "the trunk, and then the pair"
     again = single_trial.do(replace(trunk, place=trunk.place), Progress())
     assert again.text.startswith("another process did it"), "it may be another worker of this run, for a pair"
 
@@ -388,7 +394,7 @@ def test_a_trunk_of_other_weights_is_not_taken_for_the_pair_s(paired: Bench) -> 
 def test_the_matrix_is_seven_trunks_under_ten_priors_and_out_of_all(bench: Bench) -> None:
     ended = bench("run", "--profile", "smoke", "--models", "matrix", "--seeds", "1", "--dry-run", "--no-forecast")
     assert "7 trunks, 70 pairs; each trunk is trained once\n" in ended.out
-    assert "smoke: 77 trials: 77 run\n" in ended.out
+    assert "smoke: 77 trials: 77 to train\n" in ended.out
     study = Study("lite", local=bench.folder, data=bench.data)
     assert len(study.models(["matrix"])) == 70 and not set(study.models(["matrix"])) & set(study.models(["all"]))
 
