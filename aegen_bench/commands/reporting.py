@@ -74,8 +74,10 @@ def report(
     groups = request.groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
+    trunks = partial(staleness.only_trunks, folder=data)
     if figures:
-        for line in reports.draw(results, published, place, figures.split(","), profile=profile, only=only):
+        names = figures.split(",")
+        for line in reports.draw(results, published, place, names, profile=profile, only=only, only_trunks=trunks):
             print(line)
     if figures and not tables and not claims:
         return
@@ -83,7 +85,15 @@ def report(
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
     stale = partial(staleness.stale, folder=data)
     made = reports.make(
-        results, published, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
+        results,
+        published,
+        names,
+        profile=profile,
+        protocol=protocol,
+        stale=stale,
+        spread=spread,
+        only=only,
+        only_trunks=trunks,
     )
     if part and not out:
         print(made.text(*wanted))

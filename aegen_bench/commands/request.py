@@ -174,9 +174,11 @@ class Request:
 
     def _work(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
         self.require_weights(planned)
-        broken = runner.unimportable(planned)
+        broken = runner.unusable(planned)
         for row, why in broken.items():
             print(f"broken: {row}: {why}")
+        needed = {p.trunk.folder for p in planned if p.trunk and p.trial.row not in broken}
+        planned = [p for p in planned if p.trial.row in self.models or p.folder in needed]
         from aegen_bench import environment
         from aegen_bench.progress import watch
 
@@ -208,7 +210,8 @@ class Request:
         from aegen_bench import report
         from aegen_bench.study import staleness
 
-        cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
+        profile, asked = self.study.profile_name, set(self.models)
+        cells = [(p.trial.dataset, p.trial.row) for p in planned if p.trial.row in asked]
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
         print()
@@ -216,10 +219,13 @@ class Request:
             report.text(
                 self.results,
                 published(),
-                profile=self.study.profile_name,
-                planned=cells,
+                profile=profile,
+                planned=list(dict.fromkeys(cells)),
                 no_data=list(self.skipped),
                 stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
+                only_trunks=lambda trials: (
+                    staleness.only_trunks(trials, folder=self.data) - {(profile, row) for row in asked}
+                ),
             )
         )
 
