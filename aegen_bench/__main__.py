@@ -1,4 +1,4 @@
-"""The program, as `aegen-bench` and as `python -m aegen_bench`."""
+"""The entry point of `aegen-bench` and of `python -m aegen_bench`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ __all__ = ["main"]
 
 
 def main() -> None:
-    """The console script: the command, in a process that another one waits for where methods run in it."""
+    """Run the command line; commands that run methods work in a child process, which this one waits for."""
     guardian.watch(sys.argv[1:])
     from aegen_bench import cli
 

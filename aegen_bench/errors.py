@@ -28,7 +28,7 @@ __all__ = [
 ]
 
 
-MOST_NAMES, FEW_NAMES = 40, 8  # that one line lists
+MOST_NAMES, FEW_NAMES = 40, 8  # the longest list of names in a message, and the length of an abridged one
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -60,8 +60,8 @@ class Interrupted(UserError):
 
 
 def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
-    """Return the error for an unknown name, which suggests the closest valid one. Of very many names it shows the
-    closest few.
+    """Return the error for an unknown name, which suggests the closest valid one and lists the others (or, if there are
+    very many, the closest few).
 
     >>> str(unknown("model", "gfl", ["glf", "vae"]))
     "unknown model 'gfl': did you mean 'glf'? (there are: glf, vae)"

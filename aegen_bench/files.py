@@ -340,7 +340,7 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
 
 
 def write_text(path: Path, text: str) -> None:
-    """Write a UTF-8 file whole or not at all. What cannot be encoded (a path that is not UTF-8) is escaped."""
+    """Write a UTF-8 file atomically. Characters that cannot be encoded (of a path that is not UTF-8) are escaped."""
     write_bytes(path, text.encode(errors="backslashreplace"))
 
 

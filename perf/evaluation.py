@@ -69,7 +69,7 @@ def spread(generated: np.ndarray, real: np.ndarray, seeds: int) -> None:
         cells = [f"{x.mean():.5f} ± {x.std(ddof=1):.5f}" for x in numbers.T]
         print(f"| {name} | {' | '.join(cells)} |")
     ratios = np.divide(*(numbers.std(axis=0, ddof=1) for numbers in sets.values()))
-    # The standard error of the logarithm of a standard deviation, with the kurtosis of what it is of.
+    # The standard error of the logarithm of a standard deviation, which depends on the kurtosis.
     errors = [
         sum((2 + kurtosis(x)) / (4 * seeds) for x in pair) ** 0.5
         for pair in zip(*(s.T for s in sets.values()), strict=True)

@@ -454,14 +454,14 @@ def extractor(quick: bool) -> Facts:
 
 
 def metrics(quick: bool) -> Facts:
-    """Seconds of a draw's metrics on the CPU and on the GPU, and how far their numbers are apart."""
+    """Return the seconds of the metrics of a draw on CPU and GPU, and the differences of their numbers."""
     from aegen_bench.evaluation import metrics
     from aegen_bench.evaluation.frechet import Reference, moments
     from aegen_bench.evaluation.metric import Inputs
 
     n, d = (100, 16) if quick else (10_000, 2048)
     random = np.random.default_rng(0)
-    # Far apart: two rounds of subsets are enough for FD-infinity.
+    # Sets that are far apart, so that FD-infinity needs two rounds of subsets only.
     real, generated = (np.maximum(scale * random.normal(size=(n, d)), 0).astype(np.float32) for scale in (1, 1.3))
 
     def measured(name: str, place: str, rows: int) -> dict[str, float]:

@@ -1,4 +1,4 @@
-"""The program in a folder of its own, called in this process or in one of its own; and one finished run to look at."""
+"""Fixtures: the program in a temporary folder, called in this process or a new one, and one finished run."""
 
 from __future__ import annotations
 

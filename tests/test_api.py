@@ -1,4 +1,4 @@
-"""What `aegen_bench.evaluate` takes from Python, and how it refuses the rest."""
+"""`aegen_bench.evaluate` from Python: accepted input, and errors for everything else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The commands as a user meets them: names, exit codes, one line for a mistake, nothing heavy before it is needed."""
+"""The command line: names, exit codes, one-line messages, and no heavy imports before they are needed."""
 
 from __future__ import annotations
 

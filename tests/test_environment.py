@@ -1,4 +1,4 @@
-"""What a trial does to its process: memory that is freed stays while it runs, and goes back afterwards."""
+"""The process settings of a trial: freed memory is kept while it runs, and returned afterwards."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Files from strangers: what is read, what is refused before memory is asked for, and where nothing is ever written."""
+"""Untrusted files: what is read, what is rejected before allocating memory, and where nothing is ever written."""
 
 from __future__ import annotations
 

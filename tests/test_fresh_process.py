@@ -1,4 +1,4 @@
-"""The kept weights are the whole model: a process that knows nothing else draws the same samples, of every method."""
+"""Saved weights are the whole model: a new process draws the same samples from them, for every method."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The arrows of the architecture, read from the imports in the source; nothing is imported here."""
+"""The dependencies drawn in docs/architecture.md, checked against the imports in the source."""
 
 from __future__ import annotations
 

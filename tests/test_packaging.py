@@ -1,4 +1,4 @@
-"""What a user without a checkout gets: a wheel that brings its own study, and an install that works from any folder."""
+"""Installation without a checkout: the wheel includes its study, and works from any folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The scripts of perf/ and experiments/: each says what it answers, and the cheap ones do so."""
+"""The scripts of perf/ and experiments/: each states its question, and the cheap ones run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is shown while the bench runs: figures of a trial, its phases, and the time that is left of it."""
+"""The progress display: numbers of a trial, its phases, and the remaining time."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""README.md and docs/ are run: Python as it stands, every command as far as its options, and a page in its order."""
+"""README.md and docs/ are executed: Python code as it is, commands up to their options, and one page in order."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""A process that waits for the one that works, because nothing inside a process sees every way in which it may end.
+"""Runs a command in a child process and reports how it ended, since a process cannot observe every end of its own.
 
-Methods run in the process of a command. A library that they use can end it with exit code 0 (`_exit` of C), the kernel
-can kill it, it can crash. So the command works in a child process, and the one that its user started, which has
-imported nothing heavy, passes on signals and exit codes, and says how the child ended where that could not.
+Methods run in the process of a command. A library that they use can end it with exit code 0 (C's `_exit`), the kernel
+can kill it, or it can crash. The command therefore runs in a child process. Its parent, the process that the user
+started, imports nothing heavy, forwards signals and the exit code, and reports an end that the child could not report.
 """
 
 from __future__ import annotations
@@ -28,16 +28,17 @@ KEPT = "; finished trials and checkpoints are kept: the same command goes on fro
 
 
 def watch(arguments: Sequence[str]) -> None:
-    """Fork: return in a child, which does the command, while this process waits for its end and ends as it did.
+    """Fork, and return in the child, which runs the command; the parent waits for it and exits with the same status.
 
-    Without a child where nothing is to be watched, or a fork is not safe: beside threads, or with torch loaded. Linux
-    only: elsewhere no process can tell a signal of the terminal, which reaches both, from one that it must pass on.
+    Returns without forking if the command runs no methods, or if a fork is not safe, with other threads or torch
+    loaded. Linux only: elsewhere, a signal from the terminal, which reaches both processes, cannot be told from one
+    that must be forwarded.
     """
     command = next((word for word in arguments if not word.startswith("-")), "")
     safe = "torch" not in sys.modules and threading.active_count() == 1
     if command not in COMMANDS or not safe or not sys.platform.startswith("linux"):
         return
-    whole = mmap.mmap(-1, 1)  # shared; becomes 1 when the interpreter of the child shuts down in the usual way
+    whole = mmap.mmap(-1, 1)  # shared; set to 1 when the child's interpreter shuts down normally
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
     heard = {*PASSED_ON, signal.SIGCHLD}
     before = signal.pthread_sigmask(signal.SIG_BLOCK, heard)
@@ -47,25 +48,25 @@ def watch(arguments: Sequence[str]) -> None:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
         _end(command, code, whole[0] == 1)
     _die_with(parent)
-    register(_mark, whole, os.getpid())  # the first to be registered is the last to be called
+    register(_mark, whole, os.getpid())  # registered first, so called last
     signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _wait(child: int, heard: set[signal.Signals]) -> int:
-    """Pass on signals until the child ends; return its exit code, or minus the signal that ended it."""
+    """Forward signals until the child ends; return its exit code, or minus the signal that ended it."""
     while True:
         came = signal.sigwaitinfo(heard)
         if came.si_signo == signal.SIGCHLD:
             ended, status = os.waitpid(child, os.WNOHANG)
             if ended:
                 return os.waitstatus_to_exitcode(status)
-        elif came.si_code <= 0:  # sent by a program; what the terminal sends, the child has as well
+        elif came.si_code <= 0:  # sent by a program; the child receives signals of the terminal itself
             with contextlib.suppress(ProcessLookupError):
                 os.kill(child, came.si_signo)
 
 
 def _end(command: str, code: int, whole: bool) -> NoReturn:
-    """End this process as the child ended, and say it where that could not."""
+    """End this process in the way the child ended, with a message if the child could not print one."""
     kept = KEPT if command == "run" else ""
     if code < 0:
         if -code not in PASSED_ON:
@@ -73,7 +74,7 @@ def _end(command: str, code: int, whole: bool) -> NoReturn:
             faults.complain(f"{command}: the process {how}{kept}")
         import resource
 
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has left its own
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # the child has dumped its own core
         with contextlib.suppress(OSError):  # no handler can be set for SIGKILL
             signal.signal(-code, signal.SIG_DFL)
         os.kill(os.getpid(), -code)
@@ -84,7 +85,7 @@ def _end(command: str, code: int, whole: bool) -> NoReturn:
 
 
 def _die_with(parent: int) -> None:
-    """Have this process killed when the one that waits for it is killed."""
+    """Have the kernel kill this process when its parent is killed."""
     import ctypes
 
     ctypes.CDLL(None).prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
@@ -93,5 +94,5 @@ def _die_with(parent: int) -> None:
 
 
 def _mark(whole: mmap.mmap, pid: int) -> None:
-    if os.getpid() == pid:  # and not in what a method has forked
+    if os.getpid() == pid:  # not in a process that a method has forked
         whole[0] = 1

@@ -147,7 +147,7 @@ class Request:
         return forecast.lines(self.study, planned, self.data, self.results, device)
 
     def resolution(self) -> Iterator[str]:
-        """Return lines on the differences that the requested seeds can detect."""
+        """Yield lines on the differences that the requested seeds can detect."""
         from aegen_bench.report import resolution
 
         name = self.study.profile_name
@@ -166,7 +166,7 @@ class Request:
         code = 3 if self.skipped else 0
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
             code = self._work(planned, device, interrupts, parallelism) or code
-        if self.study.broken(self.models) or any(p.state == "corrupt" for p in planned):
+        if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
             self._print_tables(planned)

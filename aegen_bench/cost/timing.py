@@ -81,8 +81,8 @@ def measure(job: Job, epochs: int, sampled: int, threads: int, trunk: Timing | N
 
 
 class _OnMadeUpCodes(Pair):
-    """A pair whose prior learns codes drawn from N(0, I): the codes of an untrained trunk may be too degenerate to fit
-    a density to. The trunk extracts its own all the same, because that takes time.
+    """A pair whose prior learns codes drawn from N(0, I), since those of an untrained trunk may be too degenerate to
+    fit a density to. The trunk still extracts its own codes, so that this is timed.
     """
 
     def extract(self, x: Tensor, index: Tensor) -> Tensor:
@@ -90,7 +90,7 @@ class _OnMadeUpCodes(Pair):
 
 
 def _added(trunk: Timing, prior: Timing) -> Timing:
-    """The timing of a pair: the training of its trunk and of its prior, and sampling as timed through both."""
+    """Return the timing of a pair: the training of its trunk plus that of its prior, and sampling through both."""
     peaks = [one.peak_memory for one in (trunk, prior) if one.peak_memory is not None]
     others = [one.others for one in (trunk, prior) if one.others is not None]
     whole = {

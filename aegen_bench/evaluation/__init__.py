@@ -1,4 +1,4 @@
-"""uint8 images -> features -> numbers. Knows nothing of models."""
+"""Evaluation: uint8 images -> features -> metrics. Independent of models and training."""
 
 from __future__ import annotations
 

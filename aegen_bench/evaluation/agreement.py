@@ -1,4 +1,4 @@
-"""Whether two networks that see the images put the models into the same order."""
+"""Rank correlation between networks: whether their features put the models in the same order."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 __all__ = ["Agreement", "rank_correlations"]
 
-FEWEST = 3  # rows: the order of two is a coin
+FEWEST = 3  # rows: two agree by chance half of the time
 
 
 class Agreement(NamedTuple):
-    """Spearman's rank correlation of the rows that both networks scored, and their number; None below 3 rows, or where
-    one network tells none of them apart.
+    """Spearman's rank correlation over the rows that both networks scored, and the number of these rows.
+
+    None below 3 rows, or if one network has the same distance for all of them.
     """
 
     correlation: float | None
@@ -21,9 +22,9 @@ class Agreement(NamedTuple):
 
 
 def rank_correlations(distances: Mapping[str, Mapping[str, float]]) -> dict[tuple[str, str], Agreement]:
-    """Return the agreement of every pair of networks on one dataset from {network: {row: mean distance}}.
+    """Return the agreement of each pair of networks on one dataset, given {network: {row: mean distance}}.
 
-    Ties share their mean rank. A distance that is not finite counts as not scored.
+    Ties get their mean rank. Distances that are not finite are ignored.
     """
     import math
 

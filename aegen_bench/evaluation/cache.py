@@ -1,4 +1,4 @@
-"""Arrays that are computed once for all trials and processes, and kept in a file."""
+"""A file cache of arrays, shared by all trials and processes."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ MAX_BYTES = 1 << 34
 
 
 def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arrays]) -> Arrays:
-    """Return the arrays of `file`; where it is missing, damaged or not `sound`, compute and write them.
+    """Return the arrays of `file`; if it is missing, damaged or not `sound`, compute and write them.
 
-    One process computes while others wait. Where the disk refuses, a warning is logged, and what was computed is
-    returned all the same. A `.npy` file holds one array, which is called "features".
+    One process computes while the others wait. If the file cannot be written, a warning is logged, and the computed
+    arrays are returned nevertheless. The array of a `.npy` file is called "features".
     """
     held = _read(file, sound)
     if held is not None:
@@ -37,7 +37,7 @@ def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arra
         _warn(file.parent, str(error))
         return compute()
     try:
-        held = _read(file, sound)  # whoever held the lock may have written it
+        held = _read(file, sound)  # another process may have written it while this one waited
         if held is None:
             held = compute()
             try:
@@ -45,7 +45,7 @@ def kept(file: Path, sound: Callable[[Arrays], bool], compute: Callable[[], Arra
             except OSError as error:
                 _warn(file.parent, error.strerror or str(error))
     finally:
-        if held_lock:  # another process may hold it for longer than this one waits
+        if held_lock:  # None if another process held it for longer than this one waits
             held_lock.release()
     return held
 
@@ -56,7 +56,7 @@ def _write(file: Path, arrays: Arrays) -> None:
     try:
         with unfinished.open("xb") as stream:
             if file.suffix == ".npz":
-                cast(Any, np.savez)(stream, **arrays)  # its stub takes the names for options
+                cast(Any, np.savez)(stream, **arrays)  # its type stub mistakes the names for options
             else:
                 np.save(stream, arrays["features"])
         os.replace(unfinished, file)
@@ -66,19 +66,19 @@ def _write(file: Path, arrays: Arrays) -> None:
 
 @cache
 def _warn(folder: Path, why: str) -> None:
-    """Say once for each folder what is lost, and how to mend it."""
+    """Warn, once per folder, that nothing can be cached there, and how to fix it."""
     logging.getLogger(__name__).warning(
-        "features of real images cannot be kept in %s (%s), so that they are computed each time: "
-        "AEGEN_BENCH_CACHE names another folder",
+        "cannot cache the features of real images in %s (%s), so they are computed each time: "
+        "set AEGEN_BENCH_CACHE to another folder",
         shown(folder),
         why,
     )
 
 
 def _read(file: Path, sound: Callable[[Arrays], bool]) -> Arrays | None:
-    """Return what the file holds, or None where it is missing or damaged."""
+    """Return the arrays of the file, or None if it is missing or damaged."""
     try:
         held = read_arrays(file, MAX_BYTES) if file.suffix == ".npz" else {"features": read_array(file, MAX_BYTES)}
         return held if sound(held) else None
-    except (OSError, ValueError, TypeError, KeyError):  # TypeError: numbers that are none
+    except (OSError, ValueError, TypeError, KeyError):  # TypeError: an array of something other than numbers
         return None

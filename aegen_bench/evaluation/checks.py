@@ -1,6 +1,6 @@
-"""Sanity checks of metrics on real images: sets whose quality is known, and what each metric makes of them.
+"""Sanity checks of metrics on sets of real images whose quality is known.
 
-A metric that fails a check stays in use: the table says what it cannot see.
+A metric that fails a check stays in use: the table says what it does not detect.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ __all__ = ["CHECKS", "NOT_CHECKED", "Checked", "check", "rules", "tables", "vari
 
 Images = NDArray[np.uint8]
 
-UNSEEN = 4  # sets of unseen images: their spread is what counts as no difference
-WIDTH = 3  # of that spread
-SMALL = 0.01  # of their mean, for numbers that do not scatter because they have reached their limit
+UNSEEN = 4  # sets of unseen images; differences of the size of their spread do not count
+WIDTH = 3  # times that spread
+SMALL = 0.01  # times their mean: a margin for numbers at their limit, which have no spread
 CHECKS = {
     "identical": "the real images themselves: not worse than unseen real images",
     "half the modes": "unseen images of the largest clusters, which hold half of them: worse",
@@ -35,18 +35,18 @@ CHECKS = {
 }
 FIDELITY = {"precision", "density", "clipped_density", "f1_8"}
 COPIES = {"memorisation", "copying_z"}
-NOT_CHECKED = {"kid_se", "fd_infinity_slope", "fd_infinity_r2", "fd_infinity_se"}  # they describe another number
+NOT_CHECKED = {"kid_se", "fd_infinity_slope", "fd_infinity_r2", "fd_infinity_se"}  # errors and fits of other numbers
 
 
 class Checked(NamedTuple):
-    """One number of a metric on one dataset: its value for each set of images, and which checks it passes."""
+    """One number of a metric on one dataset: its value for each set of images, and the checks it passes or fails."""
 
     values: dict[str, float]
     passed: dict[str, bool]
 
 
 class _Set(Subject):
-    """One set of images as a generator that was trained on `training`."""
+    """A set of images that poses as a generator trained on `training`."""
 
     def __init__(self, images: Images, training: Images, test: Images) -> None:
         self.images, self._training, self._test = images, training, test
@@ -62,7 +62,7 @@ class _Set(Subject):
 
 
 def variants(training: Images, rest: Images, real: Images, n: int, seed: int) -> Iterator[tuple[str, Images]]:
-    """Yield (name, n images): unseen sets 0 to 3 of `rest`, which holds 7 n images, and what was made of them."""
+    """Yield (name, n images): the unseen sets 0 to 3, taken from the 7 n images of `rest`, and the altered sets."""
     from scipy.ndimage import gaussian_filter
 
     random = np.random.default_rng(seed)
@@ -83,7 +83,7 @@ def variants(training: Images, rest: Images, real: Images, n: int, seed: int) ->
 
 
 def _largest_clusters(images: Images, n: int, seed: int) -> Images:
-    """Return n images of the largest of ten clusters (k-means on pixels) that together hold half of them."""
+    """Return n images from the largest of ten clusters (k-means on pixels), which together hold half of the images."""
     from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
     pixels = images.reshape(len(images), -1).astype(np.float32) / 255
@@ -96,7 +96,10 @@ def _largest_clusters(images: Images, n: int, seed: int) -> Images:
 
 
 def check(scorer: Scorer, protocol: Protocol, n: int, *, seed: int = 0) -> dict[str, Checked]:
-    """Score every set under a protocol's metrics of generated images, n a side; {number: values and checks passed}."""
+    """Return {number: its values and checks} for all metrics of generated images, with n images per set.
+
+    UserError if the dataset has fewer than 9 n training or n test images.
+    """
     train, real = (scorer.real(split)[0] for split in ("train", "test"))
     if len(train) < 9 * n or len(real) < n:
         most = min(len(train) // 9, len(real))
@@ -114,7 +117,7 @@ def check(scorer: Scorer, protocol: Protocol, n: int, *, seed: int = 0) -> dict[
             raise UserError("; ".join(f"{name}: {why}" for name, why in found.failed.items()))
         return found.draws[0]
 
-    # The real images of the protocol, not the first n of the split: "identical" must be the very same.
+    # The real images that the protocol chooses, not the first n of the split: "identical" must be the same images.
     from aegen_bench.evaluation.features import subset
 
     values = {name: scored(images, n) for name, images in variants(training, rest, subset(real, n), n, seed)}
@@ -142,13 +145,13 @@ def _judged(values: dict[str, float], sign: int) -> Checked:
     passed["identical"] = worse["identical"] <= least
     passed["5% outliers"] = worse["50% outliers"] > least and worse["5% outliers"] <= worse["50% outliers"] / 5 + least
     if "half as many" in worse:
-        # Both are means of four sets, and half as many images scatter sqrt(2) times as much: sqrt(1/4 + 2/4) of it.
+        # Both are means over four sets, and half as many images have sqrt(2) times the spread: sqrt(1/4 + 2/4) of it.
         passed["n and 2n"] = abs(worse["half as many"]) <= np.sqrt(3) / 2 * least
     return Checked({"unseen": centre, **values}, passed)
 
 
 def tables(found: dict[str, Checked]) -> Iterator[str]:
-    """Yield the lines of two Markdown tables: which checks each number passes, and its values."""
+    """Yield the lines of two Markdown tables: the checks that each number passes, and its values."""
     yield "| number | " + " | ".join(CHECKS) + " |"
     yield "|---|" + ":-:|" * len(CHECKS)
     for number, checked in found.items():
@@ -164,7 +167,7 @@ def tables(found: dict[str, Checked]) -> Iterator[str]:
 
 
 def rules() -> Iterator[str]:
-    """Yield the lines of a list that says what the tables mean."""
+    """Yield the lines of a Markdown list that explains the tables."""
     for name, meaning in CHECKS.items():
         yield f"- {name}: {meaning}."
     yield (

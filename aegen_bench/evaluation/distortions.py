@@ -1,7 +1,7 @@
-"""What the published Two-Stage VAE evaluation does to images before it scores them (the paper, Appendix B.4).
+"""The two changes that the published Two-Stage VAE evaluation makes to images before scoring (Appendix B.4).
 
-The paper finds that its FID falls by a quarter under that code, and gives the JPEG files as the reason; the stretch,
-which it does not mention, is in the same code. A protocol that names one of them shows what it is worth.
+The paper reports that its FID is a quarter lower with that code, and attributes this to the JPEG files. The same code
+also stretches the contrast, which the paper does not mention. A protocol can apply either, to measure its effect.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Images = NDArray[np.uint8]
 
 
 def jpeg_roundtrip(images: Images) -> Images:
-    """Return images [n, 1 or 3, h, w] as they are after a JPEG file of Pillow's defaults (quality 75, 4:2:0)."""
+    """Return images [n, 1 or 3, h, w] after writing and reading JPEG, with Pillow's defaults (quality 75, 4:2:0)."""
     from PIL import Image
 
     def after(image: Images) -> Images:
@@ -30,9 +30,9 @@ def jpeg_roundtrip(images: Images) -> Images:
 
 
 def stretch(images: Images) -> Images:
-    """Return images [n, c, h, w] with the values of each, over all its pixels and channels, spread over 0 to 255.
+    """Return images [n, c, h, w], each scaled so that its values, over all pixels and channels, range from 0 to 255.
 
-    Deviation: the original stretches floats, here they have been rounded to uint8. An image of one value stays.
+    Deviation: the original scales floats; here, images are already rounded to uint8. A constant image is unchanged.
     """
     x = images.astype(np.float32)
     low, high = (reduce(x, axis=(1, 2, 3), keepdims=True) for reduce in (np.min, np.max))

@@ -1,11 +1,15 @@
-"""What an extractor, a network that turns images into features, is: one file of `extractors/` each, found by its name.
+"""The interface of an extractor, a network that turns images into features. Each is one file of `extractors/`.
 
-A file declares as literals `WEIGHTS` (its name in `weights.FILES`; {dataset: name} where each dataset has a network of
-its own; or None), `DIM` (features an image;
-None where that depends on its size) and `RULE` (what is done to an image, and where features are taken; hashed
-into the protocol id), `CALLED` where the id knows it by an older name, and defines `build(file) -> nn.Module`, which
-maps uint8 [n, 1 or 3, h, w] to float32 [n, DIM], or [n, packets, values] where features come in packets, each of
-which is compared with its like; `file` is where the weights lie, verified (None without any).
+The file declares, as literals:
+
+- `WEIGHTS`: the name of its weights in `weights.FILES`; {dataset: name} if each dataset has its own network; or None;
+- `DIM`: the number of features of an image; None if that depends on the image size;
+- `RULE`: the preprocessing, and the layer that the features are taken from; part of the protocol's id;
+- `CALLED`: the name of the extractor in the protocol's id, if that is an older one.
+
+It defines `build(file) -> nn.Module`, where `file` is the verified file of weights (None if there are none). The module
+maps uint8 [n, 1 or 3, h, w] to float32 [n, DIM], or to [n, packets, values] if the features come in packets, which are
+compared one by one.
 """
 
 from __future__ import annotations
@@ -27,43 +31,46 @@ FOLDER = Path(__file__).parent / "extractors"
 
 
 class Recipe(NamedTuple):
-    """What an extractor's file declares."""
+    """The declarations of an extractor's file."""
 
     name: str
     weights: str | dict[str, str] | None
     dim: int | None
     rule: str
-    called: str  # in the id of a protocol
+    called: str  # the name in the id of a protocol
 
     def applies(self, dataset: str) -> bool:
-        """Return whether it can look at a dataset: one with a network for each has none for others."""
+        """Return whether the extractor can be used on a dataset; one with a network per dataset knows only those."""
         return not isinstance(self.weights, dict) or dataset in self.weights
 
     def file(self, dataset: str) -> str | None:
-        """Return the name in `weights.FILES` of what it needs for a dataset; UserError where it has none for it."""
+        """Return the name in `weights.FILES` of the weights for a dataset; UserError if there are none for it."""
         if not self.applies(dataset):
             known = ", ".join(sorted(self.weights or ()))
             raise errors.UserError(
-                f"extractor '{self.name}' has weights for {known}, none for {dataset}: take another protocol"
+                f"extractor '{self.name}' has weights for {known}, none for {dataset}: use another protocol"
             )
         return self.weights[dataset] if isinstance(self.weights, dict) else self.weights
 
     @property
     def sha256(self) -> str | dict[str, str] | None:
-        """Return what stands for the weights in a protocol's id: of every dataset, so that all have one id."""
+        """The sha256 of the weights, as hashed into a protocol's id: of all datasets, so that they share one id."""
         if isinstance(self.weights, dict):
             return {dataset: weights.FILES[name].sha256 for dataset, name in self.weights.items()}
         return weights.FILES[self.weights].sha256 if self.weights else None
 
 
 def names() -> list[str]:
-    """Return the extractors there are."""
+    """Return the names of all extractors."""
     return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 @cache
 def recipe(name: str) -> Recipe:
-    """Return what the extractor declares: read from its source, so that a protocol's id needs no torch."""
+    """Return the declarations of an extractor, read from its source so that a protocol's id needs no torch.
+
+    UserError for an unknown name.
+    """
     if name not in names():
         raise errors.unknown("extractor", name, names())
     declared = {
@@ -78,14 +85,14 @@ def recipe(name: str) -> Recipe:
 
 
 def build(name: str, folder: Path, dataset: str) -> nn.Module:
-    """Return the extractor `name` for a dataset, on the CPU; `folder` is the data folder, where weights are fetched to.
+    """Return the extractor `name` for a dataset, on the CPU; `folder` is the data folder, where weights are stored.
 
-    MissingError where they are not there, UserError where they are others or there are none for the dataset.
+    MissingError if the weights are missing; UserError if their sha256 is wrong, or if there are none for the dataset.
     """
     needed = recipe(name).file(dataset)
     file = weights.path(needed, folder) if needed else None
     import torch
 
-    with torch.random.fork_rng(devices=[]):  # the throw-away first weights must not move anybody's random stream
+    with torch.random.fork_rng(devices=[]):  # initial weights, soon replaced, must not advance the caller's generator
         network: nn.Module = import_module(f"{__package__}.extractors.{name}").build(file)
     return network.eval().requires_grad_(False)

@@ -1,4 +1,4 @@
-"""uint8 images -> features, and the cache of the real ones."""
+"""Computes features of uint8 images, and caches those of real images."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ Features = NDArray[np.float32]
 
 
 def check_images(images: NDArray[np.generic], what: str = "images") -> NDArray[np.uint8]:
-    """Return the images if they are uint8 [n, 1 or 3, h, w] and n > 0; a UserError naming `what` if not."""
+    """Return the images if they are uint8 [n, 1 or 3, h, w] with n > 0, else raise a UserError that names `what`."""
     if np.issubdtype(images.dtype, np.floating):
         raise UserError(f"{what} are {images.dtype}: round floats in [0, 1] with features.to_uint8 first")
     if images.dtype != np.uint8:
@@ -80,16 +80,18 @@ def stream(
     device: str,
     progress: Callable[[int, int], None] | None = None,
 ) -> None:
-    """Hand the same features to `take`, batch by batch, on the device; none is kept."""
+    """Call `take` with the features that `extract` returns, batch by batch, on the device, without collecting them."""
     check_images(images)
     extractor.to(device).eval()
     if torch.device(device).type == "cpu":
-        # oneDNN's convolutions hand this layout on: EfficientNet and Inception take two thirds of the time, and their
-        # features differ by float32 rounding. On a GPU it is not measured.
+        # oneDNN's convolutions keep this layout: EfficientNet and Inception take two thirds of the time, and their
+        # features differ by float32 rounding. Not measured on a GPU.
         extractor.to(memory_format=torch.channels_last)
     with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), full_float32():
         for start in range(0, len(images), batch):
-            x = torch.from_numpy(np.array(images[start : start + batch])).to(device)  # a copy: maps are read-only
+            x = torch.from_numpy(np.array(images[start : start + batch])).to(
+                device
+            )  # a copy: memory maps are read-only
             take(extractor(x))
             if progress is not None:
                 progress(min(start + batch, len(images)), len(images))
@@ -97,8 +99,8 @@ def stream(
 
 @contextmanager
 def full_float32() -> Iterator[None]:
-    """Within, no TF32, which keeps 10 bits of each factor and moves distances, and no search for kernels, which moves
-    them from run to run.
+    """Context in which TF32 is off, since its 10-bit mantissa changes distances, and so is the search for the fastest
+    kernel, since it changes them between runs.
     """
     before = torch.get_float32_matmul_precision()
     torch.set_float32_matmul_precision("highest")
@@ -110,7 +112,7 @@ def full_float32() -> Iterator[None]:
 
 
 class FeatureSource:
-    """The features of one evaluation and their seconds. The extractor is built when it is first needed."""
+    """The features of one evaluation, and the time spent on them. The extractor is built on first use."""
 
     def __init__(
         self,
@@ -128,12 +130,12 @@ class FeatureSource:
         self._training: Features | None = None
 
     def generated(self, images: NDArray[np.uint8], what: str) -> Features:
-        """Return the features of generated images; `what` names them to whoever watches."""
+        """Return the features of generated images; `what` names them in the progress display."""
         with self._clock():
             return extract(self._as_generated(images), self._network, **self._how(what))
 
     def moments(self, images: NDArray[np.uint8], what: str) -> Moments:
-        """Return the moments of the features of generated images, which are not kept; on the device."""
+        """Return the moments of the features of generated images, on the device, without holding the features."""
         accumulator, host = Accumulator(), self.device == "cpu"
         with self._clock():
             stream(
@@ -145,7 +147,7 @@ class FeatureSource:
         return accumulator.moments()
 
     def real(self, images: NDArray[np.uint8], fingerprint: str) -> Features:
-        """Return the features of the real images, from the cache where they are there."""
+        """Return the features of the real images, from the cache if it has them."""
         if self._real is None:
             self._real = real_features(
                 images,
@@ -157,7 +159,7 @@ class FeatureSource:
         return self._real
 
     def training(self, images: NDArray[np.uint8] | None) -> Features | None:
-        """Return the features of training images, kept as those of the real images are; None for None."""
+        """Return the features of training images, cached like those of the real images; None for None."""
         if images is None or self._training is not None:
             return self._training
         content = hashlib.sha256(np.ascontiguousarray(images).data).hexdigest()
@@ -172,7 +174,7 @@ class FeatureSource:
         return self._training
 
     def reference(self, images: NDArray[np.uint8], fingerprint: str) -> Reference:
-        """Return the real features as one side of a Fréchet distance, from the cache where it is there."""
+        """Return the real side of a Fréchet distance, from the cache if it is there."""
         return real_reference(
             lambda: self.real(images, fingerprint),
             protocol=self.protocol,
@@ -181,7 +183,7 @@ class FeatureSource:
         )
 
     def _content(self, fingerprint: str) -> str:
-        """What stands for the real images: equal ones of two datasets may be seen by two networks of one protocol."""
+        """What identifies the real images in the cache: with one network per dataset, the dataset's name too."""
         own_network = isinstance(extractors.recipe(self.protocol.extractor).weights, dict)
         return f"{fingerprint}-{self.dataset}" if own_network else fingerprint
 
@@ -218,10 +220,10 @@ def real_features(
     fingerprint: str,
     data_folder: Path,
 ) -> Features:
-    """Return features, float32 [min(n, count), ...], of the real images [n, c, h, w] that the protocol takes.
+    """Return features, float32 [min(n, count), ...], of those of the real images [n, c, h, w] that the protocol uses.
 
-    Computed once for all rows, seeds and concurrent processes, and kept where `data.cached_file` says. `fingerprint`
-    stands for the content of `images`.
+    Computed once for all rows, seeds and concurrent processes, and cached in the file of `data.cached_file`.
+    `fingerprint` identifies the content of `images`.
     """
     check_images(images, "real images")
     n, dim = protocol.images(len(images)), extractors.recipe(protocol.extractor).dim
@@ -238,7 +240,7 @@ def real_features(
 def real_reference(
     features: Callable[[], Features], *, protocol: Protocol, fingerprint: str, data_folder: Path
 ) -> Reference:
-    """Return the reference of the real features, kept beside them: its factor costs more than a distance to it."""
+    """Return the reference of the real features, cached next to them: its factor costs more than a distance."""
     dim = extractors.recipe(protocol.extractor).dim
 
     def sound(held: dict[str, NDArray[Any]]) -> bool:
@@ -256,12 +258,12 @@ def real_reference(
 
 
 def subset(images: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    """Return `count` of the images, the same ones each time, in their order; all where there are no more."""
+    """Return `count` of the images, always the same ones, in their order; all of them if there are no more."""
     if count >= len(images):
         return images
     return images[chosen(len(images), count)]
 
 
 def chosen(available: int, count: int) -> NDArray[np.int64]:
-    """Return which `count` of the `available` images a protocol takes, ascending."""
+    """Return the sorted indices of the `count` images, of `available` ones, that a protocol uses."""
     return np.sort(np.random.default_rng(SUBSET_SEED).permutation(available)[:count])

@@ -1,7 +1,7 @@
-"""The Fréchet distance of two Gaussians, for every metric built on it.
+"""The Fréchet distance between two Gaussians, for all metrics built on it.
 
-Everything here takes numpy arrays, and on a GPU tensors, which stay there. On the CPU all linear algebra is scipy's:
-its wheels and numpy's bring a BLAS each, and the threads of one, which wait awake for work, take the cores from the
+The functions take numpy arrays, or tensors on a GPU, which stay there. On the CPU, all linear algebra is scipy's: the
+wheels of scipy and numpy each contain a BLAS, and the idle threads of one, which wait busily, take the cores from the
 other.
 """
 
@@ -27,15 +27,15 @@ __all__ = [
     "without",
 ]
 
-BLOCK = 4096  # rows a product: batches of any size give the same sums, and a small product would wait for memory
+BLOCK = 4096  # rows per product: makes sums independent of the batch size; small products are bound by memory
 
 Array = NDArray[np.float64]
-Values = Any  # float64: an array of numpy's, or a tensor where the features were one
+Values = Any  # float64: a numpy array, or a tensor if the features were one
 
 
 class Moments(NamedTuple):
-    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64; of features that come in packets, those
-    of each packet, [packets, d] and [packets, d, d].
+    """Mean [d] and covariance [d, d] (divisor n - 1) of n features, in float64. For features in packets, those of each
+    packet, [packets, d] and [packets, d, d].
     """
 
     mean: Values
@@ -44,18 +44,19 @@ class Moments(NamedTuple):
 
     @property
     def dim(self) -> int:
-        """The side d of the covariance."""
+        """The number of features d."""
         return int(self.mean.shape[-1])
 
     @property
     def packets(self) -> list[Moments]:
-        """Each packet's own moments."""
+        """The moments of each packet."""
         return [Moments(mean, cov, self.n) for mean, cov in zip(self.mean, self.cov, strict=True)]
 
 
 class Accumulator:
-    """Moments of features that come in batches [m, d] or [m, packets, d] and are not kept; the same whatever the
-    batches are.
+    """Accumulates the moments of features in batches [m, d] or [m, packets, d], without holding the features.
+
+    The result does not depend on how the features are split into batches.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class Accumulator:
         self._products: Values = None
 
     def add(self, features: Any) -> None:
-        """Take features of numpy's or torch's; they stay where they are."""
+        """Add a batch of features: a numpy array, or a tensor, which stays on its device."""
         if features.ndim == 3:
             self._packets = self._packets or [Accumulator() for _ in range(features.shape[1])]
             for packet, accumulator in enumerate(self._packets):
@@ -82,7 +83,7 @@ class Accumulator:
             self._rows += len(features)
 
     def moments(self) -> Moments:
-        """Return the moments of all that was added; UserError for fewer than 2 features."""
+        """Return the moments of all batches; UserError for fewer than 2 images."""
         if self._packets:
             means, covs, (n, *_) = zip(*(packet.moments() for packet in self._packets), strict=True)
             return Moments(_stacked(means), _stacked(covs), n)
@@ -98,7 +99,7 @@ class Accumulator:
     def _absorb(self, parts: list[Any]) -> None:
         x = _joined(parts)
         if not self._n:
-            # Sums around the first block's mean: around zero they would cancel.
+            # Centred on the mean of the first block, against cancellation.
             self._shift = x.mean(0)
             self._sum, self._products = _zeros(self._shift)
         x -= self._shift
@@ -108,7 +109,7 @@ class Accumulator:
 
 
 def moments(features: Any) -> Moments:
-    """Return the moments of features [n, d] or [n, packets, d], n at least 2."""
+    """Return the moments of features [n, d] or [n, packets, d]; UserError for n < 2."""
     if features.ndim not in (2, 3) or len(features) < 2:
         raise UserError(f"a covariance needs features [n, d] of at least 2 images, not {features.shape}")
     accumulator = Accumulator()
@@ -117,9 +118,9 @@ def moments(features: Any) -> Moments:
 
 
 def without(whole: Moments, features: Any) -> Moments:
-    """Return the moments of what remains when these features [m, d] are taken out of the whole; 2 or more remain.
+    """Return the moments of the rest of a set after removing these features [m, d]; at least 2 must remain.
 
-    Exact to float64 where no more are taken than remain: then the subtraction cancels little.
+    Accurate to float64 if no more are removed than remain, since the subtraction then cancels little.
     """
     n = whole.n - len(features)
     sums, taken = _zeros(whole.mean)
@@ -128,13 +129,13 @@ def without(whole: Moments, features: Any) -> Moments:
         sums = sums + x.sum(0)
         taken = _plus_products(taken, x)
     products = whole.cov * (whole.n - 1) - _symmetric(taken)
-    drift = -sums / n  # the remaining ones sum up to -sums around the whole's mean
+    drift = -sums / n  # centred on the mean of the whole set, the rest sums to -sums
     return Moments(whole.mean + drift, (products - n * (drift[:, None] * drift)) / (n - 1), n)
 
 
 class Reference(NamedTuple):
-    """The side of a distance that many others are measured against: mean [d], lower triangular L [d, d] with
-    L L^T = cov, trace of cov. Of features that come in packets, those of each packet, [packets, ...].
+    """The side of a distance that is used many times: mean [d], lower triangular L [d, d] with L L^T = cov, trace of
+    cov. For features in packets, those of each packet, [packets, ...].
     """
 
     mean: Values
@@ -143,23 +144,23 @@ class Reference(NamedTuple):
 
     @property
     def packets(self) -> list[Reference]:
-        """Each packet's own side."""
+        """The reference of each packet."""
         return [Reference(*own) for own in zip(self.mean, self.factor, self.trace, strict=True)]
 
     def on(self, device: str) -> Reference:
-        """Return it as tensors on a device; on the CPU as it is."""
+        """Return the reference as tensors on a device; on the CPU, unchanged."""
         return Reference(*(placed(np.asarray(part), device) for part in self))
 
     @classmethod
     def of(cls, side: Moments) -> Reference:
-        """Return the side of these moments, of numpy's."""
+        """Return the reference of moments, which must be numpy arrays; UserError if they are not finite."""
         from scipy import linalg
 
         if side.mean.ndim == 2:
             means, factors, traces = zip(*(cls.of(packet) for packet in side.packets), strict=True)
             return cls(np.stack(means), np.stack(factors), np.stack(traces))
         _check_finite(side)
-        # Cholesky's factor, by way of eigenvalues and QR: those exist for a singular covariance as well.
+        # The Cholesky factor, from eigenvalues and QR, which also exist for a singular covariance.
         eigenvalues, vectors = linalg.eigh(side.cov, driver="evd")
         root = vectors * np.sqrt(eigenvalues.clip(min=0))
         (upper,) = linalg.qr(root.T, mode="r", overwrite_a=True)
@@ -167,11 +168,13 @@ class Reference(NamedTuple):
 
 
 def distance_to(reference: Reference, side: Moments) -> float:
-    """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), a the reference; never negative.
+    """Return |mean_a - mean_b|^2 + tr(cov_a + cov_b - 2 (cov_a cov_b)^(1/2)), where a is the reference; at least 0.
 
-    With cov_a = L L^T, (cov_a cov_b)^(1/2) has the trace of (L^T cov_b L)^(1/2): symmetric, so that all is real and
-    rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017. Of packets, the mean of their
-    distances: Veeramacheneni et al. 2025, Fréchet Wavelet Distance, arXiv:2312.15289.
+    With cov_a = L L^T, the traces of (cov_a cov_b)^(1/2) and (L^T cov_b L)^(1/2) are equal. The latter is symmetric, so
+    everything is real, and rank deficiency is harmless. Source: Dowson and Landau 1982; Heusel et al. 2017. For
+    packets, the mean of their distances: Veeramacheneni et al. 2025, Fréchet Wavelet Distance, arXiv:2312.15289.
+
+    UserError if the moments are not finite.
     """
     _check_finite(side)
     if side.mean.ndim == 2:
@@ -180,11 +183,11 @@ def distance_to(reference: Reference, side: Moments) -> float:
     difference = reference.mean - side.mean
     overlap = _overlap(reference.factor, side.cov)
     distance = (difference * difference).sum() + reference.trace + side.cov.trace() - 2 * overlap
-    return max(float(distance), 0.0)  # equal sets fall below 0 by the rounding of the roots
+    return max(float(distance), 0.0)  # rounding of the roots can give equal sets a distance below 0
 
 
 def _overlap(factor: Values, cov: Values) -> Values:
-    """The trace of (L^T cov L)^(1/2)."""
+    """Return the trace of (L^T cov L)^(1/2)."""
     if not isinstance(cov, np.ndarray):
         from torch.linalg import eigvalsh as eigenvalues
 
@@ -192,28 +195,28 @@ def _overlap(factor: Values, cov: Values) -> Values:
     from scipy.linalg import eigvalsh
     from scipy.linalg.lapack import dsygst
 
-    # L^T cov_b L in a quarter of the work of two products, for L is triangular and the result symmetric; only its
-    # lower triangle is meant, and that is the one eigvalsh reads.
+    # L^T cov_b L with a quarter of the work of two products, since L is triangular and the result symmetric. Only the
+    # lower triangle is valid, which is the one that eigvalsh reads.
     product, _ = dsygst(cov, factor, itype=2, lower=1)
     return np.sqrt(eigvalsh(product, overwrite_a=True).clip(min=0)).sum()
 
 
 def frechet_distance(*, mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array) -> float:
-    """Return the Fréchet distance of two Gaussians; see `distance_to`."""
+    """Return the Fréchet distance between two Gaussians; see `distance_to`."""
     return distance_to(Reference.of(Moments(mean_a, cov_a, 0)), Moments(mean_b, cov_b, 0))
 
 
 BEYOND_NOISE = "further from the real images than uniform noise is"
-"""What is said of a distance above the ceiling, which uniform noise has in place of generated images."""
+"""The note on a distance above the ceiling, which is the distance of uniform noise."""
 
 
 def few_images(n: int, dim: int) -> dict[str, Any]:
-    """Return the note that stands beside a distance whose covariance cannot have full rank, or nothing."""
+    """Return {"note": text} for a distance whose covariance cannot have full rank, else {}."""
     return {"note": f"{n:,} images for {dim:,} features: the covariance is singular"} if n <= dim else {}
 
 
 def placed(x: NDArray[Any], device: str) -> Any:
-    """Return x as a tensor on a device; on the CPU as it is."""
+    """Return x as a tensor on a device; on the CPU, unchanged."""
     if device == "cpu":
         return x
     import torch
@@ -238,7 +241,7 @@ def _stacked(parts: Sequence[Values]) -> Values:
 
 
 def _zeros(vector: Values) -> tuple[Values, Values]:
-    """Zeros [d] and [d, d] of the kind of a vector [d]."""
+    """Return zeros [d] and [d, d] of the same kind as a vector [d]."""
     d = len(vector)
     if isinstance(vector, np.ndarray):
         return np.zeros(d), np.zeros((d, d), order="F")
@@ -246,7 +249,7 @@ def _zeros(vector: Values) -> tuple[Values, Values]:
 
 
 def _plus_products(products: Values, x: Values) -> Values:
-    """Add x^T x of rows x [n, d] to [d, d]: of numpy's the upper triangle alone, in place, in Fortran's order."""
+    """Return products [d, d] + x^T x for rows x [n, d]; for numpy, the upper triangle only, in place, Fortran order."""
     if not isinstance(x, np.ndarray):
         return products + x.T @ x
     from scipy.linalg.blas import dsyrk
@@ -255,7 +258,7 @@ def _plus_products(products: Values, x: Values) -> Values:
 
 
 def _symmetric(upper: Values) -> Values:
-    """The symmetric matrix of an upper triangle of numpy's, the rest of which is 0; a tensor is whole already."""
+    """Return the symmetric matrix of a numpy upper triangle, zero elsewhere; a tensor is complete already."""
     if not isinstance(upper, np.ndarray):
         return upper
     full = upper + upper.T

@@ -1,6 +1,6 @@
-"""Sets of images that no trial made: those of a folder or an npz, and the two anchors of every table.
+"""Scores image sets that do not come from a trial: those of a folder or npz, and the two anchors of every table.
 
-Each gets a record of its own, laid out as a trial's, and joins every table of the same dataset, protocol id and real
+Each gets a record in the format of a trial's, and appears in every table of the same dataset, protocol id and real
 images: results/external/DATASET/NAME/seed-K and results/anchors/DATASET/{floor,ceiling}/seed-0.
 """
 
@@ -25,10 +25,11 @@ Images = NDArray[np.uint8]
 
 
 def score(scorer: Scorer, root: Path, files: data.Files, name: str, seed: int, *, take_place: bool) -> Record:
-    """Score images from elsewhere and return their record in the results folder `root`.
+    """Score images from outside the benchmark, and return their record in the results folder `root`.
 
-    Of more images than a protocol takes a seeded subset is drawn, in name order; UserError where there are fewer. A
-    record of other images under this name is kept aside with `take_place`, and a UserError without.
+    If there are more images than a protocol compares, a seeded subset is used, in name order; UserError if there are
+    fewer. If this name already has a record of other images, it is renamed and kept with `take_place`, and a UserError
+    without.
     """
     from aegen_bench.evaluation.features import chosen
 
@@ -36,8 +37,8 @@ def score(scorer: Scorer, root: Path, files: data.Files, name: str, seed: int, *
         needed = scorer.needs(protocol)
         if files.count < needed:
             raise UserError(
-                f"{files.path} holds {files.count:,} images, protocol {protocol.name} takes {needed:,}: add images, "
-                f"or --count {files.count}, which scores under a protocol id of its own"
+                f"{files.path} has {files.count:,} images, protocol {protocol.name} needs {needed:,}: add images, "
+                f"or use --count {files.count}, which changes the protocol id"
             )
         if files.count > needed:
             scorer.show.note(f"{protocol.name}: {needed:,} of {files.count:,} images, a seeded subset in name order")
@@ -46,8 +47,8 @@ def score(scorer: Scorer, root: Path, files: data.Files, name: str, seed: int, *
     path = results.trial_folder(root, EXTERNAL, scorer.dataset, name, seed) / "record.json"
     if not take_place and path.is_file() and scorer.standing(path, key) is None:
         raise UserError(
-            f"{shown(path)} is the record of other images: say --name OTHER "
-            f"(or --name {name}, which takes its place and keeps the old record aside)"
+            f"{shown(path)} is the record of other images: use --name OTHER "
+            f"(or --name {name}, which replaces it and keeps the old record under another name)"
         )
 
     def images(n: int) -> Images:
@@ -59,9 +60,9 @@ def score(scorer: Scorer, root: Path, files: data.Files, name: str, seed: int, *
 
 
 def anchors(scorer: Scorer, root: Path) -> None:
-    """Score the floor, real training images, and the ceiling, uniform noise, where their records lack something.
+    """Complete the records of the anchors: the floor, real training images, and the ceiling, uniform noise.
 
-    Where there are fewer training images than a protocol takes, it has no floor.
+    A protocol that compares more images than the training split has gets no floor.
     """
     import torch
 
@@ -81,12 +82,12 @@ def anchors(scorer: Scorer, root: Path) -> None:
 
 
 def anchors_lack(scorer: Scorer, root: Path) -> bool:
-    """Whether `anchors` would have something to do. Imports no torch."""
+    """Return whether `anchors` has anything left to measure. Does not import torch."""
     return bool(_anchors(scorer, root))
 
 
 def _anchors(scorer: Scorer, root: Path) -> list[tuple[Scorer, Path, Record]]:
-    """The anchors that lack something: what scores each, where its record is, and what that is at first."""
+    """Return the incomplete anchors: the scorer, path and blank record of each."""
     lack = []
     training, content = scorer.real("train")
     for row in ("floor", "ceiling"):

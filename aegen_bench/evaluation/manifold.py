@@ -1,4 +1,4 @@
-"""Balls around the real images, shared by the metrics that ask which images lie in which."""
+"""Nearest-neighbour balls around images, for precision and recall, density and coverage."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from aegen_bench.evaluation.metric import Inputs
 
 __all__ = ["radii", "real_radii"]
 
-MOST = 5  # neighbours that any metric asks for
+MOST = 5  # the largest k of any metric
 
 
 def real_radii(inputs: Inputs, k: int) -> NDArray[np.float64]:
-    """Return the squared distance [n] of each real image to its k-th nearest other one, k at most 5."""
+    """Return the squared distance [n] of each real image to its k-th nearest neighbour, k at most 5."""
     most = min(MOST, len(inputs.real) - 1)
     if k > most:
         raise _too_few(len(inputs.real), k)
@@ -22,7 +22,10 @@ def real_radii(inputs: Inputs, k: int) -> NDArray[np.float64]:
 
 
 def radii(features: NDArray[np.float32], k: int, *, device: str = "cpu") -> NDArray[np.float64]:
-    """Return the squared distance [n] of each of features [n, d] to its k-th nearest other one."""
+    """Return the squared distance [n] of each row of features [n, d] to its k-th nearest neighbour.
+
+    UserError for n <= k, and for features that are not finite.
+    """
     if len(features) <= k:
         raise _too_few(len(features), k)
     return _neighbours(features, k, device)[:, k - 1]
@@ -37,4 +40,4 @@ def _neighbours(features: NDArray[np.float32], k: int, device: str) -> NDArray[n
 
 
 def _too_few(n: int, k: int) -> UserError:
-    return UserError(f"a ball that reaches the {k} nearest images needs at least {k + 1} images a set, there are {n}")
+    return UserError(f"{k} nearest neighbours need at least {k + 1} images a set, there are {n}")

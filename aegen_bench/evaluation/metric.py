@@ -1,11 +1,11 @@
-"""What a metric is, and which there are: one file of `metrics/` each, found by its name.
+"""The interface of a metric. Each metric is one file of `metrics/`, found by its name.
 
-A metric's file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated
-set; "model": run once), `VALUES` (unit and better direction of each number), `SETTINGS` (stored with the numbers)
-and `SOURCE`; and `READS = "moments"` where mean and covariance are all it wants of the generated features. An array
-among the returned values is a curve, kept of the first draw; a dictionary called "settings" joins `SETTINGS`, for
-what depends on the inputs. A new metric is one file and one word in a protocol. Reports import these files too:
-torch, scipy and sklearn inside functions.
+The file defines `measure(inputs) -> {name: number}` and declares `PER` ("draw": run on each generated set; "model":
+run once per model), `VALUES` (unit of each number, and whether lower or higher is better), `SETTINGS` (stored with the
+numbers) and `SOURCE`. It sets `READS = "moments"` if it needs only the mean and covariance of the generated features.
+If a returned value is an array, it is a curve, and that of the first draw is stored. Settings that depend on the inputs
+are returned as a dictionary called "settings", which is merged into `SETTINGS`. To add a metric, add its file and name
+it in a protocol. Reports import these files too, so import torch, scipy and sklearn inside functions.
 """
 
 from __future__ import annotations
@@ -53,19 +53,19 @@ DISTANCES: tuple[Distance, ...] = get_args(Distance)
 
 
 def distance_name(extractor: str) -> Distance:
-    """Return what the Fréchet distance of this extractor's features is called: FID is for the Inception weights of 2015
-    only, FWD for wavelet packets.
+    """Return the name of the Fréchet distance of this extractor's features: "fid" with the Inception weights of 2015
+    only, "fwd" for wavelet packets, otherwise "fd".
     """
     return "fid" if extractor == "inception" else "fwd" if extractor == "wavelet" else "fd"
 
 
 def distance_of(numbers: Mapping[str, float | None]) -> float | None:
-    """Return the Fréchet distance among the numbers of a draw, by whichever of its names it has; None without one."""
+    """Return the Fréchet distance of a draw, under whichever of its names it was stored; None if there is none."""
     return next((value for name in DISTANCES if (value := numbers.get(name)) is not None), None)
 
 
 class NotApplicable(Exception):
-    """The model has not what the metric measures; no failure, and not tried again."""
+    """Raised when the model lacks what a metric measures. Not a failure, and not retried."""
 
 
 class Value(NamedTuple):
@@ -77,19 +77,19 @@ class Value(NamedTuple):
 
 @dataclass(frozen=True)
 class Inputs:
-    """What a metric may ask for. Features, float32 [n, dim], and images are made when first asked for; features that
-    come in packets, [n, packets, dim], have moments, and no others than Fréchet distances apply to them.
+    """What a metric can read. Features, float32 [n, dim], and images are computed on first use.
 
-    What a model or a caller has not is None; the property then raises NotApplicable.
+    Features in packets, [n, packets, dim], have moments only: no metrics but Fréchet distances apply to them. A field
+    is None if the model or the caller cannot provide it; its property then raises NotApplicable.
     """
 
     real_features: Callable[[], Features]
     seed: int
     distance_key: Distance
-    device: str = "cpu"  # where there is enough to compute to be worth it; "cpu" is the reference
-    generated_features: Callable[[], Features] | None = None  # None for a metric of the model
-    generated_moments: Callable[[], Moments] | None = None  # of the same, where no metric asks for the features
-    generated_images: Images | None = None  # likewise
+    device: str = "cpu"  # for large computations; the results on "cpu" are the reference
+    generated_features: Callable[[], Features] | None = None  # None for metrics with PER = "model"
+    generated_moments: Callable[[], Moments] | None = None  # set if no metric of the draw reads the features
+    generated_images: Images | None = None  # None for metrics with PER = "model"
     real_reference: Callable[[], Reference] | None = None
     reconstruction_pairs: Callable[[], tuple[Images, Images] | None] | None = None
     reconstruction_moments: Callable[[], Moments | None] | None = None
@@ -104,13 +104,14 @@ class Inputs:
     memory: dict[str, Any] = field(default_factory=dict)  # shared by the draws of one model
 
     def once(self, key: str, compute: Callable[[], T]) -> T:
-        """Return `compute()`, which does not depend on the draw, made once for all draws and metrics."""
+        """Return `compute()`, computed once for all draws and metrics; it must not depend on the draw."""
         if key not in self.memory:
             self.memory[key] = compute()
         return cast(T, self.memory[key])
 
     @property
     def generated(self) -> Features:
+        """Features of the generated images, float32 [n, dim]."""
         return _flat(self._generated())
 
     def _generated(self) -> Features:
@@ -120,7 +121,7 @@ class Inputs:
 
     @property
     def moments(self) -> Moments:
-        """Mean and covariance of the generated features, which are not kept where nobody else asks for them."""
+        """Mean and covariance of the generated features; the features are not held if no other metric reads them."""
         return (
             self.generated_moments()
             if self.generated_moments is not None
@@ -129,21 +130,22 @@ class Inputs:
 
     @property
     def real(self) -> Features:
+        """Features of the real images, float32 [n, dim]."""
         return _flat(self.real_features())
 
     @property
     def reference(self) -> Reference:
-        """The real features as one side of a Fréchet distance, on the device."""
+        """The real side of a Fréchet distance, on the device."""
         compute = self.real_reference or (lambda: Reference.of(moments(self.real_features())))
         return self.once("reference", lambda: compute().on(self.device))
 
     def on_device(self, features: Features) -> Any:
-        """Return features as `frechet` takes them: a tensor on the device, on the CPU as they are."""
+        """Return features in the form that `frechet` takes: a tensor on a GPU, the array itself on the CPU."""
         return placed(features, self.device)
 
     @property
     def reconstructions(self) -> tuple[Images, Images]:
-        """Originals and their reconstructions, uint8 [n, c, h, w]."""
+        """Test images and their reconstructions, uint8 [n, c, h, w] each."""
         pairs = self.reconstruction_pairs() if self.reconstruction_pairs is not None else None
         if pairs is None:
             raise NotApplicable("no reconstructions: the model has no encoder")
@@ -151,7 +153,7 @@ class Inputs:
 
     @property
     def reconstructed(self) -> Moments:
-        """Of the features of the reconstructions."""
+        """Moments of the features of the reconstructions."""
         found = self.reconstruction_moments() if self.reconstruction_moments is not None else None
         if found is None:
             raise NotApplicable("no reconstructions: the model has no encoder")
@@ -159,7 +161,7 @@ class Inputs:
 
     @property
     def interpolated(self) -> Moments:
-        """Of the features of images decoded half-way between the codes of two test images."""
+        """Moments of the features of images decoded half-way between the codes of two random test images."""
         found = self.interpolation_moments() if self.interpolation_moments is not None else None
         if found is None:
             raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
@@ -167,7 +169,9 @@ class Inputs:
 
     @property
     def interpolated_nearest(self) -> Moments:
-        """Of the features of images decoded half-way between the code of a test image and its nearest neighbour."""
+        """Moments of the features of images decoded half-way between the code of a test image and its nearest
+        neighbour.
+        """
         found = self.neighbour_moments() if self.neighbour_moments is not None else None
         if found is None:
             raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
@@ -175,7 +179,7 @@ class Inputs:
 
     @property
     def training(self) -> Features:
-        """Features of the images that the generator was trained on, where the real images are others."""
+        """Features of the generator's training images, float32 [m, dim], if the real images are other ones."""
         found = self.training_features() if self.training_features is not None else None
         if found is None:
             raise NotApplicable("no training images beside the real ones: the generator was not trained here")
@@ -183,7 +187,7 @@ class Inputs:
 
     @property
     def test_codes(self) -> tuple[Codes, Codes]:
-        """Codes of test images and as many sampled codes, one row a code."""
+        """Codes of test images and as many sampled codes, one row per code."""
         sets = self.test_code_sets() if self.test_code_sets is not None else None
         if sets is None:
             raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
@@ -191,7 +195,7 @@ class Inputs:
 
     @property
     def code_log_prior(self) -> tuple[NDArray[np.floating], int]:
-        """The prior's log density of the codes of test images [n], and the dimensions of a code."""
+        """The prior's log density at the codes of test images, in nats [n], and the number of dimensions of a code."""
         found = self.code_densities() if self.code_densities is not None else None
         if found is None:
             raise NotApplicable("no density of codes: the method has no encoder, or no `log_prior`")
@@ -199,7 +203,7 @@ class Inputs:
 
     @property
     def codes(self) -> tuple[Codes, Codes]:
-        """Codes of training images and sampled codes, one row a code."""
+        """Codes of training images and as many sampled codes, one row per code."""
         sets = self.code_sets() if self.code_sets is not None else None
         if sets is None:
             raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
@@ -224,21 +228,29 @@ def _flat(features: Features) -> Features:
 
 
 class Metric(Protocol):
+    """The interface that a metric's file implements."""
+
     PER: Literal["draw", "model"]
     VALUES: dict[str, Value]
     SETTINGS: dict[str, Any]
     SOURCE: str
 
-    def measure(self, inputs: Inputs) -> Measured: ...
+    def measure(self, inputs: Inputs) -> Measured:
+        """Return {name: finite number} for the names of `VALUES`; also curves and "settings" if it has any.
+
+        Raise NotApplicable if the metric does not apply to the model. Any other exception is recorded as a failure of
+        this metric, except BrokenContract and Diverged, which stop the evaluation.
+        """
+        ...
 
 
 def names() -> list[str]:
-    """Return the metrics there are, without importing them."""
+    """Return the names of all metrics, without importing them."""
     return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 def load(name: str) -> Metric:
-    """Return the metric `name`."""
+    """Return the metric `name`; UserError for an unknown one."""
     if name not in names():
         raise errors.unknown("metric", name, names())
     return cast(Metric, import_module(f"{__package__}.metrics.{name}"))

@@ -1,4 +1,4 @@
-"""What turns images into features, under a short id that stands with each number."""
+"""Protocols: how images become features. Each has a short id, which is stored with every number."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from aegen_bench.evaluation.metric import Distance, distance_name
 
 __all__ = ["SUBSET_SEED", "Protocol"]
 
-SUBSET_SEED = 0  # of the real images taken where there are more than `count`
+SUBSET_SEED = 0  # draws `count` real images if there are more
 
 
 class Protocol(BaseModel):
-    """A way of scoring. Two numbers may stand in one table only where the ids of their protocols are equal.
+    """The settings of an evaluation. Numbers are comparable only if their protocols have the same id.
 
-    `count` images are generated and compared with as many real ones of `split`; a smaller set is used whole.
-    `name` and `metrics` are not in the id: neither changes a feature.
+    `count` generated images are compared with `count` real ones of `split`; if the split is smaller, with all of it,
+    and as many images are generated. `name` and `metrics` are not part of the id, since neither changes a feature.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -31,8 +31,8 @@ class Protocol(BaseModel):
     split: Literal["test", "train"] = "test"
     count: int = Field(10_000, ge=2)
     batch: int = Field(50, ge=1)
-    jpeg_roundtrip: bool = False  # of the real images, and
-    stretch: bool = False  # of each generated image: see `distortions`
+    jpeg_roundtrip: bool = False  # for the real images; see `distortions`
+    stretch: bool = False  # for each generated image; see `distortions`
     metrics: tuple[str, ...] = ("fd", "prd", "reconstruction")
 
     @field_validator("extractor")
@@ -51,7 +51,7 @@ class Protocol(BaseModel):
 
     @property
     def id(self) -> str:
-        """12 hexadecimal digits over everything that changes a feature, or which images have one."""
+        """12 hexadecimal digits: a hash of everything that changes the features or the choice of images."""
         recipe = extractors.recipe(self.extractor)
         content = {
             "extractor": recipe.called,
@@ -75,11 +75,11 @@ class Protocol(BaseModel):
         return distance_name(self.extractor)
 
     def images(self, available: int) -> int:
-        """Return how many images are generated, and compared with as many of the `available` real ones."""
+        """Return the number of generated, and of real images, if `available` real ones exist."""
         return min(self.count, available)
 
     def describe(self) -> str:
-        """Return the sentence that stands under a table."""
+        """Return the sentence that describes the protocol under a table."""
         recipe = extractors.recipe(self.extractor)
         if isinstance(recipe.sha256, dict):
             of_each = ", ".join(f"{sha256[:8]} on {dataset}" for dataset, sha256 in sorted(recipe.sha256.items()))

@@ -1,4 +1,4 @@
-"""The one way to scores: what is compared with what, and how a record is completed by what it lacks."""
+"""Scoring for trials, image folders, anchors and the API: measures what a record lacks and adds it."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ Real = Callable[[data.Split], tuple[Images, str]]
 
 
 class GivenImages(Subject):
-    """Images whose generator is not here: `images(n)` makes or reads the n that a protocol takes, of one draw."""
+    """Images without their generator: `images(n)` returns the n images that a protocol compares; one draw only."""
 
     def __init__(self, images: Callable[[int], Images], seed: int = 0) -> None:
         self.images, self.seed = images, seed
 
     def generated(self, n: int, draw: int) -> Images:
+        """Return the n images, whatever the draw."""
         return self.images(n)
 
 
 @dataclass(frozen=True)
 class Scorer:
-    """Real images, the protocols to score under, and the device: trials, folders, anchors and the API all pass here.
+    """Real images, the protocols to score under, and the device.
 
-    `real(split)` returns the real images, uint8 [n, C, S, S], and what stands for their content; `data` is the data
-    folder, which keeps features of real images.
+    `real(split)` returns the real images, uint8 [n, C, S, S], and a fingerprint of their content; `data` is the data
+    folder, where the features of real images are cached.
     """
 
     dataset: str
@@ -52,18 +53,19 @@ class Scorer:
 
     @property
     def shape(self) -> tuple[int, int, int]:
+        """The shape [C, S, S] of an image."""
         return cast("tuple[int, int, int]", self.real("test")[0].shape[1:])
 
     def needs(self, protocol: Protocol) -> int:
-        """Return how many generated images the protocol takes."""
+        """Return how many generated images the protocol compares."""
         return protocol.images(len(self.real(protocol.split)[0]))
 
     def standing(self, path: Path, key: str) -> Record | None:
-        """Return the record at `path` if it is of this key and was compared with these real images."""
+        """Return the record at `path` if it has this key and was compared with these real images, else None."""
         return results.standing(path, key, {p.id: self.real(p.split)[1] for p in self.protocols})
 
     def score(self, protocol: Protocol, subject: Subject, *, draws: int = 1, only: set[str] | None = None) -> Scores:
-        """Score a subject under one protocol; nothing is recorded."""
+        """Score a subject under one protocol, without recording anything."""
         real, fingerprint = self.real(protocol.split)
         return evaluate(
             protocol,
@@ -79,10 +81,11 @@ class Scorer:
         )
 
     def complete(self, path: Path, blank: Record, subject: Subject, *, draws: int = 1) -> Record:
-        """Measure what the record at `path` lacks, protocol by protocol, and return it as it then stands.
+        """Measure what the record at `path` lacks, one protocol at a time, and return the updated record.
 
-        `blank` has the key and what else is known before anything was measured. A record of another key or of other
-        real images is kept aside. A record keeps its number of draws, whatever `draws` says by now.
+        `blank` is the record before any evaluation: the key, and everything else known by then. A record with another
+        key or of other real images is renamed and kept. An existing record keeps its number of draws; `draws` counts
+        for new ones.
         """
         here = environment.describe(self.device)
         record = self.standing(path, blank.key) or blank
@@ -100,7 +103,7 @@ class Scorer:
                 scores.settings[name] = settings
             seconds.update(scores.seconds)
             entry = results.evaluated(protocol, scores, self.real(protocol.split)[1], here)
-            require_folder(path.parent)  # only now: images that are refused leave nothing
+            require_folder(path.parent)  # not before: rejected images leave no folder behind
             with results.locked(path):
                 if self.standing(path, blank.key) is None:
                     if aside := results.keep_aside(path):
@@ -114,7 +117,7 @@ class Scorer:
 
 
 def real_images(name: str, recipe: data.Recipe, folder: Path) -> Real:
-    """Return what a Scorer compares with: the splits of a dataset, read when first asked for."""
+    """Return the `real` of a Scorer: the splits of a dataset, each read on first use."""
 
     @cache
     def real(split: data.Split) -> tuple[Images, str]:

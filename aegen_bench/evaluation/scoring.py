@@ -1,4 +1,4 @@
-"""The images of one generator -> its numbers under one protocol."""
+"""Evaluates one generator under one protocol."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from aegen_bench.evaluation.protocol import Protocol
 
 __all__ = ["Scores", "Subject", "evaluate"]
 
-Progress = Callable[[str, int, int], None]  # what is being done, images done, images in all
+Progress = Callable[[str, int, int], None]  # current step, images done, images in total
 
 
 @dataclass
 class Scores:
-    """The numbers of one model under one protocol, and how they came about.
+    """The numbers of one model under one protocol.
 
-    `draws` has one {name: number} a generated set, `model` the numbers made once; `settings` an entry for
-    each metric tried, `failed` the reason of each that raised. `curves` (of the first draw) and `seconds` are
-    not part of the record's `entry`.
+    `draws` has one {name: number} per generated set, `model` the numbers measured once per model. `settings` has an
+    entry for each metric that was tried, `failed` the reason for each that raised. `curves` (of the first draw) and
+    `seconds` are not part of the record's `entry`.
     """
 
     draws: list[dict[str, float]]
@@ -41,19 +41,19 @@ class Scores:
     seconds: dict[str, float] = field(default_factory=lambda: {"features": 0.0, "metrics": 0.0})
 
     def entry(self) -> dict[str, Any]:
-        """Return what stands in a record under the protocol's id."""
+        """Return the part that a record stores under the protocol's id."""
         return {"draws": self.draws, "model": self.model, "settings": self.settings, "failed": self.failed}
 
 
 class Subject:
-    """What is scored: generated images and, of a model, all that a metric may ask for.
+    """What is scored: generated images and, for a model, everything else that a metric can read.
 
-    Everything is made when it is first asked for. What a subject does not have is None, and the metrics of it do not
-    apply: as it stands, this class has nothing but the images of a subclass.
+    Everything is computed on first use. A method returns None for what the subject lacks, and the metrics that need it
+    do not apply. A subclass defines at least `generated`; this class returns None for the rest.
     """
 
     seed = 0
-    """Of the metrics that draw subsets."""
+    """Seed of the metrics that draw random subsets."""
 
     def generated(self, n: int, draw: int) -> Images:
         """Return the n images of a draw, uint8 [n, c, h, w]."""
@@ -68,7 +68,9 @@ class Subject:
         return None
 
     def neighbour_interpolations(self) -> Images | None:
-        """Return images decoded half-way between the code of a test image and its nearest neighbour, likewise."""
+        """Return images decoded half-way between the code of a test image and its nearest neighbour, uint8
+        [m, c, h, w].
+        """
         return None
 
     def codes(self, n: int) -> tuple[Codes, Codes] | None:
@@ -80,31 +82,32 @@ class Subject:
         return None
 
     def log_prior(self, n: int) -> tuple[NDArray[np.floating], int] | None:
-        """Return the prior's log density [m] of the codes of (at most n) test images, and the dimensions of a code."""
+        """Return the prior's log density [m] at the codes of (at most n) test images, and the dimensions of a code."""
         return None
 
     def training_images(self) -> Images | None:
-        """Return the images that the generator was trained on."""
+        """Return the images that the generator was trained on, uint8 [m, c, h, w]."""
         return None
 
     def test_images(self) -> Images | None:
+        """Return the test images of the dataset, uint8 [m, c, h, w]."""
         return None
 
     def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
-        """Return the metrics that need not be measured again, because something else with the same numbers was scored
-        under the protocol: the numbers and the settings of each.
+        """Return the metrics already known under a protocol, from another subject with the same values: the numbers and
+        settings of each.
         """
         return {}
 
     def begins(self, protocol: Protocol) -> None:
-        """Take note that the metrics of a protocol come next."""
+        """Called before the metrics of a protocol are measured."""
 
     def about(self, seconds: dict[str, float]) -> dict[str, dict[str, float]]:
-        """Return what the first evaluation adds to a record beside the scores, which took these seconds."""
+        """Return what the first evaluation adds to a record besides the scores; `seconds` is the time they took."""
         return {}
 
     def keep(self, curves: dict[str, NDArray[np.float64]]) -> None:
-        """Keep the curves of an evaluation."""
+        """Called with the curves of an evaluation, to store them."""
 
 
 def evaluate(
@@ -120,11 +123,11 @@ def evaluate(
     only: set[str] | None = None,
     progress: Progress | None = None,
 ) -> Scores:
-    """Score so many draws of a subject, each of `protocol.images(len(real))` images.
+    """Score a subject on `draws` generated sets, each of `protocol.images(len(real))` images.
 
-    `real` are images of `dataset`, uint8 [n, c, h, w], and `fingerprint` stands for their content; `only` restricts the
-    protocol's metrics. A metric that raises is recorded as failed and stops no other, but for Diverged and
-    BrokenContract, which are faults of the model. Wrong images are a UserError.
+    `real` are images of `dataset`, uint8 [n, c, h, w], and `fingerprint` identifies their content. `only` restricts the
+    protocol's metrics. A metric that raises is recorded as failed, and the others are still measured; Diverged and
+    BrokenContract, however, are the model's fault and are raised. UserError for images of a wrong shape or type.
     """
     for name in (only or set()) - set(protocol.metrics):
         raise errors.unknown("metric of the protocol", name, protocol.metrics)
@@ -164,7 +167,7 @@ def evaluate(
         if metric.PER == "model":
             _measure(name, metric, inputs, scores.model, scores)
     light = all(getattr(metric, "READS", "features") == "moments" for metric in of_draws.values())
-    for index, images in enumerate(generated):  # draw by draw: the features of one at a time are held, if at all
+    for index, images in enumerate(generated):  # one draw at a time, so that only its features are in memory
         told = f"draw {index + 1}"
         of_draw = replace(
             inputs,
@@ -174,7 +177,7 @@ def evaluate(
         )
         for name, metric in of_draws.items():
             _measure(name, metric, of_draw, scores.draws[index], scores)
-    for name in scores.failed:  # the mean over draws must be over all of them
+    for name in scores.failed:  # a mean over some of the draws would be misleading
         values = chosen[name].VALUES
         scores.draws = [{k: v for k, v in draw.items() if k not in values} for draw in scores.draws]
 
@@ -184,7 +187,7 @@ def evaluate(
 
 
 def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], scores: Scores) -> None:
-    """Put the metric's numbers `into` their place, or write down in `scores` why there are none."""
+    """Add the metric's numbers to `into`, or to `scores` the reason why there are none."""
     from aegen_bench.evaluation.features import full_float32
 
     if name in scores.failed:

@@ -1,10 +1,11 @@
-"""Train the network of the extractor `classifier` on the labels of a dataset's training images.
+"""Train the network of the extractor `classifier` on the labelled training images of a dataset.
 
 python -m aegen_bench.evaluation.train_classifier fashion [--epochs N] [--seed 0] [--data FOLDER] [--out FOLDER]
 
-The schedule is fixed beforehand and its last epoch is kept: test labels are read once, at the end, for the accuracy
-that is printed and stored. Labels come from NAME.npz (`y_train`, `y_test`) where that is there, else from the files
-that torchvision reads. fp32; equal numbers are promised for an equal machine, torch and number of threads.
+The schedule is fixed in advance, and the weights after the last epoch are saved. Test labels are read once, at the end,
+for the accuracy that is printed and stored. Labels come from NAME.npz (`y_train`, `y_test`) if it exists, otherwise
+from torchvision's files. Trains in float32, and is reproducible on the same machine, torch version and number of
+threads.
 """
 
 from __future__ import annotations
@@ -31,15 +32,15 @@ from aegen_bench.files import read_arrays, shown
 __all__ = ["PLANS", "augmented", "main", "train"]
 
 BATCH = 128
-LR = 0.2  # of the top of the cycle
-READERS = {"fashion": "FashionMNIST", "mnist": "MNIST", "cifar10": "CIFAR10"}  # torchvision's
+LR = 0.2  # the maximum of the cycle
+READERS = {"fashion": "FashionMNIST", "mnist": "MNIST", "cifar10": "CIFAR10"}  # classes of torchvision.datasets
 
 
 class Plan(NamedTuple):
-    """How a dataset is learned: epochs, and what leaves the class of an image as it is."""
+    """The training of a dataset: epochs and augmentation."""
 
     epochs: int
-    shift: int  # pixels, each way
+    shift: int  # pixels, in each direction
     mirror: bool
 
 
@@ -47,7 +48,10 @@ PLANS = {"fashion": Plan(8, 2, True), "cifar10": Plan(14, 4, True), "mnist": Pla
 
 
 def labelled(name: str, folder: Path, split: data.Split) -> tuple[Tensor, Tensor]:
-    """Return the images of a split, uint8 [n, c, h, w], and their classes, int64 [n] from 0 to 9."""
+    """Return the images of a split, uint8 [n, c, h, w], and their classes, int64 [n] from 0 to 9.
+
+    UserError if the classes are missing or not such numbers.
+    """
     images = torch.from_numpy(np.array(data.load(name, _recipe(name, folder), folder, split)))
     npz = folder / f"{name}.npz"
     if npz.exists():
@@ -67,7 +71,7 @@ def labelled(name: str, folder: Path, split: data.Split) -> tuple[Tensor, Tensor
 
 
 def augmented(images: Tensor, plan: Plan, draw: torch.Generator) -> Tensor:
-    """Return the images [n, c, h, w], each shifted on black, and half of them mirrored where the plan says so."""
+    """Return the images [n, c, h, w], each randomly shifted on black, and half of them mirrored if the plan says so."""
     n, _, height, width = images.shape
     padded = F.pad(images, [plan.shift] * 4)
     rows, columns = (torch.randint(2 * plan.shift + 1, (n, 1), generator=draw) for _ in range(2))
@@ -78,7 +82,7 @@ def augmented(images: Tensor, plan: Plan, draw: torch.Generator) -> Tensor:
 
 
 def train(images: Tensor, classes: Tensor, plan: Plan, *, seed: int) -> Classifier:
-    """Return the network after the last epoch of SGD with a one-cycle rate (Smith 2018) and smoothed labels."""
+    """Return the network trained by SGD, with a one-cycle learning rate (Smith 2018) and label smoothing."""
     with seeding.initialising(seed):
         network = Classifier().to(memory_format=torch.channels_last)
     sgd = torch.optim.SGD(network.parameters(), LR, momentum=0.9, nesterov=True, weight_decay=5e-4, fused=True)
@@ -103,14 +107,14 @@ def train(images: Tensor, classes: Tensor, plan: Plan, *, seed: int) -> Classifi
 
 
 def accuracy(network: Classifier, images: Tensor, classes: Tensor) -> float:
-    """Return the fraction of images whose class is found."""
+    """Return the fraction of images that are classified correctly."""
     with torch.inference_mode():
         parts = zip(torch.split(images, 500), torch.split(classes, 500), strict=True)
         return sum(int((network(x).argmax(1) == y).sum()) for x, y in parts) / len(images)
 
 
 def main(arguments: list[str] | None = None) -> Path:
-    """Train, write NAME.safetensors with how it came about, print test accuracy and sha256, return the file."""
+    """Train, write NAME.safetensors with its provenance, print test accuracy and sha256, and return the file."""
     parser = argparse.ArgumentParser(prog="python -m aegen_bench.evaluation.train_classifier", description=__doc__)
     parser.add_argument("name", choices=sorted(PLANS))
     parser.add_argument("--epochs", type=int, help="default: " + ", ".join(f"{n} {p.epochs}" for n, p in PLANS.items()))

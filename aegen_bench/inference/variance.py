@@ -1,4 +1,4 @@
-"""Which share of what separates pairs of a trunk and a prior is the trunk's, the prior's, or only the pair's."""
+"""Variance components of the matrix of trunks and priors: trunk, prior, interaction and seeds."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ RESAMPLES = 2000
 
 @dataclass(frozen=True)
 class Split:
-    """By source its share of the variance of one trial's number, in all 1, and its 95% interval; `trunks` and `priors`
-    are those that were compared, `pairs` and `trials` how many there are of them.
+    """The share of each source in the variance of one trial's number (they sum to 1), with its 95% interval; the
+    `trunks` and `priors` that were compared, and the numbers of `pairs` and `trials`.
     """
 
     shares: dict[str, float]
@@ -35,19 +35,19 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
     """Split the variance over pairs by a two-way model: number = trunk + prior + interaction + seed.
 
     Args:
-        samples: of each (trunk, prior) its numbers by seed. With one seed the pairs of a trunk stand on the same
-            auto-encoder, so that their noise is correlated: seeds are resampled trunk by trunk.
+        samples: the numbers of each (trunk, prior) by seed. Pairs of a trunk with the same seed share the auto-encoder,
+            so their noise is correlated, and seeds are resampled per trunk.
 
-    Each pair counts the same. Where pairs are missing, the order in which trunk and prior enter the model matters: a
-    share is the mean of both orders (Lindeman, Merenda and Gold 1980). The noise of the seeds adds to each sum of
-    squares; what it is expected to add is taken off (Kelley 1935, epsilon squared), so that a source without any effect
-    has a share near 0, and 0 where that leaves less than nothing.
+    All pairs have the same weight. If pairs are missing, the result depends on the order in which trunk and prior enter
+    the model; a share is the mean over both orders (Lindeman, Merenda and Gold 1980). The noise of the seeds
+    contributes to each sum of squares; its expected contribution is subtracted (Kelley 1935, epsilon squared), so that
+    the share of a source without effect is near 0, and negative shares are set to 0.
 
-    Counted are pairs with two seeds in common with the other pairs of their trunk, trunks with two priors and priors
-    with two trunks. None where these leave nothing to compare, or no interaction to estimate.
+    Only these are used: pairs that have two seeds in common with the other pairs of their trunk, trunks with two priors
+    and priors with two trunks. Returns None if there is nothing left to compare, or no interaction to estimate.
 
-    With three seeds the intervals hold the true share in about 9 of 10 simulated matrices of 7 x 10; that of a single
-    large source, and of the seeds, in 7 of 10, since three seeds seldom show how far seeds spread.
+    With three seeds, the intervals cover the true share in about 9 of 10 simulated matrices of 7 x 10; those of a
+    single large source, and of the seeds, in 7 of 10, since three seeds say little about the spread over seeds.
     """
     known = _crossed({pair: _on(scale, each) for pair, each in samples.items()})
     if len({x for each in known.values() for x in each.values()}) < 2:
@@ -57,7 +57,9 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
     of_trunk = np.array([[pair[0] == name for name in trunks] for pair in known], dtype=float)
     of_prior = np.array([[pair[1] == name for name in priors] for pair in known], dtype=float)
     both = np.hstack([of_trunk, of_prior])
-    if not np.linalg.matrix_rank(both) == len(trunks) + len(priors) - 1 < len(known):  # islands, or no interaction
+    if (
+        not np.linalg.matrix_rank(both) == len(trunks) + len(priors) - 1 < len(known)
+    ):  # disconnected, or no interaction to estimate
         return None
     mean, trunk, prior, additive = map(_onto, (one, of_trunk, of_prior, both))
     forms = np.stack(
@@ -71,18 +73,18 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
     means = np.array([np.mean(list(each.values())) for each in known.values()])
     generator = np.random.default_rng(0)
     noise, within = np.zeros((len(known), len(known))), np.zeros(RESAMPLES + 1)
-    drawn = np.tile(means, (RESAMPLES + 1, 1))  # the first one as it is
+    drawn = np.tile(means, (RESAMPLES + 1, 1))  # the first one is not resampled
     for name in trunks:
         mine = [i for i, pair in enumerate(known) if pair[0] == name]
         numbers = np.array([list(known[pair].values()) for pair in known if pair[0] == name]).T  # [seeds, pairs]
         n, off = len(numbers), numbers - numbers.mean(axis=0)
         noise[np.ix_(mine, mine)] = off.T @ off / (n - 1) / n
         seeds = np.vstack([np.arange(n), generator.integers(n, size=(RESAMPLES, n))])
-        drawn[:, mine] += off[seeds].mean(axis=1) * (n / (n - 1)) ** 0.5  # without it n seeds vary too little
+        drawn[:, mine] += off[seeds].mean(axis=1) * (n / (n - 1)) ** 0.5  # corrects the bias of resampling n seeds
         within += (off[seeds] ** 2).sum(axis=(1, 2)) / (n - 1)
     added = np.einsum("kij,ji->k", forms, noise)
     squares = np.einsum("bi,kij,bj->bk", drawn, forms, drawn) - added
-    squares[1:] -= added  # resampled means have the noise of the data and that of resampling
+    squares[1:] -= added  # resampled means have the noise of the data plus that of resampling
     parts = np.hstack([np.maximum(squares, 0.0), within[:, None]])
     total = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, total, out=np.full_like(parts, np.nan), where=total > 0)
@@ -93,12 +95,12 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
 
 
 def _on(scale: Scale, each: Mapping[int, float]) -> dict[int, float]:
-    """The numbers on the scale, by seed."""
+    """Return the numbers on the scale, by seed."""
     return {seed: taken[0] for seed, x in each.items() if (taken := scale.of([x]))}
 
 
 def _crossed(samples: Mapping[tuple[str, str], dict[int, float]]) -> dict[tuple[str, str], dict[int, float]]:
-    """The pairs that can be compared, with the seeds that all pairs of their trunk have."""
+    """Return the pairs that can be compared, with the seeds that all pairs of their trunk have in common."""
     known = {pair: each for pair, each in samples.items() if len(each) > 1}
     while True:
         common = {pair[0]: set(each) for pair, each in known.items()}
@@ -116,5 +118,5 @@ def _crossed(samples: Mapping[tuple[str, str], dict[int, float]]) -> dict[tuple[
 
 
 def _onto(design: Numbers) -> Numbers:
-    """The projection onto the columns of a design."""
+    """Return the projection onto the column space of a design matrix."""
     return np.asarray(design @ np.linalg.pinv(design))

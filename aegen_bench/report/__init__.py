@@ -1,4 +1,4 @@
-"""Records in, tables and figures out; `build.py` puts them together."""
+"""Turns records into tables and figures; `build.py` puts them together."""
 
 from __future__ import annotations
 

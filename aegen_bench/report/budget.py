@@ -1,8 +1,7 @@
-"""The Fréchet distance against the training budget spent: what a row has reached after a share of its images.
+"""The Fréchet distance as a function of the training budget: the distance of a row after a share of its images.
 
-It is read from the probes of a trial (`probe` in benchmarks.yaml), which score samples every few epochs. A row is
-compared with the one that ends best at equal numbers of images seen, so that rows with longer schedules have no
-advantage.
+It comes from the probes of a trial (`probe` in benchmarks.yaml), which score samples every few epochs. Rows are
+compared with the one that ends best at equal numbers of images seen, so that longer schedules are no advantage.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from aegen_bench.report.cells import Cell, Number
 __all__ = ["SHARES", "Curve", "crossing", "mean_curve", "reached", "read"]
 
 SHARES = (0.01, 0.05, 0.25, 1.0)
-"""Of the images that a row sees in all of its training."""
-STEPS = 200  # points of the axis on which mean curves are compared
+"""Shares of the images that a row sees in all of its training."""
+STEPS = 200  # number of points at which mean curves are compared
 
 
 @dataclass(frozen=True)
 class Curve:
-    """The probes of one trial: images seen and optimiser steps taken up to each, over all stages, and the distance.
+    """The probes of one trial: images seen and optimizer steps taken until each, over all stages, and the distance.
 
-    `images` and `steps` are those of the whole training; the arrays have one entry a probe, in order.
+    `images` and `steps` are the totals of the training; the arrays have one entry per probe, in order.
     """
 
     images: float
@@ -44,7 +43,7 @@ class Curve:
 
     @property
     def area(self) -> float:
-        """The geometric mean of the distance over the logarithm of the images, from the first probe to the last."""
+        """Return the geometric mean of the distance over log(images), from the first probe to the last."""
         if len(self.seen) < 2:
             return math.nan
         x = np.log(self.seen)
@@ -52,9 +51,9 @@ class Curve:
 
 
 def read(probes: Sequence[tuple[Mapping[str, Any], float]], stages: Mapping[str, Mapping[str, Any]]) -> Curve | None:
-    """Return the curve of a trial from its probes, each with its distance, and its record's `stages`, in their order.
+    """Return the curve of a trial, given its probes with their distances, and the `stages` of its record in order.
 
-    None where it has no probe with a distance above 0 or its record does not say how long it trained.
+    None if it has no probe with a distance above 0, or its record lacks the length of training.
     """
     before, images, steps = dict[str, tuple[float, float]](), 0.0, 0.0
     for name, stage in stages.items():
@@ -71,16 +70,16 @@ def read(probes: Sequence[tuple[Mapping[str, Any], float]], stages: Mapping[str,
 
 
 def mean_curve(curves: Sequence[Curve], axis: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the mean of log distance over trials at each number of images; NaN where a trial has no probe yet or has
-    ended.
+    """Return the mean of log distance over trials at each number of images; NaN where a trial has no probe yet, or no
+    more.
     """
     each = [np.interp(np.log(axis), np.log(c.seen), np.log(c.distance), np.nan, np.nan) for c in curves]
     return np.asarray(np.mean(each, axis=0))
 
 
 def crossing(row: Sequence[Curve], best: Sequence[Curve]) -> float:
-    """Return the images after which `best` stays ahead of `row`; NaN where it is ahead all along, or where the two have
-    no number of images in common.
+    """Return the number of images after which `best` stays better than `row`; NaN if it is better all along, or if the
+    curves do not overlap.
     """
     low = max(curve.seen[0] for curve in (*row, *best))
     high = min(curve.seen[-1] for curve in (*row, *best))
@@ -92,7 +91,7 @@ def crossing(row: Sequence[Curve], best: Sequence[Curve]) -> float:
 
 
 def reached(dataset: str, row: str, curves: Sequence[Curve]) -> list[Cell]:
-    """Return a row's cells: images and steps of the budget, the distance after each of `SHARES`, and the area."""
+    """Return the cells of a row: images and steps of the budget, the distance after each of `SHARES`, and the area."""
     cells = [Cell(dataset, row, (Number("images", curves[0].images),))]
     cells.append(Cell(dataset, row, (Number("steps", curves[0].steps),)))
     values = {f"at {share:.0%} of the budget": [curve.at(share) for curve in curves] for share in SHARES}

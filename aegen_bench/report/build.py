@@ -1,4 +1,4 @@
-"""Records in, tables and figures out: those of the paper from whatever results there are, one set a profile."""
+"""Builds the report: turns records into the paper's tables and figures, one set per profile."""
 
 from __future__ import annotations
 
@@ -50,13 +50,13 @@ OnlyTrunks = Callable[[pd.DataFrame], Collection[tuple[str, str]]]
 
 @dataclass(frozen=True)
 class Only:
-    """A choice of the results: by each name that was asked for the rows it stands for, and datasets; empty is all."""
+    """A selection of results: {name as given by the user: rows it stands for}, and datasets. Empty selects all."""
 
     rows: Mapping[str, Collection[str]] = field(default_factory=dict)
     datasets: Collection[str] = ()
 
     def of(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Return their part of a table of results; UserError for a name of which there are none."""
+        """Return the selected lines of a table of results; UserError for a name without results."""
         asked = {"row": ("model", self.rows), "dataset": ("dataset", {name: [name] for name in self.datasets})}
         for column, (kind, names) in asked.items():
             known = set(frame[column].unique())
@@ -70,7 +70,7 @@ class Only:
 
 @dataclass(frozen=True)
 class Chapter:
-    """What is said of one profile: its tables, what they are made of, and a sentence on each record that was not
+    """The report of one profile: its tables, the evidence behind them, and a sentence on each record that could not be
     read.
     """
 
@@ -81,18 +81,19 @@ class Chapter:
 
     @property
     def profile(self) -> str:
+        """The name of the profile."""
         return self.evidence.layout.profile
 
     def shown(self, name: str) -> list[Table]:
-        """Return the tables that a format shows: CSV has those of numbers; LaTeX lacks `claims`, sentences over many
-        pages, of which an article gets the summary, `verdicts`.
+        """Return the tables that a format includes. CSV has those with numbers; LaTeX omits `claims`, which fill many
+        pages, in favour of their summary, `verdicts`.
         """
         if name == "csv":
             return [table for table in self.tables if any(machine.records(table))]
         return [table for table in self.tables if (name, table.name) != ("latex", "claims")]
 
     def write(self, name: str, out: Path) -> Iterator[Path]:
-        """Write every table in a format, each and all together, to OUT/PROFILE and yield the paths."""
+        """Write the tables in a format to OUT/PROFILE, each in its own file and all in one, and yield the paths."""
         if name == "html":
             path = inside(out, self.profile, "report.html")
             yield from page.write(self.evidence, self.tables, self.findings, self.skipped, path)
@@ -111,12 +112,12 @@ class Chapter:
 
 @dataclass(frozen=True)
 class Report:
-    """The tables of each profile, to be printed or written."""
+    """The chapters of all profiles, to be printed or written."""
 
     chapters: list[Chapter]
 
     def text(self, name: str = "markdown") -> str:
-        """Return them as one text in a format of FORMATS."""
+        """Return all tables as one text, in a format of FORMATS."""
         if name == "markdown":
             return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
         return FORMATS[name][1](*(table for one in self.chapters for table in one.shown(name)))
@@ -136,15 +137,16 @@ class Report:
         return "\n".join(parts)
 
     def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
-        """Write OUT/PROFILE/tableN.md and so on, and all of them in tables.md, or as the page report.html; return the
-        paths. UserError for an unknown format.
+        """Write OUT/PROFILE/tableN.md etc., and tables.md with all of them, or the page report.html; return the paths.
+
+        UserError for an unknown format.
         """
         require_formats(formats)
         return [path for one in self.chapters for name in formats for path in one.write(name, out)]
 
 
 def require_formats(names: Sequence[str]) -> None:
-    """UserError when one of the names is no format."""
+    """Raise UserError if one of the names is not a format."""
     for name in names:
         if name not in (*FORMATS, "html"):
             raise unknown("format", name, (*FORMATS, "html"))
@@ -164,13 +166,13 @@ def make(
     only: Only | None = None,
     only_trunks: OnlyTrunks | None = None,
 ) -> Report:
-    """Return the report of the results under `root`, or `only` of some of them.
+    """Return the report of the results under `root`, or of those that `only` selects.
 
-    Without `profile`, one set of tables for each profile with results; `protocol` is a name or id. `planned`, (dataset,
-    row), and `no_data`, datasets, are what a run of the profile named asked for. `stale` says of a table of results
-    which (profile, dataset, row) of it would be trained otherwise today, and `only_trunks` which (profile, row) are
-    only trunks of other rows: unless `only` names rows, these have no row in the tables. UserError when there are no
-    results or a name is unknown.
+    Without `profile`, it has a chapter for each profile with results; `protocol` is a name or id. `planned`, entries
+    (dataset, row), and `no_data`, datasets without images, come from a run of the given profile. `stale` maps a table
+    of results to the entries (profile, dataset, row) that would be trained differently today, and `only_trunks` to the
+    (profile, row) that are only trunks of other rows: unless `only` names rows, these are left out. UserError if there
+    are no results or a name is unknown.
     """
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
@@ -196,7 +198,7 @@ def make(
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
-        # What lies in no profile that has a chapter is said in each: anchors, or folders that cannot be listed.
+        # Files outside the profiles that have a chapter (anchors, unreadable folders) are reported in every chapter.
         skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
         corrupt = [f"Skipped: {error}\n" for where, error in skipped if where == name or where not in parts]
         chapters.append(Chapter(evidence, built, findings, corrupt))
@@ -204,13 +206,13 @@ def make(
 
 
 def _protocols(frame: pd.DataFrame) -> dict[str, str]:
-    """The ids under which results are scored, with their names."""
+    """Return {id: name} of the protocols with results."""
     about = frame.attrs["protocols"]
     return {one: about.get(one, {}).get("name", one) for one in frame["protocol"].unique() if one}
 
 
 def _protocol(frame: pd.DataFrame, asked: str) -> str | None:
-    """The id that is meant by a name or id, None where there is none; UserError where a name stands for several."""
+    """Return the id for a name or id, None if there is none; UserError if the name has several ids."""
     found = [one for one, name in _protocols(frame).items() if asked in (one, name)]
     if len(found) > 1:
         raise UserError(f"protocol {asked} stands for the ids {' and '.join(found)}: choose one of them")
@@ -226,11 +228,11 @@ def table(
     device: str | None = None,
 ) -> pd.DataFrame:
     """Return one table of a report as a pandas frame, indexed by dataset, row and quantity (and training stage, or the
-    row that is compared with): the numbers at full precision in `value`, `std`, `low` and `high` (95% interval over
-    seeds), of `n` trials each, and how these ended.
+    row that is compared with). The columns hold numbers at full precision, `value`, `std`, `low` and `high` (95%
+    interval over seeds), the number `n` of trials, and how these ended.
 
     `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
-    where there are several profiles, protocols or devices and none is chosen: their numbers do not compare.
+    if there are several profiles, protocols or devices, whose numbers are not comparable, and none is chosen.
     """
     from aegen_bench.study.staleness import only_trunks
 
@@ -251,12 +253,12 @@ def write(
     tables: Sequence[str] = TABLES,
     **options: Any,
 ) -> list[Path]:
-    """Make a report and write it; `options` are those of `make`."""
+    """Build a report and write it; `options` are those of `make`."""
     return make(root, published, tables, **options).write(out, formats)
 
 
 def text(root: Path, published: Path, tables: Sequence[str] = SUMMARY, **options: Any) -> str:
-    """Make a report and return it as text; `options` are those of `make`."""
+    """Build a report and return it as Markdown; `options` are those of `make`."""
     return make(root, published, tables, **options).text()
 
 
@@ -270,10 +272,10 @@ def draw(
     only: Only | None = None,
     only_trunks: OnlyTrunks | None = None,
 ) -> Iterator[str]:
-    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line for each figure asked for; `all` is every one. Trials
-    that are not among `only`, or are of `only_trunks`, are as if they were not there.
+    """Write OUT/PROFILE/figureNAME.png and .pdf, and yield a line per figure; `all` stands for all figures.
 
-    UserError when there are no results or a name is unknown.
+    Only trials selected by `only`, and none of `only_trunks` (see `make`), are used. UserError if there are no results
+    or a name is unknown.
     """
     from aegen_bench.report.figures import write
 

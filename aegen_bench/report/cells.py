@@ -1,7 +1,7 @@
-"""What a table is made of: cells that hold numbers, and how a column prints them.
+"""The parts of a table: cells that hold numbers, and columns that format them.
 
-A number stays a number until a format prints it: Markdown, LaTeX and the page print cells through their columns, CSV
-and JSON take the numbers as they are.
+Numbers keep full precision until they are printed: Markdown, LaTeX and the page format cells through their columns,
+while CSV and JSON write the numbers themselves.
 """
 
 from __future__ import annotations
@@ -39,18 +39,18 @@ Entry = tuple[str, str]  # dataset, row
 State = Literal["ok", "missing", "no data", "diverged", "failed", "mixed"]
 Spread = Literal["", "seeds", "interval", "draws"]
 MARKS: dict[str, str] = {"missing": "—"}
-"""How a state without numbers is printed, where it is not printed as its name."""
+"""How states without numbers are printed, if not by name."""
 FLAWS = ("diverged", "failed", "collapsed")
 
 
 @dataclass(frozen=True)
 class Number:
-    """One number at full precision; None where it does not apply.
+    """One number at full precision; `value` is None if it does not apply.
 
-    A number without a `quantity` is only printed: CSV and JSON leave it out, because it is made of others that they
-    have. `leading`: in the leading group of its column or not; None where that is not tested. `open`: of one seed,
-    which by the noise of the other rows could be as good as the leading group. `sample` holds the values that it is the
-    mean of, one a trial; `within` is the standard deviation of the draws of a trial, pooled over trials.
+    CSV and JSON leave out a number without `quantity`, since it is derived from others that they have. `leading` says
+    whether it is in the leading group of its column; None if that is not tested. `open` marks a number of one seed
+    which, given the noise of the other rows, could belong to the leading group. `sample` holds the values whose mean it
+    is, one per trial; `within` is the standard deviation over the draws of a trial, pooled over trials.
     """
 
     quantity: str = ""
@@ -67,14 +67,14 @@ class Number:
 
     @staticmethod
     def of(quantity: str, sample: Sequence[float], stage: str = "", within: float | None = None) -> Number:
-        """Return the mean of one value a trial, with the sample standard deviation and Student's 95% interval."""
+        """Return the mean of a sample, one value per trial, with its standard deviation and Student's 95% interval."""
         mean, n = float(np.mean(sample)), len(sample)
         std = float(np.std(sample, ddof=1)) if n > 1 else None
         low, high = (None, None) if std is None else interval(mean, std, n)
         return Number(quantity, mean, std, low, high, stage=stage, sample=tuple(sample), within=within)
 
     def spread(self, kind: Spread) -> float | None:
-        """Return what stands behind ±; None where there is nothing."""
+        """Return the number after ±; None if there is none."""
         if kind == "interval":
             return None if self.low is None or self.high is None else (self.high - self.low) / 2
         return self.std if kind == "seeds" else self.within if kind == "draws" else None
@@ -82,11 +82,10 @@ class Number:
 
 @dataclass(frozen=True)
 class Cell:
-    """One entry of a table: words, or numbers of the same `n` trials, or the reason why there is none (`state`).
+    """A cell of a table: text, or numbers of the same `n` trials, or the reason why there are none (`state`).
 
-    `ended` counts the trials that diverged, failed or collapsed; `source` says who measured: "measured" (a trial of
-    ours), "no trial" (images from elsewhere) or a key of `sources` in published.yaml. `after` is printed behind the
-    numbers.
+    `ended` counts the trials that diverged, failed or collapsed. `source` is "measured" (our own trials), "no trial"
+    (external images) or a key of `sources` in published.yaml. `after` is printed after the numbers.
     """
 
     dataset: str = ""
@@ -102,21 +101,21 @@ class Cell:
 
     @property
     def value(self) -> float:
-        """The first number; only of a cell that has one."""
+        """The first number; the cell must have one."""
         value = self.numbers[0].value
         assert value is not None
         return value
 
 
 class Printed(NamedTuple):
-    """A cell as it is printed: each number with what stands behind its ±, which of them are bold, and what follows."""
+    """A formatted cell: each number with its ± part, the indices of the bold ones, and the text after them."""
 
     numbers: tuple[tuple[str, str], ...]
     bold: frozenset[int]
     behind: str
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        """Yield the text in pieces, each with whether it is bold."""
+        """Yield (text, whether it is bold) for each piece of the cell."""
         for i, (mean, spread) in enumerate(self.numbers):
             yield ", " * (i > 0), False
             yield mean + (f" ± {spread}" if spread else ""), i in self.bold
@@ -128,11 +127,11 @@ class Printed(NamedTuple):
 
 
 Form = Callable[[Number], tuple[str, str]]
-"""Prints a number, and what stands behind its ± (empty where nothing does)."""
+"""Formats a number, and its ± part (empty if there is none)."""
 
 
 def fixed(decimals: int | None = None, spread: Spread = "", scale: float = 1.0) -> Form:
-    """Numbers in units of `scale` with so many decimals; without, three significant digits."""
+    """Format numbers in units of `scale`, with `decimals` decimals; None means three significant digits."""
 
     def form(number: Number) -> tuple[str, str]:
         if number.value is None:
@@ -147,12 +146,12 @@ def fixed(decimals: int | None = None, spread: Spread = "", scale: float = 1.0) 
 
 
 def plain(spec: str) -> Form:
-    """Numbers by a format specification of Python's."""
+    """Format numbers by a Python format specification."""
     return lambda number: ("" if number.value is None else f"{number.value:{spec}}", "")
 
 
 def ends(spec: str) -> Form:
-    """The interval of a number, its ends by a format specification; nothing where it has none."""
+    """Format the interval of a number, its limits by a Python format specification; empty if it has none."""
 
     def form(number: Number) -> tuple[str, str]:
         low, high = number.low, number.high
@@ -164,18 +163,18 @@ def ends(spec: str) -> Form:
 
 
 def general(number: Number) -> tuple[str, str]:
-    """A number as it is given; a range where seeds differ; a budget in steps says so."""
+    """Format a number as it is, or a range if seeds differ; adds the unit to a budget in steps."""
     text = f"{number.low:,.10g} to {number.high:,.10g}" if number.value is None else f"{number.value:,.10g}"
     return text + " steps" * number.quantity.startswith("steps"), ""
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column: its head and how it prints numbers.
+    """A column: its head, and how it formats numbers.
 
-    `behind`: with the numbers stand the trials and how they ended ("all"), their number alone ("n"), or nothing.
-    `staged`: several numbers of a cell are those of training stages, named or joined by " + ". Words stand to the left.
-    `tip` explains the column to a reader of the page.
+    `behind`: after the numbers come the number of trials and how they ended ("all"), their number only ("n"), or
+    nothing. `staged`: the numbers of a cell belong to training stages, and are named or joined by " + ". Columns of
+    `words` are aligned left. `tip` is the tooltip on the page.
     """
 
     head: str
@@ -187,7 +186,7 @@ class Column:
     tip: str = ""
 
     def print(self, cell: Cell) -> Printed:
-        """Return a cell of this column as it is printed."""
+        """Format a cell of this column."""
         mark = "‡" if cell.stale and self.behind == "all" else ""
         if cell.state != "ok":
             return Printed((), frozenset(), f"{MARKS.get(cell.state, cell.state)} {mark}".rstrip())
@@ -209,26 +208,26 @@ class Column:
 
 
 def measured(head: str, form: Form) -> Column:
-    """A column of numbers over trials, which say how many these are and how they ended."""
+    """Return a column of numbers over trials, with the number of trials and how they ended."""
     return Column(head, form, "all", aligned=True)
 
 
 def count(head: str) -> Column:
-    """A column of whole numbers."""
+    """Return a column of integers."""
     return Column(head, plain(",.0f"))
 
 
 def words(head: str) -> Column:
-    """A column of words."""
+    """Return a column of text."""
     return Column(head, words=True)
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table of one profile and, where it is of one, a protocol or device; a format turns it into a file `name`.
+    """A table of one profile, and possibly of one protocol or device; a format writes it to a file called `name`.
 
-    `more` are cells that no format prints, but CSV and JSON have. `apart`: each column can be read without the
-    others, so that a format may set a wide table in parts.
+    `more` are cells that only CSV and JSON include. `apart`: the columns can be read independently, so that a format
+    may split a wide table.
     """
 
     name: str
@@ -246,22 +245,24 @@ class Table:
 
     @property
     def title(self) -> str:
+        """Label, caption, profile and protocol in one line."""
         protocol = f", protocol {self.protocol_name}" if self.protocol_name else ""
         return f"{self.label}. {self.caption}. Profile {self.profile}{protocol}"
 
     @property
     def heads(self) -> list[str]:
+        """The heads of the columns."""
         return [column.head for column in self.columns]
 
     def printed(self) -> list[list[Printed]]:
-        """Return every cell as it is printed, line by line."""
+        """Return all formatted cells, line by line."""
         return [[column.print(cell) for column, cell in zip(self.columns, line, strict=True)] for line in self.lines]
 
     def texts(self) -> list[list[str]]:
-        """Return every cell as plain text, line by line."""
+        """Return all cells as plain text, line by line."""
         return [[str(cell) for cell in line] for line in self.printed()]
 
     def cells(self) -> Iterator[Cell]:
-        """Yield every cell with numbers, the printed ones first."""
+        """Yield all cells with numbers, the printed ones first."""
         yield from (cell for line in self.lines for cell in line if cell.numbers)
         yield from self.more

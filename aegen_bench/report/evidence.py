@@ -1,6 +1,4 @@
-"""What is known of one profile: its numbers by protocol, and the histories and artefacts of its trials, read when
-asked for.
-"""
+"""All results of one profile: numbers by protocol, and the histories and artefacts of trials, read on demand."""
 
 from __future__ import annotations
 
@@ -39,7 +37,7 @@ History = dict[str, list[Row]]
 
 @dataclass(frozen=True)
 class Trial:
-    """One trial; `state` is its status, or `collapsed` where it ended well and collapsed."""
+    """One trial. `state` is its status, or `collapsed` for a collapsed trial with status ok."""
 
     folder: Path
     dataset: str
@@ -50,11 +48,11 @@ class Trial:
 
 @dataclass(frozen=True)
 class Part:
-    """The numbers of a profile under one protocol, and of the image sets from elsewhere that compare with them.
+    """The numbers of a profile under one protocol, and those of comparable external image sets.
 
-    Costs, and trials that failed, go with every part. `mark` ends the names of files where there are several parts.
-    `dagger` are the rows that were trained on the network that scores them (†), `remarks` what evaluation noted beside
-    a metric of an entry, or of an image set from elsewhere.
+    Each part includes costs and failed trials. `mark` is a suffix for file names if there are several parts. `dagger`
+    are the rows trained on the network that scores them (†), `remarks` the notes of evaluation on metrics of an entry
+    or external image set.
     """
 
     mark: str
@@ -69,19 +67,22 @@ class Part:
 
     @property
     def name(self) -> str:
+        """The name of the protocol, or its id if the name is unknown."""
         return str(self.about.get("name", self.id))
 
     @property
     def extractor(self) -> str:
+        """The extractor of the protocol."""
         return str(self.about.get("extractor", "features unknown"))
 
     @property
     def metric(self) -> str:
+        """The name of the Fréchet distance in records: fid, fd or fwd."""
         return distance_name(self.extractor)
 
     @property
     def label(self) -> str:
-        """What its distance is called."""
+        """The name of the Fréchet distance in tables."""
         return f"FD ({self.extractor})" if self.metric == "fd" else self.metric.upper()
 
     @cached_property
@@ -91,18 +92,18 @@ class Part:
 
     @cached_property
     def anchors(self) -> Cells:
-        """The Fréchet distance of each image set from elsewhere."""
+        """The Fréchet distance of each external image set and anchor."""
         return self.guests.cells([self.metric], family="fd")
 
     def seeds(self, dataset: str, row: str) -> dict[int, float]:
-        """Return the Fréchet distance of an entry by seed; none of one of two configurations."""
+        """Return the Fréchet distance of an entry by seed; empty for an entry with several configurations."""
         cell = self.distances[dataset, row]
         known = self.summary.numbers.get(self.metric, {})
         trials = [key for key, _, _ in self.summary.trials.get((dataset, row), [])] if cell.n else []
         return {key[2]: known[key] for key in trials if math.isfinite(known.get(key, math.nan))}
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
-        """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
+        """Return the rows and external sets whose distance on a dataset exceeds the ceiling, that of uniform noise."""
         ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
         known = {row: self.distances[dataset, row] for row in rows}
         known |= {row: cell for (where, row), cell in self.anchors.items() if where == dataset}
@@ -111,7 +112,7 @@ class Part:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The results of one profile, or those under one `protocol` id. `others` are results of images that no trial made.
+    """The results of one profile, optionally under one `protocol` id only. `others` are those of external images.
 
     `unreadable` collects a sentence on each file that could not be read.
     """
@@ -125,11 +126,11 @@ class Evidence:
     unreadable: list[str] = field(default_factory=list)
 
     def name(self, key: str) -> str:
-        """Return how tables write a row or dataset."""
+        """Return the display name of a row or dataset."""
         return self.layout.published.name(key)
 
     def where(self, dataset: str, part: Part | None = None) -> str:
-        """Return what stands above a figure: dataset, profile and, where it has to do with one, the protocol."""
+        """Return the title of a figure: dataset, profile and, if it depends on one, the protocol."""
         return f"{self.name(dataset)}, profile {self.layout.profile}" + (f", protocol {part.name}" if part else "")
 
     @cached_property
@@ -143,14 +144,14 @@ class Evidence:
         return tuple(self._part(one, f"-{marks[one]}" if len(ids) > 1 else "") for one in ids)
 
     def scored(self) -> Iterator[tuple[Part, str]]:
-        """Yield each protocol with each dataset on which something was scored under it."""
+        """Yield each protocol with each dataset that has scores under it."""
         for part in self.parts:
             known = set(part.frame.loc[part.frame["protocol"] != "", "dataset"])
             yield from ((part, dataset) for dataset in self.layout.datasets if dataset in known)
 
     @cached_property
     def whole(self) -> Part:
-        """All numbers, of which those that depend on a protocol do not compare."""
+        """The numbers of all protocols together; only those that do not depend on a protocol are comparable."""
         return self._part("", "")
 
     def _part(self, protocol: str, mark: str) -> Part:
@@ -177,11 +178,12 @@ class Evidence:
         return found
 
     def protocol_name(self, protocol: str) -> str:
-        """Return what an id is called; the id itself where its records do not say, nothing for no id."""
+        """Return the name of a protocol's id; the id itself if its records lack the name; "" for no id."""
         return str(self.frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
 
     @property
     def devices(self) -> list[str]:
+        """The known devices of the trials."""
         return devices(self.frame)
 
     @cached_property
@@ -192,7 +194,7 @@ class Evidence:
 
     @cached_property
     def by_pair(self) -> dict[tuple[str, str], str]:
-        """The row of each trunk and prior; of two such rows, the one that is called TRUNK+PRIOR."""
+        """The row of each trunk and prior; if there are two, the one called TRUNK+PRIOR."""
         return {self.pairs[row]: row for row in sorted(self.pairs, key=lambda row: "+" in row)}
 
     @cached_property
@@ -206,8 +208,8 @@ class Evidence:
 
     @cached_property
     def training_shares(self) -> dict[str, list[tuple[float, float]]]:
-        """By row, and each dataset with a trial that ended well and a size in published.yaml: the share of the images
-        that training saw under the paper's settings, and of the optimiser steps that it took.
+        """The shares of the paper's training budget, by row: for each dataset with a trial that ended well and a size
+        in published.yaml, the number of images seen in training and of optimizer steps, relative to the paper's.
         """
         sizes: dict[str, int] = self.layout.published.content["meta"].get("train_images", {})
         found: dict[str, list[tuple[float, float]]] = {}
@@ -218,7 +220,7 @@ class Evidence:
         return found
 
     def _share(self, trial: Trial, size: int) -> tuple[float, float] | None:
-        """Of one trial, and of a pair's trunk; None where their records do not say what the paper's settings are."""
+        """Return the shares of one trial, including a pair's trunk; None if their records lack the paper's settings."""
         if (record := self.record(trial)) is None:
             return None
         stages, planned = record.stages, record.config.get("stages", {})
@@ -258,14 +260,14 @@ class Evidence:
         return self._trials.get((dataset, row), [])
 
     def record(self, trial: Trial) -> Record | None:
-        """Return the trial's record; None where it cannot be read."""
+        """Return the trial's record; None if it cannot be read."""
         try:
             return read_record(trial.folder / "record.json")
         except UserError:
             return None
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
-        """Return one array of the trial's artefacts; None where it left none."""
+        """Return one array of the trial's artefacts; None if it does not exist."""
         try:
             return read_artefact(trial.folder, name)
         except FileNotFoundError:
@@ -275,7 +277,7 @@ class Evidence:
             return None
 
     def history(self, trial: Trial) -> History:
-        """Return the trial's epochs and probes, oldest first; none where it left none."""
+        """Return the trial's epochs and probes, oldest first; empty lists without a history."""
         try:
             found = read_history(trial.folder)
             return {"epochs": found.epochs, "probes": found.probes}
@@ -291,7 +293,7 @@ class Evidence:
             self.unreadable.append(said)
 
     def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
-        """Return the distances while they trained of the rows that were probed, over trials that ended well."""
+        """Return the curves of the distance during training for probed rows, over trials that ended well."""
         probed, found = self.frame.attrs.get("probed", {}), dict[str, list[Curve]]()
         for row in (row for row in self.layout.rows if (self.layout.profile, row) in probed):
             for trial in self.trials(dataset, row):
@@ -302,7 +304,9 @@ class Evidence:
         return found
 
     def settled(self) -> dict[Entry, Cell]:
-        """Return the epochs and seconds until each probed entry was near its end, over its trials that ended well."""
+        """Return the epochs and seconds until each probed entry came within 5% of its last distance, over the trials
+        that ended well.
+        """
         probed = self.frame.attrs.get("probed", {})
         found = {}
         for entry in ((dataset, row) for dataset in self.layout.datasets for row in self.layout.rows):
@@ -317,12 +321,12 @@ class Evidence:
         return found
 
 
-# ---- what a history says -----------------------------------------------------------------------------
+# ---- numbers of a history -----------------------------------------------------------------------------
 
 
 def reading(row: Row, group: str, name: str) -> float:
-    """Return a value of a row of terms and logs, an epoch's or a probe's; NaN where it has none. A term counts under
-    any optimizer.
+    """Return a value of an epoch or probe from its terms or logs; NaN if it is missing. A term may belong to any
+    optimizer.
     """
     groups = row.get("terms", {}).values() if group == "terms" else [row.get(group, {})]
     values = [values[name] for values in groups if values.get(name) is not None]
@@ -330,7 +334,7 @@ def reading(row: Row, group: str, name: str) -> float:
 
 
 def distances(probes: Sequence[Row]) -> list[tuple[Row, float]]:
-    """Return the probes that measured a Fréchet distance, each with it; it is the same kind in all of them."""
+    """Return the probes that measured a Fréchet distance, with their distances, which are all of the same kind."""
     found = []
     for probe in probes:
         value = distance_of(probe.get("metrics", {}))
@@ -340,7 +344,7 @@ def distances(probes: Sequence[Row]) -> list[tuple[Row, float]]:
 
 
 def last_epoch(group: str, name: str) -> Callable[[History], float]:
-    """The mean over the training batches of the last epoch that has it."""
+    """Return a function that reads a value, a mean over training batches, from the last epoch that has it."""
 
     def read(history: History) -> float:
         values = [value for row in history["epochs"] if math.isfinite(value := reading(row, group, name))]
@@ -350,7 +354,9 @@ def last_epoch(group: str, name: str) -> Callable[[History], float]:
 
 
 def nll_gap(history: History) -> float:
-    """NLL of held-out codes minus that of training codes, nats an image, at the last probe, both in eval mode."""
+    """Return the NLL of held-out codes minus that of training codes, in nats per image, at the last probe; both in
+    eval mode.
+    """
     for probe in reversed(history["probes"]):
         seen, unseen = (reading(probe.get(kind, {}), "terms", "nll") for kind in ("probe_train", "probe_test"))
         if math.isfinite(unseen - seen):
@@ -359,8 +365,9 @@ def nll_gap(history: History) -> float:
 
 
 def fluctuation(history: History) -> float:
-    """How much the distance jumps from probe to probe in the second half of training: the standard deviation of the
-    steps of its logarithm, so that neither its level nor a steady fall counts. NaN with less than three such steps.
+    """Return how much the distance fluctuates between probes in the second half of training: the standard deviation of
+    the differences of its logarithm, which ignores its level and a steady decline. NaN with fewer than three
+    differences.
     """
     found = distances(history["probes"])
     logs = np.log([value for _, value in found[len(found) // 2 :] if value > 0])
@@ -368,8 +375,8 @@ def fluctuation(history: History) -> float:
 
 
 def settled(history: History) -> Row | None:
-    """Return the first probe from which on the distance stays within 5% of that of the last one; None with less than
-    two probes.
+    """Return the first probe from which on the distance stays within 5% of the last one; None with fewer than two
+    probes.
     """
     found = distances(history["probes"])
     if len(found) < 2:
@@ -380,7 +387,7 @@ def settled(history: History) -> Row | None:
 
 
 def _reached(history: History) -> tuple[float, float] | None:
-    """Epochs, over all stages, and training seconds until then."""
+    """Return the epochs, over all stages, and training seconds until the `settled` probe."""
     if (probe := settled(history)) is None:
         return None
     stages = [row["stage"] for row in history["epochs"]]
@@ -389,7 +396,7 @@ def _reached(history: History) -> tuple[float, float] | None:
 
 
 def convergence(history: History) -> float:
-    """Training seconds until then; NaN where there is none."""
+    """Return the training seconds until the `settled` probe; NaN if there is none."""
     probe = settled(history)
     return float(probe["seconds"]) if probe else math.nan
 
@@ -401,4 +408,4 @@ HISTORY: dict[str, Callable[[History], float]] = {
     "fluctuation": fluctuation,
     "convergence_seconds": convergence,
 }
-"""A number of a whole trial by name."""
+"""Numbers computed from the history of a trial, by name."""

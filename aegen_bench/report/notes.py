@@ -1,4 +1,4 @@
-"""Every sentence under the tables."""
+"""All notes under the tables."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ SPREADS: dict[Spread, str] = {
     "interval": "Mean ± half the width of its 95% interval (Student's t over seeds)",
     "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has no ±)",
 }
-"""What stands behind ±."""
+"""The meaning of ±."""
 BOLD = (
     "Bold: the leading group of a column, the rows that cannot be told from the best one. By stepwise comparisons with "
     "the best, {scales}, which keep all rows that are as good as the best in 95% of tables; the variance of a row over "
@@ -59,7 +59,7 @@ SETTLED = (
 
 
 def budget(best: str) -> str:
-    """What the columns of the table `budget` are."""
+    """Return the meaning of the columns of the table `budget`."""
     return (
         "FD at a share: the distance at the last probe within that share of the images that the row sees in all of its "
         "training, mean ± sample standard deviation over seeds; — where the first probe comes later. mean: the "
@@ -91,16 +91,17 @@ _DEVIATION = (
 
 
 def protocol(part: Part) -> str:
-    """What the numbers are measured with."""
+    """Return how the numbers were measured."""
     return str(part.about.get("describe", f"Protocol {part.id}")) if part.id else "Nothing has been evaluated yet."
 
 
 def measured(spread: Spread) -> str:
+    """Return the meaning of ± and of the number in brackets."""
     return f"{SPREADS[spread]}, number of trials in brackets. The value of a trial is the mean over its draws."
 
 
 def trials(frame: pd.DataFrame) -> str:
-    """How many trials there are, and how they ended."""
+    """Return the number of trials, and how they ended."""
     each = frame.drop_duplicates(["dataset", "row", "seed"])
     counts = Counter(each["status"])
     counts["collapsed"] = int(each["collapsed"].sum())
@@ -127,7 +128,7 @@ def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[
 
 
 def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Collection[str]) -> list[str]:
-    """What makes distances doubtful: what evaluation noted beside these metrics, and distances above that of noise."""
+    """Return reasons to doubt distances: notes of evaluation on these metrics, and distances above that of noise."""
     name, said, noise = layout.published.name, dict[str, list[str]](), list[str]()
     for dataset in datasets:
         for (where, row), remarks in part.remarks.items():
@@ -142,7 +143,7 @@ def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Colle
 
 
 def other_images(frame: pd.DataFrame, layout: Layout) -> list[str]:
-    """A warning where trials on one dataset were compared with different real images."""
+    """Return a warning if trials on one dataset were compared with different real images."""
     known = frame.loc[frame["real"] != "", ["dataset", "real"]].drop_duplicates()
     torn = [layout.published.name(name) for name in known.loc[known.duplicated("dataset"), "dataset"].unique()]
     if not torn:
@@ -154,7 +155,7 @@ def other_images(frame: pd.DataFrame, layout: Layout) -> list[str]:
 
 
 def departures(frame: pd.DataFrame, layout: Layout) -> list[str]:
-    """How the profile departs from the paper's settings; nothing when it does not."""
+    """Return how the profile departs from the paper's settings; nothing if it does not."""
     found = frame.attrs.get("overrides", {}).get(layout.profile, {})
     rows = set(frame["row"].unique())
     parts = [
@@ -167,7 +168,7 @@ def departures(frame: pd.DataFrame, layout: Layout) -> list[str]:
 
 
 def shares(evidence: Evidence) -> list[str]:
-    """How much of the paper's training each row has had; nothing where it is all of it."""
+    """Return the share of the paper's training that each row had; nothing if it is all of it."""
     alike: dict[str, list[str]] = {}
     for row in evidence.layout.rows:
         each = evidence.training_shares.get(row, [])
@@ -185,7 +186,7 @@ def _percent(shares: Sequence[float]) -> str:
 
 
 def paper(published: Published, table: int, rows: Iterable[str], *, comparable: bool) -> list[str]:
-    """What the paper's columns mean, and the sources of the numbers that it cites."""
+    """Return the meaning of the paper's columns, and the sources of the numbers that it cites."""
     printed = published.rows(table)
     title = f"Table {table} of {published.content['meta']['paper']}"
     said = f"paper: {title}. difference: ours minus the paper's."
@@ -202,7 +203,7 @@ def paper(published: Published, table: int, rows: Iterable[str], *, comparable: 
 
 
 def timing(id: str, about: Mapping[str, str]) -> str:
-    """What the times of a timing id were measured with."""
+    """Return how the times of a timing id were measured."""
     return (
         f"Timing {id}: {'; '.join(f'{name} {text}' for name, text in about.items())}. s/epoch: mean ± standard "
         "deviation over the timed epochs, number of epochs in brackets. training: what the whole plan takes at that "
@@ -212,7 +213,7 @@ def timing(id: str, about: Mapping[str, str]) -> str:
 
 
 def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
-    """How much of the epoch of a flow the flow takes, by dataset."""
+    """Return the share of an epoch that the flow takes, by dataset."""
     parts, odd = [], []
     for dataset, cell in shares.items():
         [number] = cell.numbers
@@ -276,7 +277,7 @@ def variance(where: str, found: Split | None) -> str:
 
 
 def leading(groups: Sequence[Leading]) -> list[str]:
-    """What bold and ? mean, where there are any."""
+    """Return the meaning of bold and ?, if there are any."""
     tested = [group for group in groups if group.best]
     if not tested:
         return [NOT_BOLD]
@@ -286,7 +287,7 @@ def leading(groups: Sequence[Leading]) -> list[str]:
 
 
 def resolution(where: str, group: Leading, draws: float) -> str:
-    """How far seeds and draws spread, and what the seeds can tell apart."""
+    """Return the spread over seeds and draws, and the differences that the seeds can detect."""
     rows, gap = len(group.contenders), group.scale.gap
     if group.spread == 0:
         return f"Resolution on {where}: the seeds of each row agree to the last digit, so that any difference counts."
@@ -298,7 +299,7 @@ def resolution(where: str, group: Leading, draws: float) -> str:
 
 
 def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> list[str]:
-    """How distances are put on one scale, or why they are not."""
+    """Return how distances are normalised, or why they are not."""
     if not any_:
         return [
             "Nothing is averaged over datasets: that needs two datasets on which rows and the floor were scored; here: "
@@ -321,6 +322,7 @@ AGREEMENT = (
 
 
 def scores(units: Mapping[str, str]) -> str:
+    """Return the meaning of the numbers in the table `scores`, with their units."""
     said = "; ".join(f"{name} in {unit}" for name, unit in units.items() if unit != "1")
     return (
         "Mean ± sample standard deviation over seeds, number of trials in brackets. ↓ lower is better, ↑ higher is "
@@ -341,7 +343,7 @@ CLAIMS = (
 
 
 def counted(verdicts: Mapping[str, int]) -> str:
-    """How many claims there are, and what became of them."""
+    """Return the number of claims with each verdict."""
     number = sum(verdicts.values())
     told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
     return (

@@ -1,4 +1,4 @@
-"""The numbers that papers printed (published.yaml), looked up by table, row and dataset."""
+"""Published numbers (published.yaml), looked up by table, row and dataset."""
 
 from __future__ import annotations
 
@@ -20,32 +20,33 @@ _HIGHER_IS_BETTER = ("f8", "f1_8")
 
 @dataclass(frozen=True)
 class Published:
-    """What published.yaml holds; the numbers of one cell are a dict: mean and std, f8 and f1_8, or first and second."""
+    """The content of published.yaml. The numbers of a cell: {mean, std}, {f8, f1_8} or {first, second}."""
 
     path: Path
     content: dict[str, Any]
 
     @property
     def datasets(self) -> list[str]:
+        """The datasets of the paper, in its order."""
         return list(self.content["meta"]["datasets"])
 
     def name(self, key: str) -> str:
-        """Return how tables write a row or dataset: a pair by its trunk and prior, any other unknown key as it is."""
+        """Return the display name of a row or dataset: a pair by its trunk and prior; other unknown keys unchanged."""
         names = self.content["names"]
         parts = key.split("+")
         known = len(parts) == 2 and all(part in names for part in parts)
         return str(names.get(key, " + ".join(str(names[part]) for part in parts) if known else key))
 
     def rows(self, table: int) -> list[str]:
-        """Return the rows of a table in the paper's order; none for a table without numbers."""
+        """Return the rows of a table in the paper's order; empty for a table without numbers."""
         return list(self.content.get(f"table{table}", {}))
 
     def source(self, table: int, row: str) -> str:
-        """Return who measured a row (a key of `sources`)."""
+        """Return the source of a row (a key of `sources`)."""
         return str(self.content[f"table{table}"][row].get("source", "rerun"))
 
     def value(self, table: int, row: str, dataset: str) -> dict[str, float]:
-        """Return the numbers printed for a cell; empty where the paper has none."""
+        """Return the published numbers of a cell; empty if there are none."""
         cells = self.content.get(f"table{table}", {}).get(row, {})
         shared = "mnist_fashion" if dataset in ("mnist", "fashion") else dataset
         cell = cells.get(dataset, cells.get(shared, {}))
@@ -54,7 +55,7 @@ class Published:
         return dict(cell) if isinstance(cell, dict) else {"first": cell}
 
     def rank(self, table: int, row: str, dataset: str, number: str = "mean") -> int | None:
-        """Return the rank of a row among those the paper prints for this table and dataset; 1 is the best."""
+        """Return the rank of a row among the published ones of a table and dataset; 1 is the best."""
         mine = self.value(table, row, dataset).get(number)
         if mine is None:
             return None
@@ -64,13 +65,13 @@ class Published:
 
 
 def default() -> Path:
-    """The file of the paper's numbers: the one in the working folder, else the shipped one."""
+    """Return the path of published.yaml: baselines/published.yaml in the working directory, or else the shipped one."""
     local = Path("baselines", "published.yaml")
     return local if local.is_file() else shipped() / "baselines" / "published.yaml"
 
 
 def load(path: Path) -> Published:
-    """Read published.yaml; UserError when it is missing or not what it should be."""
+    """Read published.yaml; UserError if it is missing or invalid."""
     if not path.exists():
         raise UserError(f"no published numbers at {path}: put back the file that comes with aegen-bench")
     content = read_yaml(path)
@@ -90,7 +91,7 @@ class _Meta(BaseModel):
 
 
 class _Row(BaseModel, Generic[T]):
-    """Who measured a row, and its cells by dataset."""
+    """The source of a row, and its cells by dataset."""
 
     model_config = ConfigDict(extra="allow")
     __pydantic_extra__: dict[str, T] = Field(init=False)
@@ -113,7 +114,7 @@ class _Stages(BaseModel):
 
 
 class _File(BaseModel):
-    """The shape of published.yaml; `claims` are checked where they are evaluated."""
+    """The schema of published.yaml, without `claims`, which are validated when they are evaluated."""
 
     meta: _Meta
     sources: dict[str, str]

@@ -1,4 +1,4 @@
-"""What a number of seeds can tell apart, before they are run."""
+"""Power analysis: the differences that a number of seeds can detect, before they are run."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ FINE = 0.05
 
 
 def lines(root: Path, profile: str, datasets: Sequence[str], *, rows: int, seeds: int) -> Iterator[str]:
-    """Yield a line for each dataset and protocol with results of the profile under `root`, or one without any.
+    """Yield a line for each dataset and protocol with results of the profile under `root`, or one if there are none.
 
-    `rows` that are near each other, with so many `seeds` each: as in the tables, more rows need larger differences.
+    `rows` is the number of rows that are compared, with `seeds` seeds each: as in the tables, more rows need larger
+    differences.
     """
     known = {where: spread for where, spread in _spreads(root, profile).items() if where[0] in datasets}
     for (dataset, protocol), spread in known.items():
@@ -41,7 +42,7 @@ def _line(begin: str, spread: float, rows: int, seeds: int) -> str:
 
 
 def _spreads(root: Path, profile: str) -> dict[tuple[str, str], float]:
-    """The typical spread of the logarithm of the Fréchet distance over seeds, by dataset and protocol."""
+    """Return the typical spread of log FD over seeds, by dataset and protocol."""
     frame = results.load(root, profile=profile) if (root / profile).is_dir() else None
     if frame is None or frame.empty:
         return {}

@@ -1,4 +1,4 @@
-"""Records become cells: what the trials of a row on a dataset say about each number."""
+"""Summarises trials: turns the numbers of each row on each dataset into cells."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ ANCHOR_NAMES = {(ANCHORS, "floor"): "training images (floor)", (ANCHORS, "ceilin
 
 @dataclass(frozen=True)
 class Layout:
-    """Which rows and datasets the tables of a profile have, and in which order."""
+    """The rows and datasets of a profile's tables, in order."""
 
     profile: str
     published: Published
@@ -49,8 +49,8 @@ def plan(
     stale: Collection[Entry] = (),
     spread: Spread = "seeds",
 ) -> Layout:
-    """Order the rows and datasets of a frame of one profile by the plan, then the paper, then the alphabet with numbers
-    by their size.
+    """Return the layout of one profile's results: rows and datasets in the order of the plan, then of the paper, then
+    alphabetically, with embedded numbers by size.
     """
     [profile] = frame["profile"].unique()
     datasets = [*(dataset for dataset, _ in planned), *sorted(no_data)]
@@ -74,12 +74,12 @@ def _ordered(planned: Iterable[str], papers: list[str], found: set[str]) -> list
 
 
 def _by_number(name: str) -> list[str | float]:
-    """A sort key that puts beta50 before beta400: words and numbers take turns."""
+    """Return a sort key that puts beta50 before beta400, by splitting names into text and numbers."""
     return [float(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+(?:\.\d+)?)", name))]
 
 
 class Cells(dict[Entry, Cell]):
-    """A cell for each entry with a trial; any other entry gives an empty cell that says why."""
+    """A cell for each entry with a trial; other entries give an empty cell with the reason as its state."""
 
     def __init__(self, layout: Layout, quantities: Sequence[str], stage: str = "", source: str = "measured") -> None:
         self._layout, self._source = layout, source
@@ -91,19 +91,19 @@ class Cells(dict[Entry, Cell]):
 
 
 class Summary:
-    """The trials of a frame of one profile by entry. Grouping the frame is slow: it is done once for all metrics."""
+    """The trials of one profile by entry. Grouping the frame is slow, so it is done once for all metrics."""
 
     def __init__(self, frame: pd.DataFrame, layout: Layout, source: str = "measured") -> None:
         self._frame, self._layout, self._source = frame, layout, source
         self._made: dict[tuple[Sequence[str], ...], Cells] = {}
 
     def metrics(self, dataset: str) -> set[str]:
-        """Every metric that was tried on a dataset."""
+        """Return all metrics that were tried on a dataset."""
         return set(self._frame.loc[self._frame["dataset"] == dataset, "metric"].unique())
 
     @cached_property
     def trials(self) -> dict[Entry, list[tuple[Key, str, bool]]]:
-        """Key, status and whether it collapsed of each entry's trials."""
+        """The trials of each entry: key, status, and whether it collapsed."""
         found: dict[Entry, list[tuple[Key, str, bool]]] = {}
         each = self._frame.drop_duplicates(KEYS)[[*KEYS, "status", "collapsed"]]
         for dataset, row, seed, status, collapsed in each.itertuples(index=False, name=None):
@@ -112,14 +112,16 @@ class Summary:
 
     @cached_property
     def mixed(self) -> set[Entry]:
-        """Entries of two configurations, over which a mean means nothing. A trial that failed may lack part of its."""
+        """Entries with more than one configuration, whose mean is meaningless. Failed trials, whose configuration may
+        be incomplete, are ignored.
+        """
         made = self._frame[self._frame["status"] != "failed"]
         kinds = made[[*KEYS[:2], "config"]].drop_duplicates()
         return set(kinds.loc[kinds.duplicated(KEYS[:2]), KEYS[:2]].itertuples(index=False, name=None))
 
     @cached_property
     def numbers(self) -> dict[str, dict[Key, float]]:
-        """By metric the mean over the draws of each trial that ended well; NaN where it was tried and there is none."""
+        """The mean over draws by metric and trial, of trials with status ok; NaN if the metric was tried and failed."""
         ok = self._frame[self._frame["status"] == "ok"]
         means = ok.groupby(["metric", *KEYS], sort=False)["value"].mean()
         found: dict[str, dict[Key, float]] = {}
@@ -130,11 +132,11 @@ class Summary:
     def cells(
         self, metrics: Sequence[str], *, family: str = "", quantities: Sequence[str] = (), stage: str = ""
     ) -> Cells:
-        """Return a cell of these metrics for each entry that has a trial; its numbers are called `quantities`, or as
-        the metrics.
+        """Return a cell with these metrics for each entry that has a trial. Its numbers are named `quantities`, by
+        default like the metrics.
 
-        A trial's numbers are the means over its draws; it counts when it ended well and has all of them. `family` is
-        the name under which evaluation records that they failed.
+        The numbers of a trial are means over its draws; it counts if its status is ok and it has all of them. `family`
+        is the name under which evaluation records a failure of the metrics.
         """
         asked = (tuple(metrics), family, tuple(quantities), stage)
         if asked not in self._made:
@@ -172,7 +174,7 @@ class Summary:
 
     def draw_spread(self, dataset: str, metric: str, rows: Sequence[str], scale: Scale) -> float:
         """Return the standard deviation over the draws of a trial, on a scale, pooled over the trials of these rows;
-        NaN where no trial has two draws.
+        NaN if no trial has two draws.
         """
         mine = self._frame[(self._frame["metric"] == metric) & (self._frame["dataset"] == dataset)]
         mine = mine[(mine["status"] == "ok") & mine["row"].isin(rows)]
@@ -194,8 +196,8 @@ class Summary:
 
 
 def budgets(costs: pd.DataFrame, prefix: str, what: str) -> dict[Entry, dict[str, Number]]:
-    """For each entry the least and most of its epochs (or steps) `what` by `epochs.STAGE` or `steps.STAGE`; `prefix`
-    begins the names of their metrics.
+    """Return, for each entry, the range of its epochs (or steps) by `epochs.STAGE` or `steps.STAGE`. The numbers are
+    named after the unit and `what`; the names of their metrics begin with `prefix`.
     """
     known = costs[costs["metric"].str.match(rf"{prefix}(epochs|steps)\.") & costs["value"].notna()]
     spans = known.groupby(["dataset", "row", "metric"], sort=False)["value"].agg(["min", "max"])
@@ -208,18 +210,18 @@ def budgets(costs: pd.DataFrame, prefix: str, what: str) -> dict[Entry, dict[str
 
 
 def devices(frame: pd.DataFrame) -> list[str]:
-    """The devices that are known to have trained; times of two do not compare."""
+    """Return the known devices of the trials; times on different devices are not comparable."""
     return sorted(set(frame["device"].unique()) - {""})
 
 
 def guest(profile: str, row: str) -> str:
-    """Return how tables write an image set from elsewhere."""
+    """Return the display name of an external image set or anchor."""
     return ANCHOR_NAMES.get((profile, row), f"{row} (external)")
 
 
 def invited(others: pd.DataFrame, frame: pd.DataFrame) -> pd.DataFrame:
-    """Return the external image sets, then the anchors, that were compared with the same real images under the same
-    protocols as a frame of one profile; named as they stand in a table.
+    """Return the results of external image sets, then anchors, that are comparable with those of one profile: same
+    protocol, same real images. Rows have their display names.
     """
     kin = frame.loc[frame["protocol"] != "", ["dataset", "protocol", "real"]].drop_duplicates()
     guests = others.merge(kin, on=["dataset", "protocol", "real"])

@@ -1,6 +1,6 @@
-"""One function for each table of numbers: cells in, tables out. No file is touched.
+"""One function for each table of numbers, from cells to tables, without reading or writing files.
 
-Of quality there is a table for each protocol, of times one for each device, never a mixture.
+Tables of quality have one protocol each, tables of times one device; neither are ever mixed.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Tables = Iterator[Table]
 
 
 def build(evidence: Evidence, names: Sequence[str]) -> Tables:
-    """Yield the tables named."""
+    """Yield the tables with the given names."""
     for name in names:
         if name not in KINDS:
             raise unknown("table", name, [*EVERY, "verdicts", "claims"])
@@ -69,7 +69,7 @@ def _table(
     said: Iterable[str],
     **more: Any,
 ) -> Table:
-    """A table of one protocol, which ends its name."""
+    """Return a table of one protocol, whose name ends with that of the protocol."""
     about = layout.profile, part.id, part.name
     return Table(name + part.mark, label, caption, columns, lines, list(said), *about, **more)
 
@@ -83,7 +83,7 @@ def _name(evidence: Evidence, part: Part, row: str, dataset: str = "") -> Cell:
 
 @dataclass(frozen=True)
 class Measure:
-    """What a quality table shows: our numbers, the paper's names of them, and the metric whose failure they share."""
+    """The content of a quality table: our numbers, the paper's names for them, and the metric that they come from."""
 
     title: str
     metrics: tuple[str, ...]
@@ -94,11 +94,12 @@ class Measure:
 
     @property
     def scale(self) -> Scale:
-        """On which rows are compared: distances by their logarithms, scores as they are."""
+        """The scale on which rows are compared: logarithmic for distances, linear for scores."""
         return LOG if self.family == "fd" else RAW
 
     @staticmethod
     def of(table: int, part: Part) -> Measure:
+        """Return the measure of Table 1, 3 or 4 under a protocol."""
         if table == 3:
             features = "" if part.metric == "fid" else f" on {part.extractor} features"
             title = f"PRD as F8 (recall), F1/8 (precision){features}, higher is better"
@@ -107,26 +108,27 @@ class Measure:
         return Measure(f"{part.label}, lower is better{gans}", (part.metric,))
 
     def decimals_of(self, cells: Iterable[Cell]) -> int:
-        """As many as the paper has where numbers are as large as its own."""
+        """Return the number of decimals: the paper's, if our numbers are as large as its own."""
         return 1 if self.family == "fd" and any(cell.n and cell.value >= 10 for cell in cells) else 3
 
     def leading(self, cells: Cells, dataset: str, rows: Iterable[str], place: int = 0) -> Leading:
-        """Place the rows of a dataset by one of the numbers."""
+        """Find the leading group of a dataset's rows by one of the numbers."""
         samples = {row: cell.numbers[place].sample for row, cell in _sound(cells, dataset, rows).items()}
         return inference.leading_group(samples, self.scale, lower_is_better=self.sign > 0)
 
 
 def _sound(cells: Cells, dataset: str, rows: Iterable[str]) -> dict[str, Cell]:
-    """The cells of rows of which no trial diverged or collapsed: the mean of those that are left would flatter a row,
-    and a mean over some that collapsed is too uncertain to tell anything from it.
+    """Return the cells without diverged or collapsed trials. The mean of the remaining trials would flatter a row, and
+    a mean that includes collapsed ones is too uncertain.
     """
     able = {row: cells[dataset, row] for row in rows}
     return {row: c for row, c in able.items() if c.n and not c.ended["diverged"] and not c.ended["collapsed"]}
 
 
 def quality(evidence: Evidence, table: int) -> Tables:
-    """Tables 1 and 4 (Fréchet distance) and 3 (PRD): a line a row, a column a dataset, the paper beside it; below our
-    rows images from elsewhere. Table 4 has the paper's rows only, and those that it cites from another paper's GANs.
+    """Return Tables 1 and 4 (Fréchet distance) and 3 (PRD): lines are rows, and each dataset has columns for ours and
+    the paper's numbers; external images come below our rows. Table 4 has only the paper's rows, and the GANs that it
+    cites from another paper.
     """
     layout, paper = evidence.layout, evidence.layout.published
     cited = [row for row in paper.rows(4) if table == 4 and paper.source(4, row) == "cited_lucic"]
@@ -179,7 +181,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
 
 
 def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, *, comparable: bool) -> list[Cell]:
-    """The paper's numbers and ours minus them; where they do not compare, its ranks."""
+    """Return the paper's numbers and the differences of ours; or only its ranks, if the numbers are not comparable."""
     paper, dataset, row = evidence.layout.published, cell.dataset, cell.row
     theirs = paper.value(table, row, dataset)
     if not theirs:
@@ -197,7 +199,7 @@ def _papers_cells(evidence: Evidence, measure: Measure, table: int, cell: Cell, 
 
 
 def _placed(cell: Cell, groups: Sequence[Leading]) -> Cell:
-    """A row's cell with what the tests of its column say of each number."""
+    """Return a row's cell with the results of its column's tests for each number."""
     places = [group.places.get(cell.row, Place.UNTESTED) for group in groups]
     known = {Place.LEADING: True, Place.BEHIND: False}
     each = zip(cell.numbers, places, strict=True)
@@ -209,7 +211,7 @@ def _placed(cell: Cell, groups: Sequence[Leading]) -> Cell:
 def _resolution(
     evidence: Evidence, part: Part, measure: Measure, found: Mapping[str, Sequence[Leading]]
 ) -> Iterator[str]:
-    """A sentence a dataset and number on what its seeds can tell apart."""
+    """Yield a sentence for each dataset and number on the differences that its seeds can detect."""
     for dataset, groups in found.items():
         for metric, group in zip(measure.metrics, groups, strict=True):
             if group.best:
@@ -219,9 +221,7 @@ def _resolution(
 
 
 def scores(evidence: Evidence) -> Tables:
-    """Every number of a protocol on one dataset: a line a row, a column a number; below our rows image sets from
-    elsewhere.
-    """
+    """Return all numbers of a protocol on one dataset, rows by numbers; external image sets come below our rows."""
     layout = evidence.layout
     order = sorted(metrics.names(), key=lambda name: (name != "fd", name != "prd", name))
     every = [(number, metric, of) for metric in order for number, of in metrics.load(metric).VALUES.items()]
@@ -256,11 +256,13 @@ def scores(evidence: Evidence) -> Tables:
         yield _table(part, layout, *about, columns, list(lines.values()), said, apart=True)
 
 
-# ---- rows against each other -------------------------------------------------------------------------
+# ---- comparisons of rows -----------------------------------------------------------------------------
 
 
 def comparisons(evidence: Evidence) -> Tables:
-    """Each row's distance on one dataset, best first, and how it differs from the best one that can be tested."""
+    """Return the distance of each row on one dataset, best first, and its difference to the best one that can be
+    tested.
+    """
     layout = evidence.layout
     for part, dataset in evidence.scored():
         measure, cells = Measure.of(1, part), part.distances
@@ -286,8 +288,8 @@ Tests = Mapping[str, tuple[Difference, float]]  # of a row against the best one,
 
 
 def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[str, dict[str, Cell], str, Tests]]:
-    """Each trunk with two pairs or more on a dataset: their cells, the best of them, and how the others compare with it
-    seed by seed: with one seed they stand on the same auto-encoder.
+    """Yield each trunk with at least two pairs on a dataset: their cells, the best one, and its comparisons with the
+    others, paired by seed, since pairs with the same seed share the auto-encoder.
     """
     trunks: dict[str, dict[str, dict[int, float]]] = {}
     for row, (trunk, _) in evidence.pairs.items():
@@ -304,7 +306,7 @@ def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[s
 
 
 def priors(evidence: Evidence) -> Tables:
-    """The priors of each trunk on one dataset, against the best of them."""
+    """Return the priors of each trunk on one dataset, compared with the best of them."""
     for part, dataset in evidence.scored():
         lines = []
         for _, cells, best, tests in _of_trunks(evidence, part, dataset):
@@ -318,8 +320,8 @@ def priors(evidence: Evidence) -> Tables:
 
 
 def matrix(evidence: Evidence) -> Tables:
-    """Trunk x prior on one dataset, the best first; beside each trunk the distance of its reconstructions, the floor of
-    its line.
+    """Return the matrix of trunks and priors on one dataset, best first, with the distance of each trunk's
+    reconstructions, which is the floor of its line.
     """
     for part, dataset in evidence.scored():
         floors = Cells(evidence.layout, ())
@@ -349,7 +351,7 @@ def matrix(evidence: Evidence) -> Tables:
 
 
 def _ranked(cells: Mapping[tuple[str, str], Cell], which: int) -> list[str]:
-    """The trunks (0) or priors (1) that have numbers, by the geometric mean of these."""
+    """Return the trunks (0) or priors (1) that have numbers, ordered by the geometric mean of these."""
     logs: dict[str, list[float]] = {}
     for pair, cell in cells.items():
         if cell.n:
@@ -358,7 +360,9 @@ def _ranked(cells: Mapping[tuple[str, str], Cell], which: int) -> list[str]:
 
 
 def variance(evidence: Evidence) -> Tables:
-    """How much of what separates pairs is the trunk's, the prior's, or only the pair's; a line a dataset and source."""
+    """Return the shares of the variance between pairs that are due to trunk, prior and interaction, one line per
+    dataset and source.
+    """
     for part in evidence.parts:
         lines, said = [], [notes.protocol(part), notes.VARIANCE]
         for dataset in (dataset for one, dataset in evidence.scored() if one is part):
@@ -390,8 +394,8 @@ def _to_best(
     tests: Mapping[str, tuple[Difference, float]],
     *quantities: str,
 ) -> list[list[Cell]]:
-    """A line for each of these cells: how its row differs from the best one, as a share of that, with the interval and
-    p; nothing of an untested row.
+    """Return a line for each of these cells: the difference of its row to the best one, relative to that, with interval
+    and p; empty for an untested row.
     """
     lines = []
     for cell in shown:
@@ -428,7 +432,7 @@ def _compared(
 
 
 def overall(evidence: Evidence) -> Tables:
-    """All datasets and networks together: how many times the floor's distance a row has, in the geometric mean."""
+    """Return the ratio of each row's distance to the floor's, as a geometric mean over all datasets and networks."""
     layout, samples, strata = evidence.layout, dict[str, dict[str, list[float]]](), list[str]()
     datasets = set[str]()
     for part in evidence.parts:
@@ -464,7 +468,7 @@ def overall(evidence: Evidence) -> Tables:
 
 
 def agreement(evidence: Evidence) -> Tables:
-    """Whether two networks put the rows of a dataset into the same order: rank correlations, a line a pair."""
+    """Return the rank correlations between networks over the rows of a dataset, one line per pair of networks."""
     layout, lines, columns = evidence.layout, [], [words("Protocols")]
     for dataset in layout.datasets:
         columns += [Column(evidence.name(dataset), plain(",.2f")), count("rows")]
@@ -486,7 +490,7 @@ def agreement(evidence: Evidence) -> Tables:
 
 
 def budgets_spent(evidence: Evidence) -> Tables:
-    """What the rows that were scored while they trained have reached after a share of their images."""
+    """Return the distances of the probed rows after shares of their images."""
     layout = evidence.layout
     shares = [measured(f"FD at {share:.0%}", fixed(spread="seeds")) for share in budget.SHARES]
     for dataset in layout.datasets:
@@ -517,9 +521,7 @@ def budgets_spent(evidence: Evidence) -> Tables:
 
 
 def architecture(evidence: Evidence) -> Tables:
-    """Table 2: the networks, as the trained models themselves describe their layers; a line for each network, a part of
-    a model, with the rows that have it.
-    """
+    """Return Table 2: the layers of each network, as the trained models describe them, with the rows that use it."""
     layout = evidence.layout
     known: Mapping[tuple[str, str, str], Mapping[str, tuple[str, int | None]]] = evidence.frame.attrs.get("layers", {})
     entries = [(d, row) for d in layout.datasets for row in layout.rows if (layout.profile, d, row) in known]
@@ -546,7 +548,7 @@ def architecture(evidence: Evidence) -> Tables:
 
 
 def _folded(layers: str) -> str:
-    """`FC8, ReLU, FC8, ReLU` -> `2 x (FC8, ReLU)`: what only repeats a part of itself is written once."""
+    """Return `2 x (FC8, ReLU)` for `FC8, ReLU, FC8, ReLU`: a list that only repeats one part is abbreviated."""
     each = layers.split(", ")
     for period in range(1, len(each) // 2 + 1):
         repeats, rest = divmod(len(each), period)
@@ -556,8 +558,8 @@ def _folded(layers: str) -> str:
 
 
 def epochs(evidence: Evidence) -> Tables:
-    """Table 5: what each stage was to run and what it ran, in epochs, or in steps where these are its budget; and how
-    soon that was long enough, in datasets where something was measured during training.
+    """Return Table 5: the planned and actual length of each stage in epochs, or in steps if these are its budget; and
+    how soon that was long enough, on datasets with measurements during training.
     """
     layout, settled, beside = evidence.layout, evidence.settled(), evidence.layout.profile == "paper"
     costs = evidence.frame[evidence.frame["kind"] == "cost"]
@@ -594,7 +596,7 @@ def _papers_costs(layout: Layout, table: int, entry: Entry, quantity: str) -> Ce
 
 
 def _unnumbered(cell: Cell) -> State:
-    """Why another number of the same trials is not there."""
+    """Return why another number of the same trials is missing."""
     return "missing" if cell.state == "ok" else cell.state
 
 
@@ -611,8 +613,8 @@ Totals = dict[str, dict[Entry, Cell]]  # what its whole training takes, by metri
 
 
 def times(evidence: Evidence) -> Tables:
-    """Table 6: what the rows cost in time and memory on one device. By timing runs where there are any, else by the
-    seconds of the trials.
+    """Return Table 6: the time and memory of the rows on one device, from timing runs if there are any, otherwise from
+    the trials.
     """
     layout, frame = evidence.layout, evidence.frame
     several = len(evidence.timings or evidence.devices) > 1
@@ -658,7 +660,7 @@ def _times(
     frame: pd.DataFrame,
     busy: Collection[Entry] = (),
 ) -> Table:
-    """A line a training stage; what is known of the whole training stands in the first."""
+    """Return a line per training stage; numbers of the whole training are in the first one."""
     layout, beside, lines = evidence.layout, evidence.layout.profile == "paper", []
     for entry in (entry for entry in product(layout.datasets, layout.rows) if entry in paces):
         names = [evidence.name(entry[0]), evidence.name(entry[1]) + " §" * (entry in busy)]
@@ -681,7 +683,7 @@ def _times(
 
 
 def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
-    """By dataset how much of GLF's epoch the flow takes, where RAE+GMM says how long one without it is."""
+    """Return the share of GLF's epoch that the flow takes, by dataset, if RAE+GMM gives the time without a flow."""
     shares = {}
     for dataset in layout.datasets:
         both = [next(iter(paces.get((dataset, row), {}).values()), NOTHING) for row in (FLOW, ALONE)]
@@ -713,6 +715,6 @@ KINDS: dict[str, Callable[[Evidence], Tables]] = {
 }
 TABLES = ("1", "2", "3", "4", "5", "6")
 EVERY = tuple(KINDS)
-"""The tables of numbers by name; what is said of claims is not among them."""
+"""The tables of numbers by name, without those of claims."""
 SUMMARY = ("1", "3", "5", "6")
-"""What a run prints when it has ended."""
+"""The tables that a run prints at its end."""

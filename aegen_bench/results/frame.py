@@ -121,11 +121,11 @@ def _digest(config: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(training, sort_keys=True).encode()).hexdigest()[:12]
 
 
-Trunks = Mapping[tuple[str, str, str], Record]  # by profile, key and sha256 of the weights
+Trunks = Mapping[tuple[str, str, str], Record]  # {(profile, key, sha256 of the weights): record}
 
 
 def _trunks(records: Iterable[Record]) -> Trunks:
-    """The records among these that may be the trunk of a pair."""
+    """Return those of the records that can be the trunk of a pair."""
     sound = (record for record in records if record.trunk is None and record.weights_sha256 is not None)
     return {(record.profile, record.key, str(record.weights_sha256)): record for record in sound}
 
@@ -143,8 +143,8 @@ def _values(record: Record, trunks: Trunks) -> Iterator[Value]:
 
 
 def _costs(record: Record, trunks: Trunks) -> Iterator[tuple[str, Number]]:
-    """What a trial cost. A pair's training is that of its trunk and of its prior: where the trunk's record is not here,
-    or is of another device, what would need it is left out.
+    """Yield the costs of a trial. Those of a pair include the training of its trunk; if the trunk's record is missing,
+    or of another device, the numbers that need it are left out.
     """
     stages, planned, parts = record.stages, record.config.get("stages", {}), [record]
     if record.trunk is not None:

@@ -179,7 +179,9 @@ class _StageRun:
                 self._save(epoch + 1, 0)
 
     def _complete(self) -> Baseline:
-        """Return the model, or a copy with a density fitted to today's codes where one is fitted after training."""
+        """Return the model, or, if its density is fitted after training, a copy with a density fitted to the current
+        codes.
+        """
         if not self.model.has("fit"):
             return self.model
         with self.model.using(None):  # generators cannot be copied

@@ -25,7 +25,7 @@ from aegen_bench.trial.job import Job
 __all__ = ["Samples", "probe", "scorer"]
 
 OF_THE_TRUNK = ("reconstruction", "reconstruction_fd", "interpolation_fd")
-"""Metrics that look at an encoder and a decoder and at no prior."""
+"""Metrics that depend on encoder and decoder, but not on the prior."""
 
 Images = NDArray[np.uint8]
 Codes = NDArray[np.floating]
@@ -46,7 +46,7 @@ class Samples(Subject):
         return self._generated(n, draw)
 
     def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
-        """A pair encodes and decodes as its trunk does, so what was measured of the trunk alone holds for it."""
+        """Return, for a pair, the metrics of its trunk that do not depend on the prior."""
         if not isinstance(self.model, Pair) or self.job.trunk is None:
             return {}
         trunk = results.read_record(self.job.trunk.record)

@@ -1,4 +1,4 @@
-"""What an author of a further method has: `new`, `check`, and packages of their own."""
+"""Tools for authors of methods: `new`, `check`, and methods in external packages."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What each shipped method claims of its own mathematics, and the numbers a tiny trial of it must keep giving."""
+"""The mathematics of the shipped methods, and the numbers that a tiny trial of each must reproduce."""
 
 from __future__ import annotations
 

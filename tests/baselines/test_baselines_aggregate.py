@@ -1,4 +1,4 @@
-"""What the methods that match the codes of all images with a prior claim of their own mathematics."""
+"""The mathematics of the methods that match the aggregate posterior with a prior."""
 
 from __future__ import annotations
 

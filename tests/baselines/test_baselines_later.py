@@ -1,4 +1,4 @@
-"""The mathematics of the methods beyond the paper's tables, as test_baselines.py does for those in them."""
+"""The mathematics of the methods that are not in the paper's tables; see test_baselines.py for the others."""
 
 from __future__ import annotations
 

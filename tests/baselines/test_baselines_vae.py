@@ -1,4 +1,4 @@
-"""What the methods that are trained by an evidence bound claim of their own mathematics."""
+"""The mathematics of the methods trained on an evidence lower bound."""
 
 from __future__ import annotations
 

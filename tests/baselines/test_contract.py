@@ -1,4 +1,4 @@
-"""The contract of aegen_bench.baseline: every method keeps it, and the check of it notices who does not."""
+"""The contract of aegen_bench.baseline: all methods keep it, and `check` detects violations."""
 
 from __future__ import annotations
 

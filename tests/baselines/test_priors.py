@@ -1,4 +1,4 @@
-"""Priors by themselves: each keeps the contract, has a budget that compares, and does the mathematics it names."""
+"""Priors: each keeps the contract, has a comparable budget, and implements the mathematics it names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Compiled networks: the same method, compiled in its training steps and nowhere else."""
+"""Compiled networks: training steps are compiled, and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The perceptual loss against torchvision's own network, and how a row comes to it."""
+"""The perceptual loss: compared with torchvision's network, and how rows select it."""
 
 from __future__ import annotations
 

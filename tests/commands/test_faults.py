@@ -1,4 +1,4 @@
-"""The net under the command line: a fault is one line and exit code 70, and output never acts on a terminal."""
+"""Unexpected errors on the command line: one line and exit code 70; output never contains terminal escapes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The process that waits for a command: whatever ends the one that works is told, and nothing is left behind."""
+"""The parent process of a command: it reports every end of its child, and leaves nothing behind."""
 
 from __future__ import annotations
 

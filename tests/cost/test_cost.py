@@ -1,4 +1,4 @@
-"""What a grid costs: FLOPs against formulas, seconds against a clock that only steps move, and the forecast's lines."""
+"""Costs of a grid: FLOPs against formulas, seconds against a fake clock, and the lines of the forecast."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""docs/images.md, line by line: what is read, as what, and what is refused, as a dataset and as generated images."""
+"""docs/images.md, line by line: how each kind of file is read or rejected, as a dataset and as generated images."""
 
 from __future__ import annotations
 

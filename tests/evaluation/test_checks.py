@@ -1,4 +1,4 @@
-"""The sanity checks of metrics: what they make of numbers that are known, and the command."""
+"""The sanity checks of metrics: their verdicts on known numbers, and the command."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Images from elsewhere: `evaluate` on folders, arrays and trials, `sample`, and every wrong input in one line."""
+"""External images: `evaluate` on folders, arrays and trials, `sample`, and one-line messages for wrong input."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finis
     ended = score(finished, "many")
     assert "64 of 80 images" in ended.err and ended.code == 0
     first = fd(record(finished, "many"))
-    refused(score(finished, "many", "--count", "100"), "holds 80 images", "takes 100", "--count 80")
+    refused(score(finished, "many", "--count", "100"), "has 80 images", "needs 100", "--count 80")
     assert score(finished, "many", "--count", "50").code == 0
     ids = list(record(finished, "many")["metrics"])
     assert len(set(ids)) == 2, "another count is another protocol"
@@ -112,7 +112,7 @@ def test_scored_again_nothing_is_computed_and_other_images_need_a_name(finished:
     assert score(finished, folder).code == 0 and (place / "record.json").read_bytes() == before
     shutil.rmtree(folder)
     save(folder, real(finished, "test"))
-    refused(score(finished, folder), "mine/seed-0/record.json is the record of other images: say --name OTHER")
+    refused(score(finished, folder), "mine/seed-0/record.json is the record of other images: use --name OTHER")
     assert (place / "record.json").read_bytes() == before and list(place.glob("record.*.json")) == []
     ended = score(finished, folder, "--name", "mine")
     (aside,) = place.glob("record.*.1.json")
@@ -127,7 +127,7 @@ def test_two_generators_whose_folders_have_one_name_need_one(finished: Bench) ->
     for generator, split in (("gan", "train"), ("vae", "test")):
         save(finished.folder / generator / "samples", real(finished, split))
     assert score(finished, "gan/samples").code == 0
-    refused(score(finished, "vae/samples"), "is the record of other images: say --name OTHER")
+    refused(score(finished, "vae/samples"), "is the record of other images: use --name OTHER")
     assert score(finished, "vae/samples", "--name", "vae").code == 0
     assert score(finished, "gan/samples").code == 0, "the same images again"
     assert fd(record(finished, "samples")) != fd(record(finished, "vae"))
@@ -237,7 +237,7 @@ def test_samples_that_cannot_all_be_written_leave_nothing(finished: Bench, monke
 def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Bench) -> None:
     images = real(finished)
     small = save(finished.folder / "small", images[:63])
-    refused(score(finished, small), "small holds 63 images, protocol tiny takes 64", "--count 63")
+    refused(score(finished, small), "small has 63 images, protocol tiny needs 64", "--count 63")
     mixed = save(finished.folder / "mixed", images)
     Image.fromarray(np.zeros((9, 8), np.uint8)).save(mixed / "010.png")
     refused(score(finished, mixed), "010.png: expected 8x8 pixels, found 8x9")
@@ -305,7 +305,7 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     refused(score(finished, "mine", "--results", "broken.npz"), "cannot write to the folder broken.npz")
     assert score(finished, "mine", "--seed", "-1").code == 2
     own = ("evaluate", "mine", "--against", "mine", "--protocol", "lite_classifier")
-    refused(finished(*own), "none for vs_work-mine: take another protocol")
+    refused(finished(*own), "none for vs_work-mine: use another protocol")
     trial = ("evaluate", "--trial", "results/tiny/digits/glf/seed-0")
     refused(finished(*trial, "--count", "9"), "leave out --count")
     refused(finished(*trial, "--seed", "0", "--results", "results"), "leave out --seed, --results")
@@ -353,7 +353,7 @@ def test_distances_are_computed_where_their_features_cannot_be_kept(
     (finished.data / "cache").write_text("no folder")
     ended = score(finished, "mine", "--count", "40")
     assert ended.code == 0 and fd(record(finished, "mine")) > 0
-    assert "cannot be kept" in caplog.text and "AEGEN_BENCH_CACHE" in caplog.text
+    assert "cannot cache" in caplog.text and "AEGEN_BENCH_CACHE" in caplog.text
 
 
 def test_features_are_kept_in_the_cache_folder(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -386,7 +386,7 @@ def test_a_cache_that_cannot_be_written_says_so_and_what_was_computed_is_used(tm
     (tmp_path / "cache").write_text("a file where a folder should be")
     computed = Counter()
     assert np.isfinite(cached(tmp_path, computed)).all() and len(computed.calls) == 1
-    assert f"cannot be kept in {tmp_path / 'cache'}" in caplog.text
+    assert f"cannot cache the features of real images in {tmp_path / 'cache'}" in caplog.text
 
 
 DAMAGES = {

@@ -1,4 +1,4 @@
-"""The metrics against the tools that others use, and against answers known in closed form."""
+"""The metrics, compared with reference implementations and with closed forms."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which way the metrics point: sides of the sided ones, and worsening as images get worse."""
+"""The direction of metrics: fidelity against diversity, and monotonicity as images get worse."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The script that trains the networks of the extractor `classifier`, on a few images of its own."""
+"""The script that trains the networks of the extractor `classifier`, on a few synthetic images."""
 
 from __future__ import annotations
 

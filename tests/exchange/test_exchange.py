@@ -1,4 +1,4 @@
-"""Results handed to other people and tools: packed and unpacked, exported, verified."""
+"""Exchange of results: pack and unpack, export, verify."""
 
 from __future__ import annotations
 

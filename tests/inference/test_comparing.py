@@ -1,4 +1,4 @@
-"""Two rows compared, equivalence, pairs, and what a number of seeds can tell apart."""
+"""Comparisons of two rows, equivalence, paired tests, and power analysis."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The leading group: how often it errs on tables whose truth is known, and what it does with odd ones."""
+"""The leading group: its error rate on simulated tables, and edge cases."""
 
 from __future__ import annotations
 

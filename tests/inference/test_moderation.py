@@ -1,4 +1,4 @@
-"""Moderated variances against their distribution and by hand."""
+"""Moderated variances, compared with their distribution and computed by hand."""
 
 from __future__ import annotations
 

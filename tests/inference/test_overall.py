@@ -1,4 +1,4 @@
-"""Rows over all datasets and networks."""
+"""Comparisons of rows over all datasets and networks."""
 
 from __future__ import annotations
 

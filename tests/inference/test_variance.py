@@ -1,4 +1,4 @@
-"""The split of variance between trunk and prior: what was put in comes out."""
+"""Variance components of trunk and prior: known effects are recovered."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What training and evaluation both compute, against brute force."""
+"""Numerics shared by training and evaluation, compared with brute force."""
 
 from __future__ import annotations
 

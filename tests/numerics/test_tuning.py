@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: the numbers of torch's own, and only where they are for it."""
+"""Linear layers by oneDNN: same numbers as torch's own, and used only where intended."""
 
 from __future__ import annotations
 

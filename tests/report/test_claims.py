@@ -1,4 +1,4 @@
-"""The claims: on the paper's own numbers they come out as the paper says, each predicate both ways and untested."""
+"""Claims: the paper's own numbers support them, and each predicate is supported, contradicted and not tested."""
 
 from __future__ import annotations
 

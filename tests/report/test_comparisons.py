@@ -1,4 +1,4 @@
-"""Rows against each other: on one dataset, and over all of them."""
+"""Comparisons of rows on one dataset and over all of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The figures: drawn from what trials left, the same bytes each time, and honest about what is not there."""
+"""Figures: drawn from artefacts, byte for byte reproducible, with missing data marked."""
 
 from __future__ import annotations
 

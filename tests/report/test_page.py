@@ -1,4 +1,4 @@
-"""The page: one file, every name as text, and in a browser it sorts, filters and opens."""
+"""The page: one file, all names escaped; in a browser, tables sort and filter and cells open."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of a trunk and a prior in the tables: whose costs they count, and which trunks are rows."""
+"""Pairs of trunk and prior in tables: their costs, and which trunks are rows."""
 
 from __future__ import annotations
 
@@ -150,7 +150,8 @@ def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: 
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(tmp_path)
         for models_, unasked in (("[glf_two_step]", {("mine", "ae")}), ("[ae, glf_two_step]", set())):
-            study.write_text(f"profiles: {{mine: {{models: {models_}, datasets: [fashion], seeds: 1, protocols: [lite]}}}}")
+            mine = f"{{models: {models_}, datasets: [fashion], seeds: 1, protocols: [lite]}}"
+            study.write_text(f"profiles: {{mine: {mine}}}")
             assert staleness.only_trunks(results.load(tmp_path / "mine")) == unasked
 
 

@@ -1,4 +1,4 @@
-"""A published.yaml of one's own, or of a stranger: what is not of its shape is one line with the place."""
+"""A custom published.yaml: errors are one line that names the place."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The tables: every one from a fixed set of records, nothing mixed, nothing invented."""
+"""The tables, from a fixed set of records: nothing is mixed or invented."""
 
 from __future__ import annotations
 

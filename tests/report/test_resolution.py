@@ -1,4 +1,4 @@
-"""What the seeds that are asked for can tell apart."""
+"""The differences that the requested seeds can detect."""
 
 from __future__ import annotations
 

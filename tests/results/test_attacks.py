@@ -1,4 +1,4 @@
-"""Results from a stranger: what is refused where it is read, and what is never written or copied."""
+"""Untrusted results: what is rejected when read, and what is never written or copied."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Clean deletes what nobody needs, and nothing that is in doubt."""
+"""`clean` deletes what is not needed, and nothing that might be."""
 
 from __future__ import annotations
 

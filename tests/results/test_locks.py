@@ -1,4 +1,4 @@
-"""Locks: what holds them, what is said while one waits, and file systems that have none."""
+"""Locks: their owners, messages while waiting, and file systems without locks."""
 
 from __future__ import annotations
 

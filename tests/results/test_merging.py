@@ -1,4 +1,4 @@
-"""Results of several machines in one folder: copied, completed, compared, never replaced."""
+"""Merging results of several machines: records are copied, completed and compared, never replaced."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What lies on disk: written whole or not at all, read with care, never changed."""
+"""Result files: written atomically, validated when read, never changed."""
 
 from __future__ import annotations
 

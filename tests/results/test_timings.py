@@ -1,4 +1,4 @@
-"""Timing runs as files, and as Table 6."""
+"""Timing runs: their files, and Table 6."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials on the workers of a dask scheduler on loopback: shared, taken over from one that is gone, refused."""
+"""Trials on dask workers on loopback: distribution, takeover from a lost worker, and rejections."""
 
 from __future__ import annotations
 

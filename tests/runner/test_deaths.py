@@ -1,4 +1,4 @@
-"""Methods that end their process, in every way and at every place: never silent, and never the end of other trials."""
+"""Methods that end their process in any way and place: always reported, without harm to other trials."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`kill.py` once of each kind: it finds the process, hits it, and what comes out is that of a trial left alone."""
+"""`kill.py`, once for each kind: it kills the process, and the resumed trial equals an undisturbed one."""
 
 from __future__ import annotations
 

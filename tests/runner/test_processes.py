@@ -1,4 +1,4 @@
-"""What surrounds a run: its terminal, its folder, its environment, and what is asked of the machine."""
+"""The surroundings of a run: terminal, folder, environment and machine resources."""
 
 from __future__ import annotations
 

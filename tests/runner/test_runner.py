@@ -1,4 +1,4 @@
-"""What a run leaves, what the next one does with it, and how it is used from Python."""
+"""The results of a run, how the next run treats them, and the use from Python."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trials side by side: in worker processes, and by several runs on one results folder."""
+"""Concurrent trials: in worker processes, and in several runs with one results folder."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which baselines there are, read from their source: nothing of them runs until a trial needs it."""
+"""The catalogue of baselines, read from source: no code of theirs runs until a trial needs it."""
 
 from __future__ import annotations
 

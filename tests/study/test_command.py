@@ -1,4 +1,4 @@
-"""The commands that hints print: pasted into a shell, each does what it says and nothing else."""
+"""The commands printed in hints: pasted into a shell, each does what it says and nothing else."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""benchmarks.yaml -> resolved settings, names and keys; and what is said of a mistake in it."""
+"""benchmarks.yaml: resolved settings, names and keys, and messages for mistakes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kills what does a trial with SIGKILL at random moments, lets the next run finish, and compares with one left alone.
+"""Kills the process of a trial with SIGKILL at random times, resumes it, and compares with an undisturbed trial.
 
 python tests/support/kill.py [--kills 30] [--how one,two,jobs,dask,disk] [--seed 0]
 

@@ -1,4 +1,4 @@
-"""A metric measured on two sets of features, and a protocol on sets of images."""
+"""Helpers to measure a metric on two sets of features, and a protocol on sets of images."""
 
 from __future__ import annotations
 

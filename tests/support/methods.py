@@ -1,4 +1,4 @@
-"""The shipped methods at a size for tests, and small things to look at their losses with."""
+"""The shipped methods in test size, and helpers to inspect their losses."""
 
 from __future__ import annotations
 

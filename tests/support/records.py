@@ -1,4 +1,4 @@
-"""A record of the real layout, for tests to alter and lay on disk."""
+"""A realistic record that tests modify and write to disk."""
 
 from __future__ import annotations
 

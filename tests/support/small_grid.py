@@ -1,4 +1,4 @@
-"""A study of seconds and processes that run it: something to kill, and to compare with what was left alone."""
+"""A study that takes seconds, and processes that run it, to be killed and compared with an undisturbed run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Batches of a training set that the device has no room for: streamed from the host, in the same order."""
+"""Batches of a training set that does not fit on the device: streamed from the host, in the same order."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A checkpoint that is damaged, or made to look whole, is not used, and said so."""
+"""Damaged or forged checkpoints are not used, and are reported."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Every baseline on an emulated CUDA device: all of it on the device, no waiting in a step, equal numbers however it
-is run. What a real device computes is checked by `make gpu-check`.
+"""All baselines on an emulated CUDA device: everything on the device, no synchronisation in a step, and equal numbers
+with and without graphs. `make gpu-check` checks a real device.
 """
 
 from __future__ import annotations
@@ -429,8 +429,8 @@ def test_a_run_on_the_device_is_the_same_trial_with_and_without_graphs(bench: Be
 
 def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
     run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cpu")
-    assert "warning: cpu has no TF32" in bench(*run, "--precision", "tf32").out
-    assert "has no TF32" not in bench(*run).out
+    assert "warning: cpu does not support TF32" in bench(*run, "--precision", "tf32").out
+    assert "does not support TF32" not in bench(*run).out
 
 
 def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_trials_share_it(bench: Bench) -> None:

@@ -1,4 +1,4 @@
-"""Whatever ends a trial early, the next run finishes it with the numbers of one that was left alone."""
+"""Resuming: a trial that was interrupted in any way finishes with the numbers of an undisturbed one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The training loop, seen from inside tiny methods: what is called when, with which data, learning rate and weights."""
+"""The training loop, observed by tiny methods: the order of calls, with data, learning rate and weights."""
 
 from __future__ import annotations
 

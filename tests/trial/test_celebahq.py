@@ -1,4 +1,4 @@
-"""Images of 256 px: a folder of them through the whole program, and no second copy of a training set of 6 GB."""
+"""Images of 256 px: the whole program on a folder of them, without a second copy of a training set of 6 GB."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Pairs of a trunk and a prior: the trunk is trained once and read, and every command knows of it."""
+"""Pairs of trunk and prior: the trunk is trained once and then read, and all commands support pairs."""
 
 from __future__ import annotations
 
@@ -192,7 +192,7 @@ def test_where_a_trunk_s_weights_are_gone_it_is_trained_again_when_that_is_asked
     refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "no weights at ")
     blocked = paired("run", "--profile", "tiny", "--models", "rae+kde")
     said = "blocked: rae+kde on digits, seed 0: its trunk, rae on digits, seed 0: weights gone; to train both: "
-    assert said in blocked.out
+    assert said in blocked.out and blocked.code == 1, "it has no record, so the run did not do all"
     assert not paired.trial("rae+kde").exists()
     ended = paired("run", "--profile", "tiny", "--models", "rae+kde", "--retrain")
     assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+kde"]
@@ -236,6 +236,7 @@ def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(
     assert bench.record("bad")["status"] == "diverged" and not bench.trial("bad+flow").exists()
     again = bench("run", "--profile", "tiny", "--models", "bad+flow")
     assert "blocked: bad+flow on digits, seed 0: its trunk, bad on digits, seed 0: diverged" in again.out
+    assert again.code == 1
 
 
 def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing(bench: Bench) -> None:
@@ -246,7 +247,7 @@ def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing
     assert ended.code == 1 and bench.record("ae")["status"] == "ok"
     record = bench.record("ae+narrow")
     assert record["status"] == "failed"
-    assert re.search(r"\.sample gives codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
+    assert re.search(r"\.sample returns codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
 
 
 def test_of_two_priors_or_trunks_of_one_name_the_local_one_is_taken_and_said(paired: Bench) -> None:
@@ -284,7 +285,7 @@ def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Be
     other = {**record, "trunk": {**record["trunk"], "weights_sha256": "0" * 64}, "metrics": {}}
     (theirs / "record.json").write_text(json.dumps(other))
     merged = paired("merge", "theirs")
-    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: another 'trunk' in " in merged.out
+    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: a different 'trunk' in " in merged.out
     assert paired.record("rae+normal") == record
 
 

@@ -1,5 +1,5 @@
-"""The networks that turn images into features, one file each; `aegen_bench/evaluation/extractor.py` says what such a
-file defines.
+"""The networks that compute features of images, one file each; see `aegen_bench/evaluation/extractor.py` for the
+interface.
 """
 
 from aegen_bench.evaluation.extractor import Recipe, build, names, recipe

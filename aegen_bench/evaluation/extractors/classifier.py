@@ -1,7 +1,7 @@
-"""A small residual network (He et al. 2016) that was trained on the labels of the dataset itself.
+"""A small residual network (He et al. 2016), trained on the labels of the dataset itself.
 
-An in-domain opinion beside networks of ImageNet. `aegen_bench.evaluation.train_classifier` trains it, on training
-images only; the files in `aegen_bench/evaluation/classifiers` are what its commands gave.
+An in-domain alternative to ImageNet networks. `aegen_bench.evaluation.train_classifier` trains it, on training images
+only, and wrote the files in `aegen_bench/evaluation/classifiers`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RULE = "grey repeated to 3 channels; 2x/255 - 1; last maps after ReLU, mean over
 
 
 class Residual(nn.Module):
-    """Two 3 x 3 convolutions beside the identity, or beside a 1 x 1 convolution where the shape changes."""
+    """Two 3 x 3 convolutions with a shortcut: the identity, or a 1 x 1 convolution if the shape changes."""
 
     def __init__(self, channels: int, out: int, stride: int = 1) -> None:
         super().__init__()
@@ -33,11 +33,12 @@ class Residual(nn.Module):
         self.beside = nn.Identity() if same else nn.Sequential(*_convolution(channels, out, 1, stride))
 
     def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Map [n, channels, h, w] to [n, out, h / stride, w / stride]."""
         return torch.relu(self.body(x) + self.beside(x))
 
 
 class Classifier(nn.Module):
-    """uint8 images [n, 1 or 3, h, w] -> logits [n, 10], from DIM features; 308,650 parameters."""
+    """uint8 images [n, 1 or 3, h, w] -> logits [n, 10], computed from DIM features. 308,650 parameters."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,6 +52,7 @@ class Classifier(nn.Module):
         self.head: nn.Module = nn.Linear(DIM, 10)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the logits, or the features if `head` is the identity."""
         x = (images.float() / 127.5 - 1).expand(-1, 3, -1, -1)
         logits: torch.Tensor = self.head(self.maps(x).mean(dim=(2, 3)))
         return logits
@@ -61,7 +63,8 @@ def _convolution(channels: int, out: int, kernel: int, stride: int = 1) -> tuple
 
 
 def build(file: Path) -> nn.Module:
+    """Return the network without its last layer, with the weights of `file`."""
     network = Classifier()
     network.load_state_dict(load_file(file))
-    network.head = nn.Identity()  # features are what stands before the classes
+    network.head = nn.Identity()  # the features are the inputs of the last layer
     return network

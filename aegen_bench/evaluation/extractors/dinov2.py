@@ -1,5 +1,5 @@
-"""DINOv2 ViT-L/14 (Oquab et al. 2023), not trained on labels: the network whose distances agree best with people in
-Stein et al. 2023, "Exposing flaws of generative model evaluation metrics", where they are called FD-DINOv2.
+"""DINOv2 ViT-L/14 (Oquab et al. 2023), trained without labels: the network whose Fréchet distances agree best with
+human judgement in Stein et al. 2023, "Exposing flaws of generative model evaluation metrics", called FD-DINOv2 there.
 """
 
 from __future__ import annotations
@@ -21,4 +21,5 @@ RULE = (
 
 
 def build(file: Path) -> nn.Module:
+    """Return the network with the weights of `file`."""
     return read(file, dim=DIM, heads=16, depth=24)

@@ -1,4 +1,4 @@
-"""DINOv2 ViT-S/14 (Oquab et al. 2023): 22 of the 304 million parameters of `dinov2`, so that it runs on a CPU."""
+"""DINOv2 ViT-S/14 (Oquab et al. 2023): 22 million parameters, against 304 of `dinov2`, so that a CPU can run it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 
 WEIGHTS = "dinov2_small"
 DIM = 384
-CALLED = "dinov2"  # in the id of a protocol, which it had before the large one
+CALLED = "dinov2"  # in the protocol's id, which is older than the large network here
 RULE = (
     "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; "
     "ImageNet mean and deviation; class token after the last norm"
@@ -20,4 +20,5 @@ RULE = (
 
 
 def build(file: Path) -> nn.Module:
+    """Return the network with the weights of `file`."""
     return read(file, dim=DIM, heads=6, depth=12)

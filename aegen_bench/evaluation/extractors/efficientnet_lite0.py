@@ -1,6 +1,6 @@
-"""EfficientNet-Lite0 trained on ImageNet, from two packages of PyPI: no download beyond pip's.
+"""EfficientNet-Lite0 trained on ImageNet, from two PyPI packages, so that pip's is the only download.
 
-Normalised as its TensorFlow original, (pixel - 127) / 128; the package's example has torchvision's constants.
+Normalises like the original in TensorFlow, (pixel - 127) / 128; the package's example has torchvision's constants.
 """
 
 from __future__ import annotations
@@ -22,19 +22,23 @@ RULE = (
 
 
 class EfficientNetLite0(nn.Module):
+    """uint8 images [n, 1 or 3, h, w] -> features [n, DIM]."""
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features, float32 [n, DIM]."""
         x = images.float().expand(-1, 3, -1, -1)
-        if min(x.shape[-2:]) < 64:  # five halvings leave no positions to average over
+        if min(x.shape[-2:]) < 64:  # five halvings would leave no positions to average over
             x = F.interpolate(x, size=(64, 64), mode="bilinear", align_corners=False, antialias=False)
         head: torch.Tensor = self.network.extract_features((x - 127) / 128)  # type: ignore[operator]
         return head.mean(dim=(2, 3))
 
 
 def build(file: Path) -> nn.Module:
+    """Return the network with the weights of `file`."""
     from efficientnet_lite_pytorch import EfficientNet
 
     network = EfficientNet.from_name("efficientnet-lite0")

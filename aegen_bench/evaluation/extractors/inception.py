@@ -1,7 +1,7 @@
-"""Inception v3 with the weights of 2015, the network of FID (Heusel et al. 2017), as pytorch-fid 0.3 runs it.
+"""Inception v3 with the weights of 2015, the network of FID (Heusel et al. 2017), computed as in pytorch-fid 0.3.
 
-Wiring and preprocessing are tested against pytorch-fid's own class with equal random weights; unverified with
-the real weights.
+Architecture and preprocessing are tested against pytorch-fid's own class with the same random weights; not verified
+with the real weights.
 """
 
 from __future__ import annotations
@@ -25,11 +25,14 @@ RULE = (
 
 
 class Inception(nn.Module):
+    """uint8 images [n, 1 or 3, h, w] -> features [n, DIM]: resizes and scales them for `network`."""
+
     def __init__(self, network: nn.Module) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features, float32 [n, DIM]."""
         x = images.float().div(255).expand(-1, 3, -1, -1)
         x = F.interpolate(x, size=(299, 299), mode="bilinear", align_corners=False, antialias=False)
         features: torch.Tensor = self.network(2 * x - 1)
@@ -37,9 +40,9 @@ class Inception(nn.Module):
 
 
 def network() -> nn.Module:
-    """Return torchvision's Inception with pytorch-fid's blocks where the pooling of 2015 was another.
+    """Return torchvision's Inception with pytorch-fid's blocks, whose pooling is that of 2015.
 
-    pytorch-fid's own constructor is not used: it downloads.
+    pytorch-fid's own constructor is not used, because it downloads weights.
     """
     net: nn.Module = inception_v3(
         weights=None, num_classes=1008, aux_logits=False, transform_input=False, init_weights=False
@@ -57,7 +60,8 @@ def network() -> nn.Module:
 
 
 def build(file: Path) -> nn.Module:
+    """Return the network without its last layer, with the weights of `file`."""
     net = network()
     net.load_state_dict(torch.load(file, map_location="cpu", weights_only=True))
-    net.fc = nn.Identity()  # the 1008 classes: features are what stands before them
+    net.fc = nn.Identity()  # the features are the inputs of the last layer
     return Inception(net)

@@ -1,9 +1,9 @@
-"""The pixels themselves, on a coarse grid: no learned eye at all.
+"""The pixels themselves on a coarse grid, without any network.
 
-A distance on them knows colour and layout and nothing of objects: what an order of models owes to the network that
-sees them can be read beside it. All images are brought to 16 x 16, so that the number of features does not depend on
-the dataset and 10,000 images determine their covariance (for 3 x 64 x 64 pixels they would not). The three channels
-of a grey image are equal, so its covariance has rank 256 at most.
+A distance between pixels measures colour and layout, not objects. Compared with it, other extractors show how much the
+order of models depends on the network. All images are resized to 16 x 16, so that the number of features does not
+depend on the dataset and 10,000 images determine their covariance (not so for 3 x 64 x 64 pixels). The three channels
+of a grey image are equal, so the covariance has rank 256 at most.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ RULE = "grey repeated to 3 channels; [0, 1]; bilinear to 16 px, align_corners=Fa
 
 
 class Pixels(nn.Module):
+    """uint8 images [n, 1 or 3, h, w] -> pixels [n, DIM], in [0, 1]."""
+
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the pixels of the resized images, float32 [n, DIM]."""
         x = images.float().div(255).expand(-1, 3, -1, -1)
         return F.interpolate(x, size=(16, 16), mode="bilinear", align_corners=False, antialias=True).flatten(1)
 
 
 def build(file: None) -> nn.Module:
+    """Return the module; it has no weights."""
     return Pixels()

@@ -1,4 +1,4 @@
-"""Two convolutions with fixed random weights, to test this program with: they say nothing about images."""
+"""Two convolutions with fixed random weights, for testing the program; the distances mean nothing."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ RULE = "grey repeated to 3 channels; 2x/255 - 1; weights drawn with seed 0"
 
 
 class RandomConv(nn.Module):
+    """uint8 images [n, 1 or 3, h, w] -> features [n, DIM]."""
+
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
@@ -26,9 +28,11 @@ class RandomConv(nn.Module):
             nn.init.normal_(parameter, std=parameter[0].numel() ** -0.5, generator=draw)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
+        """Return the features, float32 [n, DIM]."""
         maps: torch.Tensor = self.layers(images.float().expand(-1, 3, -1, -1) / 127.5 - 1)
         return maps.mean(dim=(2, 3))
 
 
 def build(file: None) -> nn.Module:
+    """Return the network; its weights are drawn with a fixed seed."""
     return RandomConv()

@@ -1,10 +1,10 @@
-"""The packets of a Haar wavelet transform: no network and no weights, a look at each band of frequencies by itself.
+"""The packets of a Haar wavelet transform, one per frequency band; there is no network and there are no weights.
 
-Its Fréchet distance, computed for each packet and averaged over packets, is the Fréchet wavelet distance (FWD) of
+The Fréchet distance, computed for each packet and averaged over packets, is the Fréchet wavelet distance (FWD) of
 Veeramacheneni et al. 2025, arXiv:2312.15289, with the wavelet and the number of levels that they recommend: 4 levels at
-256 px, one less at half the side, so that a packet has 16 x 16 positions of each channel.
+256 px and one less for each halving of the side, so that a packet has 16 x 16 positions per channel.
 
-Deviation: sides that are no power of 2 take the nearest number of levels, and every side takes at least one.
+Deviation: for sides that are not a power of 2, the number of levels is rounded; it is always at least 1.
 """
 
 from __future__ import annotations
@@ -28,10 +28,11 @@ class Wavelet(nn.Module):
     """uint8 images [n, 1 or 3, h, w] -> packets [n, 4^level, channels x positions]."""
 
     def forward(self, images: Tensor) -> Tensor:
+        """Return the packets, float32 [n, 4^level, channels x positions]."""
         packets = images.float().div(255)[:, None]  # [n, packets, c, h, w]
         for _ in range(max(1, round(math.log2(min(images.shape[-2:]) / 16)))):
             packets = _split(_split(packets).mT).mT
-        # Three equal channels would have three times the distance of one, and 27 times the work.
+        # Scaled, since three equal channels would give three times the distance of one, at 27 times the cost.
         scaled: Tensor = packets.flatten(2) * (3 / images.shape[1]) ** 0.5
         return scaled
 
@@ -45,4 +46,5 @@ def _split(packets: Tensor) -> Tensor:
 
 
 def build(file: None) -> nn.Module:
+    """Return the module; it has no weights."""
     return Wavelet()

@@ -1,4 +1,4 @@
-"""The metrics, one file each; `aegen_bench/evaluation/metric.py` says what such a file defines."""
+"""The metrics, one file each; see `aegen_bench/evaluation/metric.py` for the interface."""
 
 from aegen_bench.evaluation.metric import load, names
 

@@ -1,11 +1,11 @@
 """Density and coverage as shares of good images, which neither crowding nor outliers can raise, k = 5.
 
-No generated image counts for more than one, and for density no ball is larger than the median one. Density is
-relative to that of the real images themselves. Coverage is turned into the share of images that would reach it if that
-share came from the real distribution and the rest from nowhere near it.
+No generated image counts for more than one, and for density, no ball is larger than the median one. Density is divided
+by that of the real images themselves. Coverage is converted to the share of images that would give this coverage if
+they came from the real distribution and all others were far from it.
 
-Deviation: written from the paper's text and not compared with its authors' code, whose licence (CC BY-SA) is another.
-What the tests hold it to is what the paper claims: a share of good images gives that share, for both numbers.
+Deviation: written from the paper, and not compared with the authors' code, which has another licence (CC BY-SA). The
+tests check the paper's claim: both numbers equal the share of good images.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ Array = NDArray[np.float64]
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return clipped density and clipped coverage, both in [0, 1]."""
     from aegen_bench.numerics.balls import in_balls
 
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]
@@ -43,7 +44,7 @@ def measure(inputs: Inputs) -> Measured:
 
     def of_real() -> float:
         balls, _ = in_balls(real, real, small, closed=True, device=inputs.device)
-        return float(np.minimum((balls - 1) / k, 1).mean())  # not the image's own ball
+        return float(np.minimum((balls - 1) / k, 1).mean())  # without the image's own ball
 
     inside, _ = in_balls(generated, real, small, closed=True, device=inputs.device)
     _, members = in_balls(generated, real, radii, closed=True, device=inputs.device)
@@ -55,11 +56,11 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def expected_coverage(n_generated: int, n_real: int, k: int) -> Array:
-    """Return the mean clipped count, over k, of images in a ball, [n + 1], when 0, 1, ..., n_generated images come from
-    the real distribution.
+    """Return the expected clipped coverage [n_generated + 1] if 0, 1, ..., n_generated images come from the real
+    distribution.
 
-    The mass of a ball that reaches the k-th nearest of the other real images is Beta(k, n_real - k), so the count in it
-    is beta-binomial.
+    The mass of a ball that reaches to the k-th nearest of the other real images is distributed as Beta(k, n_real - k),
+    so the number of images in it is beta-binomial.
     """
     from scipy.stats import betabinom
 

@@ -22,6 +22,7 @@ SOURCE = "Bonneel et al. 2015, Sliced and Radon Wasserstein Barycenters of Measu
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return the code gap; NotApplicable for discrete codes."""
     encoded, sampled = inputs.codes
     if not np.issubdtype(encoded.dtype, np.floating):
         raise NotApplicable("the codes are indices, which have no distance")
@@ -29,10 +30,11 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def code_gap(encoded: NDArray[np.floating], sampled: NDArray[np.floating], *, seed: int) -> float:
-    """Return the sliced Wasserstein-2 distance of codes [n, ...], each dimension in units of its own spread.
+    """Return the sliced Wasserstein-2 distance between codes [n, ...], each dimension in units of its spread.
 
-    That is the standard deviation of both sets together: it stays in use where one of them is constant (a
-    collapsed posterior). A dimension that is constant in both counts nothing.
+    The spread is the standard deviation of both sets together, which remains usable if one set is constant (a
+    collapsed posterior). A dimension that is constant in both contributes nothing. UserError for sets of unequal size
+    and codes that are not finite.
     """
     if encoded.shape != sampled.shape or len(encoded) < 2:
         raise UserError(

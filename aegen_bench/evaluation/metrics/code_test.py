@@ -19,6 +19,7 @@ SOURCE = "Lopez-Paz and Oquab 2017, Revisiting Classifier Two-Sample Tests, sect
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return the accuracy on at most 5000 codes of each set; NotApplicable for discrete codes."""
     encoded, sampled = inputs.test_codes
     if not np.issubdtype(encoded.dtype, np.floating):
         raise NotApplicable("the codes are indices")
@@ -28,7 +29,7 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def held_out_accuracy(a: NDArray[np.floating], b: NDArray[np.floating], *, seed: int) -> float:
-    """Return the accuracy on one half of codes [n, ...] of two sets of a classifier fitted to the other half."""
+    """Fit a classifier to one half of two sets of codes [n, ...], and return its accuracy on the other half."""
     from sklearn.ensemble import HistGradientBoostingClassifier
     from sklearn.model_selection import train_test_split
 

@@ -1,9 +1,9 @@
 """The C_T test in feature space: below -3, the images are closer to the training images than test images are, which
 indicates copies; far above 0 they are farther away, like those of a poor generator.
 
-Around 0 the images are as far from the training images as test images are. Far above 0, as blurred and noisy ones are,
-there are no copies, but the images are not good either. A copier cannot hide by being right in one region: regions are
-compared one by one.
+Near 0, the images are as far from the training images as test images are. Far above 0, as for blurred or noisy images,
+they are not copies, but not good either. Regions of feature space are compared separately, so that good images in one
+region cannot hide copies in another.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SOURCE = "Meehan et al. 2020, A Non-Parametric Test to Detect Data-Copying in Ge
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return C_T of the generated images; NotApplicable if no training images are known."""
     training = inputs.training
     used = {"n_training": len(training)}
     sets = {"generated": inputs.generated, "test": inputs.real, "training": training}
@@ -33,11 +34,11 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def copying_z(*, generated: Features, test: Features, training: Features, seed: int, device: str = "cpu") -> float:
-    """Return C_T from features [n, d]: the mean over regions, weighted by test images, of the Mann-Whitney statistic of
-    the distances to the nearest training image of the region.
+    """Return C_T from features [n, d]: the mean over regions, weighted by their numbers of test images, of the
+    Mann-Whitney statistic of the distances to the nearest training image of the region.
 
-    Regions are the clusters of the training images. Those that hold fewer than 20 generated, test or training images
-    are left out; NotApplicable where none remains.
+    Regions are clusters of the training images. Those with fewer than 20 generated, test or training images are left
+    out; NotApplicable if none remains. UserError for features that are not finite.
     """
     from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
@@ -66,14 +67,14 @@ def _to_nearest(points: Features, others: Features, device: str) -> NDArray[np.f
     from aegen_bench.numerics.neighbours import nearest
 
     where, _ = nearest(torch.from_numpy(points).to(device), torch.from_numpy(others), 1)
-    # Anew, by differences: the matrix product cancels where the distance is near 0, which is what counts here.
+    # Recomputed from differences: the matrix product cancels near distance 0, which matters most here.
     difference = points.astype(np.float64) - others[where[:, 0].cpu().numpy()]
     distances: NDArray[np.float64] = np.sqrt(np.square(difference).sum(axis=1))
     return distances
 
 
 def _mann_whitney(a: NDArray[np.float64], b: NDArray[np.float64]) -> float:
-    """The standardised Mann-Whitney U of a against b, below 0 where a is smaller."""
+    """Return the standardised Mann-Whitney U of a against b, negative if a tends to be smaller."""
     from scipy.stats import rankdata
 
     ranks = rankdata(np.concatenate([a, b]))

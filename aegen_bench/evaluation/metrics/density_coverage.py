@@ -13,13 +13,14 @@ from aegen_bench.evaluation.metric import Inputs, Measured, Value
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
 
 PER = "draw"
-# Density has no upper bound: it exceeds 1 where generated images crowd between real ones.
+# Density has no upper bound: it exceeds 1 if generated images crowd into overlapping balls.
 VALUES = {"density": Value(better="higher", unit="1"), "coverage": Value(better="higher", unit="fraction")}
 SETTINGS: dict[str, Any] = {"k": 5, "balls": "open", "distance": "Euclidean"}
 SOURCE = "Naeem et al. 2020, Reliable Fidelity and Diversity Metrics for Generative Models, eq. 2 and 3"
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return density (at least 0) and coverage (in [0, 1])."""
     from aegen_bench.numerics.balls import in_balls
 
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]

@@ -22,6 +22,7 @@ SOURCE = (
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return the distance under the name for the protocol's extractor: "fid", "fd" or "fwd"."""
     generated = inputs.moments
     note = few_images(generated.n, generated.dim)
     return {inputs.distance_key: distance_to(inputs.reference, generated), "settings": note}

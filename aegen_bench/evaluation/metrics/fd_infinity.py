@@ -22,8 +22,8 @@ VALUES = {
     "fd_infinity_r2": Value(better="higher", unit="1"),
     "fd_infinity_se": Value(better="lower", unit="1"),
 }
-# Deviation: the first size is n / 2 where n is below the paper's 50,000 (it starts at 5,000): with fewer images than
-# twice the features the distance is no straight line in 1 / n.
+# Deviation: the smallest size is n / 2, or 5,000 as in the paper (with n = 50,000) if that is less: with fewer images
+# than twice the number of features, the distance is not linear in 1 / n.
 SETTINGS: dict[str, Any] = {
     "sizes": 15,
     "first_size": "min(5000, n / 2)",
@@ -35,8 +35,8 @@ SOURCE = "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score a
 
 
 class Extrapolated(NamedTuple):
-    """The line through the distances of `rounds` subsets of each size, the standard error of its intercept, and whether
-    that is as small as it should be.
+    """The line fitted to the distances of `rounds` subsets of each size, the standard error of its intercept, and
+    whether that error is below 1% of the distance.
     """
 
     intercept: float
@@ -48,6 +48,7 @@ class Extrapolated(NamedTuple):
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return intercept, slope, R^2 and standard error of the fit."""
     generated = inputs.on_device(inputs.generated)
     line = extrapolate(generated, inputs.reference, seed=inputs.seed)
     used: dict[str, Any] = {"rounds": line.rounds, **few_images(int(sizes(len(generated))[0]), generated.shape[1])}
@@ -64,7 +65,7 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def sizes(n: int) -> NDArray[np.int64]:
-    """Return the 15 sizes of the generated set, from min(5000, n / 2) to n."""
+    """Return the 15 sizes of subsets of n generated images, from min(5000, n / 2) to n; UserError for n < 30."""
     count = SETTINGS["sizes"]
     if n < 2 * count:
         raise UserError(
@@ -74,25 +75,25 @@ def sizes(n: int) -> NDArray[np.int64]:
 
 
 def extrapolate(generated: Any, reference: Reference, *, seed: int) -> Extrapolated:
-    """Return the distance at 1 / n = 0, its slope in 1 / n, R^2 and standard error of the fit, from features [n, d].
+    """Fit a line in 1 / n to the distances of subsets of the generated features [n, d], and extrapolate to 1 / n = 0.
 
-    Each size has its own seeded subset of the generated images in each round; the real set stays whole. Rounds are
-    added until the standard error of the intercept, which is that of the choice of subsets and not of the images, is
-    below 1% of the distance of all images, and at most 20 are made. The extrapolation of a set that equals the real
-    one may fall below 0.
+    In each round, a random subset of each size is drawn from the generated images; the real set is used whole. Rounds
+    are added, up to 20, until the standard error of the intercept is below 1% of the distance of all images. This error
+    covers the choice of subsets, not that of the images. If the generated set equals the real one, the intercept may be
+    negative.
 
-    Deviation: the paper takes one subset of each size, whose noise can exceed what is extrapolated.
+    Deviation: the paper uses one subset of each size, whose noise can exceed the extrapolated difference.
     """
     random = np.random.default_rng(seed)
     whole, ns = moments(generated), sizes(len(generated))
     enough = SETTINGS["error_below"] * distance_to(reference, whole)
     x = 1 / ns
-    # The fit's intercept is this weighted sum of the distances, so that their scatter gives its error.
+    # The intercept of the fit is this weighted sum of the distances, so its error follows from their variances.
     weights = 1 / len(x) - x.mean() * (x - x.mean()) / np.square(x - x.mean()).sum()
 
     def of_subset(n: int) -> Moments:
         order = random.permutation(len(generated))
-        taken, left = order[:n], order[n:]  # the fewer rows are looked at
+        taken, left = order[:n], order[n:]  # read the smaller part only
         return moments(generated[taken]) if len(taken) < len(left) else without(whole, generated[left])
 
     rounds: list[list[float]] = []

@@ -1,7 +1,7 @@
 """Fréchet distance of images decoded half-way between the codes of two test images: random pairs, and each code with
 its nearest neighbour.
 
-The second is reported to predict the quality of generated images where the distance of reconstructions does not.
+The second is reported to predict the quality of generated images when the distance of reconstructions does not.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ SOURCE = (
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return the distances of both kinds of interpolation; NotApplicable for models that cannot interpolate."""
     side = inputs.interpolated
     used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {

@@ -28,6 +28,7 @@ Features = NDArray[np.float32]
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return KID and its standard error."""
     value, error, used = kid(generated=inputs.generated, real=inputs.real, seed=inputs.seed, device=inputs.device)
     return {"kid": value, "kid_se": error, "settings": used}
 
@@ -35,11 +36,11 @@ def measure(inputs: Inputs) -> Measured:
 def kid(*, generated: Features, real: Features, seed: int, device: str = "cpu") -> tuple[float, float, dict[str, int]]:
     """Return the mean of MMD^2 over seeded subsets of features [n, d], its standard error, and the subsets used.
 
-    The mean may be negative. The subsets are those of torch-fidelity for the same seed. They shrink to the smaller
-    set; where both sets are no larger than one subset, that one is all there is.
+    The mean may be negative. The subsets are those of torch-fidelity for the same seed. They are no larger than the
+    smaller set; if one subset contains all images of both sets, only one is used. UserError for fewer than 2 images.
 
-    The standard error says how far the number would move with other images of the same two distributions and other
-    subsets. It is conservative (too large) where the distributions are equal.
+    The standard error covers the choice of images from the two distributions and of subsets. It is conservative (too
+    large) if the distributions are equal.
     """
     import torch
 
@@ -64,4 +65,4 @@ def _kernel(x: Tensor, y: Tensor) -> Tensor:
     from aegen_bench.numerics.tuning import linear
 
     base = linear(x, y).double().div_(x.shape[1]).add_(1)
-    return base * base * base  # a power of floats would take twice as long
+    return base * base * base  # twice as fast as a power

@@ -16,7 +16,7 @@ __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "max_f_beta", "measure", "prd_
 
 PER = "draw"
 VALUES = {"f8": Value(better="higher", unit="1"), "f1_8": Value(better="higher", unit="1")}
-# batch_size is what scikit-learn's default was when the published numbers were made; today's is 1024.
+# batch_size was scikit-learn's default when the published numbers were computed; now it is 1024.
 KMEANS: dict[str, Any] = {"n_clusters": 20, "n_init": 10, "batch_size": 100, "init_size": 300}
 SETTINGS: dict[str, Any] = {"runs": 10, "angles": 1001, "beta": 8, "kmeans": KMEANS}
 SOURCE = "Sajjadi et al. 2018, Assessing Generative Models via Precision and Recall, section 4"
@@ -25,6 +25,7 @@ Array = NDArray[np.float64]
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return F_8 and F_1/8, and the curve "prd" [2, 1001] of precision and recall."""
     precision, recall = prd_curve(generated=inputs.generated, real=inputs.real, seed=inputs.seed)
     f8, f1_8 = max_f_beta(precision, recall, beta=SETTINGS["beta"])
     return {"f8": f8, "f1_8": f1_8, "prd": np.stack([precision, recall])}
@@ -33,9 +34,10 @@ def measure(inputs: Inputs) -> Measured:
 def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], seed: int) -> tuple[Array, Array]:
     """Return precision [1001] and recall [1001] along the curve, from features [n, d] of equally many images.
 
-    The curves of 10 independent clusterings of the union are averaged.
+    The curves of 10 independent clusterings of the union are averaged. UserError for sets of unequal size, fewer than
+    20 images, and features that are not finite.
 
-    Deviation: features stay in float32; the published code clusters them in float64.
+    Deviation: features are clustered in float32; the published code uses float64.
     """
     if generated.ndim != 2 or generated.shape != real.shape:
         raise UserError(f"PRD compares sets of equal size: generated {generated.shape}, real {real.shape}")
@@ -46,7 +48,7 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
     from threadpoolctl import threadpool_info, threadpool_limits
 
     n = len(generated)
-    # Distances stay, and their products, in float32 too, lose no digits to what all features have in common.
+    # Subtracting a common offset leaves distances unchanged, and saves digits in float32 products.
     offset = real[:1000].mean(axis=0)
     union = np.concatenate([generated - offset, real - offset])
     threads = max((library["num_threads"] for library in threadpool_info()), default=1)
@@ -54,10 +56,10 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
     def centres(run: int) -> NDArray[np.floating]:
         return minibatch_kmeans(union, **KMEANS, random=np.random.default_rng([seed, run]))
 
-    # A clustering a thread, and products on one: a batch of 100 is too small for two.
+    # One clustering per thread, each with single-threaded products: a batch of 100 is too small for two threads.
     with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
         found = np.stack(list(pool.map(centres, range(SETTINGS["runs"]))))
-    # The sides apart: then rounding, which settles ties, settles them alike for equal sets.
+    # Each side separately, so that rounding breaks ties in the same way for equal sets.
     sides = (nearest_centre(side, found) for side in (union[:n], union[n:]))
     curves = [_curve(_shares(p), _shares(q)) for p, q in zip(*sides, strict=True)]
     precision, recall = np.mean(curves, axis=0)
@@ -75,7 +77,7 @@ def _curve(p_generated: Array, p_real: Array) -> tuple[Array, Array]:
 
 
 def max_f_beta(precision: Array, recall: Array, beta: float = 8) -> tuple[float, float]:
-    """Return the largest F_beta, which weights recall, and the largest F_1/beta, which weights precision."""
+    """Return the largest F_beta, which favours recall, and the largest F_1/beta, which favours precision."""
 
     def best(b: float) -> float:
         return float(((1 + b**2) * precision * recall / (b**2 * precision + recall + 1e-10)).max())

@@ -16,7 +16,7 @@ SOURCE = "Kynkäänniemi et al. 2019, Improved Precision and Recall Metric for A
 
 
 def measure(inputs: Inputs) -> Measured:
-    """Precision: generated images in a ball of a real one. Recall: real images in a ball of a generated one."""
+    """Return precision, the share of generated images inside a ball of a real one, and recall, the reverse."""
     from aegen_bench.numerics.balls import in_each_others_balls
 
     generated, real, k = inputs.generated, inputs.real, SETTINGS["k"]

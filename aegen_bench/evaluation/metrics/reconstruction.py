@@ -41,6 +41,7 @@ Images = NDArray[np.uint8]
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return MSE, PSNR and SSIM; NotApplicable without an encoder."""
     x, x_hat = inputs.reconstructions
     return {
         "reconstruction_mse": reconstruction_mse(x, x_hat),
@@ -51,14 +52,14 @@ def measure(inputs: Inputs) -> Measured:
 
 
 def reconstruction_mse(x: Images, x_hat: Images) -> float:
-    """Return the mean squared error per pixel of uint8 images [n, c, h, w], with pixels taken in [0, 1]."""
+    """Return the mean squared error per pixel of uint8 images [n, c, h, w], with pixels scaled to [0, 1]."""
     return float(_mse_by_image(x, x_hat).mean())
 
 
 def reconstruction_psnr(x: Images, x_hat: Images) -> float:
     """Return the peak signal-to-noise ratio in dB, averaged over uint8 images [n, c, h, w].
 
-    An exact copy counts as one pixel wrong by one level: its own ratio is infinite.
+    An exact copy, whose ratio would be infinite, counts as one pixel wrong by one level.
     """
     floor = 1 / (255**2 * x[0].size)
     return float((-10 * np.log10(_mse_by_image(x, x_hat).clip(min=floor))).mean())
@@ -67,7 +68,7 @@ def reconstruction_psnr(x: Images, x_hat: Images) -> float:
 def reconstruction_ssim(x: Images, x_hat: Images) -> float:
     """Return the structural similarity, at most 1, averaged over pixels, channels and uint8 images [n, c, h, w].
 
-    Of images with a side of 10 px or less no border is left out: windows there reach over it, mirrored.
+    For images with a side of 10 px or less, borders are not left out; windows there use mirrored pixels.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -99,6 +100,6 @@ def _mse_by_image(x: Images, x_hat: Images) -> NDArray[np.float64]:
 def _check(x: Images, x_hat: Images) -> None:
     if x.shape != x_hat.shape or x.dtype != np.uint8 or x_hat.dtype != np.uint8 or len(x) == 0:
         raise UserError(
-            "reconstruction needs uint8 images and as many reconstructions: "
+            "reconstruction metrics need uint8 images and as many reconstructions, not "
             f"{x.dtype} {x.shape} and {x_hat.dtype} {x_hat.shape}"
         )

@@ -21,6 +21,7 @@ SOURCE = (
 
 
 def measure(inputs: Inputs) -> Measured:
+    """Return the distance; NotApplicable without an encoder."""
     side = inputs.reconstructed
     used = {"n_images": side.n, **few_images(side.n, side.dim)}
     return {"reconstruction_fd": distance_to(inputs.reference, side), "settings": used}

@@ -1,4 +1,4 @@
-"""Which of the paper's statements hold in the results."""
+"""Tests the paper's statements against the results."""
 
 from __future__ import annotations
 

@@ -1,6 +1,7 @@
-"""Which of the paper's statements hold in the results: `claims` of published.yaml, evaluated and put into tables.
+"""Tests the paper's statements against the results: evaluates the `claims` of published.yaml, and makes their tables.
 
-A claim is data: what is said and where, the datasets, a measure (`measures.py`) and a predicate (`predicates.py`).
+A claim is data: the statement and its section, the datasets, a measure (`measures.py`) and a predicate
+(`predicates.py`).
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ Verdict = Literal["supported", "contradicted", "inconclusive", "not tested"]
 
 @dataclass(frozen=True)
 class Finding:
-    """What became of a claim on one dataset; `place` is the protocol's name, or the device of times, or empty where
-    neither has to do with it. `paper` is what the numbers of the paper's own tables say by the same tests.
+    """The result of a claim on one dataset. `place` is the name of the protocol, the device for times, or empty if the
+    claim depends on neither. `paper` is the verdict of the same tests on the paper's own numbers.
     """
 
     claim: Claim
@@ -42,12 +43,12 @@ class Finding:
 
     @property
     def printed(self) -> str:
-        """What the paper's numbers say; nothing where it prints none."""
+        """The verdict by the paper's numbers; empty if it has none."""
         return "" if self.paper == "not tested" else self.paper
 
 
 def load(published: Published) -> list[Claim]:
-    """Return the claims of published.yaml; UserError that names the first fault of one."""
+    """Return the claims of published.yaml; UserError for an invalid one."""
     found: Any = published.content.get("claims", [])
     if not isinstance(found, list):
         raise UserError(f"{published.path}: claims: expected a list, found {type(found).__name__}")
@@ -62,8 +63,8 @@ def load(published: Published) -> list[Claim]:
 
 
 def evaluate(evidence: Evidence) -> Iterator[Finding]:
-    """Yield the findings of each claim by dataset and, where a network scores, by protocol, or by device where it
-    speaks of times.
+    """Yield the findings of each claim: one per dataset, and per protocol if it is about scores, or per device if it is
+    about times.
     """
     whole, frame = evidence.whole, evidence.frame
     plain = [Source(evidence, whole, whole.summary)]
@@ -100,7 +101,7 @@ def _finding(claim: Claim, source: Source, dataset: str) -> Finding:
 
 
 def _of_paper(claim: Claim, dataset: str, published: Published) -> Verdict:
-    """What the paper's tables say; nothing of a claim on a protocol of its own, which its tables are not of."""
+    """Return the verdict by the paper's tables; "not tested" if the claim is about another protocol."""
     if claim.protocol:
         return "not tested"
     return _verdict(_checks(claim.predicate, Printed(published, dataset, claim.measure)))
@@ -113,15 +114,15 @@ def _checks(predicate: Predicate, here: Here) -> list[Check]:
 
 
 def _verdict(checks: Sequence[Check]) -> Verdict:
-    """What the comparisons of a claim say together."""
+    """Return the joint verdict of the comparisons of a claim."""
     outcomes = {check.outcome or "not tested" for check in checks}
     order: tuple[Verdict, ...] = ("contradicted", "inconclusive", "not tested")
     return next((verdict for verdict in order if verdict in outcomes), "supported")
 
 
 def _said(predicate: Predicate, checks: Sequence[Check], verdict: Verdict) -> str:
-    """The comparisons that decide a verdict, of a supported claim the weakest, `one-sided t-test: p = 0.94 (against
-    RAE+GMM)`; then why others were not tested, and whom that holds of, `one trial, as claimed so far (WAE-GAN)`.
+    """Return the comparisons that decide a verdict (the weakest one if supported), `one-sided t-test: p = 0.94 (against
+    RAE+GMM)`, then the reasons why others were not tested, with their rows, `one trial, as claimed so far (WAE-GAN)`.
     """
     deciding = [check for check in checks if check.outcome == verdict]
     if verdict == "supported":
@@ -140,7 +141,7 @@ def _said(predicate: Predicate, checks: Sequence[Check], verdict: Verdict) -> st
 
 
 def _tested(check: Check) -> str:
-    """`p = 0.94 (against RAE+GMM)`; of a contradiction the p-value of that."""
+    """Return `p = 0.94 (against RAE+GMM)`; for a contradiction, with the p-value of the opposite."""
     p = check.against if check.outcome == "contradicted" else check.p
     more = [check.settle] if check.outcome == "inconclusive" and check.settle else []
     return f"p = {p:.2g} ({'; '.join([check.what, *more])})"
@@ -150,8 +151,8 @@ def _tested(check: Check) -> str:
 
 
 def alike(findings: Sequence[Finding]) -> Iterator[tuple[Claim, list[list[Finding]]]]:
-    """Yield each claim with its findings in groups that say the same, so that an untested claim has one line for
-    several datasets; those that were tested come first.
+    """Yield each claim with its findings, grouped if they are the same, so that an untested claim has one line for
+    several datasets. Tested findings come first.
     """
     for claim, of_claim in groupby(findings, lambda finding: finding.claim):
         groups: dict[tuple[str, ...], list[Finding]] = {}
@@ -161,7 +162,7 @@ def alike(findings: Sequence[Finding]) -> Iterator[tuple[Claim, list[list[Findin
 
 
 def claims(evidence: Evidence, findings: Sequence[Finding]) -> Table:
-    """Every claim with what the results say of it, a line a dataset and protocol (or device) with the evidence."""
+    """Return the table of all claims with the evidence, one line per dataset and protocol (or device)."""
     heads = ("The paper says", "Section", "Dataset", "Protocol or device", "Verdict", "By the paper's numbers")
     lines = []
     for claim, groups in alike(findings):
@@ -178,7 +179,7 @@ def claims(evidence: Evidence, findings: Sequence[Finding]) -> Table:
 
 
 def verdicts(evidence: Evidence, findings: Sequence[Finding]) -> Table:
-    """A line a claim that could be tested: its verdict on each dataset where there is one."""
+    """Return the table of all claims that could be tested, one line per claim with its verdicts by dataset."""
     counts, lines = Counter[Verdict](), []
     for claim, found in groupby(findings, lambda finding: finding.claim):
         mine = list(found)
@@ -191,7 +192,7 @@ def verdicts(evidence: Evidence, findings: Sequence[Finding]) -> Table:
 
 
 def _summary(evidence: Evidence, findings: Sequence[Finding], *, several: bool) -> str:
-    """`Fashion: supported (lite; dinov2), contradicted (lite_classifier), by the paper's numbers supported`."""
+    """Return `Fashion: supported (lite; dinov2), contradicted (lite_classifier), by the paper's numbers supported`."""
     parts = []
     for dataset in dict.fromkeys(finding.dataset for finding in findings):
         said: dict[str, list[str]] = {}
@@ -205,7 +206,7 @@ def _summary(evidence: Evidence, findings: Sequence[Finding], *, several: bool) 
 
 
 def _overall(findings: Sequence[Finding]) -> Verdict:
-    """What all tests of a claim say together: supported where each that could be made says so."""
+    """Return the joint verdict over all datasets: supported if every possible test supports the claim."""
     seen = {finding.verdict for finding in findings}
     order: tuple[Verdict, ...] = ("contradicted", "inconclusive", "supported", "not tested")
     return next(verdict for verdict in order if verdict in seen)

@@ -1,4 +1,4 @@
-"""What claims speak of: one number a trial, looked up by dataset, row and name."""
+"""The measures of claims: one number per trial, looked up by dataset, row and name."""
 
 from __future__ import annotations
 
@@ -20,18 +20,18 @@ __all__ = ["MEASURES", "Measure", "Measured", "Printed", "Sample", "Source"]
 
 
 class Measure(NamedTuple):
-    """A number: how tables call it, the frame's metric if it is one, and what it depends on."""
+    """A number of a trial: its name in tables, its metric in the frame (if it is one), and what it depends on."""
 
     label: str
     metric: str = ""
-    scored: bool = False  # features of a protocol's network: a number a protocol, and none of rows marked †
-    timed: bool = False  # a number a device
+    scored: bool = False  # depends on the protocol; rows marked † have none
+    timed: bool = False  # depends on the device
     exact: bool = False  # the same for every seed, so that one is enough
-    scale: Scale = LOG  # on which rows are compared
+    scale: Scale = LOG  # the scale on which rows are compared
 
 
 MEASURES = {
-    "distance": Measure("FD", scored=True),  # `fid` or `fd`, as the protocol has it
+    "distance": Measure("FD", scored=True),  # fid, fd or fwd, depending on the protocol
     "f8": Measure("F8", "f8", scored=True, scale=RAW),
     "f1_8": Measure("F1/8", "f1_8", scored=True, scale=RAW),
     "memorisation": Measure("memorisation", "memorisation", scale=RAW),
@@ -50,18 +50,18 @@ TIMED: dict[str, Callable[[Timing], tuple[float, ...]]] = {
     "seconds_per_epoch": lambda run: run.stages["train"].seconds if "train" in run.stages else (),
     "train_seconds": Timing.trainings,
 }
-"""What is read of a timing run where there is one: a number a timed epoch."""
+"""The numbers of a timing run, if there is one, one per timed epoch."""
 PROBED = ("nll_gap", "fluctuation", "convergence_seconds")
-"""What is read of a row's probes, which only the rows of sweeps have unasked."""
+"""Measures read from probes, which only the rows of sweeps have by default."""
 _PRINTED = measured("", fixed(None, "seeds"))
 
 
 @dataclass(frozen=True)
 class Sample:
-    """The numbers of an entry's trials, one each; `why` says why they cannot be compared, empty where they can.
+    """The numbers of an entry's trials; `why` is the reason why they cannot be compared, empty if they can.
 
-    A trial that collapsed has none: its number is no evidence for or against a method. `states` has every trial's.
-    `printed`: the standard deviation and the number of trials of which a paper prints the mean alone.
+    Collapsed trials are left out, since their numbers are no evidence for or against a method. `states` counts the
+    states of all trials. `printed` holds the standard deviation and number of trials behind a published mean.
     """
 
     name: str
@@ -73,11 +73,11 @@ class Sample:
 
     @property
     def known(self) -> bool:
-        """Whether it is known how far seeds spread."""
+        """Whether the spread over seeds is known."""
         return len(self.values) > 1 or self.printed is not None
 
     def text(self) -> str:
-        """`GLF 710 ± 22 (3) [1 collapsed]`: also what became of the trials that have no number."""
+        """Return `GLF 710 ± 22 (3) [1 collapsed]`, including the trials without a number."""
         if self.values:
             cell = Cell(numbers=(Number.of("", self.values),), n=len(self.values), ended=self.states)
             return f"{self.name} {_PRINTED.print(cell)}"
@@ -87,7 +87,7 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """Where numbers are looked up: in trials under one protocol, on one `device`, or in all where neither matters."""
+    """The trials whose numbers are used: under one protocol, on one `device`, or all if neither matters."""
 
     evidence: Evidence
     part: Part
@@ -97,17 +97,17 @@ class Source:
 
     @property
     def place(self) -> str:
-        """What the protocol is called, or the device; empty where it is neither."""
+        """The name of the protocol, or the device; empty if neither applies."""
         return self.part.name or self.device
 
     def has(self, dataset: str) -> bool:
-        """Whether any trial was on this dataset."""
+        """Return whether there are trials on a dataset."""
         return any(entry[0] == dataset for entry in self.summary.trials)
 
 
 @dataclass(frozen=True)
 class Measured:
-    """One measure on one dataset in our trials; `named` are the rows that a claim speaks of."""
+    """One measure on one dataset in our trials; `named` are the rows that a claim mentions."""
 
     source: Source
     dataset: str
@@ -116,10 +116,11 @@ class Measured:
 
     @property
     def scale(self) -> Scale:
+        """The scale on which rows are compared."""
         return MEASURES[self.measure].scale
 
     def sample(self, row: str) -> Sample:
-        """Return the numbers of a row, or why they cannot be compared. `ROW@DATASET` is it on another dataset."""
+        """Return the numbers of a row, or why they cannot be compared. `ROW@DATASET` is the row on another dataset."""
         row, _, other = row.partition("@")
         evidence, summary, entry = self.source.evidence, self.source.summary, (other or self.dataset, row)
         name = evidence.name(row) + (f" on {evidence.name(other)}" if other else "")
@@ -149,12 +150,13 @@ class Measured:
         return Sample(name, () if why else values, states, MEASURES[self.measure].exact, why)
 
     def row(self, row: str) -> Row:
+        """Return the mean of a row that has numbers, on the scale, with its moderated variance."""
         return self._rows[row]
 
     @cached_property
     def _rows(self) -> dict[str, Row]:
-        """The rows that the claim names, their variances moderated by those of all rows of the profile where reading
-        these is cheap.
+        """The rows that the claim mentions, with variances moderated by those of all rows of the profile if reading
+        them is cheap.
         """
         cheap = self.measure == "distance" or MEASURES[self.measure].metric
         names = dict.fromkeys([*self.named, *(self.source.evidence.layout.rows if cheap else [])])
@@ -162,13 +164,14 @@ class Measured:
         return found
 
     def cited(self, table: int, row: str) -> float | None:
+        """Return the number that a table of the paper gives for a row; None if it is not comparable with ours."""
         layout = self.source.evidence.layout
         if (layout.profile, self.source.part.extractor) != ("paper", "inception"):
             return None
         return layout.published.value(table, row, self.dataset).get("mean")
 
     def _read(self, trial: Trial) -> float:
-        """The number of one trial; NaN where it has none."""
+        """Return the number of one trial; NaN if it has none."""
         metric = self.source.part.metric if self.measure == "distance" else MEASURES[self.measure].metric
         if metric:
             known = self.source.summary.numbers.get(metric, {})
@@ -183,7 +186,7 @@ class Measured:
 
 @dataclass(frozen=True)
 class Printed:
-    """The paper's own tables in place of our trials, for one measure on one dataset."""
+    """The paper's own tables instead of our trials, for one measure on one dataset."""
 
     published: Published
     dataset: str
@@ -191,9 +194,11 @@ class Printed:
 
     @property
     def scale(self) -> Scale:
+        """The scale on which rows are compared."""
         return MEASURES[self.measure].scale
 
     def sample(self, row: str) -> Sample:
+        """Return the published mean of a row with its standard deviation, or why there is none."""
         row, _, other = row.partition("@")
         number, std = self._number(row, other or self.dataset)
         trials = int(self.published.content["meta"].get("fid_trials", 1))
@@ -201,7 +206,7 @@ class Printed:
         return Sample(name, why="not printed") if number is None else Sample(name, (number,), printed=(std, trials))
 
     def row(self, row: str) -> Row:
-        """A number that is printed without its standard deviation counts as known."""
+        """Return the published mean of a row on the scale. One without standard deviation counts as exactly known."""
         sample = self.sample(row)
         [value], (std, n) = sample.values, sample.printed or (0.0, 1)
         if self.scale.logarithmic:
@@ -209,6 +214,7 @@ class Printed:
         return Row(value, n, std**2, n - 1)
 
     def cited(self, table: int, row: str) -> float | None:
+        """Return the number that a table of the paper gives for a row; None if there is none."""
         return self.published.value(table, row, self.dataset).get("mean")
 
     def _number(self, row: str, dataset: str) -> tuple[float | None, float]:

@@ -1,8 +1,9 @@
-"""Claims as data: a statement of the paper, what it asks of rows, and how that is tested.
+"""Claims as data: a statement of the paper, its predicate about rows, and how that is tested.
 
-Each comparison that a claim needs is tested at ALPHA without correction: a claim is supported where all of them are (an
-intersection-union test). A comparison needs two trials on each side; only what no seed changes (sizes) is compared as
-it is. Rows are compared on the scale of their measure, a row's variance moderated by the other rows' (inference).
+Each comparison of a claim is tested at ALPHA without correction, because a claim is supported only if all of them are
+(an intersection-union test). A comparison needs two trials on each side, except for numbers that do not depend on the
+seed (sizes). Rows are compared on the scale of their measure, with variances moderated by those of other rows (see
+`inference`).
 """
 
 from __future__ import annotations
@@ -29,10 +30,10 @@ Outcome = Literal["supported", "contradicted", "inconclusive"]
 
 
 class Check(NamedTuple):
-    """One comparison: its outcome (None: not tested), with what, the p-values of its being as claimed and of its being
-    the opposite; or why there is no test, of whom.
+    """One comparison: its outcome (None: not tested), a description, and the p-values of the claim and of its opposite;
+    or the reason why it is not tested, and for which rows.
 
-    `settle` says which difference could have been found, and how many seeds would settle it.
+    `settle` says which difference could have been detected, and how many seeds the observed one would need.
     """
 
     outcome: Outcome | None
@@ -45,13 +46,13 @@ class Check(NamedTuple):
 
     @staticmethod
     def by(what: str, p: float, against: float, settle: str = "") -> Check:
-        """Decide by the p-values."""
+        """Return a check whose outcome is decided by the p-values."""
         outcome: Outcome = "supported" if p <= ALPHA else "contradicted" if against <= ALPHA else "inconclusive"
         return Check(outcome, what, p, against, settle)
 
     def among(self, comparisons: int) -> Check:
-        """Return the check as one of several that a claim needs: that one of them is the opposite counts if it is so at
-        ALPHA for all together (Bonferroni), since any of them would do.
+        """Return the check as one of several of a claim. A contradiction must hold at ALPHA for all of them together
+        (Bonferroni), since one contradicted check is enough to contradict the claim.
         """
         if self.outcome == "contradicted" and self.against is not None and self.against > ALPHA / comparisons:
             return self._replace(outcome="inconclusive")
@@ -59,38 +60,43 @@ class Check(NamedTuple):
 
 
 class Untested(Exception):
-    """Raised with the reason why there is no test, and of whom."""
+    """Raised with the reason why there is no test, and the rows concerned."""
 
 
 class Here(Protocol):
-    """Where a claim looks: one measure on one dataset under one protocol, or in the paper's tables."""
+    """The numbers to test a claim on: one measure on one dataset under one protocol, or in the paper's tables."""
 
     @property
-    def scale(self) -> Scale: ...
+    def scale(self) -> Scale:
+        """The scale on which rows are compared."""
+        ...
 
-    def sample(self, row: str) -> Sample: ...
+    def sample(self, row: str) -> Sample:
+        """Return the numbers of a row, or why they cannot be compared."""
+        ...
 
     def row(self, row: str) -> Row:
         """Return the mean of a row that has numbers, on the scale, with its moderated variance."""
         ...
 
     def cited(self, table: int, row: str) -> float | None:
-        """The number the paper prints of a row, None where it does not compare with ours."""
+        """Return the number that a table of the paper gives for a row; None if it is not comparable with ours."""
         ...
 
 
 class Bounds(NamedTuple):
-    """What a difference is claimed to be: below one number, above another, or between both."""
+    """The claimed bounds of a difference: below one number, above another, or between both."""
 
     below: float | None = None
     above: float | None = None
 
     def hold(self, gap: float) -> bool:
+        """Return whether a difference is within the bounds."""
         return (self.below is None or gap < self.below) and (self.above is None or gap > self.above)
 
     def check(self, here: Here, a: Row, b: Row | float, what: str, *, gain: str = "") -> Check:
-        """Test the difference of two rows, or of a row and a known number. Where a gain has a name, that the first row
-        is significantly lower contradicts whatever is claimed.
+        """Test the difference of two rows, or of a row and a known number. With `gain`, a description, the claim is
+        contradicted whenever the first row is significantly lower.
         """
         compared, variance = difference(a, b), a.variance + (b.variance if isinstance(b, Row) else 0.0)
         ends = [(compared.p_below, compared.p_above, self.below), (compared.p_above, compared.p_below, self.above)]
@@ -105,17 +111,18 @@ class Bounds(NamedTuple):
 
 
 class Predicate(Strict):
-    """`rows` are what the claim speaks of. A predicate tests each of its cases."""
+    """What a claim states about `rows`; it is tested case by case."""
 
     test: ClassVar[str] = "one-sided t-test"
     rows: tuple[str, ...]
 
     def named(self) -> tuple[str, ...]:
-        """Return every row whose numbers are looked at."""
+        """Return all rows whose numbers are used."""
         others = [*getattr(self, "than", ()), getattr(self, "to", "")]
         return tuple(dict.fromkeys([*self.rows, *filter(None, others)]))
 
     def checks(self, here: Here) -> Iterator[Check]:
+        """Yield the check of each case."""
         for case in self.cases(here):
             try:
                 yield case()
@@ -124,12 +131,12 @@ class Predicate(Strict):
                 yield Check(None, why=why, whom=", ".join(whom))
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return functions that test one case each, and raise Untested where there is no test."""
+        """Return functions that test one case each, or raise Untested if it cannot be tested."""
         raise NotImplementedError
 
 
 def _samples(here: Here, *rows: str) -> list[Sample]:
-    """The samples of rows; Untested where one cannot be compared."""
+    """Return the samples of rows; Untested if one cannot be compared."""
     samples = [here.sample(row) for row in rows]
     for sample in samples:
         if sample.why:
@@ -143,9 +150,11 @@ class Comparison(Predicate):
     than: tuple[str, ...]
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return a test for each pair of `rows` and `than`."""
         return [partial(self.check, here, row, other) for row, other in product(self.rows, self.than)]
 
     def check(self, here: Here, row: str, other: str) -> Check:
+        """Test one pair of rows."""
         raise NotImplementedError
 
     def _known(self, samples: Iterable[Sample], so: bool) -> None:
@@ -154,8 +163,8 @@ class Comparison(Predicate):
 
 
 class Order(Comparison):
-    """Each of `rows` against `factor` times each of `than`; with `to`, their distances from that row's mean instead,
-    which counts as known.
+    """Each of `rows` is lower (or higher) than `factor` times each of `than`. With `to`, this is about their distances
+    from the mean of that row, which counts as exactly known.
     """
 
     lower: ClassVar[bool]
@@ -163,6 +172,7 @@ class Order(Comparison):
     to: str = ""
 
     def check(self, here: Here, row: str, other: str) -> Check:
+        """Test one pair of rows."""
         a, b, *to = _samples(here, row, other, *filter(None, [self.to]))
         ours, theirs, names = here.row(row), here.row(other), [a.name, b.name]
         if to:
@@ -179,15 +189,19 @@ class Order(Comparison):
 
 
 class Lower(Order):
+    """`rows` are lower than `than`."""
+
     lower: ClassVar[bool] = True
 
 
 class Higher(Order):
+    """`rows` are higher than `than`."""
+
     lower: ClassVar[bool] = False
 
 
 class Equivalence(Comparison):
-    """Each of `rows` against each of `than`, up to a share `margin` of the latter, which stands there with its reason.
+    """Each of `rows` equals each of `than` up to `margin`, a share of the latter; `because` gives the reason for it.
 
     A row that is significantly better contradicts the claim, however small the gain.
     """
@@ -197,6 +211,7 @@ class Equivalence(Comparison):
     because: str
 
     def check(self, here: Here, row: str, other: str) -> Check:
+        """Test one pair of rows."""
         a, b = _samples(here, row, other)
         ours, theirs, margin = here.row(row), here.row(other), math.log1p(self.margin)
         claimed = Bounds(margin if self.both else None, -margin)
@@ -213,15 +228,13 @@ class Within(Equivalence):
 
 
 class NoGain(Equivalence):
-    """`rows` are no better than `than`. One that is worse, by however much, is no better: unlike `Within`, this has no
-    upper margin.
-    """
+    """`rows` are no better than `than`. They may be worse by any amount: unlike `Within`, this has no upper margin."""
 
     both: ClassVar[bool] = False
 
 
 def _against(here: Here, sample: Sample, row: str, bound: float, *, lower: bool) -> Check:
-    """Test that a row is below a known number, or above it."""
+    """Test whether a row is below (or above) a known number."""
     what, gap = f"{'below' if lower else 'above'} {bound:g}", float(np.mean(sample.values)) - bound
     claimed = Bounds(below=0.0) if lower else Bounds(above=0.0)
     if sample.exact:
@@ -232,8 +245,8 @@ def _against(here: Here, sample: Sample, row: str, bound: float, *, lower: bool)
 
 
 class Between(Predicate):
-    """Each of `rows` lies above `low` and below `high`; either may be left out. Above `silent_above` the measure says
-    nothing, and the claim is not tested.
+    """Each of `rows` lies above `low` and below `high`; either may be left out. Above `silent_above`, the measure is
+    uninformative, and the claim is not tested.
     """
 
     low: float | None = None
@@ -241,10 +254,12 @@ class Between(Predicate):
     silent_above: float | None = None
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return a test for each row and bound."""
         bounds = [(bound, lower) for bound, lower in ((self.low, False), (self.high, True)) if bound is not None]
         return [partial(self.check, here, row, *bound) for row in self.rows for bound in bounds]
 
     def check(self, here: Here, row: str, bound: float, lower: bool) -> Check:
+        """Test one row against one bound."""
         [sample] = _samples(here, row)
         if self.silent_above is not None and np.mean(sample.values) > self.silent_above:
             raise Untested(f"above {self.silent_above:g} the measure does not tell", sample.name)
@@ -252,16 +267,18 @@ class Between(Predicate):
 
 
 class LowerThanCited(Predicate):
-    """Each of `rows` is below the median or the highest of the numbers that a table of the paper cites of `cited`."""
+    """Each of `rows` is below the median or highest number that a table of the paper gives for the rows `cited`."""
 
     table: int
     cited: tuple[str, ...]
     pick: Literal["median", "highest"]
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return a test for each row."""
         return [partial(self.check, here, row) for row in self.rows]
 
     def check(self, here: Here, row: str) -> Check:
+        """Test one row against the cited numbers."""
         numbers = [number for name in self.cited if (number := here.cited(self.table, name)) is not None]
         if not numbers:
             raise Untested("cited numbers compare under the FID of the paper's profile only")
@@ -272,10 +289,10 @@ class LowerThanCited(Predicate):
 
 
 class Trend(Predicate):
-    """The number falls or rises along `rows`, or, with `to`, its distance from that row's mean does.
+    """The number falls or rises along `rows`; with `to`, its distance from the mean of that row does.
 
-    Kendall's rank correlation over all trials, against their being exchangeable: one trial a row is enough if there
-    are rows enough.
+    Tested by Kendall's rank correlation over all trials, under the null hypothesis that they are exchangeable. One
+    trial per row is enough if there are enough rows.
     """
 
     test: ClassVar[str] = "Kendall's rank correlation, one-sided"
@@ -283,9 +300,11 @@ class Trend(Predicate):
     to: str = ""
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return the single test of the trend."""
         return [partial(self.check, here)]
 
     def check(self, here: Here) -> Check:
+        """Test the rank correlation over all trials; Untested if there are too few."""
         samples = [here.scale.of(sample.values) for sample in _samples(here, *self.rows, *filter(None, [self.to]))]
         places = [i for i, values in enumerate(samples[: len(self.rows)]) for _ in values]
         values = [value for values in samples[: len(self.rows)] for value in values]
@@ -299,23 +318,29 @@ class Trend(Predicate):
 
 
 class Falls(Trend):
+    """The number falls along `rows`."""
+
     ways: ClassVar[tuple[str, str]] = ("less", "greater")
 
 
 class Rises(Trend):
+    """The number rises along `rows`."""
+
     ways: ClassVar[tuple[str, str]] = ("greater", "less")
 
 
 class Ends(Predicate):
-    """Every trial of `rows` ended in one of `states`; two a row are needed."""
+    """Every trial of `rows` ended in one of `states`; needs two trials per row."""
 
     test: ClassVar[str] = "how every trial ended"
     states: tuple[Literal["ok", "diverged", "collapsed"], ...]
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
+        """Return a test for each row."""
         return [partial(self.check, here, row) for row in self.rows]
 
     def check(self, here: Here, row: str) -> Check:
+        """Check how the trials of one row ended; Untested with fewer than two."""
         sample = here.sample(row)
         ended = {state: n for state, n in sample.states.items() if state not in ("failed", "timeout")}
         so, n = all(state in self.states for state in ended), sum(ended.values())
@@ -325,7 +350,7 @@ class Ends(Predicate):
 
 
 class Claim(Strict):
-    """A statement of the paper. `protocol` is the name of the only one it speaks of."""
+    """A statement of the paper. `protocol` is set if the claim is about one protocol only."""
 
     name: str
     says: str
@@ -360,4 +385,5 @@ class Claim(Strict):
 
     @property
     def predicate(self) -> Predicate:
+        """The predicate, of which a claim has exactly one."""
         return next(value for _, value in self if isinstance(value, Predicate))

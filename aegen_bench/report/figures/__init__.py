@@ -1,4 +1,4 @@
-"""The paper's Figures 2 to 8 and some it lacks, from what trials left. matplotlib is imported in this folder alone."""
+"""The paper's Figures 2 to 8 and some others, drawn from artefacts. Only this folder imports matplotlib."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""Every figure by name, and their files.
+"""All figures by name, and their files.
 
-A family's file declares `FIGURES = {name: Kind(draw, needs)}`. `draw(evidence)` yields (ending of the file name,
-figure) for each that there is something to draw of, through matplotlib's `Figure`: no pyplot, no window, no global
-state.
+A file of figures declares `FIGURES = {name: Kind(draw, needs)}`. `draw(evidence)` yields (suffix of the file name,
+figure) for each figure that has data. It uses matplotlib's `Figure` rather than pyplot, so there are no windows and no
+global state.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ __all__ = ["catalogue", "write"]
 
 
 def catalogue() -> dict[str, Kind]:
-    """Return every figure by name: the paper's by number, then the others."""
+    """Return all figures by name: the paper's by number, then the others."""
     found: dict[str, Kind] = images.FIGURES | curves.FIGURES | scatter.FIGURES | matrix.FIGURES
     return {name: found[name] for name in sorted(found, key=lambda name: (not name.isdigit(), name))}
 
 
 def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
-    """Write OUT/PROFILE/figureNAME.png and .pdf and yield a line a figure; one with nothing to draw is not written.
+    """Write OUT/PROFILE/figureNAME.png and .pdf, and yield a line per figure; figures without data are not written.
 
-    `all` stands for every figure. UserError when a name is unknown.
+    `all` stands for all figures. UserError for an unknown name.
     """
     kinds = catalogue()
     wanted = list(kinds) if list(names) == ["all"] else list(dict.fromkeys(names))

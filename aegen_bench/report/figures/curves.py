@@ -1,8 +1,8 @@
-"""Curves: PRD, and the sweeps of Figures 3 and 4 and those that the paper only speaks of.
+"""Curves: PRD, the sweeps of Figures 3 and 4, and sweeps that the paper only mentions.
 
-In a sweep thin lines are means over the training batches of an epoch. At each probe, in eval mode, solid lines are
-training images and dashed ones held-out images, so that their gap is over-fitting and not the mode. The distance is the
-probe's. A run that diverged ends where it ended, with a cross.
+In a sweep, thin lines are means over the training batches of an epoch. Probes are measured in eval mode: solid lines
+are for training images, dashed ones for held-out images, so that the gap between them is overfitting rather than a
+difference of mode. The distance is that of the probe. A cross marks the end of a run that diverged.
 """
 
 from __future__ import annotations
@@ -37,14 +37,14 @@ from aegen_bench.report.figures.style import (
 __all__ = ["FIGURES"]
 
 SWEPT = re.compile(r"(.+)_([a-z]\w*?)(\d+(?:\.\d+)?(?:e[+-]?\d+)?)")
-"""A row of a sweep: the row, the argument, its value."""
+"""The name of a row of a sweep: row, argument and value."""
 SYMBOLS = {"beta": r"$\beta$", "gamma": r"$\gamma$"}
 ENDS = {"diverged": "x", "failed": "v", "timeout": "s"}
 
 
 def prd(evidence: Evidence) -> Drawn:
-    """Precision against recall of the first draw: a line a row at the mean over its trials, in a band from the lowest
-    to the highest. Trials are compared along rays from the origin, on which all their points of the same angle lie.
+    """Draw precision against recall of the first draw: for each row, a line at the mean over trials, and a band from
+    the lowest to the highest. Trials are averaged along rays from the origin, where points of the same angle lie.
     """
     for dataset in evidence.layout.datasets:
         figure = canvas(3.6, 5.6)
@@ -72,7 +72,9 @@ def prd(evidence: Evidence) -> Drawn:
 
 
 def budgets(evidence: Evidence) -> Drawn:
-    """The distance against images seen and steps taken: a line a row at the mean over trials, in the band of them."""
+    """Draw the distance against images seen and steps taken: for each row, a line at the mean over trials, and their
+    band.
+    """
     for dataset in evidence.layout.datasets:
         found = evidence.budget_curves(dataset)
         if not found:
@@ -100,7 +102,7 @@ def budgets(evidence: Evidence) -> Drawn:
 
 
 class Quantity(NamedTuple):
-    """A curve: its label, and where its value stands in a row of the history (an epoch's, or a probe of images)."""
+    """A curve: its label, and the place of its value in the history, in an epoch or a probe."""
 
     label: str
     group: str
@@ -108,6 +110,7 @@ class Quantity(NamedTuple):
     scale: str = "linear"
 
     def of(self, row: Row) -> float:
+        """Return the value in an epoch or probe; NaN if it is missing."""
         return reading(row, self.group, self.name)
 
 
@@ -120,7 +123,7 @@ KL = Quantity("KL", "terms", "kl")
 
 @dataclass(frozen=True)
 class Sweep:
-    """A group of rows: `prefix` and a value each, the paper's named first, and GLF beside them."""
+    """A group of rows named by `prefix` and a value, those of the paper first, and GLF for comparison."""
 
     prefix: str
     papers: tuple[str, ...]
@@ -128,7 +131,7 @@ class Sweep:
     beside: str = "curve_glf"
 
     def rows(self, evidence: Evidence) -> list[str]:
-        """Return the rows by value; those without an order (learned) last."""
+        """Return the rows ordered by value; those without a number (learned) last."""
         found = [row for row in evidence.layout.rows if re.fullmatch(rf"{self.prefix}_[a-z]+(\d+(\.\d+)?)?", row)]
         every = {*found, *(f"{self.prefix}_{value}" for value in self.papers)}
         return sorted(every, key=lambda row: (_value(row), row))
@@ -148,10 +151,11 @@ def _label(row: str, sweep: Sweep) -> str:
 
 
 def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
+    """Draw the curves of a sweep on each dataset: one column of panels per quantity."""
     rows = sweep.rows(evidence)
     values = [row for row in rows if math.isfinite(_value(row))]
     colours = ordered(values) | {row: PALETTE[1] for row in rows if row not in values} | {sweep.beside: "black"}
-    distance = next((part.label for part in evidence.parts), "FD")  # a probe's is that of the first protocol
+    distance = next((part.label for part in evidence.parts), "FD")  # probes use the first protocol
     for dataset in evidence.layout.datasets:
         if not any(evidence.history(trial)["epochs"] for row in rows for trial in evidence.trials(dataset, row)):
             continue
@@ -190,7 +194,7 @@ _SAID = {"batches": "training batches", "probe_train": "training images", "probe
 
 
 def _draw(axes: Axes, evidence: Evidence, trial: Trial, quantity: Quantity, colour: Any) -> None:
-    """Draw one trial's curves, and how they end."""
+    """Draw the curves of one trial, and mark how it ended."""
     history = evidence.history(trial)
     if quantity is FD:
         lines = {"probe_train": [(probe["epoch"], value) for probe, value in distances(history["probes"])]}
@@ -214,7 +218,7 @@ def _points(rows: list[Row], quantity: Quantity) -> Iterator[tuple[int, float]]:
 
 
 def _entry(evidence: Evidence, dataset: str, row: str, sweep: Sweep, colour: Any) -> Line2D:
-    """A row in the legend: how its trials ended, where not all did well; a dotted grey line where there is none."""
+    """Add a row to the legend, with how its trials ended unless all ended well; a dotted grey line if it has none."""
     trials = evidence.trials(dataset, row)
     if not trials:
         return Line2D([], [], color=GREY, linestyle=":", label=f"{_label(row, sweep)}: no trial")
@@ -224,7 +228,7 @@ def _entry(evidence: Evidence, dataset: str, row: str, sweep: Sweep, colour: Any
 
 
 def ends(evidence: Evidence, only: str = "") -> Drawn:
-    """The distance after training against the value of a swept argument: a point a seed, a line through the means."""
+    """Draw the distance after training against the value of a swept argument: points are seeds, a line joins means."""
     families: dict[str, dict[str, float]] = {}
     for row in evidence.layout.rows:
         if found := SWEPT.fullmatch(row):

@@ -1,4 +1,4 @@
-"""Trunk x prior: how good the samples of every pair are."""
+"""The matrix of trunks and priors as a heat map of sample quality."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ __all__ = ["FIGURES"]
 
 
 def heat(evidence: Evidence) -> Drawn:
-    """The table `matrix` in colours, on a logarithmic scale: darker is better. Reconstructions stand apart to the left;
-    the leading priors of a trunk are framed.
+    """Draw the table `matrix` as a heat map on a logarithmic scale; darker is better. Reconstructions are on the left,
+    and the leading priors of each trunk have a frame.
     """
     for table in matrix(evidence):
         cells = [line[1:] for line in table.lines]

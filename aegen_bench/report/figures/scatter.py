@@ -1,4 +1,4 @@
-"""Numbers as points: a point a seed, a bar at the mean."""
+"""Scatter plots: one point per seed, and a bar at the mean."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["FIGURES"]
 
 
 def seeds(evidence: Evidence) -> Drawn:
-    """A point a trial and a bar at the mean, best row on top; rows without a number say why."""
+    """Draw a point per trial and a bar at the mean, best row on top; rows without a number have the reason."""
     for part, dataset in evidence.scored():
         cells = part.distances
         here = {row: cells[dataset, row] for row in evidence.layout.rows if (dataset, row) in cells}

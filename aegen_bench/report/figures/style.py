@@ -1,4 +1,4 @@
-"""How every figure looks, in one place; and a figure as bytes, the same for the same data."""
+"""The style of all figures, and their encoding, which is reproducible byte by byte."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ Drawn = Iterator[tuple[str, Figure]]
 
 
 class Kind(NamedTuple):
-    """How a figure is drawn, and what is missing when nothing is."""
+    """A kind of figure: the function that draws it, and the data it needs, named when they are missing."""
 
     draw: Callable[[Evidence], Drawn]
     needs: str
@@ -46,9 +46,9 @@ class Kind(NamedTuple):
 
 FORMATS = ("png", "pdf")
 WIDTH = 7.0
-"""Inches: the text of a two-column page."""
+"""Text width of a two-column page in inches."""
 PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-"""Okabe and Ito's colours for all kinds of colour vision, without the yellow that white paper swallows."""
+"""The colour-blind safe palette of Okabe and Ito, without yellow, which is too pale on white paper."""
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
 GREY, WARNING = "#767676", "#D55E00"
 
@@ -65,18 +65,18 @@ _STYLE: dict[Any, Any] = {
     "axes.axisbelow": True,
     "lines.linewidth": 1.3,
     "lines.markersize": 4,
-    "pdf.fonttype": 42,  # letters stay letters in the article
+    "pdf.fonttype": 42,  # embeds TrueType fonts, so that text remains text
     "savefig.dpi": 200,
 }
 
 
 def canvas(height: float, width: float = WIDTH) -> Figure:
-    """Return an empty figure, in inches. It belongs to no window and no global state."""
+    """Return an empty figure, with its size in inches, independent of pyplot."""
     return Figure(figsize=(width, height), layout="constrained")
 
 
 def applied() -> AbstractContextManager[None]:
-    """Draw and encode inside of this."""
+    """Context with the style, for drawing and encoding."""
     return matplotlib.rc_context(_STYLE)
 
 
@@ -89,22 +89,22 @@ def encode(figure: Figure, form: str) -> bytes:
 
 
 def headed(text: str, inches: float) -> str:
-    """Return a title broken into lines that fit into a panel so wide, whatever a row is called."""
-    fits = max(8, int(inches / 0.068))  # of this font's letters at the size of titles
+    """Return a title broken into lines that fit a panel of this width, however long the name."""
+    fits = max(8, int(inches / 0.068))  # characters of this font, at the size of titles
     return "\n".join(part for line in text.split("\n") for part in textwrap.wrap(line, fits) or [""])
 
 
 def identity(number: int) -> dict[str, Any]:
-    """Return colour and dashes of the n-th row of a profile: no two of the first 28 are alike."""
+    """Return colour and dashes of the n-th row of a profile; the first 28 are all different."""
     around, place = divmod(number, len(PALETTE))
     return {"color": PALETTE[place], "linestyle": DASHES[around % len(DASHES)]}
 
 
 def keep_readable(axes: Axes) -> tuple[float, float]:
-    """Let single values leave the frame where they would flatten all others to a line, and say how far they go; return
-    the least and largest value in the frame.
+    """Cut off outliers that would flatten all other values to a line, and note how far they go; return the smallest and
+    largest value in the frame.
 
-    A value is far off where it lies more than three times the middle 80% of its own curve outside of these.
+    An outlier is further from the middle 80% of its own curve than three times their range.
     """
     kept, every = [], []
     for line in axes.lines:
@@ -126,8 +126,8 @@ def keep_readable(axes: Axes) -> tuple[float, float]:
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
-    """Make a drawn axis logarithmic, with plain numbers at few ticks also where it spans less than a power of ten. One
-    of a single value, or with values that have no logarithm, stays as it is.
+    """Make a drawn axis logarithmic, with plain numbers at a few ticks even if it spans less than a power of ten. An
+    axis with a single value, or with values that are not positive, is unchanged.
     """
     axis = axes.xaxis if which == "x" else axes.yaxis
     least, most = axis.get_data_interval()
@@ -142,6 +142,6 @@ def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:
 
 
 def ordered(names: Sequence[str]) -> dict[str, Any]:
-    """Return colours from dark to light for names that have an order (a sweep)."""
+    """Return colours from dark to light for ordered names (a sweep)."""
     scale = matplotlib.colormaps["viridis"]
     return {name: scale(0.85 * i / max(1, len(names) - 1)) for i, name in enumerate(names)}

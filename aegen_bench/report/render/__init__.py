@@ -1,1 +1,1 @@
-"""Tables as files."""
+"""Renderers of tables."""

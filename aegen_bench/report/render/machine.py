@@ -1,4 +1,4 @@
-"""Tables for machines: every number of a table at full precision, a line or object each."""
+"""CSV and JSON: every number of a table at full precision, as a line or object."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ COLUMNS = (
 
 
 def csv(*tables: Table) -> str:
-    """Return one header and a line for each number; a field that does not apply is empty. Text that a spreadsheet would
-    take for a formula begins with an apostrophe.
+    """Return a header and a line for each number; fields that do not apply are empty. Text that a spreadsheet would
+    read as a formula is prefixed with an apostrophe.
     """
     lines = [{"table": table.name, **about(table), **line} for table in tables for line in records(table)]
     safe = [{name: _no_formula(value) for name, value in line.items()} for line in lines]
@@ -29,8 +29,8 @@ def csv(*tables: Table) -> str:
 
 
 def json(*tables: Table) -> str:
-    """Return a list of tables: name, title, notes, what they are about, and `values`, of which what does not apply is
-    left out. A table of sentences has `columns` and `rows` instead.
+    """Return a list of tables with name, title, notes, profile, protocol or device, and `values`, without fields that
+    do not apply. A table of sentences has `columns` and `rows` instead.
     """
     told = []
     for table in tables:
@@ -41,8 +41,8 @@ def json(*tables: Table) -> str:
 
 
 def frame(table: Table) -> pd.DataFrame:
-    """Return our numbers of a table as a frame: a row a dataset, row and quantity, `value`, `std`, `low`, `high`, `n`
-    and so on as columns. What a paper published, and what no trial measured, is left out.
+    """Return our numbers of a table as a frame: one line per dataset, row and quantity, with the columns `value`,
+    `std`, `low`, `high`, `n` etc. Published numbers and those of external images are left out.
     """
     keys = ["dataset", "row", "quantity", "stage", "against"]
     order = [*keys, "value", "std", "low", "high", "n", "state", *FLAWS, "leading", "open", "stale", "source"]
@@ -53,13 +53,13 @@ def frame(table: Table) -> pd.DataFrame:
 
 
 def about(table: Table) -> dict[str, str]:
-    """The profile of a table, and its protocol id or device."""
+    """Return the profile of a table, and its protocol id or device."""
     known = {"profile": table.profile, "protocol": table.protocol, "device": table.device}
     return {name: value for name, value in known.items() if value}
 
 
 def records(table: Table) -> Iterator[dict[str, Any]]:
-    """Yield each number with what is known of it (docs/results-format.md), without what does not apply."""
+    """Yield each number with its fields (docs/results-format.md), without those that do not apply."""
     for cell in table.cells():
         for number in cell.numbers:
             if number.quantity:

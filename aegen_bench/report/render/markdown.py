@@ -1,4 +1,4 @@
-"""A table as Markdown that also reads well as plain text."""
+"""Markdown tables that are also readable as plain text."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from aegen_bench.report.cells import Printed, Table
 __all__ = ["LONG", "render"]
 
 LONG = 60
-"""Characters: a column with a longer entry is one of sentences."""
+"""Number of characters; a column with a longer entry is treated as sentences."""
 
 
 def render(*tables: Table) -> str:
-    """Return of each table a heading, a grid with aligned pipes and the notes as a list."""
+    """Return each table as a heading, a grid with aligned pipes, and its notes as a list."""
     return "\n".join(map(_one, tables))
 
 
@@ -32,8 +32,8 @@ def _grid(table: Table) -> list[str]:
 
 
 def _filled(texts: Sequence[str], *, to_left: bool, numbers: bool) -> list[str]:
-    """A column, its head first, with the rule below that. Words stand to the left, numbers to the right; sentences are
-    not padded.
+    """Return a padded column, beginning with its head and the rule below. Text is aligned left and numbers right;
+    sentences are not padded.
     """
     width = max(3, *map(len, texts))
     if width > LONG and not numbers:
@@ -48,4 +48,4 @@ def _cell(cell: Printed) -> str:
 
 def _escape(text: str) -> str:
     text = re.sub(r"\s+", " ", text).replace("\\", "\\\\").replace("|", "\\|")
-    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)  # what could begin a tag
+    return re.sub("<(?=[A-Za-z/!?])", "&lt;", text)  # could begin a tag

@@ -1,5 +1,5 @@
-"""What a cell of the page opens: the numbers of its trials, and of its first seeds curves and samples, as little data
-as it takes to draw them.
+"""The details that a cell of the page opens: numbers of all its trials, and curves and samples of its first seeds, with
+as little data as drawing them takes.
 """
 
 from __future__ import annotations
@@ -22,9 +22,9 @@ from aegen_bench.report.evidence import Evidence, Trial
 __all__ = ["DRAWN", "Picture", "columns", "entries", "real"]
 
 DRAWN = 400
-"""So many trials have curves and samples in the page, the same number of each entry, its first seeds."""
+"""The number of trials with curves and samples in the page: the first seeds of each entry, equally many of each."""
 POINTS = 60
-"""A curve keeps at most this many points: as many as its few hundred pixels tell apart."""
+"""The maximal number of points of a curve, which is a few hundred pixels wide."""
 SHOWN, SIDE = 16, 240
 
 _COSTS = {"train_seconds": "training, s", "sample_seconds": "sampling, s", "parameters": "parameters"}
@@ -33,18 +33,19 @@ Numbers = dict[tuple[str, str, int], list[float | None]]
 
 @dataclass(frozen=True)
 class Picture:
-    """A trial's first samples as WebP, and the data of the page that is to know where they are."""
+    """The first samples of a trial as WebP, and the part of the page's data that needs their address."""
 
     name: str
     packed: bytes
     data: dict[str, Any]
 
     def inlined(self) -> str:
+        """The picture as a data URL."""
         return f"data:image/webp;base64,{base64.b64encode(self.packed).decode()}"
 
 
 def columns(evidence: Evidence) -> dict[str, list[str]]:
-    """Return the names of a trial's numbers by protocol id, in the order of the records; "" are costs."""
+    """Return the names of a trial's numbers by protocol id, in the order of the records; "" stands for costs."""
     frame = evidence.frame
     scores = frame[frame["kind"].isin(["draw", "model"])]
     names = scores.groupby("protocol", sort=False)["metric"].unique()
@@ -52,7 +53,7 @@ def columns(evidence: Evidence) -> dict[str, list[str]]:
 
 
 def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]]:
-    """Yield each entry as the page's script reads it, with the samples that belong into it."""
+    """Yield each entry in the form that the page's script reads, with its samples."""
     reasons = evidence.frame.attrs["reasons"]
     tables = {protocol: _numbers(evidence, protocol, names) for protocol, names in columns(evidence).items()}
     every = product(evidence.layout.datasets, evidence.layout.rows)
@@ -83,9 +84,7 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
 
 
 def real(evidence: Evidence) -> Iterator[Picture]:
-    """Yield of each dataset as many real images of the test split as there are samples, from what a trial left beside
-    their reconstructions.
-    """
+    """Yield, for each dataset, as many real test images as there are samples, from the reconstructions of a trial."""
     for dataset in evidence.layout.datasets:
         for trial in (trial for row in evidence.layout.rows for trial in evidence.trials(dataset, row)):
             pairs = evidence.array(trial, "reconstructions")
@@ -95,7 +94,7 @@ def real(evidence: Evidence) -> Iterator[Picture]:
 
 
 def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
-    """(dataset, row, seed) -> the means over the draws, four digits, in the order of `names`, None where none is."""
+    """Return {(dataset, row, seed): means over draws, four digits, in the order of `names`, None if missing}."""
     frame = evidence.frame
     mine = frame[(frame["protocol"] == protocol) & frame["value"].notna()]
     metrics = list(_COSTS) if protocol == "" else names
@@ -105,13 +104,13 @@ def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
 
 
 def _devices(evidence: Evidence) -> dict[tuple[str, str, int], str]:
-    """Where each trial ran, by dataset, row and seed."""
+    """Return the device of each trial by dataset, row and seed."""
     trials = evidence.frame[["dataset", "row", "seed", "device"]].drop_duplicates()
     return {(d, r, seed): device for d, r, seed, device in trials.itertuples(index=False, name=None)}
 
 
 def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float | None]]]:
-    """Name -> [epochs, values] of every loss term and of the probes' distance; epochs count over all stages."""
+    """Return {name: [epochs, values]} of all loss terms and the probes' distance; epochs count over all stages."""
     history = evidence.history(trial)
     found: dict[str, list[tuple[int, float | None]]] = {}
     before: dict[str, int] = {}
@@ -127,7 +126,7 @@ def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float | Non
 
 
 def _thinned(points: list[tuple[int, float | None]]) -> list[list[float | None]]:
-    """Every k-th point and the last, without those that are not finite; empty where nothing is left."""
+    """Return every k-th point and the last one, without those that are not finite."""
     good = [(x, _short(y)) for x, y in points if y is not None and math.isfinite(y)]
     step = -(-len(good) // POINTS) if good else 1
     kept = good[::step] + (good[-1:] if len(good) % step != 1 and step > 1 else [])
@@ -142,7 +141,7 @@ def _short(value: float) -> float | None:
 
 
 def _picture(evidence: Evidence, trial: Trial) -> bytes:
-    """The first samples as a small WebP sheet, [4 x 4]; empty where the trial left none."""
+    """Return the first samples as a small WebP sheet, [4 x 4]; empty if the trial has none."""
     samples = evidence.array(trial, "samples")
     return b"" if samples is None or not samples.size else _packed(samples)
 

@@ -1,7 +1,7 @@
-"""The page for the eyes: one HTML file without network, whose tables sort and filter and whose cells open.
+"""The report as one HTML file that works offline: its tables can be sorted and filtered, and cells open details.
 
-What a cell opens is data in the page (`opened.py`), drawn by `page.js`; `page.html` is a jinja2 template that escapes
-every name, and the script sets text, never markup: a row called `<script>` is text.
+The details are data in the page (`opened.py`), drawn by `page.js`. The jinja2 template `page.html` escapes all names,
+and the script sets text only, never markup, so that a row called `<script>` is harmless.
 """
 
 from __future__ import annotations
@@ -26,13 +26,13 @@ from aegen_bench.report.render.opened import Picture, columns, entries, real
 __all__ = ["INLINE_BYTES", "write"]
 
 INLINE_BYTES = 2_500_000
-"""Sample grids up to this many bytes are inside the page, more of them lie in a folder beside it."""
+"""Sample grids up to this number of bytes are embedded in the page; larger ones are written to a folder next to it."""
 
 
 def write(
     evidence: Evidence, tables: Sequence[Table], findings: Sequence[Finding], skipped: Sequence[str], path: Path
 ) -> list[Path]:
-    """Write the page, and its sample grids beside it where they are too large to be inside; return the paths."""
+    """Write the page, and its sample grids next to it if they are too large to be embedded; return the paths."""
     import jinja2
 
     found, originals = list(entries(evidence)), list(real(evidence))
@@ -67,7 +67,7 @@ def write(
 
 
 def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
-    """Put the pictures into the page's data, or write them beside it and yield where."""
+    """Embed the pictures in the page's data, or write them next to it and yield their paths."""
     if sum(len(picture.packed) for picture in pictures) <= INLINE_BYTES:
         for picture in pictures:
             picture.data["grid"] = picture.inlined()
@@ -84,7 +84,7 @@ def _names(evidence: Evidence) -> dict[str, str]:
 
 
 def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
-    """Each claim: what the paper says and where, the verdicts that are none of "not tested", the lines of evidence."""
+    """Yield each claim: statement and section, the verdicts other than "not tested", and the lines of evidence."""
     for claim, groups in alike(findings):
         lines = []
         for group in groups:
@@ -100,7 +100,9 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[st
 
 
 def _shown(table: Table, evidence: Evidence) -> dict[str, Any]:
-    """A table for the template: its lines in groups that sort as one, each cell with what it sorts by and opens."""
+    """Return a table for the template: lines in groups that are sorted together, and cells with sort keys and
+    details.
+    """
     printed = table.printed()
     prose = [max((len(str(line[i])) for line in printed), default=0) > LONG for i, _ in enumerate(table.columns)]
     kinds = ["prose" if long else "words" * column.words for column, long in zip(table.columns, prose, strict=True)]
@@ -126,8 +128,8 @@ def _shown(table: Table, evidence: Evidence) -> dict[str, Any]:
 
 
 def _bars(cells: Sequence[Cell]) -> dict[int, tuple[float, float, float]]:
-    """Where in its column, in percent, the interval of a line's number begins, how wide it is and where the number is;
-    on a log scale from the least to the largest number, which intervals may leave.
+    """Return the start and width of the interval of each line's number, and the position of the number, in percent of
+    the column; on a log scale from the smallest to the largest number, beyond which intervals may extend.
     """
     ours = enumerate(cell if cell.source == "measured" else Cell() for cell in cells)
     known = {i: cell.numbers[0] for i, cell in ours if cell.n and len(cell.numbers) == 1}
@@ -148,7 +150,9 @@ def _bars(cells: Sequence[Cell]) -> dict[int, tuple[float, float, float]]:
 
 
 def _cell(cell: Cell, printed: Printed, column: str, evidence: Evidence) -> dict[str, Any]:
-    """A cell of a row and a dataset opens its trials there; a row's name opens those on every dataset."""
+    """Return a cell for the template. A cell of a row and dataset opens its trials; the name of a row opens all of its
+    trials.
+    """
     collapsed = "collapsed" if cell.ended["collapsed"] and cell.n else ""
     flawed = next((name for name in ("diverged", "failed") if cell.ended[name] and cell.n), collapsed)
     state = cell.state.replace(" ", "-") if cell.state != "ok" else flawed
