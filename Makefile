@@ -1,7 +1,7 @@
 # The commands of the README. They make .venv when it is not there or pyproject.toml has changed.
 PYTHON ?= python3
 BIN := .venv/bin
-SIDE_BY_SIDE := -n auto --dist loadfile
+SIDE_BY_SIDE := -n auto --dist worksteal
 
 .PHONY: bench test quicktest lint docs perf perf-full gpu-check clean
 

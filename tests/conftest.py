@@ -17,6 +17,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import warm
 import yaml
 
 # One thread whatever else the machine does: a run chooses its threads by what is free, and bit equality holds at equal
@@ -82,21 +83,29 @@ class Bench:
             os.chdir(before)
         return Ended(code, out.getvalue(), err.getvalue())
 
-    def start(self, *args: str, python: tuple[str, ...] = (), **env: str) -> subprocess.Popen[str]:
-        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it."""
+    def start(self, *args: str, cold: bool = False, **env: str) -> warm.Command | subprocess.Popen[str]:
+        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it.
+
+        Its imports are done. `cold`, it is all that a user starts: `python -m aegen_bench`, which is watched by another
+        process and imports torch, which takes four seconds.
+        """
+        environment = {**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env}
+        if not cold:
+            return warm.Command(args, self.folder, environment)
         return subprocess.Popen(
-            [sys.executable, *python, "-m", "aegen_bench", *args],
+            [sys.executable, "-m", "aegen_bench", *args],
             cwd=self.folder,
-            env={**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env},
+            env=environment,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
             preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
         )
 
-    def process(self, *args: str, python: tuple[str, ...] = (), **env: str) -> Ended:
-        process = self.start(*args, python=python, **env)
-        out, err = process.communicate(timeout=120)
+    def process(self, *args: str, cold: bool = False, **env: str) -> Ended:
+        process = self.start(*args, cold=cold, **env)
+        out, err = process.communicate(timeout=300)
+        assert process.returncode is not None
         return Ended(process.returncode, out, err)
 
     def declare(self, **sections: Any) -> None:
@@ -123,6 +132,11 @@ class Bench:
     def weights(self, row: str) -> Path:
         record = self.record(row)
         return self.data / "weights" / f"{record['key']}-{record['weights_sha256'][:8]}.safetensors"
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that at the end no worker is left alone with it."""
+    items.sort(key=lambda item: "cluster" not in item.keywords)
 
 
 @pytest.fixture

@@ -46,7 +46,7 @@ def imported(ended: Ended) -> set[str]:
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> None:
-    ended = bench.process("--help", python=("-X", "importtime"))
+    ended = bench.process("--help", cold=True, PYTHONPROFILEIMPORTTIME="1")
     assert ended.code == 0
     assert all(
         re.search(rf"^\s+{name} ", ended.out, re.M)
@@ -59,7 +59,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> Non
 def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: Bench) -> None:
     bench.baseline("long", METHOD)
     command = ("list", "--profile", "tiny", "--long")
-    ended = bench.process(*command, python=("-X", "importtime"), COLUMNS="40", FORCE_COLOR="")
+    ended = bench.process(*command, cold=True, PYTHONPROFILEIMPORTTIME="1", COLUMNS="40", FORCE_COLOR="")
     assert ended.code == 0
     assert not HEAVY & imported(ended)
     assert f"  long  {LONG}.  []\n" in ended.out
@@ -364,7 +364,7 @@ def test_bf16_where_the_processor_lacks_it_is_warned_of(bench: Bench, monkeypatc
 def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench) -> None:
     endless = {"slow": {"stages": {"train": {"epochs": 10_000_000}}}}
     bench.declare(rows={"slow": {"baseline": "vae"}}, profiles=bench.tiny(models=["glf", "slow"], rows=endless))
-    process = bench.start("run", "--profile", "tiny")
+    process = bench.start("run", "--profile", "tiny", cold=True)
     assert process.stderr is not None
     lines = []
     try:
@@ -374,7 +374,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
                 break
         time.sleep(1.0)
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=300)
     finally:
         process.kill()
     assert process.returncode == 130, (lines, err)

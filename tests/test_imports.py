@@ -199,6 +199,7 @@ FROZEN = {
     ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
     ("evaluation/extractors/random_conv.py", "manual_seed"): "the weights of the extractor for tests",
     ("inference/overall.py", "default_rng"): "what the bootstrap draws: one report of the same records",
+    ("inference/variance.py", "default_rng"): "the same",
 }
 SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed", "set_state", "set_rng_state"}
 

@@ -7,7 +7,7 @@ import os
 import re
 import shlex
 import shutil
-import sys
+import subprocess
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -32,8 +32,8 @@ OFFLINE = pytest.mark.skipif(
 )
 
 
-def short(count: int) -> dict[str, Any]:
-    """`smoke` with an epoch on 128 images, and so many to measure."""
+def short(count: int, extractor: str = "efficientnet_lite0") -> dict[str, Any]:
+    """`smoke` with an epoch on 128 images, and so many to measure, by this network."""
     return {
         "profiles": {
             "smoke": {
@@ -45,7 +45,7 @@ def short(count: int) -> dict[str, Any]:
                 "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
             }
         },  # metrics change no id
-        "protocols": {"smoke": {"extractor": "efficientnet_lite0", "count": count, "metrics": ["fd"]}},
+        "protocols": {"smoke": {"extractor": extractor, "count": count, "metrics": ["fd"]}},
     }
 
 
@@ -108,7 +108,7 @@ def test_the_python_of_the_readme_runs_as_it_stands(
 ) -> None:
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
-    bench.declare(**short(500))
+    bench.declare(**short(500, "random_conv"))
     assert bench("run", "--profile", "smoke").code == 0
     monkeypatch.chdir(bench.folder)
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
@@ -132,20 +132,33 @@ def test_the_python_of_the_readme_runs_as_it_stands(
 
 @OFFLINE
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, with the profile `smoke` shortened; its kept outputs are those of the whole one."""
+    """As it stands, with the profile `smoke` shortened, and its command in this process; its kept outputs are those of
+    the whole profile.
+    """
+
+    elsewhere, ran = subprocess.run, list[str]()
+
+    def run(command: list[str], **options: Any) -> Any:
+        if command[0] != "aegen-bench":
+            return elsewhere(command, **options)
+        ended = bench(*command[1:])
+        assert ended.code == 0, ended.err
+        return ran.append(command[1])
+
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
-    bench.declare(**short(500))
+    bench.declare(**short(500, "random_conv"))
     monkeypatch.chdir(bench.folder)
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(bench.data))
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
     monkeypatch.setenv("MPLBACKEND", "agg")
+    monkeypatch.setattr(subprocess, "run", run)
     cells = json.loads((ROOT / "docs" / "tour.ipynb").read_text(encoding="utf-8"))["cells"]
     namespace: dict[str, Any] = {"__name__": "notebook"}
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":
             assert cell["outputs"] or "subprocess" in "".join(cell["source"]), "it is kept executed"
             exec(compile("".join(cell["source"]), f"tour.ipynb, cell {number}", "exec"), namespace)
+    assert ran == ["run"]
     assert namespace["scores"]["draws"][0]["fd"] > 0
     assert namespace["table"].loc[("digits", "glf", "fd"), "n"] == 2
     assert namespace["between"].shape == (40, 1, 8, 8)

@@ -17,7 +17,7 @@ CURE = "make it an argument of __init__, after `nets, *`"
 
 def undeclared(entry: Method) -> Iterator[str]:
     """Yield a finding for each number in a baseline's source that the yaml cannot set."""
-    tree = source.parse(entry.path)
+    tree = source.parse(source.read(entry.path))
     (cls,) = (node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == entry.class_name)
     for name, value in _assigned(cls.body):
         if name not in THE_CONTRACTS and _is_number(value):

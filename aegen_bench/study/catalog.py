@@ -121,30 +121,36 @@ def _find(local: Path, base: str, place: str) -> dict[str, Method]:
 def read(name: str, path: Path, base: str = "Baseline") -> Method:
     """Read the source of one method, or of one prior with `base` "Prior"."""
     try:
-        if name == "all":
-            raise UserError("'all' means every row: use another name")
-        tree = source.parse(path)
-        found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _derives(node, base)]
-        if len(found) != 1:
-            raise UserError(f"needs one class that derives from {base}, has {len(found)}")
-        cls = found[0]
-        hooks = frozenset(node.name for node in cls.body if isinstance(node, ast.FunctionDef))
-        trained: tuple[str, ...] = ("prior",) if "loss" in hooks else ()
-        return Method(
-            name=name,
-            path=path,
-            doc=(ast.get_docstring(cls) or "").partition("\n")[0],
-            class_name=cls.name,
-            arguments=_arguments(cls),
-            stages=_stages(cls) if base == "Baseline" else trained,
-            optimizers=_optimizers(cls) if base == "Baseline" else trained,
-            likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
-            base=base,
-            hooks=hooks,
-            code=source.digest(path, tree),
-        )
+        content = source.read(path)
+        return replace(_read(name, path, base, content), code=source.digest(path, content))
     except UserError as error:
         return Method(name, path, error=f"{path}: {error}")
+
+
+@functools.lru_cache(maxsize=512)
+def _read(name: str, path: Path, base: str, content: bytes) -> Method:
+    """What the content of a file says of its method, all but `code`, which is of the files beside it, too."""
+    if name == "all":
+        raise UserError("'all' means every row: use another name")
+    tree = source.parse(content)
+    found = [node for node in tree.body if isinstance(node, ast.ClassDef) and _derives(node, base)]
+    if len(found) != 1:
+        raise UserError(f"needs one class that derives from {base}, has {len(found)}")
+    cls = found[0]
+    hooks = frozenset(node.name for node in cls.body if isinstance(node, ast.FunctionDef))
+    trained: tuple[str, ...] = ("prior",) if "loss" in hooks else ()
+    return Method(
+        name=name,
+        path=path,
+        doc=(ast.get_docstring(cls) or "").partition("\n")[0],
+        class_name=cls.name,
+        arguments=_arguments(cls),
+        stages=_stages(cls) if base == "Baseline" else trained,
+        optimizers=_optimizers(cls) if base == "Baseline" else trained,
+        likelihood=any(_assigns(node, "likelihood", True) for node in cls.body),
+        base=base,
+        hooks=hooks,
+    )
 
 
 # ---- importing ---------------------------------------------------------------------------------

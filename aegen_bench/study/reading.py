@@ -6,7 +6,8 @@ The language is YAML 1.2: `on` is a string, 1e-3 a number, and a duplicate key a
 from __future__ import annotations
 
 import math
-from functools import cache
+from copy import deepcopy
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -53,9 +54,15 @@ def parse_yaml(text: str, where: str) -> Any:
     from ruamel.yaml.error import YAMLError
 
     try:
-        return _loader().load(text)
+        return deepcopy(_loaded(text))
     except (YAMLError, RecursionError) as error:
         raise UserError(f"{where}: {_reason(error)}") from error
+
+
+@lru_cache(maxsize=16)
+def _loaded(text: str) -> Any:
+    """What a text holds. In a notebook every call reads the study, which takes a tenth of a second the first time."""
+    return _loader().load(text)
 
 
 def validated(kind: type[Any], content: Any, where: str) -> Any:

@@ -6,6 +6,7 @@ Nothing here runs the code, and only regular files of a reasonable size are open
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -13,52 +14,58 @@ from pathlib import Path
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes
 
-__all__ = ["digest", "helpers", "parse"]
+__all__ = ["digest", "parse", "read"]
 
 LARGEST = 2**20  # bytes of a source file; the longest shipped method has 5,000
 
 
-def parse(path: Path) -> ast.Module:
-    """Return the syntax tree of a Python file; UserError if it cannot be parsed.
+def read(path: Path) -> bytes:
+    """Return the content of a source file; UserError if it cannot be read."""
+    try:
+        return read_bytes(path, LARGEST)
+    except OSError as error:
+        raise UserError(error.strerror or str(error)) from error
+
+
+def parse(content: bytes) -> ast.Module:
+    """Return the syntax tree of the content of a source file; UserError if it cannot be parsed.
 
     The encoding is determined as by Python: a byte order mark or a coding cookie is respected.
     """
     try:
-        return ast.parse(read_bytes(path, LARGEST))
-    except OSError as error:
-        raise UserError(error.strerror or str(error)) from error
+        return ast.parse(content)
     except (RecursionError, MemoryError):
         raise UserError("its expressions are nested too deeply") from None
     except (SyntaxError, ValueError) as error:  # ValueError: a null byte
         raise UserError(str(error)) from error
 
 
-def digest(path: Path, tree: ast.Module) -> str:
+def digest(path: Path, content: bytes) -> str:
     """Return a hash, 16 hex digits, of a method's code and of the helper files in its folder that it imports.
 
     Comments, docstrings and formatting do not matter, and the hash is the same under every version of Python. Nor does
     the hook `log_prior` matter, unless the method itself calls it: it is called only when codes are scored, so a method
-    can add it without being trained again. `tree` is modified.
+    can add it without being trained again.
     """
-    beside = helpers(path, tree)
-    own = _hash(_text(tree))
-    if not beside:
-        return own
-    return _hash(own + "".join(f" {name} {_hash(_text(code))}" for name, code in sorted(beside.items())))
-
-
-def helpers(path: Path, tree: ast.Module) -> dict[str, ast.Module]:
-    """Return the modules in the folder of `path` that a tree imports, and that these import, by name."""
-    found: dict[str, ast.Module] = {}
-    waiting = list(_imported(tree))
+    own, imported = _code(content)
+    beside: dict[str, str] = {}
+    waiting = list(imported)
     while waiting:
         name = waiting.pop()
         place = path.parent / f"{name}.py"
-        if name in found or name == path.stem or not place.exists():
+        if name in beside or name == path.stem or not place.exists():
             continue
-        found[name] = parse(place)
-        waiting += _imported(found[name])
-    return found
+        beside[name], more = _code(read(place))
+        waiting += more
+    return _hash(own + "".join(f" {name} {code}" for name, code in sorted(beside.items()))) if beside else own
+
+
+@functools.lru_cache(maxsize=512)
+def _code(content: bytes) -> tuple[str, tuple[str, ...]]:
+    """Return the hash of one file's code, and the modules that it imports."""
+    tree = parse(content)
+    imported = tuple(_imported(tree))
+    return _hash(_text(tree)), imported
 
 
 def _imported(tree: ast.Module) -> Iterator[str]:
@@ -74,7 +81,9 @@ def _hash(text: str) -> str:
 
 
 def _text(tree: ast.Module) -> str:
-    """Return the code as `ast.unparse` of Python 3.11 would write it, without the parts that `digest` ignores."""
+    """Return the code as `ast.unparse` of Python 3.11 would write it, without the parts that `digest` ignores. The tree
+    is modified.
+    """
     called = any(isinstance(node, ast.Attribute) and node.attr == "log_prior" for node in ast.walk(tree))
     for node in ast.walk(tree):
         if isinstance(node, ast.ClassDef) and not called:

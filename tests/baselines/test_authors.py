@@ -70,6 +70,7 @@ def test_the_command_that_new_suggests_does_what_it_says(empty: Bench) -> None:
     assert "smoke: 2 trials: 2 run\n" in planned.out and "my_model" in planned.out
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
 def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
     """By the project's own settings; mypy keeps what it learns of torch in the checkout, as `make lint` does."""

@@ -87,6 +87,7 @@ def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeyp
     assert ended.code == 70 and "--debug shows its traceback" in ended.err and not list(outside.iterdir())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("locale", "shown"),
     [
@@ -132,4 +133,4 @@ def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback
     process = subprocess.Popen(words, cwd=bench.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None and process.stderr is not None
     process.stdout.close()
-    assert process.wait(timeout=120) == 1 and process.stderr.read() == ""
+    assert process.wait(timeout=300) == 1 and process.stderr.read() == ""

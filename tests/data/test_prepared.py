@@ -112,7 +112,7 @@ def test_processes_that_prepare_the_same_set_at_once_agree(tmp_path: Path) -> No
     )
     command = [sys.executable, "-c", script, CELEBA.model_dump_json(), str(tmp_path)]
     running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    found = {process.communicate(timeout=60)[0].strip() for process in running}
+    found = {process.communicate(timeout=300)[0].strip() for process in running}
     assert [process.returncode for process in running] == [0, 0, 0]
     assert found == {data.fingerprint("celeba", CELEBA, tmp_path, "train")}
 

@@ -57,6 +57,7 @@ def test_the_page_has_every_number_that_is_checked_every_check_and_the_rules_of_
         assert list(rules()) == block.strip().split("\n\n")[-1].splitlines()
 
 
+@pytest.mark.slow
 def test_the_command_prints_a_table_of_every_number_and_says_how_many_images_there_are(bench: Bench) -> None:
     ended = bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "100")
     assert ended.code == 0, ended.err

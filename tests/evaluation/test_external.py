@@ -307,8 +307,8 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     own = ("evaluate", "mine", "--against", "mine", "--protocol", "lite_classifier")
     refused(finished(*own), "none for vs_work-mine: use another protocol")
     trial = ("evaluate", "--trial", "results/tiny/digits/glf/seed-0")
-    refused(finished(*trial, "--count", "9"), "leave out --count")
-    refused(finished(*trial, "--seed", "0", "--results", "results"), "leave out --seed, --results")
+    refused(finished(*trial, "--count", "9"), "cannot be combined with --count")
+    refused(finished(*trial, "--seed", "0", "--results", "results"), "cannot be combined with --seed, --results")
     refused(score(finished, "mine", "--weights", "weights"), "--weights is only for --trial")
     assert not (finished.folder / "results/external").exists()
 

@@ -82,12 +82,13 @@ def worsening(patches, tmp_path_factory):
         measured = [{k: v for n in names for k, v in measure(n, x, of_real).items()} for x in sets]
         numbers = {key: [m[key] for m in measured] for key in measured[0] if key not in ("settings", "prd")}
         # One PRD of so few images varies by as much as a little blur changes it.
-        repeated = [[measure("prd", x, of_real, seed) for seed in range(20)] for x in sets]
+        repeated = [[measure("prd", x, of_real, seed) for seed in range(8)] for x in sets]
         numbers |= {key: [np.mean([m[key] for m in many]) for many in repeated] for key in ("f8", "f1_8")}
         found[damage.__name__] = numbers
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("damage", ["noisy", "blurred"])
 @pytest.mark.parametrize("value", ["fd", "kid", "fd_infinity"])
 def test_distances_grow_as_images_get_worse(worsening, damage, value):
@@ -100,6 +101,7 @@ FRACTIONS = ["f8", "f1_8", "precision", "recall", "density", "coverage"]
 BLIND = [("blurred", "precision")]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("damage", "value"), [(d, v) for d in ("noisy", "blurred") for v in FRACTIONS if (d, v) not in BLIND]
 )
@@ -108,6 +110,7 @@ def test_fractions_fall_as_images_get_worse(worsening, damage, value):
     assert clean > worse >= worst and clean > worst
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("damage", "value"), BLIND)
 def test_heavy_damage_is_seen_also_where_a_little_is_not(worsening, damage, value):
     clean, _, worst = worsening[damage][value]

@@ -56,7 +56,7 @@ def test_a_file_system_without_locks_is_one_line(
     ended = bench("run", "--profile", "tiny", "--models", "vae")
     assert ended.code in (1, 2) and "Traceback" not in ended.err and "left to another run" not in ended.err
     assert f": {os.strerror(number)}: the file system of " in ended.err and "may have no locks" in ended.err
-    assert time.monotonic() - begin < 60 and not (bench.trial("vae") / "record.json").exists()
+    assert time.monotonic() - begin < 300 and not (bench.trial("vae") / "record.json").exists()
 
 
 @pytest.mark.slow
@@ -97,7 +97,7 @@ def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_
         asked, no_flock.run(finished.folder, finished.data, no_flock.shim(tmp_path), asked), strict=True
     ):
         told = f"{command}: {ended}"
-        assert float(str(ended["seconds"])) < 60, told
+        assert float(str(ended["seconds"])) < 300, told
         if command[0] in ("list", "report"):
             assert ended["code"] == 0 and not ended["err"], told
             continue

@@ -145,7 +145,7 @@ for number in range(25):
     results.add_evaluation(path, f"{me}{number:011d}", results.Evaluation(**entry))
 """
     running = [subprocess.Popen([sys.executable, "-c", code, me, str(path)]) for me in "ab"]
-    assert [process.wait(timeout=120) for process in running] == [0, 0]
+    assert [process.wait(timeout=300) for process in running] == [0, 0]
     assert len(results.read_record(path).metrics) == 50
 
 
@@ -260,17 +260,16 @@ def test_an_empty_folder_loads_as_an_empty_table_and_wrong_names_are_said(tmp_pa
         results.load(tmp_path, profile="lit")
 
 
-def test_five_thousand_records_are_read_within_seconds(tmp_path: Path) -> None:
+def test_a_thousand_records_are_read_within_seconds_of_processor_time(tmp_path: Path) -> None:
     draws = [{"fd": 674.1 + i, "f8": 0.91, "f1_8": 0.88} for i in range(10)]
-    for row in range(50):
+    for row in range(10):
         put(tmp_path, *(make(row=f"row{row}", seed=seed, metrics={ID: evaluation(draws)}) for seed in range(100)))
-    start = time.perf_counter()
-    assert sum(1 for _ in results.records(tmp_path)) == 5000
-    middle = time.perf_counter()
-    assert len(results.load(tmp_path)) == 5000 * (30 + 1 + 9)
-    end = time.perf_counter()
-    print(f"records {middle - start:.2f} s, load {end - middle:.2f} s")
-    assert middle - start < 5 and end - middle < 10
+    start = time.process_time()
+    assert sum(1 for _ in results.records(tmp_path)) == 1000
+    middle = time.process_time()
+    assert len(results.load(tmp_path)) == 1000 * (30 + 1 + 9)
+    end = time.process_time()
+    assert middle - start < 1 and end - middle < 2, (middle - start, end - middle)
 
 
 def test_importing_results_brings_neither_torch_nor_pandas() -> None:
@@ -278,6 +277,7 @@ def test_importing_results_brings_neither_torch_nor_pandas() -> None:
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
+@pytest.mark.slow
 def test_a_report_is_made_without_torch() -> None:
     code = "import sys, aegen_bench.report; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"

@@ -30,16 +30,22 @@ from aegen_bench.trial.job import Job, Place
 pytestmark = pytest.mark.cluster
 
 SLOW = """
-import time
-from torch import nn
+import signal, time
+from pathlib import Path
 from aegen_bench.baseline import Baseline
 
+HOLD = Path(__file__).parents[1] / "hold"
+
+def told_to_stop():
+    return getattr(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), "signal", 0)
+
 class Slow(Baseline):
-    '''A linear auto-encoder that takes its time.'''
+    '''A linear auto-encoder whose third step lasts while there is a file `hold`, or until it is told to stop.'''
 
     def __init__(self, nets):
         super().__init__(nets)
         self.encoder, self.decoder = nets.encoder(), nets.decoder()
+        self.steps = 0
 
     def encode(self, x):
         return self.encoder(x)
@@ -48,7 +54,9 @@ class Slow(Baseline):
         return self.decoder(z)
 
     def step(self, x, index):
-        time.sleep(0.1)
+        self.steps += 1
+        while self.steps > 2 and HOLD.exists() and not told_to_stop():
+            time.sleep(0.02)
         yield "model", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
 """
 RUN = ("run", "--profile", "tiny", "--models", "slow", "--checkpoint-every", "0.00001")
@@ -62,8 +70,9 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 @pytest.fixture
 def slow(bench: Bench) -> Bench:
-    """A grid of one trial: 8 steps of a tenth of a second."""
+    """A grid of one trial of 8 steps, which stops half way until `go_on`."""
     bench.baseline("slow", SLOW)
+    (bench.folder / "hold").touch()
     bench.declare(profiles=bench.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
     return bench
 
@@ -72,6 +81,10 @@ def half_done(bench: Bench) -> dict[str, Any]:
     """Wait until the trial has a checkpoint, and return what its lock says of the process that does it."""
     until(lambda: list(bench.trial("slow").glob("checkpoint-*.pt")))
     return locks.whose(locks.lock_path(bench.folder / "results", "tiny", "digits", "slow", "seed-0"))
+
+
+def go_on(bench: Bench) -> None:
+    (bench.folder / "hold").unlink()
 
 
 def essence(bench: Bench) -> dict[str, Any]:
@@ -134,6 +147,8 @@ def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
         nanny = worker.parent()
         assert nanny is not None
         nanny.terminate()
+        nanny.wait(PATIENCE)
+    go_on(slow)
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "ended: 1 ok" in out, err
     assert err.count("[1/1] slow on digits, seed 0: run on cpu") == 2
@@ -152,6 +167,7 @@ def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_doe
         worker = psutil.Process(half_done(slow)["pid"]).parent()
         assert worker is not None
         worker.kill()
+        go_on(slow)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "ended: 1 ok" in out, err
     assert essence(slow) == undisturbed
@@ -167,6 +183,7 @@ def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "the same command resumes from there" in err
     assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
+    go_on(slow)
     ended = slow.process(*RUN, "--cluster", cluster.address)
     assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
     assert essence(slow) == undisturbed

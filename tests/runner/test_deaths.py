@@ -116,7 +116,7 @@ def test_workers_that_vanish_without_a_word_are_failed_trials_whatever_their_exi
 def test_a_run_whose_only_process_vanishes_without_a_word_does_not_end_well(two: Bench) -> None:
     two.baseline("ends", method("__import__('ctypes').CDLL(None)._exit(0)", "step"))
     for _ in range(2):
-        ended = two.process(*RUN)
+        ended = two.process(*RUN, cold=True)
         assert ended.code == 1 and "run: a method, or a library that it uses, has ended the process" in ended.err
     ended = two.process(*RUN)  # in a process of its own, as what was killed twice
     assert ended.code == 1 and two.record("ends")["reason"] == "killed (out of memory?)"
@@ -152,7 +152,7 @@ def test_images_outside_their_range_fail_the_trial_also_where_only_scoring_meets
     two.baseline("ends", source)
     ended = two(*RUN)
     record = two.record("ends")
-    assert ended.code == 1 and record["status"] == "failed" and "has values from 5" in record["reason"]
+    assert ended.code == 1 and record["status"] == "failed" and "returns values from 5" in record["reason"]
     assert record["metrics"] == {} and two.record("vae")["status"] == "ok"
 
 

@@ -21,9 +21,13 @@ def bench() -> Iterator[kill.Bench]:
 
 @pytest.mark.parametrize("how", ["one", "two", "jobs", "dask"])
 def test_what_is_killed_half_way_ends_as_what_was_left_alone(bench: kill.Bench, how: str) -> None:
-    where, _, equal = bench.disturb(how, ["vae"] if how == "one" else ["vae", "rae_gmm"], 0.5)
-    assert where in {*kill.PLACES.values(), "beginning or end"}, "it was hit, and said where"
-    assert equal
+    """Where other work delays the watcher, the trial may be over before its moment: then an earlier one is tried."""
+    for share in (0.5, 0.3, 0.1):
+        where, _, equal = bench.disturb(how, ["vae"] if how == "one" else ["vae", "rae_gmm"], share)
+        assert equal
+        if where in kill.PLACES.values():
+            break
+    assert where in kill.PLACES.values(), "it was hit in the middle of its work"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])

@@ -320,6 +320,7 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     assert len(list(kept["key"].unique())) == 3, "the old one is aside"
 
 
+@pytest.mark.slow
 def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Bench) -> None:
     def put(seed: int) -> None:
         images = np.random.default_rng(seed).integers(0, 256, (80, 8, 8), dtype=np.uint8)
@@ -336,6 +337,7 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
     assert "‡" not in bench(*run, "--stale").tables and "1 done" in bench(*run).out
 
 
+@pytest.mark.slow
 def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], stages={"*": {"epochs": 20, "batch": 64, "lr_at": {}}}))
     assert finished(*RUN, "--results", "trained").code == 0
@@ -567,9 +569,9 @@ def test_images_of_any_generator_are_scored_as_a_trial_s_are(place: Bench) -> No
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        (np.full((64, 1, 8, 8), 1.5), r"must lie in \[0, 1\]"),
-        (np.full((64, 1, 8, 8), np.nan), r"must lie in \[0, 1\]"),
-        (np.full((64, 1, 8, 8), -1.0, np.float32), r"must lie in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), 1.5), r"must be in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), np.nan), r"must be in \[0, 1\]"),
+        (np.full((64, 1, 8, 8), -1.0, np.float32), r"must be in \[0, 1\]"),
         (np.zeros((63, 1, 8, 8), np.uint8), r"\(64, 1, 8, 8\)"),
         (np.zeros((64, 8, 8, 1), np.uint8), "shape"),
         (np.zeros((64, 8, 8), np.uint8), "shape"),

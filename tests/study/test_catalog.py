@@ -375,7 +375,7 @@ def test_ctrl_c_ends_an_import_that_never_ends(bench: Bench) -> None:
     process = bench.start("check", "endless")
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
     process.send_signal(signal.SIGINT)
-    _, err = process.communicate(timeout=60)
+    _, err = process.communicate(timeout=300)
     assert process.returncode != 0 and "Traceback" not in err
 
 
@@ -400,18 +400,14 @@ FORMS = Path(__file__).parent / "code_forms.json"
 
 def test_the_hash_of_code_is_the_same_under_every_version_of_python(tmp_path: Path) -> None:
     forms = json.loads(FORMS.read_text())
-    path = tmp_path / "form.py"
     for form in forms:
-        path.write_text(form["source"])
-        assert source.digest(path, source.parse(path)) == form["code"], form["source"]
+        assert source.digest(tmp_path / "form.py", form["source"].encode()) == form["code"], form["source"]
     assert len(forms) > 30
 
 
 def test_a_method_may_get_its_density_for_scoring_without_being_trained_again(tmp_path: Path) -> None:
     def digest(code: str) -> str:
-        path = tmp_path / "method.py"
-        path.write_text(code)
-        return source.digest(path, source.parse(path))
+        return source.digest(tmp_path / "method.py", code.encode())
 
     plain = 'class A(Baseline):\n    """Text."""\n    def decode(self, z):\n        return z\n'
     hook = "    def log_prior(self, z):\n        return z.sum(1)\n"
@@ -433,9 +429,8 @@ for name, members in (("errors", ["UserError"]), ("files", ["read_bytes"])):
 sys.modules["aegen_bench"] = types.ModuleType("aegen_bench")
 space = {{"__name__": "source"}}
 exec(compile(Path({str(source.__file__)!r}).read_text(), "source", "exec"), space)
-import ast
 for form in json.loads(Path({str(FORMS)!r}).read_text()):
-    got = space["digest"](Path("/nowhere/form.py"), ast.parse(form["source"]))
+    got = space["digest"](Path("/nowhere/form.py"), form["source"].encode())
     assert got == form["code"], form["source"]
 print("same", sys.version_info[:2])
 """

@@ -81,7 +81,7 @@ def place_of(process: psutil.Process, stacks: Path) -> str:
     file = stacks / str(process.pid)
     before = file.stat().st_size if file.is_file() else 0
     process.send_signal(signal.SIGQUIT)
-    for _ in range(5_000):  # ten seconds: other work may keep the processors
+    for _ in range(30_000):  # a minute: other work may keep the processors
         if file.is_file() and (text := file.read_text()[before:]).count("\n") > 3:
             return next((name for sign, name in PLACES.items() if sign in text), "beginning or end")
         time.sleep(0.002)

@@ -45,7 +45,7 @@ def run(folder: Path, data: Path, library: Path, asked: list[tuple[int, list[str
     environment = {**os.environ, "LD_PRELOAD": str(library), "AEGEN_BENCH_DATA": str(data)}
     command = [sys.executable, __file__]
     ended = subprocess.run(
-        command, cwd=folder, env=environment, input=json.dumps(asked), capture_output=True, text=True, timeout=300
+        command, cwd=folder, env=environment, input=json.dumps(asked), capture_output=True, text=True, timeout=1800
     )
     assert ended.returncode == 0, ended.stderr
     return json.loads(ended.stdout)  # type: ignore[no-any-return]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import yaml
+from warm import environment_of, processes
 
 ROWS = ("vae", "rae_gmm", "two_stage_vae", "glann", "wae_gan", "vqvae_ar")
 STUDY = {
@@ -34,20 +34,13 @@ STUDY = {
 TIMES = ("seconds", "peak_memory", "environment", "stages")
 RESUMED = re.compile(r"resumes after (.*) from its checkpoint")
 
-# A new process begins with the imports done, in a server that has computed nothing: it starts in a moment.
-processes = multiprocessing.get_context("forkserver")
-# torch's optimizers import torch._dynamo when they first step, which takes longer than these trials.
-NEEDED = ("aegen_bench.runner.workers", "aegen_bench.commands.request", "sklearn.mixture", "torch._dynamo")
-processes.set_forkserver_preload(list(NEEDED))
-
 
 def command(folder: Path, *args: str, environment: dict[str, str] | None = None) -> None:
     """The command `run` of one process, its words in `folder`/log."""
     from aegen_bench import cli
 
-    if environment is not None:  # the fork server keeps that of the first who used it
-        os.environ.clear()
-        os.environ.update(environment)
+    if environment is not None:
+        environment_of(environment)
     if (stacks := os.environ.get("KILL_STACKS")) and Path(stacks).is_dir():
         stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
         faulthandler.register(signal.SIGQUIT, stack, all_threads=True)

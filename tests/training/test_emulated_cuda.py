@@ -42,8 +42,8 @@ METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}"
 SMALL: dict[str, dict[str, Any]] = {
     "vqvae_ar": {"layers": 2, "codewords": 16, "channels": 8},
     "spline": {"couplings": 2},
-    "diffusion": {"solver_steps": 3},
-    "flow_matching": {"solver_steps": 3},
+    "diffusion": {"hidden_layers": 2, "solver_steps": 3},
+    "flow_matching": {"hidden_layers": 2, "solver_steps": 3},
 }
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)

@@ -22,8 +22,8 @@ from aegen_bench.results import locks
 from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
+from aegen_bench.trial import lifecycle, scoring
 from aegen_bench.trial import model as models
-from aegen_bench.trial import scoring
 from aegen_bench.trial.job import Place
 
 pytestmark = pytest.mark.slow
@@ -342,21 +342,27 @@ def test_a_pair_waits_for_the_process_that_trains_its_trunk(
     monkeypatch.chdir(bench.folder)
     monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
     trunk, pair = jobs(bench, "rae+normal")
-    held, seen = threading.Event(), list[float]()
+    held, free, waited = threading.Event(), threading.Event(), list[bool]()
+    train = lifecycle.train
 
     def elsewhere() -> None:
         with locks.claim(single_trial.lock_of(trunk), run=run):
             held.set()
-            time.sleep(1.0)
-            seen.append(time.monotonic())
+            time.sleep(0.5)
+            free.set()
 
+    def begins(job: Any) -> Any:
+        waited.append(free.is_set())
+        return train(job)
+
+    monkeypatch.setattr(lifecycle, "train", begins)
     other = threading.Thread(target=elsewhere)
     other.start()
     held.wait()
     outcome = single_trial.do(replace(pair, run=run), Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
-    assert seen and time.monotonic() > seen[0]
+    assert waited == [True, True], "the trunk, and then the pair"
     again = single_trial.do(replace(trunk, place=trunk.place), Progress())
     assert again.text.startswith("another process did it"), "it may be another worker of this run, for a pair"
 
