@@ -165,16 +165,17 @@ def _unsuitable_codes(trunk: Job) -> str:
     """
     import torch
 
-    from aegen_bench.cost.counting import META, Kind
     from aegen_bench.prior import unsuitable
+    from aegen_bench.trial import model as models
 
     config, place = trunk.trial.config, trunk.place.data
     with suppress(Exception), contained():
         _, channels, side, _ = data.shape(trunk.trial.dataset, data.Recipe(**config["recipe"]), place, "train")
-        without_loss = {**config, "recon": "sse"}  # a perceptual loss would read its network
-        model = Kind(without_loss, trunk.entry, (channels, side, side), BATCH, place).model(META)
-        with torch.no_grad(), model.eval().using(None):
-            return unsuitable(model.encode(torch.empty(BATCH, channels, side, side, device=META)), config["d"])
+        plain = {**config, "recon": "sse", "compile": False}  # a perceptual loss would read its network
+        with torch.device("meta"), torch.no_grad():
+            model = models.build(plain, trunk.entry, (channels, side, side), BATCH, trunk.trial.seed, place).eval()
+            with model.using(None):
+                return unsuitable(model.encode(torch.empty(BATCH, channels, side, side)), config["d"])
     return ""
 
 
