@@ -29,6 +29,8 @@ from aegen_bench.commands.options import (
     Set,
     Weights,
 )
+from aegen_bench.commands.terminal import show
+from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
 from aegen_bench.seeding import LARGEST_SEED
 
@@ -38,16 +40,13 @@ __all__ = ["app", "main"]
 app = typer.Typer(
     cls=faults.Commands,
     name="aegen-bench",
-    help="Train autoencoder-based image generators under one protocol and print the tables of the paper.",
+    help="Train autoencoder-based image generators under one protocol, score them and compare them in tables.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-
-for command in (timing.time, reporting.report, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
-    app.command()(command)
 
 
 @app.callback(invoke_without_command=True)
@@ -58,7 +57,7 @@ def _version(
     ] = False,  # removed by `main`
 ) -> None:
     if version:
-        print(f"aegen-bench {__version__}")
+        show([f"aegen-bench {__version__}"])
         raise typer.Exit
 
 
@@ -104,12 +103,11 @@ def run(
         float, typer.Option(min=0, help="Minutes between checkpoints; 0 = at the end of each epoch.")
     ] = 5.0,
     time_limit: Annotated[str | None, typer.Option(help="Training time limit of a trial: 3h, 90m, 1h30m.")] = None,
-    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every trial of the plan.")] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print no plan and no tables.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="List every trial, describe the protocols.")] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Print only what failed.")] = False,
 ) -> None:
-    """Train and evaluate all trials that are not done yet, then print the tables."""
+    """Train and score all trials that are not done yet. Ends with the first table, a page, and what failed."""
     from aegen_bench.commands import request
-    from aegen_bench.commands.terminal import show
     from aegen_bench.progress import forgiving_output
     from aegen_bench.runner.parallelism import Parallelism
     from aegen_bench.training import stopping
@@ -126,7 +124,7 @@ def run(
     planned = asked.plan(retrain=retrain, stale=stale, retry=retry.split(",") if retry else [], graphs=graphs)
     if dry_run:
         show(asked.announce(planned, interrupts, verbose=verbose))
-        show(asked.forecast(planned, device) if forecast else ())
+        show(asked.forecast(planned, device, verbose=verbose) if forecast else ())
         show(asked.resolution() if forecast else ())
         asked.require_weights(planned)
         raise typer.Exit(3 if asked.skipped else 0)
@@ -139,6 +137,9 @@ def run(
             told = "stopped; finished trials and checkpoints are kept: the same command resumes from there"
             print(f"\naegen-bench: {told}", file=sys.stderr)
             raise typer.Exit(getattr(stop, "code", 130)) from None
+
+
+app.command()(reporting.report)
 
 
 @app.command()
@@ -167,7 +168,9 @@ def evaluate(
     results: Annotated[Path | None, typer.Option(**PATH, help="The results folder. Default: results.")] = None,
     weights: Weights = None,
 ) -> None:
-    """Score images of any generator like those of a trial, or add missing scores to a trial. Trains nothing."""
+    """Score images of any generator, or complete a trial. Trains nothing: images are scored like those of a trial, and
+    a trial gets the scores that it lacks.
+    """
     from aegen_bench.commands import external
 
     if (images is None) == (trial is None):
@@ -187,8 +190,7 @@ def evaluate(
         lines = external.evaluate_images(
             images, dataset, against, protocol, count, name, seed or 0, device=device, folder=data, root=place
         )
-    for line in lines:
-        print(line)
+    show(lines)
 
 
 @app.command()
@@ -209,7 +211,8 @@ def sample(
     from aegen_bench.commands import external, request
 
     folder, kept = external.find_trial(results, profile, dataset, row, seed), request.weights_folder(weights, data)
-    print(external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept))
+    place = data or default_folder()
+    show([external.sample(folder, count=count, out=out, draw=draw, device=device, kept=kept, place=place)])
 
 
 @app.command("list")
@@ -226,9 +229,8 @@ def list_(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """List models, datasets, profiles, groups, and the trials of one profile."""
+    """List models, datasets, profiles, groups and trials."""
     from aegen_bench.commands import listing, request
-    from aegen_bench.commands.terminal import show
 
     asked = request.parse(None, None, None, profile, settings or [], data, results, weights)
     show(listing.why(asked, why) if why else listing.lines(asked, "trials" if trials else what, long=long))
@@ -243,20 +245,17 @@ def new(
     """Write baselines/NAME.py, a working method for you to change."""
     from aegen_bench.commands import template
 
-    for line in template.new(name, Path.cwd(), data, prior=prior):
-        print(line)
+    show(template.new(name, Path.cwd(), data, prior=prior))
 
 
 @app.command()
 def check(name: Annotated[str, typer.Argument(help="A model or a prior: my_model.")], data: Data = None) -> None:
-    """Check a model or prior for violations of the contract with the harness. Changes nothing."""
+    """Check a model or prior against the contract of methods. Changes nothing."""
     from aegen_bench import conformance
 
     found = conformance.check_row(name, Path.cwd(), data)
-    for line in conformance.remarks(name, Path.cwd(), data):
-        print(line)
-    for line in found or [f"{name} keeps the contract"]:
-        print(line)
+    show(conformance.remarks(name, Path.cwd(), data))
+    show(found or [f"{name} keeps the contract"])
     raise typer.Exit(1 if found else 0)
 
 
@@ -270,11 +269,10 @@ def check_metrics(
     device: Device = "auto",
     data: Data = None,
 ) -> None:
-    """Test which kinds of degradation each metric detects: blur, noise, missing modes, copies, ..."""
+    """Test which kinds of degradation each metric detects. Blur, noise, missing modes, copies, ..."""
     from aegen_bench.commands import checking
 
-    for line in checking.check_metrics(dataset, protocol, count, device=device, folder=data):
-        print(line)
+    show(checking.check_metrics(dataset, protocol, count, device=device, folder=data))
 
 
 @app.command()
@@ -285,8 +283,7 @@ def fetch(
     """Download data and weights, verified by sha256. No other command downloads anything."""
     from aegen_bench.commands import request
 
-    for line in request.fetch(names, data):
-        print(line)
+    show(request.fetch(names, data))
 
 
 @app.command()
@@ -296,10 +293,11 @@ def doctor(data: Data = None) -> None:
     from aegen_bench.commands import request
 
     asked = request.parse(None, None, None, "paper", [], data, Path("results"), None)
-    findings = doctors.report({name: d.recipe for name, d in asked.study.datasets.items()}, asked.data)
-    width = max(len(f.what) for f in findings)
-    for finding in findings:
-        print(f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {finding.detail}")
+    show(doctors.lines({name: d.recipe for name, d in asked.study.datasets.items()}, asked.data))
+
+
+for command in (timing.time, upkeep.merge, upkeep.clean, *exchanging.COMMANDS):
+    app.command()(command)
 
 
 def _require_working_folder() -> None:

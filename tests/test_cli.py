@@ -79,8 +79,10 @@ def test_list_shows_what_there_is_on_one_screen(finished: Bench) -> None:
     assert "  ready: digits\n" in out
     assert "`aegen-bench fetch mnist fashion cifar10 celeba celeba_crop128" in out
     assert re.search(r"^  table1 +vae, wae_gan, two_stage_vae, ", out, re.M)
-    assert re.search(r"^ +digits$\n  vae +1 done$\n  rae_gmm +1 done$\n  glf +1 done$", out, re.M)
-    assert len(lines) <= 40
+    assert re.search(r"^ +digits$\n  vae and 2 more rows +1 done$", out, re.M)
+    trials = finished("list", "trials", "--profile", "tiny").out
+    assert re.search(r"^ +digits$\n  vae +1 done$\n  rae_gmm +1 done$\n  glf +1 done$", trials, re.M)
+    assert len(lines) <= 40 and len(finished("list", "--profile", "lite").out.splitlines()) <= 40
 
 
 def test_list_shows_one_section_whole(finished: Bench) -> None:
@@ -116,7 +118,7 @@ def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -
     for row in ("vae", "glf"):
         shutil.copytree(finished.trial(row), finished.trial(row, profile=set_apart))
     others = [line.strip() for line in finished("list").out.splitlines() if "also in results" in line]
-    commands = [f"aegen-bench list --profile tiny{more}" for more in ("", " --set train_images=128")]
+    commands = [f"aegen-bench list trials --profile tiny{more}" for more in ("", " --set train_images=128")]
     assert others == [told.format("tiny", 3, commands[0]), told.format(set_apart, 2, commands[1])]
     assert re.search(r"^  glf +1 done$", finished(*commands[0].split()[1:]).out, re.M)
     assert "also in results: tiny, 3" in (listed := finished(*commands[1].split()[1:]).out) and set_apart in listed
@@ -159,11 +161,14 @@ def test_fetch_knows_its_names_and_needs_no_network_for_what_is_here(bench: Benc
 def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Bench, Ended]) -> None:
     bench, ended = shared_run
     assert ended.code == 0, ended
-    assert "tiny: 3 trials: 3 run\n" in ended.out and "ended: 3 ok\n" in ended.out
-    assert [int(n) for n in re.findall(r"^### Table (\d)\.", ended.out, re.M)] == [1, 3, 5, 6]
+    assert "tiny: 3 trials: 3 to train\n" in ended.out and "ended: 3 ok\n" in ended.out
+    assert [int(n) for n in re.findall(r"^### Table (\d)\.", ended.out, re.M)] == [1]
     assert "VAE" in ended.tables and "RAE+GMM" in ended.tables and "GLF" in ended.tables
     assert "FID" not in ended.tables, "only Inception's distance is called so"
-    assert "Profile tiny departs from the paper's settings: train_images 256; epochs 1; batch 64" in ended.out
+    page = bench.folder / "results/tables/tiny/report.html"
+    assert "page: results/tables/tiny/report.html\n" in ended.out and len(ended.out.splitlines()) < 30
+    assert "departs from the paper&#39;s settings: train_images 256; epochs 1; batch 64" in page.read_text()
+    assert "all tables: `aegen-bench report --profile tiny`\n" in ended.out
     assert {bench.record(row)["status"] for row in ("vae", "rae_gmm", "glf")} == {"ok"}
 
 
@@ -190,12 +195,12 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
     before = {path: path.read_bytes() for path in folder.iterdir()}
     ended = finished("report", "--tables", "1,3,5,6")
     assert ended.code == 0
-    assert ended.tables.strip() in shared_run[1].tables
+    assert shared_run[1].tables.partition("\n\n- ")[0] in ended.tables
     assert "\\begin{tabular}" in finished("report", "--models", "glf", "--format", "latex").out
     assert {path: path.read_bytes() for path in folder.iterdir()} == before, (
         "a part stands nowhere in the whole's place"
     )
-    assert finished("report", "--tables", "1", "--out", "part").out.endswith("5 files in part\n")
+    assert finished("report", "--tables", "1", "--out", "part").out.endswith("6 files in part\n")
     for formats in ("html", "latex,json"):
         refused(finished("report", "--claims", "--format", formats), "printed, as markdown or latex or csv or json")
     refused(finished("report", "--figures", "2", "--models", "glf"), "choose a folder with --out")
@@ -219,9 +224,12 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> Non
     command = ("run", "--profile", "tiny", "--models", "glf,vae", "--seeds", "2,5", "--dry-run", "--no-forecast")
     short, ended = bench(*command), bench(*command, "--verbose")
     assert short.code == ended.code == 0
-    assert "tiny: 4 trials: 4 run\n" in ended.out
-    assert re.search(r"^ +digits$\n  glf +2 run$\n  vae +2 run$", short.out, re.M) and "run: " not in short.out
-    assert re.findall(r"^run: (.*)$", ended.out, re.M) == [
+    assert "tiny: 4 trials: 4 to train\n" in ended.out
+    assert (
+        re.search(r"^ +digits$\n  glf +2 to train$\n  vae +2 to train$", short.out, re.M)
+        and "to train: " not in short.out
+    )
+    assert re.findall(r"^to train: (.*)$", ended.out, re.M) == [
         "glf on digits, seed 2",
         "vae on digits, seed 2",
         "glf on digits, seed 5",
@@ -237,7 +245,7 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> Non
 def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(bench: Bench, text: str, seeds: list[int]) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run", "--no-forecast", "-v")
     assert ended.code == 0
-    assert [int(n) for n in re.findall(r"^run: .*seed (\d+)$", ended.out, re.M)] == seeds
+    assert [int(n) for n in re.findall(r"^to train: .*seed (\d+)$", ended.out, re.M)] == seeds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "1,-2", ",", "1,,"])
@@ -326,7 +334,7 @@ def test_paper_without_inception_stops_before_training_and_says_what_works_offli
     for options in ((), ("--dry-run", "--no-forecast")):
         ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1", *options)
         refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
-        assert ended.out.startswith("paper: 1 trials: 1 run"), "paper is the default profile"
+        assert ended.out.startswith("paper: 1 trial: 1 to train"), "paper is the default profile"
     assert not (bench.folder / "results").exists()
 
 
@@ -385,7 +393,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert bench.record("glf")["status"] == "ok"
     assert not (bench.trial("slow") / "record.json").exists()
     listed = bench("list", "trials", "--long", "--profile", "tiny").out
-    assert re.search(r"slow on digits  (run|resume): seed 0", listed), "the signal may come before the first step"
+    assert re.search(r"slow on digits  to (train|resume): seed 0", listed), "the signal may come before the first step"
     assert "glf on digits  done: seed 0" in listed
 
 
@@ -416,7 +424,7 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     here.declare(profiles=changed)
     told = here(*report).out
     assert re.search(r"^\| GLF .*‡", told, re.M) and not re.search(r"^\| VAE .*‡", told, re.M)
-    assert "to train it again: aegen-bench run --profile tiny --models glf --datasets digits --stale" in told
+    assert "to train it again: `aegen-bench run --profile tiny --models glf --datasets digits --stale`" in told
     (table,) = json.loads(here(*report, "--format", "json").out)
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})

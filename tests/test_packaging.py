@@ -49,11 +49,11 @@ def look_around(folder: Path, place: Path, **env: str) -> None:
     assert Path(where.strip()) == place / "aegen_bench" / "__init__.py"
     listed = python("-m", "aegen_bench", "list", "--long", "--profile", "smoke", cwd=folder / "empty", **data)
     for row in ("vae", "rae_gmm", "glf"):
-        assert f"\n  {row}  " in listed and f"  {row} on digits  run: seed 0, 1\n" in listed
+        assert f"\n  {row}  " in listed and f"  {row} on digits  to train: seed 0, 1\n" in listed
     planned = python(
         "-m", "aegen_bench", "run", "--profile", "smoke", "--dry-run", "--no-forecast", cwd=folder / "empty", **data
     )
-    assert "smoke: 6 trials: 6 run\n" in planned and "shadowed" not in planned
+    assert "smoke: 6 trials: 6 to train\n" in planned and "shadowed" not in planned
     assert not list((folder / "empty").iterdir())
 
 

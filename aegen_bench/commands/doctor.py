@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import platform
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from aegen_bench import weights
-from aegen_bench.data import Recipe, missing
+from aegen_bench.data import Recipe, fetch_command, missing, to_fetch
 from aegen_bench.environment import native_bf16
 from aegen_bench.errors import UserError
 
-__all__ = ["Finding", "report"]
+__all__ = ["Finding", "lines", "report"]
 
 
 class Finding(NamedTuple):
@@ -22,6 +22,19 @@ class Finding(NamedTuple):
     what: str
     ok: bool
     detail: str
+
+
+def lines(datasets: Mapping[str, Recipe], folder: Path) -> Iterator[str]:
+    """A line a finding, and at the end one command that brings all that can be downloaded."""
+    findings = report(datasets, folder)
+    width = max(len(finding.what) for finding in findings)
+    for finding in findings:
+        _, name = [*finding.what.split(" ", 1), ""][:2]
+        told = finding.detail.removeprefix(f"{name}: ")
+        yield f"{'ok     ' if finding.ok else 'missing'}  {finding.what:<{width}}  {told}"
+    hints = {finding.what.partition(" ")[2]: finding.detail for finding in findings if not finding.ok}
+    if fetched := to_fetch(hints):
+        yield f"all of it: `{fetch_command(fetched, folder)}`"
 
 
 def report(datasets: Mapping[str, Recipe], folder: Path) -> list[Finding]:

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from aegen_bench.commands.options import PATH, Data, Weights
+from aegen_bench.commands.terminal import show
 
 __all__ = ["COMMANDS"]
 
@@ -23,23 +24,23 @@ def pack(
     data: Data = None,
     weights: Weights = None,
 ) -> None:
-    """Pack trials into one file: records with their files, kept weights, one table (parquet), and hashes."""
+    """Pack trials into one file, to cite or to load from: records with their files, kept weights, one table (parquet),
+    and hashes.
+    """
     from aegen_bench.commands import request
     from aegen_bench.exchange import pack as packing
 
-    for line in packing.pack(results, out, weights=request.weights_folder(weights, data), profile=profile):
-        print(line)
+    show(packing.pack(results, out, weights=request.weights_folder(weights, data), profile=profile))
 
 
 def unpack(
     file: Annotated[Path, typer.Argument(**PATH, help="A file written by `pack`.")],
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")],
 ) -> None:
-    """Verify the hashes of a packed file and write its results and weights to a new folder."""
+    """Unpack a packed file into a new folder. All hashes are verified first."""
     from aegen_bench.exchange import pack as packing
 
-    for line in packing.unpack(file, out):
-        print(line)
+    show(packing.unpack(file, out))
 
 
 def export(
@@ -48,11 +49,10 @@ def export(
     out: Annotated[Path, typer.Option("--out", "-o", **PATH, help="A new folder.")] = Path("runs"),
     profile: OneProfile = None,
 ) -> None:
-    """Write the curves of finished and running trials as TensorBoard event files, which W&B and MLflow can import."""
+    """Export curves of trials for TensorBoard, W&B and MLflow. Trials may be finished or running."""
     from aegen_bench.exchange import tensorboard
 
-    for line in tensorboard.export(results, out, profile=profile):
-        print(line)
+    show(tensorboard.export(results, out, profile=profile))
 
 
 def verify(
@@ -65,14 +65,14 @@ def verify(
         Path | None, typer.Option(**PATH, help="Trained weights, to generate images again and score them.")
     ] = None,
 ) -> None:
-    """Verify somebody's results before you trust them: keys, protocols, seeds, images, floors, scores."""
+    """Verify somebody's results before you trust them. Checks keys, protocols, seeds, images, floors and scores."""
     from aegen_bench import data as datasets
     from aegen_bench.exchange import verify as verifying
 
     failed = False
     folder = data or datasets.default_folder()
     for finding in verifying.verify(results, data=folder, reference=reference, weights=weights):
-        print(f"{finding.verdict:<4}  {finding.check:<15}  {finding.detail}")
+        show([f"{finding.verdict:<4}  {finding.check:<15}  {finding.detail}"])
         failed |= finding.verdict == "fail"
     raise typer.Exit(1 if failed else 0)
 

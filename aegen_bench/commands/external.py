@@ -138,15 +138,16 @@ def find_trial(root: Path, profile: str | None, dataset: str, row: str, seed: in
     return next(iter(found.values()))
 
 
-def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept: Path | None) -> str:
+def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept: Path, place: Path) -> str:
     """Write generated images of a finished trial to a folder of PNGs or an .npz (`images`, NHWC) and return a line.
 
     Draw 0 with the count of the protocol gives exactly the images that were scored.
     """
     from PIL import Image
 
-    from aegen_bench import api, environment
+    from aegen_bench import environment
     from aegen_bench.files import new_folder, write_bytes
+    from aegen_bench.trial import model as models
     from aegen_bench.trial import sampling
 
     if out.exists() and (not out.is_dir() or any(out.iterdir())):
@@ -155,7 +156,7 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     if Path(os.path.abspath(folder)).parts[-4:] != record.place:  # the row's folder is a link to another row's
         raise UserError(f"{folder} is the record of {record.label}: move it to a folder of that name")
     require_folder(out.parent)
-    model = api.load(folder, weights=kept)
+    model = models.restore(folder, kept, place, folder.parents[3])
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
         show.note(f"{count:,} images of {folder}")

@@ -18,6 +18,7 @@ from typer.core import TyperGroup
 
 from aegen_bench import __version__, files
 from aegen_bench.errors import UserError, printable
+from aegen_bench.progress import terminal_width, wrapped
 
 __all__ = ["CODE", "Commands", "complain", "printable_output", "refuse", "report", "without_debug"]
 
@@ -148,6 +149,8 @@ def complain(text: str) -> None:
     try:
         encoding = getattr(sys.stderr, "encoding", None) or "utf-8"
         line = f"aegen-bench: {printable(text)}"
+        if (width := terminal_width(sys.stderr)) is not None:
+            line = wrapped(line, width)
         print(line.encode(encoding, errors="backslashreplace").decode(encoding), file=sys.stderr, flush=True)
     except (OSError, ValueError, AttributeError):
         pass

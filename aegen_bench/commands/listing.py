@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import textwrap
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -10,14 +10,13 @@ from typing import Any
 
 from aegen_bench import results, runner
 from aegen_bench.commands.request import Request
-from aegen_bench.commands.terminal import Grid, grid
-from aegen_bench.data import missing, to_fetch
+from aegen_bench.commands.terminal import Grid, grid, spoken
+from aegen_bench.data import fetch_command, missing, to_fetch
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.evaluation.metric import described
-from aegen_bench.progress import facts
+from aegen_bench.progress import facts, terminal_width, wrapped
 from aegen_bench.results.locks import describe
 from aegen_bench.study import command
-from aegen_bench.study.command import fetch_command
 
 __all__ = ["lines", "why"]
 
@@ -45,18 +44,12 @@ def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Gr
 
 
 def _overview(asked: Request) -> Iterator[str | Grid]:
-    """A summary that fits on one screen."""
-    groups = dict(asked.study.groups)
-    everything, table1 = groups.pop("all"), groups.pop("table1", [])
-    grouped = {row for rows in (everything, table1, *groups.values()) for row in rows}
-    yield "models (`aegen-bench list models` describes them, `list models --long` shows their arguments):"
-    kinds = {
-        "table1": ", ".join(table1),
-        "also in all": ", ".join(row for row in everything if row not in table1),
-        "other groups": ", ".join(f"{name} ({len(rows)} rows)" for name, rows in groups.items()),
-        "by name only": ", ".join(row for row in asked.study.rows if row not in grouped),
-    }
-    yield from _wrapped({kind: text for kind, text in kinds.items() if text})
+    """Yield a summary that fits on one screen."""
+    sections = _sections(asked)
+    sweeps = {name: len(rows) for name, rows in asked.study.groups.items() if name not in ("all", "table1")}
+    sections["other groups"] = [f"{name} ({n} rows)" for name, n in sweeps.items()]
+    yield "models (`aegen-bench list models` describes them, `aegen-bench list models --long` shows their arguments):"
+    yield from _wrapped({kind: ", ".join(names) for kind, names in sections.items() if names})
     yield from (f"  BROKEN: {row}: {why}" for row, why in asked.study.broken(list(asked.study.rows)).items())
     yield "priors:"
     yield from _wrapped({"on any trunk": ", ".join(asked.study.priors)})
@@ -65,40 +58,60 @@ def _overview(asked: Request) -> Iterator[str | Grid]:
     yield "profiles:"
     yield from _profiles(asked, False)
     yield "trials:"
-    yield from _trials(asked, False)
+    yield from _states(asked, False, joined=True)
+
+
+def _sections(asked: Request) -> dict[str, list[str]]:
+    """The rows by where they belong, without those of sweeps and pairs, which are groups."""
+    groups = dict(asked.study.groups)
+    everything, table1 = groups.pop("all"), groups.pop("table1", [])
+    grouped = {row for rows in (everything, table1, *groups.values()) for row in rows}
+    return {
+        "table1": table1,
+        "also in all": [row for row in everything if row not in table1],
+        "by name only": [row for row in asked.study.rows if row not in grouped],
+    }
 
 
 def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
-    """Yield `  name   text` with the text wrapped and indented."""
+    """Yield `  name   text` with the text wrapped, to the width or that of the terminal, and indented."""
     left = max(map(len, parts))
     for name, text in parts.items():
-        yield from textwrap.wrap(
-            text,
-            width,
-            initial_indent=f"  {name:<{left}}  ",
-            subsequent_indent=" " * (left + 4),
-            break_on_hyphens=False,
-        )
+        yield wrapped(f"  {name:<{left}}  {text}", min(width, terminal_width(sys.stdout) or width))
 
 
 def _models(asked: Request, long: bool) -> Iterator[str]:
-    pairs = asked.study.listed_pairs
-    for row, settings in asked.study.rows.items():
-        if row in pairs:  # listed as one line under groups
-            continue
-        entry = asked.study.entry(row)
-        try:
-            values = {} if entry.error else entry.check(settings.with_)
-        except UserError as error:
-            entry = replace(entry, error=str(error))
-        if entry.error:
-            yield f"  {row}  BROKEN: {entry.error}"
-            continue
-        same = "" if entry.name == row else f"  (baseline {entry.name})"
-        if settings.trunk:
-            same = f"  (prior {settings.prior} on {settings.trunk})"
-        arguments = f"  [{', '.join(f'{name}={value}' for name, value in values.items())}]" if long else ""
-        yield f"  {row}  {entry.doc}{same}{arguments}"
+    """A line a row: in sections, with those of a sweep as one; or `long`, every row with its arguments."""
+    if long:
+        pairs = asked.study.listed_pairs  # a set of pairs is a line among the groups
+        yield from (_model(asked, row, long=True) for row in asked.study.rows if row not in pairs)
+        return
+    sections = {kind: rows for kind, rows in _sections(asked).items() if rows}
+    width = max(len(row) for rows in sections.values() for row in rows)
+    for kind, rows in sections.items():
+        yield f" {kind}:"
+        yield from (_model(asked, row, width=width) for row in rows)
+    others = {name: rows for name, rows in asked.study.groups.items() if name not in ("all", "table1")}
+    yield " other groups, row by row in `aegen-bench list groups`:"
+    width = max(map(len, others), default=0)
+    for name, rows in others.items():
+        several = f"{rows[0]}, ..., {rows[-1]}" if len(rows) > 2 else ", ".join(rows)
+        yield f"  {name:<{width}}  {len(rows)} rows: {several}"
+
+
+def _model(asked: Request, row: str, *, long: bool = False, width: int = 0) -> str:
+    settings, entry = asked.study.rows[row], asked.study.entry(row)
+    try:
+        values = {} if entry.error else entry.check(settings.with_)
+    except UserError as error:
+        entry = replace(entry, error=str(error))
+    if entry.error:
+        return f"  {row:<{width}}  BROKEN: {entry.error}"
+    same = "" if entry.name == row else f"  (baseline {entry.name})"
+    if settings.trunk:
+        same = f"  (prior {settings.prior} on {settings.trunk})"
+    arguments = f"  [{', '.join(f'{name}={value}' for name, value in values.items())}]" if long else ""
+    return f"  {row:<{width}}  {entry.doc}{same}{arguments}"
 
 
 def _priors(asked: Request, long: bool) -> Iterator[str]:
@@ -139,6 +152,10 @@ def _metrics(asked: Request, long: bool) -> Iterator[str]:
 
 
 def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
+    yield from _states(asked, long)
+
+
+def _states(asked: Request, long: bool, *, joined: bool = False) -> Iterator[str | Grid]:
     yield f"  profile {asked.study.profile_name}, results in {asked.results}"
     for label, note in runner.running(asked.results):
         yield f"  running: {label}: {facts(note)}, {describe(note)}"
@@ -150,14 +167,15 @@ def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
             states = cells.setdefault((item.trial.dataset, item.trial.row), {})
             states.setdefault(item.state, []).append(str(item.trial.seed))
         for (dataset, row), states in cells.items():
-            told = "; ".join(f"{state}: seed {', '.join(seeds)}" for state, seeds in states.items())
+            told = "; ".join(f"{spoken(state)}: seed {', '.join(seeds)}" for state, seeds in states.items())
             yield f"  {row} on {dataset}  {told}"
     else:
-        yield from grid((item.trial.row, item.trial.dataset, item.state) for item in planned)
+        trials = [(item.trial.row, item.trial.dataset, item.state) for item in planned]
+        yield from grid(trials, joined=joined)
     for name in results.profiles(asked.results):
         count = sum(1 for folder in results.trial_folders(asked.results, profile=name) if _has_record(folder))
         if count and name not in (asked.study.profile_name, *results.NO_TRIALS):
-            told = command("list", name, results=asked.results, data=asked.data)
+            told = command("list trials", name, results=asked.results, data=asked.data)
             yield f"  also in results: {name}, {count} trials: `{told}`"
     yield from (f"  {line}" for line in skipped)
 

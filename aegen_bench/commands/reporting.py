@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from aegen_bench.commands.options import PATH, Data, Results
+from aegen_bench.commands.terminal import Grid, of_table, show
+from aegen_bench.data import default_folder
 from aegen_bench.errors import UserError
 from aegen_bench.files import inside
+from aegen_bench.study import Study
 
-__all__ = ["report"]
+if TYPE_CHECKING:
+    from aegen_bench.report import Report
+
+__all__ = ["first_tables", "published", "report", "tables_folder"]
 
 
 def report(
@@ -21,7 +28,7 @@ def report(
         str | None,
         typer.Option(
             "--format",
-            help="markdown, latex, csv, json and html (a web page), comma separated. Default: markdown,latex.",
+            help="html (a page to look at), markdown, latex, csv and json, comma separated. Default: the first three.",
         ),
     ] = None,
     tables: Annotated[
@@ -50,19 +57,18 @@ def report(
         typer.Option(**PATH, help="Output folder. Default: tables/ in the results. A partial report is only printed."),
     ] = None,
 ) -> None:
-    """Write the tables of finished trials and print the first one, or draw figures.
+    """Write tables and a page of finished trials, or draw figures. The first table is printed.
 
     A partial report (some tables, rows or datasets, one protocol, another spread) is printed, and written only with
     --out: in the default folder it would replace the full one.
     """
     from aegen_bench import report as reports
-    from aegen_bench.commands import request
     from aegen_bench.study import staleness
 
     chosen = [name for name in (datasets or "all").split(",") if name != "all"]
     some = bool(models or chosen)
     part = some or bool(tables or claims or protocol) or spread != "seeds"
-    wanted = (formats or ("markdown" if part and not out else "markdown,latex")).split(",")
+    wanted = (formats or ("markdown" if part and not out else "html,markdown,latex")).split(",")
     reports.require_formats(wanted)
     if part and not out and (len(wanted) > 1 or wanted == ["html"]):
         one_of = " or ".join(reports.FORMATS)
@@ -70,31 +76,72 @@ def report(
     if some and figures and not out:
         raise UserError("figures of a part of the results would replace those of all: choose a folder with --out")
     # Only --out may lead outside the results folder: a link `tables` in untrusted results must not.
-    place, published = out or inside(results, "tables", "PROFILE").parent, request.published()
-    groups = request.groups(data) if models else {}
+    place, papers = out or tables_folder(results), published()
+    groups = _groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
     if figures:
-        for line in reports.draw(results, published, place, figures.split(","), profile=profile, only=only):
-            print(line)
+        show(reports.draw(results, papers, place, figures.split(","), profile=profile, only=only))
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
     stale = partial(staleness.stale, folder=data)
     made = reports.make(
-        results, published, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
+        results, papers, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
     )
     if part and not out:
-        print(made.text(*wanted))
+        show(_whole(made) if formats is None else [made.text(*wanted)])
         return
     paths = made.write(place, wanted)
-    print(made.text() if part else made.summary(place))
-    for text in dict.fromkeys(text for chapter in made.chapters for text in chapter.evidence.unreadable):
-        print(f"skipped: {text}")
-    print(f"{len(paths)} files in {place}")
+    show(_whole(made) if part else first_tables(made))
+    show(_written(made, paths, place, whole=not part))
+
+
+def published() -> Path:
+    """The file of the paper's numbers: the local one, else the shipped one."""
+    from aegen_bench.report import published as papers
+
+    return papers.default()
+
+
+def _groups(folder: Path | None) -> dict[str, list[str]]:
+    """Return the groups of rows by name; `all` is every row that is in no sweep."""
+    return Study("paper", local=Path.cwd(), data=folder or default_folder()).groups
+
+
+def tables_folder(results: Path) -> Path:
+    """Return where reports of a results folder are written; a link `tables` in results from a stranger leads nowhere
+    else.
+    """
+    return inside(results, "tables", "PROFILE").parent
+
+
+def first_tables(made: Report) -> Iterator[str | Grid]:
+    """The first table of each profile, with how its trials ended, and what was not read."""
+    from aegen_bench.report import notes
+
+    for one in made.chapters:
+        yield from (of_table(table, [notes.trials(one.evidence.frame)]) for table in one.tables[:1])
+        yield from one.skipped
+
+
+def _whole(made: Report) -> Iterator[str | Grid]:
+    """Every table with its notes."""
+    for one in made.chapters:
+        yield from map(of_table, one.tables)
+        yield from one.skipped
+
+
+def _written(made: Report, paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
+    """What was written where, what could not be read, and, of a whole report, what else lies there."""
+    unreadable = (text for chapter in made.chapters for text in chapter.evidence.unreadable)
+    yield from (f"skipped: {text}" for text in dict.fromkeys(unreadable))
+    names = {"report.html": "page", "tables.md": "all tables and notes", "main.tex": "an article of them"}
+    yield from (f"{names[path.name]}: {path}" for path in paths if path.name in names)
+    yield f"{len(paths)} file{'s' * (len(paths) != 1)} in {place}"
     kinds = {path.suffix for path in paths}
     for folder in dict.fromkeys(path.parent for path in paths):
         others = sorted(path.name for path in {*folder.iterdir()} - {*paths} if path.suffix in kinds)
-        if others and not part:
-            print(f"{folder} also has, not of this report: {', '.join(others)}")
+        if others and whole:
+            yield f"{folder} also has, not of this report: {', '.join(others)}"

@@ -2,31 +2,34 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from aegen_bench import data, results, runner
 from aegen_bench import weights as weight_files
-from aegen_bench.commands.terminal import Grid, grid
+from aegen_bench.commands.terminal import MANY, Grid, counted, grid, show, spoken
 from aegen_bench.errors import MissingError, UserError, unknown
 from aegen_bench.files import require_folder
 from aegen_bench.runner import Job
 from aegen_bench.runner.parallelism import Parallelism
 from aegen_bench.seeding import LARGEST_SEED
 from aegen_bench.study import Study, Trial, command
-from aegen_bench.study.command import fetch_command
+from aegen_bench.study.command import check_command
 from aegen_bench.study.grammar import MOST_SEEDS
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial.job import Place
+
+if TYPE_CHECKING:
+    from aegen_bench.runner.single_trial import Outcome
 
 FEW = 3
 """How many trials in the same state the plan names before it only counts them."""
 AGAIN = {"stale": ["--stale"], "weights gone": ["--retrain"]}
 """Flags that train trials in these states again; for states in `runner.ON_REQUEST` it is `--retry`."""
 
-__all__ = ["Request", "fetch", "integers", "parse", "published", "weights_folder"]
+__all__ = ["Request", "fetch", "integers", "parse", "weights_folder"]
 
 
 @dataclass(frozen=True)
@@ -94,8 +97,8 @@ class Request:
         self, planned: Sequence[Job], interrupts: Interrupts, *, verbose: bool = False
     ) -> Iterator[str | Grid]:
         """Yield the plan: what is done, what remains, and what is in the way. `verbose` lists every trial."""
-        counts = Counter(p.state for p in planned)
-        yield f"{self.study.profile_name}: {len(planned)} trials: " + ", ".join(f"{n} {s}" for s, n in counts.items())
+        number = f"{len(planned)} trial{'s' * (len(planned) != 1)}"
+        yield f"{self.study.profile_name}: {number}: {counted(item.state for item in planned)}"
         if pairs := [p for p in planned if p.trunk]:
             trunks = {pair.trunk.folder for pair in pairs if pair.trunk}
             yield f"{len(trunks)} trunks, {len(pairs)} pairs; each trunk is trained once"
@@ -105,7 +108,8 @@ class Request:
         for protocol in (self.study.protocols[name] for name in self.study.profile.protocols):
             without = [dataset for dataset, chosen in scoring.items() if protocol not in chosen]
             if len(without) < len(scoring):
-                yield protocol.describe()
+                features = f"{protocol.count:,} images, features of {protocol.extractor}"
+                yield protocol.describe() if verbose else f"scored by {protocol.name} ({protocol.id}): {features}"
             if without:
                 lack = f"no weights for extractor {protocol.extractor}"
                 yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
@@ -129,22 +133,27 @@ class Request:
             if state in ("done", "no data") or (state == "run" and not verbose):
                 continue
             flags = _flags(state)
-            for item in found if verbose else found[:FEW]:
+            few = 1 if state == "blocked" else FEW  # of one trunk there are many
+            for item in found if verbose else found[:few]:
                 if item.state == "blocked" and item.trunk:
                     both = self.command(item.trial, *_flags(item.trunk.state))
-                    yield f"{state}: {item.trial.label}: {item.detail}; to train both: {both}"
+                    yield f"{state}: {item.trial.label}: {item.detail}; to train both: `{both}`"
                     continue
-                told = f"{state}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
-                yield told + (f"; to train it again: {self.command(item.trial, *flags)}" if flags else "")
-            if not verbose and len(found) > FEW:
-                more = f"{state}: and {len(found) - FEW} more (--verbose lists them)"
+                told = f"{spoken(state)}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
+                yield told + (f"; to train it again: `{self.command(item.trial, *flags)}`" if flags else "")
+            if not verbose and len(found) > few:
+                more = f"{spoken(state)}: and {len(found) - few} more (--verbose lists them)"
+                flags = flags or sorted({flag for item in found if item.trunk for flag in _flags(item.trunk.state)})
                 yield more + (f"; to train all of them again, add {' '.join(flags)} to this command" if flags else "")
 
-    def forecast(self, planned: Sequence[Job], device: str) -> Iterator[str]:
+    def forecast(self, planned: Sequence[Job], device: str, *, verbose: bool = False) -> Iterator[str | Grid]:
         """Yield lines on the cost of the plan on `device`, after some seconds of timing; none if nothing is to do."""
         from aegen_bench.cost import forecast
 
-        return forecast.lines(self.study, planned, self.data, self.results, device)
+        most = None if verbose else MANY
+        for line in forecast.lines(self.study, planned, self.data, self.results, device, most):
+            numbers = frozenset(range(2, len(forecast.HEAD)))
+            yield line if isinstance(line, str) else Grid(line.heads, line.lines, right=numbers)
 
     def resolution(self) -> Iterator[str]:
         """Yield lines on the differences that the requested seeds can detect."""
@@ -162,66 +171,109 @@ class Request:
         *,
         quiet: bool = False,
     ) -> int:
-        """Run the plan, print the profile's tables unless `quiet`, and return the exit code."""
+        """Run the plan, print how it ended, and return the exit code; if `quiet`, print only what failed."""
         code = 3 if self.skipped else 0
+        bad: list[tuple[Job, Outcome]] = []
         if any(p.state in runner.TO_DO for p in planned) or runner.anchors_missing(self.study, planned):
-            code = self._work(planned, device, interrupts, parallelism) or code
+            summary = self._work(planned, device, interrupts, parallelism, quiet=quiet)
+            code, bad = code if summary.good else 1, summary.bad
         if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
-            self._print_tables(planned)
+            show(self._tables(planned))
+        show(self._failures(bad))
         return code
 
-    def _work(self, planned: Sequence[Job], device: str, interrupts: Interrupts, parallelism: Parallelism) -> int:
+    def _work(
+        self,
+        planned: Sequence[Job],
+        device: str,
+        interrupts: Interrupts,
+        parallelism: Parallelism,
+        *,
+        quiet: bool,
+    ) -> runner.Summary:
         self.require_weights(planned)
         broken = runner.unimportable(planned)
-        for row, why in broken.items():
-            print(f"broken: {row}: {why}")
+        show(f"broken: {row}: {why}" for row, why in broken.items())
         from aegen_bench import environment
         from aegen_bench.progress import watch
+
+        def tell(text: str) -> None:
+            if not quiet:
+                show([text])
 
         here = "auto" if parallelism.cluster else (parallelism.devices or (device,))[0]
         place = environment.pick_device(here)
         if here == "auto" and not parallelism.cluster and (told := environment.about_auto()):
-            print(told)
+            tell(told)
         in_bf16 = any(p.trial.config["precision"] == "bf16" for p in planned)
         if in_bf16 and place.type == "cpu" and not environment.native_bf16():
-            print("warning: this processor has no native bf16: training is about 25 times slower than in fp32")
+            tell("warning: this processor has no native bf16: training is about 25 times slower than in fp32")
         if any(p.trial.config["precision"] == "tf32" for p in planned) and not environment.native_tf32(place):
-            print(f"warning: {place} does not support TF32: it will train in fp32 although the results are called tf32")
+            tell(f"warning: {place} does not support TF32: it will train in fp32 although the results are called tf32")
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)
-        require_folder(self.results, "name another with --results")
-        require_folder(self.weights, "--weights names another folder for trained weights")
-        with environment.on_free_processors(lambda text: print(f"note: {text}")) as threads:
+        for folder in (self.results, self.weights):
+            require_folder(folder)
+        with environment.on_free_processors(lambda text: tell(f"note: {text}")) as threads:
             execute = parallelism.executor(device, threads)
-            show = watch(lambda: runner.running(self.results))
+            progress = watch(lambda: runner.running(self.results), quiet=quiet)
             try:
-                summary = runner.run(self.study, planned, show, broken, interrupts, execute, str(place))
+                summary = runner.run(self.study, planned, progress, broken, interrupts, execute, str(place))
             finally:
-                show.close()
-        print("ended: " + (", ".join(f"{n} {status}" for status, n in summary.outcomes.items()) or "anchors only"))
-        return 0 if summary.good else 1
+                progress.close()
+        ended = ", ".join(f"{n} {status}" for status, n in summary.outcomes.items())
+        tell(f"ended: {ended or 'nothing to train; floor and ceiling are scored'}")
+        return summary
 
-    def _print_tables(self, planned: Sequence[Job]) -> None:
+    def _failures(self, bad: Sequence[tuple[Job, Outcome]]) -> Iterator[str]:
+        """What did not end well and where to look: a line for the trials of a row that ended alike."""
+        alike: dict[tuple[str, str, str], list[tuple[Job, Outcome]]] = {}
+        for job, outcome in bad:
+            alike.setdefault((job.trial.row, job.trial.dataset, outcome.status), []).append((job, outcome))
+        for (row, dataset, status), found in alike.items():
+            seeds = ", ".join(str(job.trial.seed) for job, _ in found)
+            many, (job, outcome) = "s" * (len(found) > 1), found[0]
+            yield f"{row} on {dataset}, seed{many} {seeds}: {outcome.text}"
+            if (log := job.folder / "log.txt").is_file():
+                yield f"  log: {log}"
+            if status in ("failed", "evaluation failed"):
+                yield f"  is the method at fault? `{check_command(row, self.data)}`"
+
+    def _tables(self, planned: Sequence[Job]) -> Iterator[str | Grid]:
+        """The first table, and the page, of which it says where it is. None where no trial has ended well."""
         from aegen_bench import report
+        from aegen_bench.commands import reporting
         from aegen_bench.study import staleness
 
         cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
-        print()
-        print(
-            report.text(
-                self.results,
-                published(),
-                profile=self.study.profile_name,
-                planned=cells,
-                no_data=list(self.skipped),
-                stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
-            )
+        profile = self.study.profile_name
+        made = report.make(
+            self.results,
+            reporting.published(),
+            [*report.EVERY, *report.CLAIMS],
+            profile=profile,
+            planned=cells,
+            no_data=list(self.skipped),
+            stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
         )
+        frame = made.chapters[0].evidence.frame
+        if not (frame["status"] == "ok").any():
+            return
+        yield ""
+        yield from reporting.first_tables(made)
+        place = reporting.tables_folder(self.results)
+        try:
+            (page, *_) = made.write(place, ["html"])
+        except UserError as error:  # what was trained is recorded all the same
+            yield f"no page: {error}"
+        else:
+            yield f"page: {page}"
+        yield f"all tables: `{command('report', profile, results=self.results, data=self.data)}`"
 
 
 def _flags(state: str) -> list[str]:
@@ -271,25 +323,15 @@ def how_to_get(missing: Mapping[str, str], folder: Path) -> list[str]:
     fetched = data.to_fetch(missing)
     if len(fetched) < 2:
         return list(missing.values())
-    together = f"no images of {', '.join(fetched)} under {folder}: `{fetch_command(fetched, folder)}` downloads them"
+    together = (
+        f"no images of {', '.join(fetched)} under {folder}: `{data.fetch_command(fetched, folder)}` downloads them"
+    )
     return [together, *(hint for name, hint in missing.items() if name not in fetched)]
-
-
-def groups(folder: Path | None) -> dict[str, list[str]]:
-    """Return the groups of rows by name; `all` contains every row that is not part of a sweep."""
-    return Study("paper", local=Path.cwd(), data=folder or data.default_folder()).groups
 
 
 def weights_folder(named: Path | None, folder: Path | None) -> Path:
     """Return the folder of trained weights: `named`, or else weights/ in the data folder."""
     return named or (folder or data.default_folder()) / "weights"
-
-
-def published() -> Path:
-    """Return the file of the paper's numbers: the local one if there is one, else the shipped one."""
-    from aegen_bench.report import published
-
-    return published.default()
 
 
 def fetch(names: Sequence[str], folder: Path | None) -> Iterator[str]:

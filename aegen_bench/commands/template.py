@@ -11,6 +11,7 @@ from aegen_bench import data
 from aegen_bench.errors import UserError
 from aegen_bench.files import write_text
 from aegen_bench.study import Study, command
+from aegen_bench.study.command import check_command
 
 __all__ = ["new"]
 
@@ -117,6 +118,6 @@ def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = Fal
     yield f"{path.relative_to(local)}: a working {'prior' if prior else 'method'} for you to change"
     if prior:
         row = f"rows: {{ae+{name}: {{trunk: ae, prior: {name}}}}}"
-        yield f"next: aegen-bench check {name}; then a row of benchmarks.yaml, such as {row}"
+        yield f"next: `{check_command(name, folder)}`; then a row of benchmarks.yaml, such as {row}"
     else:
-        yield f"next: aegen-bench check {name}; {command('run', 'smoke', models=[name], data=folder)}"
+        yield f"next: `{check_command(name, folder)}`, then `{command('run', 'smoke', models=[name], data=folder)}`"

@@ -1,74 +1,173 @@
-"""Output of commands: lines of text, and grids that are rich tables on a terminal and aligned text in a pipe."""
+"""How commands print: words wrapped and rich tables on a terminal; in a pipe plain lines, nothing cut or wrapped."""
 
 from __future__ import annotations
 
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-__all__ = ["Grid", "grid", "show"]
+from aegen_bench.progress import terminal_width, wrapped
+
+if TYPE_CHECKING:
+    from rich.text import Text
+
+    from aegen_bench.report.cells import Printed, Table
+
+__all__ = ["MANY", "Grid", "counted", "grid", "of_table", "show", "spoken"]
+
+SPOKEN = {
+    "run": "to train",
+    "resume": "to resume",
+    "retry": "to retry",
+    "retrain": "to retrain",
+    "evaluate": "to score",
+}
+"""What the states of trials that a run would do are called, so that none reads as if it were done already."""
+MANY = 20
+"""A plan of more rows shows the pairs of a trunk as one, and a forecast of more cells the costliest."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: the names of the columns, and rows of text whose first column is the row's name."""
+    """A small table: the names of its columns and the cells of its rows, the first of which names the row.
+
+    `right` are the columns of numbers, `title` stands above and `notes` below. `plain` is what a pipe gets instead;
+    without it, aligned text.
+    """
 
     columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
+    rows: Sequence[Sequence[str | Printed]]
+    title: str = ""
+    notes: Sequence[str] = ()
+    right: frozenset[int] = frozenset()
+    plain: str | None = None
 
     def text(self) -> str:
-        """Return the table as aligned text, without cutting or wrapping."""
-        lines = [list(self.columns), *(list(row) for row in self.rows)]
+        """Return it as text for a pipe: whole words, nothing cut to a width."""
+        if self.plain is not None:
+            return self.plain
+        lines = [list(self.columns)] * any(self.columns) + [[str(cell) for cell in row] for row in self.rows]
         widths = [max(len(line[i]) for line in lines) for i in range(len(self.columns))]
         return "\n".join(
             "  " + "  ".join(f"{part:<{width}}" for part, width in zip(line, widths, strict=True)).rstrip()
             for line in lines
         )
 
+    def parts(self, width: int) -> list[list[int]]:
+        """Share the columns out so that each part fits into the width; every part has the first column."""
+        cells = [[str(row[i]) for row in self.rows] for i in range(len(self.columns))]
+        # A head is wrapped at its words; a blank stands before the first column and three before every other.
+        wide = [3 + max(map(len, [*name.split(), *cells[i], ""])) for i, name in enumerate(self.columns)]
+        parts, room = [[0]], width + 2 - wide[0]
+        for i in range(1, len(wide)):
+            if wide[i] > room and len(parts[-1]) > 1:
+                parts.append([0])
+                room = width + 2 - wide[0]
+            parts[-1].append(i)
+            room -= wide[i]
+        return parts
 
-def grid(trials: Iterable[tuple[str, str, str]]) -> Iterator[str | Grid]:
-    """Yield a grid of rows by datasets that counts trials, (row, dataset, state), by state. Datasets whose trials all
-    have the state `no data` are listed on one line instead.
+
+def of_table(table: Table, notes: Sequence[str] | None = None) -> Grid:
+    """A table of a report, with its own notes or these; a pipe gets it as Markdown."""
+    from dataclasses import replace
+
+    from aegen_bench.report.render import markdown
+
+    shown = table if notes is None else replace(table, notes=list(notes))
+    right = frozenset(i for i, column in enumerate(table.columns) if not column.words)
+    return Grid(table.heads, table.printed(), table.title, shown.notes, right, markdown.render(shown))
+
+
+def counted(states: Iterable[str]) -> str:
+    """'2 done, 4 to train' of the states of trials."""
+    return ", ".join(f"{n} {SPOKEN.get(state, state)}" for state, n in Counter(states).items())
+
+
+def spoken(state: str) -> str:
+    """The state of a trial as it is shown."""
+    return SPOKEN.get(state, state)
+
+
+def grid(trials: Iterable[tuple[str, str, str]], *, joined: bool = False) -> Iterator[str | Grid]:
+    """Rows by datasets: how many trials are in which state, of (row, dataset, state). Datasets of which all trials
+    have `no data` are a line. Among many rows those of one trunk (trunk+prior) are one; if `joined`, so are all that
+    have the same states.
     """
-    counts: dict[str, dict[str, Counter[str]]] = {}
+    trials = list(trials)
+    names = _folded(list(dict.fromkeys(row for row, _, _ in trials)))
+    states: dict[str, dict[str, list[str]]] = {}
     for row, dataset, state in trials:
-        counts.setdefault(row, {}).setdefault(dataset, Counter())[state] += 1
-    every = list(dict.fromkeys(dataset for of_row in counts.values() for dataset in of_row))
-    with_images = {d for of_row in counts.values() for d, states in of_row.items() if set(states) != {"no data"}}
+        states.setdefault(names[row], {}).setdefault(dataset, []).append(state)
+    every = list(dict.fromkeys(dataset for of_row in states.values() for dataset in of_row))
+    with_images = {d for of_row in states.values() for d, found in of_row.items() if set(found) != {"no data"}}
     shown = [dataset for dataset in every if dataset in with_images]
-
-    def cell(row: str, dataset: str) -> str:
-        return ", ".join(f"{n} {state}" for state, n in counts[row].get(dataset, {}).items()) or "-"
-
     if shown:
-        yield Grid(["", *shown], [[row, *(cell(row, dataset) for dataset in shown)] for row in counts])
+        rows = [[row, *(counted(found.get(dataset, [])) or "-" for dataset in shown)] for row, found in states.items()]
+        yield Grid(["", *shown], _joined(rows) if joined else rows)
     if without := [dataset for dataset in every if dataset not in with_images]:
         yield f"  no images here: {', '.join(without)}"
 
 
+def _joined(rows: Sequence[list[str]]) -> list[list[str]]:
+    """Lines with the same cells as one; of more than two rows the first is named."""
+    alike: dict[tuple[str, ...], list[str]] = {}
+    for name, *cells in rows:
+        alike.setdefault(tuple(cells), []).append(name)
+    return [
+        [f"{names[0]} and {len(names) - 1} more rows" if len(names) > 2 else ", ".join(names), *cells]
+        for cells, names in alike.items()
+    ]
+
+
+def _folded(rows: Sequence[str]) -> Mapping[str, str]:
+    """What each row is called in a plan: of many rows, the pairs of a trunk share a name."""
+    if len(rows) <= MANY:
+        return {row: row for row in rows}
+    priors = Counter(row.partition("+")[0] for row in rows if "+" in row)
+    names = {}
+    for row in rows:
+        trunk, pair, _ = row.partition("+")
+        names[row] = f"{trunk} + {priors[trunk]} priors" if pair and priors[trunk] > 1 else row
+    return names
+
+
 def show(lines: Iterable[str | Grid]) -> None:
-    """Print each line as soon as it is available."""
-    terminal = sys.stdout.isatty()
+    """Print each line as soon as it is there."""
+    width = terminal_width(sys.stdout)
     for line in lines:
         if isinstance(line, str):
-            print(line, flush=True)
-        elif terminal:
-            _show_rich(line)
-        else:
+            print(line if width is None else wrapped(line, width), flush=True)
+        elif width is None:
             print(line.text(), flush=True)
+        else:
+            _show_rich(line, width)
 
 
-def _show_rich(grid: Grid) -> None:
-    """Print a grid as a rich table. Cells wrap within their column if it is wider than the terminal."""
+def _show_rich(grid: Grid, width: int) -> None:
+    """As wide as it needs to be; what a terminal has no room for is shown below, under the same rows."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Table as RichTable
+
+    console = Console(highlight=False, width=width)
+    if grid.title:
+        print(wrapped(grid.title, width), flush=True)
+    for part in grid.parts(width):
+        table = RichTable(box=SIMPLE_HEAD if any(grid.columns) else None, pad_edge=False, show_header=any(grid.columns))
+        for i in part:
+            table.add_column(_text(grid.columns[i]), overflow="fold", justify="right" if i in grid.right else "left")
+        for row in grid.rows:
+            table.add_row(*(_text(row[i]) for i in part))
+        console.print(table)
+    show(f"- {note}" for note in grid.notes)
+
+
+def _text(cell: str | Printed) -> Text:
     from rich.text import Text
 
-    table = Table(box=SIMPLE_HEAD, pad_edge=False)
-    for name in grid.columns:
-        table.add_column(Text(name), overflow="fold")
-    for row in grid.rows:
-        table.add_row(*(Text(part) for part in row))
-    Console(highlight=False).print(table)
+    if isinstance(cell, str):
+        return Text(cell)
+    return Text.assemble(*((text, "bold" * bold) for text, bold in cell.pieces()))

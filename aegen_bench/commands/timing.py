@@ -11,6 +11,7 @@ import typer
 
 from aegen_bench import environment
 from aegen_bench.commands.options import Data, Datasets, Device, Models, ProfileName, Results, Set
+from aegen_bench.commands.terminal import show
 from aegen_bench.errors import UserError, contained
 
 __all__ = ["time"]
@@ -31,8 +32,8 @@ def time(
     data: Data = None,
     results: Results = Path("results"),
 ) -> None:
-    """Measure epoch times, sampling time and memory of rows on an idle device, for Tables 5 and 6. Trains nothing to
-    completion.
+    """Measure time and memory of rows on an idle device. Nothing is trained to completion; Table 6 and the claims about
+    time take their seconds from it.
     """
     from aegen_bench.commands import request
     from aegen_bench.cost import timing
@@ -63,13 +64,13 @@ def time(
                 found = alone.submit(timing.measure, job, epochs, sampled, threads, trunk).result()
         except Exception as error:  # an error of the method, or out of memory: continue with the others
             failed = True
-            print(f"{label}: not timed: {str(error) or type(error).__name__}")
+            show([f"{label}: not timed: {str(error) or type(error).__name__}"])
             continue
         timed[trial.dataset, trial.row] = found
         path = timings.write(asked.results, found)
         paces = ", ".join(f"{name} {stage.pace:.3g} s/epoch" for name, stage in found.stages.items())
         busy = f"; marked, because other programs used {found.others:.0%} of the processors" if found.busy else ""
-        print(f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}")
+        show([f"{label}: {paces}; {found.sample:.3g} s for {found.sampled:,} images; {path}{busy}"])
     raise typer.Exit(1 if failed else 3 if asked.skipped else 0)
 
 

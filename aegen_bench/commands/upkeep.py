@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from aegen_bench.commands.options import PATH, Data, Results, Weights
+from aegen_bench.commands.terminal import show
 
 if TYPE_CHECKING:
     from aegen_bench.results.clean import Abandoned
@@ -27,8 +28,8 @@ def merge(
     found = []
     for conflict, line in merging.merge(folders, results):
         found.append(conflict)
-        print(line)
-    print(f"merged into {results}: {len(found) - sum(found)} new or completed, {sum(found)} conflicts")
+        show([line])
+    show([f"merged into {results}: {len(found) - sum(found)} new or completed, {sum(found)} conflicts"])
     raise typer.Exit(1 if any(found) else 0)
 
 
@@ -38,8 +39,8 @@ def clean(
     results: Results = Path("results"),
     weights: Weights = None,
 ) -> None:
-    """Delete checkpoints of finished trials and, if --weights is given, weights that no record here refers to. Shows
-    the list of files and their size first.
+    """Delete checkpoints of finished trials. With --weights also weights that no record here refers to. Shows the list
+    of files and their size first.
     """
     from aegen_bench.commands import request
     from aegen_bench.results import clean as cleaning
@@ -51,21 +52,21 @@ def clean(
         found = [one for one in found if one.trial]
         if unnamed:
             told = f"kept: {len(unnamed)} weights files, {_size(unnamed)}, that no record under {results} refers to"
-            print(f"{told}; if no other results folder needs them, add --weights {shlex.quote(str(kept))}")
+            show([f"{told}; if no other results folder needs them, add --weights {shlex.quote(str(kept))}"])
     for one in found:
-        print(f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}")
+        show([f"{one.path}  {one.size / 1e6:,.1f} MB  {one.why}"])
     if not found:
-        print("nothing to clean")
+        show(["nothing to clean"])
         return
     if not yes and not typer.confirm(f"delete {len(found)} files, {_size(found)}?"):
         raise typer.Exit(1)
     gone = []
     for one, why in cleaning.delete(results, kept, found):
         if why:
-            print(f"{one.path}  kept: {why}")
+            show([f"{one.path}  kept: {why}"])
         else:
             gone.append(one)
-    print(f"deleted {len(gone)} files, {_size(gone)}")
+    show([f"deleted {len(gone)} files, {_size(gone)}"])
 
 
 def _size(files: Sequence[Abandoned]) -> str:

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from aegen_bench import data, environment
 from aegen_bench.errors import UserError
@@ -21,15 +21,25 @@ if TYPE_CHECKING:
     from aegen_bench.cost.calibration import Calibration
     from aegen_bench.cost.counting import Kind
 
-__all__ = ["lines"]
+__all__ = ["HEAD", "Table", "lines"]
 
 BUDGET = 15.0  # seconds of timing, besides counting FLOPs and building models
 Cell = tuple[str, str]  # row, dataset
 HEAD = ("row", "dataset", "trials", "images/trial", "TFLOP/trial", "training/trial", "other/trial")
 
 
-def lines(study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str) -> Iterator[str]:
-    """Yield a table with a line per row and dataset, and the totals; nothing if there is nothing to train.
+class Table(NamedTuple):
+    """A table of texts: its heads and its lines."""
+
+    heads: Sequence[str]
+    lines: Sequence[Sequence[str]]
+
+
+def lines(
+    study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str, most: int | None = None
+) -> Iterator[str | Table]:
+    """Yield a table with a line per row and dataset, at most `most` of them, and the totals; nothing if nothing is
+    to be trained.
 
     `folder` is the data folder and `root` the results folder. A trial that would resume from a checkpoint counts in
     full. The time besides training is the median of finished trials, on this device if there are any: of the same row

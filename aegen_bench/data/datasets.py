@@ -6,6 +6,7 @@ import logging
 from collections.abc import Mapping
 from pathlib import Path
 
+from aegen_bench.data.folders import fetch_command
 from aegen_bench.data.images import Images, Progress
 from aegen_bench.data.prepared import is_prepared, prepared
 from aegen_bench.data.recipe import Recipe, Split
@@ -129,10 +130,7 @@ def _prepared(name: str, recipe: Recipe, folder: Path, split: Split, progress: P
 
 def to_fetch(hints: Mapping[str, str | None]) -> list[str]:
     """Return the names in {name: hint of `missing`} that `aegen-bench fetch` can download."""
-    return [name for name, hint in hints.items() if hint and _FETCH.format(name) in hint]
-
-
-_FETCH = "`aegen-bench fetch {}` downloads them"
+    return [name for name, hint in hints.items() if hint and f"`aegen-bench fetch {name}" in hint]
 
 
 def _hint(name: str, recipe: Recipe, folder: Path) -> str:
@@ -141,7 +139,7 @@ def _hint(name: str, recipe: Recipe, folder: Path) -> str:
         return f"{name}: no {npz}; put it there (x_train, x_test: uint8, NHWC or NHW)"
     if recipe.source == "folder":
         return f"{name}: no images in {shown(folder / name)}; put them there, flat or in train/ and test/ (or {npz})"
-    fetch = _FETCH.format(name)
+    fetch = f"`{fetch_command([name], folder)}` downloads them"
     if recipe.source == "celeba":
         absent = " and no ".join(shown(path) for path in celeba(folder) if not path.exists())
         return f"{name}: no {absent}; {fetch} (or put {name}.npz there)"

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 
 from aegen_bench.files import place
 
-__all__ = ["cache_folder", "cached_file", "default_folder", "prepared_folders"]
+__all__ = ["cache_folder", "cached_file", "default_folder", "fetch_command", "prepared_folders"]
 
 
 def default_folder() -> Path:
     """Return the default data folder: AEGEN_BENCH_DATA, else ~/.cache/aegen-bench."""
     return place(os.environ.get("AEGEN_BENCH_DATA") or "~/.cache/aegen-bench")
+
+
+def fetch_command(names: Sequence[str], folder: Path) -> str:
+    """Return the command line that downloads these datasets or weights into this data folder."""
+    elsewhere = ["--data", str(folder)] if folder != default_folder() else []
+    return shlex.join(["aegen-bench", "fetch", *names, *elsewhere])
 
 
 def cache_folder(data: Path) -> Path:

@@ -13,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 
+from aegen_bench.data.folders import fetch_command
 from aegen_bench.data.images import Images, Progress, decode, list_images, pixels, survey
 from aegen_bench.data.recipe import Recipe, Source, Split
 from aegen_bench.errors import UserError
@@ -82,11 +83,11 @@ def read(name: str, recipe: Recipe, folder: Path, split: Split) -> tuple[tuple[i
             case "celeba":
                 return _celeba(paths[0], paths[1], recipe, split)
             case "cifar10":
-                return _ready(np.concatenate([_cifar10_batch(path) for path in paths]))
+                return _ready(np.concatenate([_cifar10_batch(path, folder) for path in paths]))
             case "digits":
                 return _ready(_digits(split))
             case "mnist" | "fashion":
-                return _ready(_idx(paths[0], name))
+                return _ready(_idx(paths[0], name, folder))
     except OSError as error:
         raise UserError(f"{shown(error.filename or paths[0])}: cannot be read: {error.strerror or error}") from error
 
@@ -110,18 +111,18 @@ def _digits(split: Split) -> Images:
     return np.rint(ink[chosen, None] * (255 / 16)).astype(np.uint8)
 
 
-def _idx(path: Path, name: str) -> Images:
+def _idx(path: Path, name: str, folder: Path) -> Images:
     raw = read_bytes(path, RAW_BYTES)
     magic, n, height, width = np.frombuffer(raw[:16].ljust(16, b"\0"), ">u4").tolist()
     if magic != 0x0803 or len(raw) != 16 + n * height * width:
         raise UserError(
             f"{shown(path)}: expected an idx file of uint8 images (16 + {n}x{height}x{width} bytes by its header), "
-            f"found {len(raw)} bytes: delete it and run `aegen-bench fetch {name}`"
+            f"found {len(raw)} bytes: delete it and run `{fetch_command([name], folder)}`"
         )
     return np.frombuffer(raw, np.uint8, offset=16).reshape(n, 1, height, width)
 
 
-def _cifar10_batch(path: Path) -> Images:
+def _cifar10_batch(path: Path, folder: Path) -> Images:
     from torchvision.datasets import CIFAR10
 
     known = dict([*CIFAR10.train_list, *CIFAR10.test_list])[path.name]
@@ -129,7 +130,8 @@ def _cifar10_batch(path: Path) -> Images:
     found = hashlib.md5(raw, usedforsecurity=False).hexdigest()
     # Checked before unpickling, which could run arbitrary code.
     if found != known:
-        raise UserError(f"{shown(path)}: expected md5 {known}, found {found}: run `aegen-bench fetch cifar10`")
+        mend = f"delete it and run `{fetch_command(['cifar10'], folder)}`"
+        raise UserError(f"{shown(path)}: expected md5 {known}, found {found}: {mend}")
     data: Images = pickle.loads(raw, encoding="latin1")["data"]
     return data.reshape(-1, 3, 32, 32)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast, get_args
 
@@ -12,7 +12,6 @@ import pandas as pd
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import fitting, inside, write_text
-from aegen_bench.report import notes
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Entry, Spread, Table
 from aegen_bench.report.claims import Finding, claims, evaluate, verdicts
@@ -120,20 +119,6 @@ class Report:
         if name == "markdown":
             return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
         return FORMATS[name][1](*(table for one in self.chapters for table in one.shown(name)))
-
-    def summary(self, out: Path) -> str:
-        """Return the first table of each profile without its notes, where the others were written, and what was not
-        read.
-        """
-        parts = []
-        for one in self.chapters:
-            more, said = len(one.tables) - 1, [notes.trials(one.evidence.frame)]
-            if more > 0:
-                names = "table" if more == 1 else "tables"
-                said.append(f"{more} more {names}, and the notes to all of them: {out / one.profile}")
-            first = [replace(table, notes=said) for table in one.tables[:1]]
-            parts.append("\n".join([markdown.render(*first), *one.skipped]))
-        return "\n".join(parts)
 
     def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
         """Write OUT/PROFILE/tableN.md etc., and tables.md with all of them, or the page report.html; return the paths.

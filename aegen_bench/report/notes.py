@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from aegen_bench.evaluation.frechet import BEYOND_NOISE
@@ -37,7 +38,9 @@ OPEN = (
 )
 NOT_BOLD = "Nothing is bold: a test needs two rows of a column, one of them with two seeds, none diverged or collapsed."
 DAGGER = "†: trained on the network that scores it here, so it is not tested, ranked or bold."
-STALE = "‡: stale. The code, settings or images that it was trained with have changed since; to train it again: {again}"
+STALE = (
+    "‡: stale. The code, settings or images that it was trained with have changed since; to train it again: `{again}`"
+)
 EXTERNAL = "(external): images made elsewhere and scored by `aegen-bench evaluate`, without our training budget."
 ANCHORS = "Floor and ceiling: training images, and uniform noise, scored in place of generated images."
 NETWORKS = (
@@ -104,17 +107,17 @@ def trials(frame: pd.DataFrame) -> str:
     """Return the number of trials, and how they ended."""
     each = frame.drop_duplicates(["dataset", "row", "seed"])
     counts = Counter(each["status"])
-    counts["collapsed"] = int(each["collapsed"].sum())
+    counts["collapsed"] = int((each["collapsed"].astype(bool) & (each["status"] == "ok")).sum())
     names = ("ok", "diverged", "failed", "timeout", "collapsed")
     return f"Trials: {len(each)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
 
 
-def marks(part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
+def marks(root: Path, part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
     """What the marks of these rows, and the rows below ours, mean."""
     said = [DAGGER] if part.dagger & set(rows) else []
     if stale := [entry for entry in sorted(layout.stale) if entry[1] in rows]:
         datasets, models = (list(dict.fromkeys(names)) for names in zip(*stale, strict=True))
-        again = command("run", layout.profile, models=models, datasets=datasets, flags=["--stale"])
+        again = command("run", layout.profile, models=models, datasets=datasets, flags=["--stale"], results=root)
         said.append(STALE.format(again=again))
     said += [EXTERNAL] if any(row.endswith("(external)") for row in guests) else []
     return said + ([ANCHORS] if any(row in ANCHOR_NAMES.values() for row in guests) else [])

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aegen_bench import results
 from aegen_bench.evaluation.metric import DISTANCES
-from aegen_bench.inference import LOG, MOST, detectable, moderate, seeds_needed
+from aegen_bench.inference import LOG, MOST, detectable, moderated, seeds_needed
 
 __all__ = ["ASSUMED", "lines"]
 
@@ -50,10 +50,8 @@ def _spreads(root: Path, profile: str) -> dict[tuple[str, str], float]:
     trials = good.groupby(["dataset", "protocol", "row", "seed"], sort=False)["value"].mean().reset_index()
     found = {}
     for (dataset, protocol), mine in trials.groupby(["dataset", "protocol"], sort=False):
-        samples = [LOG.of(values.tolist()) for _, values in mine.groupby("row", sort=False)["value"]]
-        samples = [values for values in samples if len(values) > 1]
-        variances = [sum((x - sum(v) / len(v)) ** 2 for x in v) / (len(v) - 1) for v in samples]
-        spread = math.sqrt(moderate(variances, [len(values) - 1 for values in samples]).typical)
+        _, noise = moderated({str(row): list(values) for row, values in mine.groupby("row")["value"]}, LOG)
+        spread = math.sqrt(noise.typical)
         if math.isfinite(spread) and spread > 0:
             name = frame.attrs["protocols"].get(protocol, {}).get("name", protocol)
             found[str(dataset), str(name)] = spread

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from aegen_bench.inference import Scale
+from aegen_bench.inference import RAW, Scale
 from aegen_bench.report.cells import Cell, Entry, Number, Spread
 from aegen_bench.report.published import Published
 from aegen_bench.results import ANCHORS, EXTERNAL
@@ -146,7 +146,6 @@ class Summary:
     def _cells(self, metrics: Sequence[str], family: str, names: Sequence[str], stage: str) -> Cells:
         known = [self.numbers.get(metric, {}) for metric in metrics]
         tried = set().union(*known, self.numbers.get(family, {}))
-        within = self._within(metrics) if self._layout.spread == "draws" else {}
         found = Cells(self._layout, names, stage, self._source)
         for entry, trials in self.trials.items():
             ended: Counter[str] = Counter()
@@ -163,14 +162,20 @@ class Summary:
             fallback = next((name for name in ("diverged", "failed") if ended[name]), "missing")
             state = "mixed" if entry in self.mixed else "ok" if good else fallback
             if state == "ok":
-                spreads = within.get(entry, (None,) * len(names))
-                columns = zip(names, zip(*good, strict=True), spreads, strict=True)
+                within = [self._draws(entry, metric) for metric in metrics]
+                columns = zip(names, zip(*good, strict=True), within, strict=True)
                 numbers = tuple(Number.of(name, sample, stage, inner) for name, sample, inner in columns)
             else:
                 good, numbers = [], tuple(Number(name, stage=stage) for name in names)
             stale = entry in self._layout.stale
             found[entry] = Cell(*entry, numbers, len(good), state, ended, stale, self._source)  # type: ignore[arg-type]
         return found
+
+    def _draws(self, entry: Entry, metric: str) -> float | None:
+        """The spread of the draws of an entry's trials, where it is asked for and known."""
+        asked = self._layout.spread == "draws"
+        spread = self.draw_spread(entry[0], metric, [entry[1]], RAW) if asked else float("nan")
+        return None if np.isnan(spread) else spread
 
     def draw_spread(self, dataset: str, metric: str, rows: Sequence[str], scale: Scale) -> float:
         """Return the standard deviation over the draws of a trial, on a scale, pooled over the trials of these rows;
@@ -183,16 +188,6 @@ class Summary:
             if len(drawn := scale.of(values.tolist())) > 1:
                 squares, df = squares + float(np.var(drawn)) * len(drawn), df + len(drawn) - 1
         return (squares / df) ** 0.5 if df else float("nan")
-
-    def _within(self, metrics: Sequence[str]) -> dict[Entry, tuple[float, ...]]:
-        """For each entry whose trials have several draws, the standard deviation within a trial, pooled over trials."""
-        mine = self._frame[(self._frame["status"] == "ok") & self._frame["metric"].isin(metrics)]
-        parts = mine.groupby(["dataset", "row", "metric", "seed"])["value"].agg(["var", "count"]).dropna()
-        parts["df"] = parts["count"] - 1
-        parts["squares"] = parts["var"] * parts["df"]
-        sums = parts[["squares", "df"]].groupby(level=[0, 1, 2]).sum()
-        pooled = ((sums["squares"] / sums["df"]) ** 0.5).unstack("metric").reindex(columns=list(metrics)).dropna()
-        return {entry: tuple(map(float, stds)) for entry, stds in zip(pooled.index, pooled.to_numpy(), strict=True)}
 
 
 def budgets(costs: pd.DataFrame, prefix: str, what: str) -> dict[Entry, dict[str, Number]]:

@@ -171,7 +171,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
             *notes.leading([group for groups in found.values() for group in groups]),
             *_resolution(evidence, part, measure, found),
             *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
-            *notes.marks(part, layout, ours, guests),
+            *notes.marks(evidence.root, part, layout, ours, guests),
             *notes.departures(part.frame, layout),
             *notes.shares(evidence),
         ]
@@ -248,7 +248,7 @@ def scores(evidence: Evidence) -> Tables:
             notes.trials(here),
             *notes.other_images(here, layout),
             *notes.cautions(part, layout, [dataset], families),
-            *notes.marks(part, layout, layout.rows, guests),
+            *notes.marks(evidence.root, part, layout, layout.rows, guests),
             *notes.departures(here, layout),
         ]
         about = f"scores-{dataset}", f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
@@ -277,7 +277,7 @@ def comparisons(evidence: Evidence) -> Tables:
             *_resolution(evidence, part, measure, {dataset: [group]}),
             notes.trials(part.frame[part.frame["dataset"] == dataset]),
             *notes.cautions(part, layout, [dataset], (measure.family,)),
-            *notes.marks(part, layout, rows),
+            *notes.marks(evidence.root, part, layout, rows),
         ]
         lines = _to_best(evidence, part, shown, group.best, tests, "share above the best", "p of the leading group")
         yield _compared(evidence, part, dataset, "Comparisons", "the best", lines, said)
@@ -313,7 +313,7 @@ def priors(evidence: Evidence) -> Tables:
                 shown = sorted(cells.values(), key=lambda cell: cell.value)
                 lines += _to_best(evidence, part, shown, best, tests, "share above the best prior", "p (paired, Holm)")
         if lines:
-            marks = notes.marks(part, evidence.layout, [line[0].row for line in lines])
+            marks = notes.marks(evidence.root, part, evidence.layout, [line[0].row for line in lines])
             said = [notes.protocol(part), notes.PRIORS, *marks]
             yield _compared(evidence, part, dataset, "Priors", "the best of its trunk", lines, said)
 
@@ -340,7 +340,7 @@ def matrix(evidence: Evidence) -> Tables:
         ]
         form = fixed(Measure.of(1, part).decimals_of(cell for line in lines for cell in line[1:]), "seeds")
         heads = [words("Trunk"), *(measured(name, form) for name in ("reconstruction", *map(evidence.name, priors)))]
-        marks = notes.marks(part, evidence.layout, {*trunks, *evidence.by_pair.values()})
+        marks = notes.marks(evidence.root, part, evidence.layout, {*trunks, *evidence.by_pair.values()})
         here = part.frame[(part.frame["dataset"] == dataset) & part.frame["row"].isin(list(evidence.pairs))]
         said = [notes.protocol(part), notes.MATRIX, notes.trials(here), *marks]
         about = f"matrix-{dataset}", f"Matrix on {evidence.name(dataset)}", Measure.of(1, part).title

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import count
@@ -266,8 +267,9 @@ def load(path: str | Path = "results", *, profile: str | None = None) -> pandas.
 
     root = Path(path)
     if not root.is_dir():
+        there = "" if root == Path("results") else f" --results {shlex.quote(str(root))}"
         raise UserError(
-            f"no results at {root}: `aegen-bench run --profile smoke` makes some in a minute, "
+            f"no results at {root}: `aegen-bench run --profile smoke{there}` makes some in a minute, "
             "or use --results to say where they are"
         )
     if profile is not None and profile not in profiles(root):

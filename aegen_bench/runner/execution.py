@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -26,16 +26,20 @@ Executor: TypeAlias = "Callable[[Sequence[Job], Progress], Iterator[tuple[Job, O
 """Runs jobs, here or elsewhere, and yields each with its outcome, in the order in which they end."""
 
 
+GOOD = {"ok", locks.ELSEWHERE}
+
+
 @dataclass(frozen=True)
 class Summary:
-    """The outcome of a run: the number of trials by outcome."""
+    """The outcome of a run: the number of trials by outcome, and what became of those that did not end well."""
 
     outcomes: Counter[str]
+    bad: list[tuple[Job, Outcome]] = field(default_factory=list)
 
     @property
     def good(self) -> bool:
         """Whether every trial succeeded or was left to another run."""
-        return not set(self.outcomes) - {"ok", locks.ELSEWHERE}
+        return not set(self.outcomes) - GOOD
 
 
 def run(
@@ -67,12 +71,15 @@ def run(
         for number, job in enumerate(to_do, 1)
     ]
     outcomes: Counter[str] = Counter(broken=sum(job.trial.row in broken for job in jobs)) if broken else Counter()
+    bad: list[tuple[Job, Outcome]] = []
     with interrupts.listening():
         show.grid(0, len(to_do))
         for number, (job, outcome) in enumerate(execute(to_do, show), 1):
             if outcome.status not in (locks.ELSEWHERE, "blocked") and not job.record.is_file():
                 outcome = replace(outcome, status="not recorded")
             outcomes[outcome.status] += 1
+            if outcome.status not in GOOD:
+                bad.append((job, outcome))
             show.note(f"{job.label}: {outcome.text}")
             show.grid(number, len(to_do))
         if lost := len(to_do) - outcomes.total() + outcomes["broken"]:
@@ -85,7 +92,7 @@ def run(
             except Exception as error:
                 outcomes["evaluation failed"] += 1
                 show.note(f"anchors of {scorer.dataset}: evaluation failed: {' '.join(str(error).split())}")
-    return Summary(outcomes)
+    return Summary(outcomes, bad)
 
 
 def running(root: Path) -> list[tuple[str, dict[str, Any]]]:

@@ -96,13 +96,10 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
                     why = " ".join(str(error).split()) or type(error).__name__
                     if not isinstance(error, UserError):
                         _log(job, "".join(traceback.format_exception(error)))
-                        why += _where_to_look(job)
                     return Outcome("evaluation failed", f"evaluation failed: {why}")
-        ended = _told(record)
         if record.status == "failed" and "\n" in record.reason:  # an exception, with its traceback
             _log(job, record.reason)
-            ended += _where_to_look(job)
-        return Outcome(record.status, ended)
+        return Outcome(record.status, _told(record))
 
 
 def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:
@@ -136,12 +133,12 @@ def record_death(job: Job) -> Outcome:
             return Outcome(ELSEWHERE, f"{reason}; {ELSEWHERE}")
         _crash_file(lock).unlink(missing_ok=True)
         if results.stamp(job.record) not in (None, job.stamp) or job.state == "evaluate":
-            return Outcome("evaluation failed", f"evaluation failed: {reason}{_where_to_look(job)}")
+            return Outcome("evaluation failed", f"evaluation failed: {reason}")
         results.keep_aside(job.record)
         record = lifecycle.blank(job)
         record.status, record.reason = "failed", reason
         results.write_record(job.record, record)
-        return Outcome("failed", f"failed: {reason}{_where_to_look(job)}")
+        return Outcome("failed", f"failed: {reason}")
 
 
 def died_before(job: Job) -> bool:
@@ -188,10 +185,6 @@ def _crash_noted(lock: Path) -> Iterator[None]:
         faulthandler.disable()
         os.close(file)
         path.unlink(missing_ok=True)
-
-
-def _where_to_look(job: Job) -> str:
-    return f"; see {job.folder / 'log.txt'}, and `aegen-bench check {job.trial.row}` for problems of the model"
 
 
 def _log(job: Job, text: str) -> None:

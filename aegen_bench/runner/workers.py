@@ -66,7 +66,7 @@ def in_process(jobs: Sequence[Job], show: Progress) -> Iterator[tuple[Job, Outco
     usable, worker = True, None
     try:
         for job in jobs:
-            show.note(f"{job.label}: {job.state}")
+            show.begin(f"{job.label}: {job.state}")
             if usable and not died_before(job):
                 yield job, do(job, show)
                 if not (usable := _usable(job.device)):
@@ -92,7 +92,7 @@ def in_workers(jobs: Sequence[Job], show: Progress, *, slots: Sequence[Slot]) ->
         worker = free.get()
         try:
             with _reserved(worker.slot, job, show):
-                show.note(f"{job.label}: {job.state} on {worker.slot.device}")
+                show.begin(f"{job.label}: {job.state} on {worker.slot.device}")
                 return job, worker.do(_for_worker(job, show))
         finally:
             free.put(worker)

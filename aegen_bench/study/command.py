@@ -8,7 +8,7 @@ from pathlib import Path
 
 from aegen_bench.data import default_folder
 
-__all__ = ["asked_as", "command", "fetch_command"]
+__all__ = ["asked_as", "check_command", "command"]
 
 
 def asked_as(name: str) -> tuple[str, list[str]]:
@@ -39,7 +39,7 @@ def command(
     'aegen-bench run --profile lite --set draws=2 --models glf --seeds 0,2 --stale'
     """
     named, settings = asked_as(profile)
-    words = ["aegen-bench", verb, "--profile", named]
+    words = ["aegen-bench", *verb.split(), "--profile", named]
     for text in settings:
         words += ["--set", text]
     for option, names in (("--models", list(models)), ("--datasets", list(datasets))):
@@ -47,16 +47,16 @@ def command(
     if seeds:
         words += ["--seeds", ",".join(map(str, seeds)) + "," * (len(seeds) == 1)]
     folder = data or default_folder()
-    for option, place, default in (
-        ("--results", results, Path("results")),
-        ("--data", data, default_folder()),
-        ("--weights", weights, folder / "weights"),
-    ):
-        words += [option, str(place)] if place is not None and place != default else []
+    words += _unless("--results", results, Path("results"))
+    words += _unless("--data", data, default_folder())
+    words += _unless("--weights", weights, folder / "weights")
     return shlex.join([*words, *flags])
 
 
-def fetch_command(names: Sequence[str], folder: Path) -> str:
-    """Return the command line that downloads these datasets or weights into this data folder."""
-    elsewhere = ["--data", str(folder)] if folder != default_folder() else []
-    return shlex.join(["aegen-bench", "fetch", *names, *elsewhere])
+def check_command(row: str, data: Path | None) -> str:
+    """Return the command line that says what in a row breaks the contract of methods."""
+    return shlex.join(["aegen-bench", "check", row, *_unless("--data", data, default_folder())])
+
+
+def _unless(option: str, place: Path | None, default: Path) -> list[str]:
+    return [option, str(place)] if place is not None and place != default else []

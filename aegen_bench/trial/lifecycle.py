@@ -127,7 +127,7 @@ def _evaluate(job: Job) -> Record:
             )
     if not protocols:
         return record
-    model = models.from_record(record, job.entry, job.place.weights, job.place.data).to(job.device)
+    model = models.from_record(record, job.entry, job.place.weights, job.place.data, job.place.results).to(job.device)
     samples = scoring.Samples(job, model)
     try:
         with model.using(None, samples.fact):

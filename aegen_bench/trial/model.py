@@ -66,21 +66,23 @@ def read_trunk(model: Pair, record: Record, kept: Path) -> TrunkUsed:
     return TrunkUsed(key=record.key, weights_sha256=expected)
 
 
-def restore(folder: Path, kept: Path, data: Path) -> Baseline:
-    """Return the trained model of a trial's folder, in eval mode on the CPU. `kept` is the folder of weights."""
+def restore(folder: Path, kept: Path, data: Path, root: Path | None = None) -> Baseline:
+    """Return the trained model of a trial's folder, in eval mode on the CPU. `kept` is the folder of weights,
+    `root` that of results, for hints.
+    """
     record = results.read_record(folder / "record.json")
-    return from_record(record, catalog.of_record(record.config, Path.cwd()), kept, data)
+    return from_record(record, catalog.of_record(record.config, Path.cwd()), kept, data, root)
 
 
-def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -> Baseline:
-    """Return the trained model of a record, in eval mode on the CPU."""
+def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path, root: Path | None = None) -> Baseline:
+    """Return the trained model of a record, in eval mode on the CPU. `root` is the results folder, for hints."""
     config, path, below = record.config, record.weights_path(kept), record.trunk_path(kept)
     needed = (*NEEDED, "trunk") if entry.trunk else NEEDED
     if missing := [name for name in needed if config.get(name) is None]:
         raise UserError(f"the record of {record.label} lacks '{missing[0]}', so its model cannot be built")
     for one in (path, below):
         if one is not None and not one.is_file():
-            raise MissingError(f"no weights at {one}; to train this trial again: {_again(record, kept, data)}")
+            raise MissingError(f"no weights at {one}; to train this trial again: `{_again(record, kept, data, root)}`")
     trunk = (config["trunk"]["code"], entry.trunk) if entry.trunk else None
     for code, method in ((config["code"], entry), *([trunk] if trunk else [])):
         if code != method.code:
@@ -102,7 +104,9 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path) -
         else:
             _load(model, path, record.weights_sha256, record.label)
     except _OtherWeights as error:
-        raise UserError(f"{error}: delete it and train the trial again: {_again(record, kept, data)}") from error
+        raise UserError(
+            f"{error}: delete it and train the trial again: `{_again(record, kept, data, root)}`"
+        ) from error
     return model.eval()
 
 
@@ -141,8 +145,8 @@ def save(model: Baseline, folder: Path, key: str) -> str:
     return sha256
 
 
-def _again(record: Record, kept: Path, data: Path) -> str:
-    """Return the command that trains the trial of a record again; users add --results if it is not the default."""
+def _again(record: Record, kept: Path, data: Path, root: Path | None) -> str:
+    """Return the command that trains the trial of a record again."""
     return command(
         "run",
         record.profile,
@@ -150,6 +154,7 @@ def _again(record: Record, kept: Path, data: Path) -> str:
         datasets=[record.dataset],
         seeds=[record.seed],
         flags=["--retrain"],
+        results=root,
         data=data,
         weights=kept,
     )

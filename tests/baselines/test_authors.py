@@ -67,7 +67,7 @@ def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> 
 def test_the_command_that_new_suggests_does_what_it_says(empty: Bench) -> None:
     suggested = empty("new", "my_model", "--data", str(empty.data / "a b")).out.partition("; ")[2].strip()
     planned = empty(*shlex.split(suggested)[1:], "--dry-run", "--no-forecast")
-    assert "smoke: 2 trials: 2 run\n" in planned.out and "my_model" in planned.out
+    assert "smoke: 2 trials: 2 to train\n" in planned.out and "my_model" in planned.out
 
 
 @pytest.mark.slow

@@ -187,7 +187,7 @@ def test_trials_that_differ_in_the_seed_or_in_the_name_of_the_dataset_are_timed_
 
 # ---- what a dry run says ---------------------------------------------------------------------------
 
-LINE = re.compile(r"^\| (\w+) \| digits \| (\d) \| ([\d,]+) \| ([\d.]+) \| (~?[\d:]+) \| ([\d:?]+) \|$", re.M)
+LINE = re.compile(r"^  (\w+) +digits +(\d) +([\d,]+) +([\d.]+) +(~?[\d:]+) +([\d:?]+)$", re.M)
 
 
 def dry(bench: Bench, *options: str) -> Ended:
@@ -249,5 +249,5 @@ def test_a_device_that_is_not_here_costs_a_dry_run_its_forecast_only(bench: Benc
     assert (
         ended.code == 0
         and "no forecast: --device cuda: torch" in ended.out
-        and re.search(r"^  glf +1 run$", ended.out, re.M)
+        and re.search(r"^  glf +1 to train$", ended.out, re.M)
     )

@@ -280,7 +280,7 @@ def test_a_trial_is_found_through_links_and_never_taken_for_another(tmp_path: Pa
     (tmp_path / "run7/fashion/vae").symlink_to(tmp_path / "run7/fashion/glf")
     other = external.find_trial(root, None, "fashion", "vae", 0)
     with pytest.raises(UserError, match="is the record of lite/fashion/glf/seed-0"):
-        external.sample(other, count=1, out=tmp_path / "out", draw=0, device="cpu", kept=None)
+        external.sample(other, count=1, out=tmp_path / "out", draw=0, device="cpu", kept=tmp_path, place=tmp_path)
     assert [record.row for _, record in results.records(root)] == ["glf"]
 
 

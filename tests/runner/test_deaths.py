@@ -78,7 +78,7 @@ def test_a_method_that_ends_the_process_is_a_failed_trial_and_the_others_are_don
         assert record["status"] == "failed"
         assert record["reason"].startswith(f"EndsProcess: {WAYS[how]} (ends.py, line {line}, in end)\n")
         log = two.trial("ends") / "log.txt"
-        assert "`aegen-bench check ends`" in ended.err and str(log.relative_to(two.folder)) in ended.err
+        assert "`aegen-bench check ends`" in ended.out and str(log.relative_to(two.folder)) in ended.out
         assert "Traceback" in log.read_text() and "Traceback" not in ended.err
 
 

@@ -11,7 +11,21 @@ import pytest
 from conftest import Bench
 from test_cli import refused
 
+from aegen_bench.commands import request
 from aegen_bench.study import asked_as, command
+
+RAISES = '''
+class Raises(Baseline):
+    """Raises in its first step."""
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.decoder = nets.decoder()
+    def step(self, x, index):
+        raise ValueError("no luck")
+        yield
+    def decode(self, z):
+        return self.decoder(z)
+'''
 
 
 def pasted(bench: Bench, told: str) -> list[str]:
@@ -20,11 +34,11 @@ def pasted(bench: Bench, told: str) -> list[str]:
     assert words[0] == "aegen-bench"
     ended = bench(*words[1:], "--dry-run", "--no-forecast")
     assert ended.code == 0, ended
-    return re.findall(r"^(?:retrain|retry|run): .*$", ended.out, re.M)
+    return re.findall(r"^to (?:retrain|retry|train): .*$", ended.out, re.M)
 
 
 def hints(text: str) -> list[str]:
-    return re.findall(r"again: (aegen-bench run .*)$", text, re.M)
+    return re.findall(r"again: `(aegen-bench run .*)`$", text, re.M)
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
@@ -40,7 +54,7 @@ def test_a_stale_trial_s_hint_trains_this_trial_alone(finished: Bench, tmp_path:
     told = hints(ended.out)
     assert len(told) == 2
     first = next(line for line in told if "--models vae" in line)
-    assert pasted(finished, first) == ["retrain: vae on digits, seed 0: its key has changed"]
+    assert pasted(finished, first) == ["to retrain: vae on digits, seed 0: its key has changed"]
 
 
 def test_hints_hold_the_settings_of_the_profile(finished: Bench) -> None:
@@ -52,14 +66,64 @@ def test_hints_hold_the_settings_of_the_profile(finished: Bench) -> None:
     ended = finished("run", "--profile", "tiny", "--set", "protocols=[tiny,other]", "--dry-run", "--no-forecast")
     (told,) = {line for line in hints(ended.out) if "--models glf" in line}
     assert "--set 'protocols=[tiny,other]'" in told and "--retry diverged" in told
-    assert pasted(finished, told) == ["retry: glf on digits, seed 0: a test"]
+    assert pasted(finished, told) == ["to retry: glf on digits, seed 0: a test"]
 
 
 def test_where_weights_are_gone_the_hint_trains_the_trial_again(finished: Bench) -> None:
     finished.weights("glf").unlink()
     ended = finished("sample", "glf", "--dataset", "digits", "--out", "images")
     (told,) = hints(ended.err)
-    assert ended.code == 2 and pasted(finished, told) == ["retrain: glf on digits, seed 0: its weights are gone"]
+    assert ended.code == 2 and pasted(finished, told) == ["to retrain: glf on digits, seed 0: its weights are gone"]
+
+
+ELSEWHERE = {"results": "other results", "data": "more data", "weights": "its weights"}
+
+
+def test_every_printed_command_is_understood_and_looks_where_the_one_before_looked(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stands between backticks in anything that is printed, also when everything lies in folders of its own."""
+    bench.baseline("raises", RAISES)
+    bench.declare(profiles=bench.tiny(models=["glf", "raises"]))
+    bench.baseline("mine", RAISES.replace("Raises", "Mine"))
+    places = [word for name, folder in ELSEWHERE.items() for word in (f"--{name}", str(bench.folder / folder))]
+    results, data = places[:2], places[2:4]
+    said = [bench("run", "--profile", "tiny", *places)]  # one of the two methods fails
+    (weights,) = (bench.folder / "its weights").iterdir()
+    weights.unlink()
+    bench.declare(
+        rows={"glf": {"with": {"beta": 2}}}, profiles=bench.tiny(models=["glf", "raises"], datasets=["digits"])
+    )
+    said += [
+        bench("run", "--profile", "tiny", "--dry-run", "--no-forecast", *places),
+        bench("run", "--profile", "lite", "--dry-run", *places),
+        bench("run", "--profile", "tiny", "--datasets", "fashion", *places),
+        bench("list", *places),
+        bench("list", "models", *places),
+        bench("list", "datasets", "--long", *places),
+        bench("doctor", *data),
+        bench("report", "--tables", "1", *results, *data),
+        bench("report", "--figures", "3", *results, *data),
+        bench("report", "--results", str(bench.folder / "nothing")),
+        bench("sample", "glf", "--dataset", "digits", "--out", "images", *places),
+        bench("sample", "vae", "--dataset", "digits", "--out", "images", *places),
+        bench("evaluate", "images", "--dataset", "fashion", "--protocol", "lite", *results, *data),
+        bench("evaluate", "images", "--dataset", "digits", "--protocol", "paper", *results, *data),
+        bench("new", "my_model", *data),
+        bench("new", "my_prior", "--prior", *data),
+    ]
+    told = sorted({one for ended in said for one in re.findall(r"`(aegen-bench [^`]*)`", ended.out + ended.err)})
+    verbs = {shlex.split(one)[1] for one in told}
+    assert verbs >= {"run", "report", "list", "check", "fetch"}, told
+    fetched: list[tuple[list[str], Path]] = []
+    monkeypatch.setattr(request, "fetch", lambda names, folder: fetched.append((list(names), folder)) or [])
+    for one in told:
+        verb, *words = shlex.split(one)[1:]
+        ended = bench(verb, *words, *["--dry-run", "--no-forecast"] * (verb == "run"))
+        assert ended.code in (0, 1 if verb == "check" else 0) or "nothing" in one, (one, ended)
+        if verb in ("run", "report") and "my_model" not in words:  # `new` knows no results
+            assert "--profile" in words and "--results" in words, one
+    assert fetched and {folder for _, folder in fetched} == {bench.folder / "more data"}
 
 
 def test_results_of_another_profile_are_listed_by_the_command_that_is_printed(finished: Bench) -> None:

@@ -154,7 +154,7 @@ def test_a_finished_pair_is_done_and_another_of_its_trunk_trains_its_prior_alone
     again = paired(*RUN)
     assert "tiny: 3 trials: 3 done\n" in again.out and trained(again.out + again.err) == []
     more = paired("run", "--profile", "tiny", "--models", "rae+kde,rae")
-    assert "tiny: 2 trials: 1 run, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
+    assert "tiny: 2 trials: 1 to train, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
 
 
 def test_an_evaluation_is_completed_from_both_files(paired: Bench) -> None:
@@ -394,7 +394,7 @@ def test_a_trunk_of_other_weights_is_not_taken_for_the_pair_s(paired: Bench) -> 
 def test_the_matrix_is_seven_trunks_under_ten_priors_and_out_of_all(bench: Bench) -> None:
     ended = bench("run", "--profile", "smoke", "--models", "matrix", "--seeds", "1", "--dry-run", "--no-forecast")
     assert "7 trunks, 70 pairs; each trunk is trained once\n" in ended.out
-    assert "smoke: 77 trials: 77 run\n" in ended.out
+    assert "smoke: 77 trials: 77 to train\n" in ended.out
     study = Study("lite", local=bench.folder, data=bench.data)
     assert len(study.models(["matrix"])) == 70 and not set(study.models(["matrix"])) & set(study.models(["all"]))
 

@@ -83,20 +83,28 @@ def lettered(panels: Sequence[Panel]) -> list[Panel]:
     return [replace(p, title=f"({chr(97 + i)}) {p.title}" if i < 26 else p.title) for i, p in enumerate(panels)]
 
 
-def sheet(evidence: Evidence, shown: Sequence[Panel], across: int = 4, dataset: str = "", foot: str = "") -> Figure:
-    """Return a figure of equal panels, of one dataset or each of its own."""
-    head = evidence.where(dataset) if dataset else f"Profile {evidence.layout.profile}"
+def sheet(
+    evidence: Evidence,
+    shown: Sequence[Panel],
+    across: int = 4,
+    *,
+    dataset: str = "",
+    foot: str = "",
+    below: Sequence[Panel] = (),
+) -> Figure:
+    """Return a figure of equal panels, of one dataset or each of its own, and of one as wide as the page below them."""
     columns = min(across, len(shown))
     rows = -(-len(shown) // columns)
     drawn = next((panel for panel in shown if panel.images is not None), None)
     tall = -(-len(drawn.images) // drawn.columns) / drawn.columns if drawn and drawn.images is not None else 1.0
     side = min(WIDTH / columns, 4.5 / max(1.0, tall))
-    figure = canvas(rows * (side * tall + 0.3), columns * side)
-    for axes, panel in zip(figure.subplots(rows, columns, squeeze=False).flat, lettered(shown), strict=False):
-        show(axes, panel, side)
-    for axes in figure.axes[len(shown) :]:
-        axes.set_axis_off()
-    figure.suptitle(head)
+    heights = [side * tall] * rows + [0.6 * columns * side] * len(below)
+    figure = canvas(sum(height + 0.3 for height in heights), columns * side)
+    layout = figure.add_gridspec(len(heights), columns, height_ratios=heights)
+    for i, panel in enumerate(lettered([*shown, *below])):
+        place, inches = (layout[i // columns, i % columns], side) if i < len(shown) else (layout[-1, :], columns * side)
+        show(figure.add_subplot(place), panel, inches)
+    figure.suptitle(evidence.where(dataset) if dataset else f"Profile {evidence.layout.profile}")
     if foot:
         figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
     return figure
@@ -104,29 +112,17 @@ def sheet(evidence: Evidence, shown: Sequence[Panel], across: int = 4, dataset: 
 
 def interpolated(evidence: Evidence, row: str) -> list[Panel]:
     """Return straight lines in noise space on the paper's dataset, else on the last one where a trial left some."""
-    found: list[tuple[bool, int, Panel]] = []
-    for dataset in evidence.layout.datasets:
-        panel = look(evidence, dataset, row, "interpolations", f"Noise interpolation, {evidence.name(dataset)}", 0)
-        if panel.images is not None:
-            found.append((dataset == PAPERS, len(found), panel))
-    return [max(found, key=lambda each: each[:2])[2]] if found else []
+    datasets = sorted(evidence.layout.datasets, key=lambda name: name == PAPERS)
+    looks = [(name, f"Noise interpolation, {evidence.name(name)}") for name in datasets]
+    found = [look(evidence, name, row, "interpolations", title, 0) for name, title in looks]
+    return [panel for panel in found if panel.images is not None][-1:]
 
 
 def figure2(evidence: Evidence) -> Drawn:
     """Samples of GLF on every dataset, and noise interpolation on CelebA, or on the last dataset that has some."""
     grids = [_samples(evidence, "glf", name) for name in evidence.layout.datasets]
-    if all(panel.images is None for panel in grids):
-        return
-    lines = interpolated(evidence, "glf")
-    across = min(3, len(grids))
-    rows, side = -(-len(grids) // across), WIDTH / max(2, across)
-    figure = canvas(rows * (side + 0.3) + (0.6 * across * side + 0.3 if lines else 0), across * side)
-    layout = figure.add_gridspec(rows + bool(lines), across, height_ratios=[1.0] * rows + [0.6 * across] * bool(lines))
-    figure.suptitle(f"Profile {evidence.layout.profile}")
-    for i, panel in enumerate(lettered([*grids, *lines])):
-        place, inches = (layout[i // across, i % across], side) if i < len(grids) else (layout[-1, :], WIDTH)
-        show(figure.add_subplot(place), panel, inches)
-    yield "", figure
+    if any(panel.images is not None for panel in grids):
+        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"))
 
 
 def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Panel:
@@ -183,7 +179,8 @@ def _all_rows(evidence: Evidence, array: str, limit: int, columns: int) -> Itera
         without = [panel.title for panel in found if panel.state == "no images"]
         if any(panel.images is not None for panel in found):
             foot = f"Without {array}: {', '.join(without)}" if without else ""
-            yield f"-{dataset}", sheet(evidence, [p for p in found if p.state != "no images"], 4, dataset, foot)
+            shown = [panel for panel in found if panel.state != "no images"]
+            yield f"-{dataset}", sheet(evidence, shown, dataset=dataset, foot=foot)
 
 
 _ASK = "`aegen-bench run --models {}` makes some"

@@ -1,4 +1,4 @@
-"""A table as a LaTeX fragment that needs no package but booktabs, siunitx (version 3) and graphicx."""
+"""A table as a LaTeX fragment that needs no package but booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from importlib.resources import files
 from itertools import accumulate
 from typing import TYPE_CHECKING
 
-from aegen_bench.report.cells import Printed, Table
+from aegen_bench.report.cells import Column, Printed, Table
 from aegen_bench.report.render.markdown import LONG
 
 if TYPE_CHECKING:
@@ -39,10 +39,6 @@ _ESCAPES = {
     "[": "{[}",
     "]": "{]}",
 }
-# Numbers align at their points and keep their ±; as text they can be bold.
-_SETUP = (
-    r"\sisetup{uncertainty-mode=separate,group-separator={,},group-minimum-digits=4,mode=text,reset-text-series=false}"
-)
 WIDE = 130
 """A table of more characters a line, shrunk to the page, cannot be read: it is set in parts where its columns allow."""
 
@@ -64,7 +60,7 @@ def render(*tables: Table) -> str:
 
 def document(*tables: Table) -> str:
     """Return an article of the tables, to be compiled as it is."""
-    head = r"\documentclass{article}\usepackage{booktabs,siunitx,graphicx}\begin{document}"
+    head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
     parts = [part for table in tables for part in _parts(table)]
     # LaTeX keeps but so many tables waiting for a place.
     pages = [part + "\\clearpage\n" * (i % 8 == 0) for i, part in enumerate(parts, 1)]
@@ -73,7 +69,7 @@ def document(*tables: Table) -> str:
 
 def _parts(table: Table) -> list[str]:
     heads, printed = table.heads, table.printed()
-    columns = [_Column.of(table, i, [line[i] for line in printed]) for i in range(len(heads))]
+    columns = [_Column.of(column, [line[i] for line in printed]) for i, column in enumerate(table.columns)]
     widths = [max(map(len, [head, *(str(line[i]) for line in printed)])) + 2 for i, head in enumerate(heads)]
     widths = [PROSE if column.broken else width for column, width in zip(columns, widths, strict=True)]
     groups = [(shown, lines) for shown in _across(table, widths) for lines in _down(table, columns, widths, printed)]
@@ -125,7 +121,6 @@ def _one(
     number = re.fullmatch(r"Table (\d+)", table.label)
     caption = table.title.removeprefix(f"{table.label}. ") if number else table.title
     return _template().render(
-        setup=_SETUP,
         number=number and number[1],
         caption=_escape(caption + part),
         label=re.sub(r"[^\w:.+-]", "-", f"tab:{table.profile}:{table.name}") + part.strip(" ()").replace(" ", "-"),
@@ -147,59 +142,40 @@ def _template() -> jinja2.Template:
 
 @dataclass(frozen=True)
 class _Column:
-    """A column of a table: of words one of LaTeX's; of numbers one for each that stand side by side and one for what
-    stands behind them.
+    """A column of a table. One of single measured numbers has two of LaTeX's, so that these, which all have the same
+    decimals, align at their points: the number to the right, its ± and whatever follows to the left.
     """
 
     form: str
-    numbers: int = 0
     broken: bool = False
+    split: bool = False
 
     @staticmethod
-    def of(table: Table, place: int, cells: Sequence[Printed]) -> _Column:
-        column = table.columns[place]
-        measured = [cell.numbers for cell in cells if cell.numbers]
-        if not column.aligned or not measured:
-            broken = max((len(str(cell)) for cell in cells), default=0) > LONG
-            return _Column(r"p{0.45\linewidth}" if broken else "l" if column.words else "r", broken=broken)
-        forms = "".join(f"S[table-format={_room(numbers)}]" for numbers in zip(*measured, strict=True))
-        return _Column(f"{forms}@{{\\;}}l", len(measured[0]))
+    def of(column: Column, cells: Sequence[Printed]) -> _Column:
+        if column.aligned and {len(cell.numbers) for cell in cells} - {0} == {1}:
+            return _Column(r"r@{\;}l", split=True)
+        if max((len(str(cell)) for cell in cells), default=0) > LONG:
+            return _Column(r"p{0.45\linewidth}", broken=True)
+        return _Column("l" if column.words else "r")
 
     def head(self, name: str) -> str:
-        return self._across(_escape(name)) if self.numbers else _escape(name)
+        return self._across(_escape(name))
 
     def cell(self, cell: Printed) -> str:
-        text = str(cell)
         if self.broken:
-            return rf"{{\raggedright {_sentence(text)}\par}}"  # the group keeps \\ what it is
-        if not self.numbers:
-            return _escape(text)
-        if not cell.numbers:
-            return self._across(_escape(text)) if text else " & " * self.numbers
-        numbers = [
-            r"\bfseries " * (i in cell.bold)
-            + mean.replace(",", "")
-            + (rf" \pm {spread.replace(',', '')}" if spread else "")
-            for i, (mean, spread) in enumerate(cell.numbers)
-        ]
-        return " & ".join([*numbers, _escape(cell.behind)])
+            return rf"{{\raggedright {_sentence(str(cell))}\par}}"  # the group keeps \\ what it is
+        if not (self.split and cell.numbers):
+            return self._across("".join(_bold(*piece) for piece in cell.pieces()))
+        mean, spread = cell.numbers[0]
+        behind = [_bold(f"± {spread}" if spread else "", 0 in cell.bold), _escape(cell.behind)]
+        return f"{_bold(mean, 0 in cell.bold)} & {' '.join(filter(None, behind))}"
 
     def _across(self, text: str) -> str:
-        return rf"\multicolumn{{{self.numbers + 1}}}{{c}}{{{text}}}"
+        return rf"\multicolumn{{2}}{{c}}{{{text}}}" if self.split else text
 
 
-def _room(numbers: Sequence[tuple[str, str]]) -> str:
-    """The room that numbers take, as siunitx writes it: `4.1(3)` for 1352.2 ± 34.6, whose ± has three digits in all."""
-    whole, fraction = _digits([mean.lstrip("-") for mean, _ in numbers])
-    sign = "-" if any(mean.startswith("-") for mean, _ in numbers) else ""
-    spreads = [spread for _, spread in numbers if spread]
-    return f"{sign}{whole}.{fraction}" + (f"({_digits(spreads)[0] + fraction})" if spreads else "")
-
-
-def _digits(numbers: Sequence[str]) -> tuple[int, int]:
-    """The most digits before the point, and after it."""
-    halves = [number.replace(",", "").partition(".") for number in numbers]
-    return max(len(whole) for whole, _, _ in halves), max(len(fraction) for _, _, fraction in halves)
+def _bold(text: str, bold: bool) -> str:
+    return rf"\textbf{{{_escape(text)}}}" if bold and text else _escape(text)
 
 
 def _sentence(text: str) -> str:

@@ -37,15 +37,29 @@ function sort(head) {
   table.append(...bodies);
 }
 
+let verdict = "";  // that claims must have to be shown; empty for all
+
 function filter(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
   const bodies = [...document.querySelectorAll("main tbody, .claim")];
   for (const body of bodies) {
     const said = body.textContent.toLowerCase();
-    body.hidden = !words.every(word => said.includes(word));
+    const asked = !verdict || !body.dataset.verdicts || body.dataset.verdicts.split(" ").includes(verdict);
+    body.hidden = !asked || !words.every(word => said.includes(word));
   }
   document.getElementById("nothing").hidden = bodies.some(body => !body.hidden);
 }
+
+// The matrix of trunks and priors: the lower the distance the darker, on a log scale over the table.
+function tint(table) {
+  const cells = [...table.querySelectorAll("tbody td[data-value]")].filter(cell => cell.cellIndex > 1);
+  const logs = cells.map(cell => Math.log(Number(cell.dataset.value))), [least, most] = [Math.min(...logs), Math.max(...logs)];
+  cells.forEach((cell, i) => {
+    cell.classList.add("heat");
+    cell.style.setProperty("--heat", `${Math.round(most > least ? 45 * (most - logs[i]) / (most - least) : 0)}%`);
+  });
+}
+for (const table of document.querySelectorAll("section[id^='matrix'] table")) tint(table);
 
 const shown = number => Math.abs(number) >= 1e4 ? number.toLocaleString("en") : String(number);
 
@@ -147,8 +161,12 @@ function open(row, dataset) {
     for (const protocol of Object.keys(columns)) content.append(...numbers(trials, protocol));
     content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, a line a seed"), curves(trials), pictures(trials));
   }
-  document.getElementById("opened").showModal();
+  const dialog = document.getElementById("opened"), link = `#${[row, dataset].filter(Boolean).map(encodeURIComponent).join("/")}`;
+  document.getElementById("link").href = link;
+  history.replaceState(null, "", link);
+  if (!dialog.open) dialog.showModal();
 }
+document.getElementById("opened").addEventListener("close", () => history.replaceState(null, "", location.pathname + location.search));
 
 let shownDataset = "";
 
@@ -165,7 +183,9 @@ function gallery(dataset) {
   sheets.replaceChildren();
   for (const { grid } of real.filter(one => one.dataset === shownNow)) {
     const figure = make("figure", "", { class: "real" });
-    figure.append(make("img", "", { src: grid, alt: `real images of ${names[shownNow]}` }), make("figcaption", "real images"));
+    const caption = make("figcaption", "real images");
+    caption.append(make("br"), make("small", "test split"));
+    figure.append(make("img", "", { src: grid, alt: `real images of ${names[shownNow]}` }), caption);
     sheets.append(figure);
   }
   for (const entry of sampled.filter(entry => entry.dataset === shownNow)) {
@@ -182,6 +202,11 @@ document.addEventListener("click", event => {
   if (button?.classList.contains("sort")) sort(button.closest("th"));
   if (button?.classList.contains("open")) open(button.dataset.row, button.dataset.dataset);
   if (button?.dataset.tab) gallery(button.dataset.tab);
+  if (button?.dataset.verdict !== undefined) {
+    verdict = button.dataset.verdict;
+    for (const other of document.querySelectorAll("[data-verdict]")) other.setAttribute("aria-pressed", String(other === button));
+    filter(document.getElementById("filter").value);
+  }
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
 
@@ -198,20 +223,23 @@ function front(dataset, cost) {
   if (section.hidden) return [];
   const [least, most, mean] = [v => Math.min(...v), v => Math.max(...v), v => v.reduce((a, b) => a + b) / v.length];
   const beaten = one => one.marked || found.some(other => other !== one && !other.marked && most(other.xs) < least(one.xs) && most(other.ys) < least(one.ys));
-  const [width, height, left, bottom] = [560, 300, 46, 22], log = Math.log;
+  const [width, height, left, bottom] = [560, 320, 58, 36], log = Math.log;
   const span = axis => [log(least(found.map(one => least(one[axis])))), log(most(found.map(one => most(one[axis]))))];
   const [[x0, x1], [y0, y1]] = [span("xs"), span("ys")];
   const x = v => left + 10 + (x1 > x0 ? (log(v) - x0) / (x1 - x0) : .5) * (width - left - 20), y = v => 8 + (y1 > y0 ? (y1 - log(v)) / (y1 - y0) : .5) * (height - bottom - 16);
   const svg = drawn("svg", { viewBox: `0 0 ${width} ${height}`, role: "img", "aria-label": "distance against cost" });
   svg.append(drawn("path", { class: "axis", d: `M${left} 4V${height - bottom}H${width}` }));
-  for (const [v, place] of [[y0, height - bottom - 8], [y1, 12]]) svg.append(drawn("text", { x: left - 4, y: place, "text-anchor": "end" }, brief(Math.exp(v))));
-  for (const [v, anchor, place] of [[x0, "start", left], [x1, "end", width]]) svg.append(drawn("text", { x: place, y: height - 6, "text-anchor": anchor }, brief(Math.exp(v))));
+  for (const v of [y0, (y0 + y1) / 2, y1]) svg.append(drawn("text", { x: left - 4, y: y(Math.exp(v)) + 3, "text-anchor": "end" }, brief(Math.exp(v))));
+  for (const v of [x0, (x0 + x1) / 2, x1]) svg.append(drawn("text", { x: x(Math.exp(v)), y: height - bottom + 12, "text-anchor": "middle" }, brief(Math.exp(v))));
+  svg.append(drawn("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, `${columns[""][cost]}, log scale`));
+  svg.append(drawn("text", { transform: `translate(9 ${(height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, "Fréchet distance, log scale"));
+  const placed = found.map(one => ({ y: y(mean(one.ys)) + 3, start: x(mean(one.xs)) - 4, end: x(mean(one.xs)) + 4 }));
   const caption = make("figcaption", names[dataset]), figure = make("figure", "", { class: "chart front" });
   for (const one of found) {
     const [px, py] = [mean(one.xs), mean(one.ys)], out = beaten(one), point = drawn("g", { class: out ? "out" : "in", "data-row": names[one.row], tabindex: 0 });
     point.append(drawn("path", { d: `M${x(least(one.xs))} ${y(py)}H${x(most(one.xs))}M${x(px)} ${y(least(one.ys))}V${y(most(one.ys))}` }), drawn("circle", { cx: x(px), cy: y(py), r: 4 }));
     point.append(drawn("title", {}, names[one.row]));
-    if (!out) point.append(drawn("text", { x: x(px) + 6, y: y(py) - 5 }, names[one.row]));
+    if (!out) point.append(label(names[one.row], x(px), y(py), width, placed));
     point.addEventListener("pointerenter", () => { caption.textContent = `${names[one.row]}: ${brief(py)} at ${brief(px)} (${columns[""][cost]})`; });
     point.addEventListener("click", () => open(names[one.row], names[dataset]));
     svg.append(point);
@@ -219,6 +247,15 @@ function front(dataset, cost) {
   figure.append(svg, caption);
   section.querySelector(".pictures").replaceChildren(figure);
   return found.filter(one => !beaten(one)).map(one => names[one.row]);
+}
+
+// A point's name beside it, moved up or down to where no other name is, and to the left of points at the right edge.
+function label(name, x, y, width, placed) {
+  const wide = 5.2 * name.length, toLeft = x + 8 + wide > width, start = toLeft ? x - 8 - wide : x + 8;
+  const free = at => placed.every(other => Math.abs(other.y - at) >= 10 || start > other.end || start + wide < other.start);
+  const at = [0, -8, 8, -19, 19, -30, 30].map(shift => y + 3 + shift).find(free) ?? y + 3;
+  placed.push({ y: at, start, end: start + wide });
+  return drawn("text", { x: toLeft ? x - 8 : x + 8, y: at, "text-anchor": toLeft ? "end" : "start" }, name);
 }
 
 const brief = number => number >= 1000 ? Math.round(number).toLocaleString("en") : String(Number(number.toPrecision(3)));
@@ -234,5 +271,9 @@ document.getElementById("cost").addEventListener("change", event => front(shownD
 gallery();
 
 // report.html#GLF/Fashion opens that cell.
-const [row, dataset] = decodeURIComponent(location.hash.slice(1)).split("/");
-if (entries.some(entry => names[entry.row] === row)) open(row, dataset);
+function follow() {
+  const [row, dataset] = location.hash.slice(1).split("/").map(decodeURIComponent);
+  if (entries.some(entry => names[entry.row] === row)) open(row, dataset);
+}
+addEventListener("hashchange", follow);
+follow();

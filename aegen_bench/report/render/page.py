@@ -62,7 +62,8 @@ def write(
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
     )
-    write_text(path, text)
+    if not (path.is_file() and path.read_bytes() == text.encode()):  # a run that has nothing to do changes nothing
+        write_text(path, text)
     return paths
 
 
