@@ -24,7 +24,7 @@ from aegen_bench.blocks.flows import CouplingFlow
 from aegen_bench.blocks.latent import Standardise
 from aegen_bench.blocks.nets import Nets
 
-__all__ = ["Pair", "Prior"]
+__all__ = ["Pair", "Prior", "unsuitable"]
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -103,6 +103,13 @@ class Prior(Seeded):
         return getattr(type(self), hook) is not getattr(Prior, hook)
 
 
+def unsuitable(codes: Tensor, d: int) -> str:
+    """Return why no prior can model these codes of a trunk, or "" if they are floats [n, d]."""
+    if codes.is_floating_point() and codes.shape[1:] == (d,):
+        return ""
+    return f"a prior needs codes that are floats [n, {d}]; this trunk's are {codes.dtype} of shape {tuple(codes.shape)}"
+
+
 def _count(module: nn.Module) -> int:
     return sum(p.numel() for p in module.parameters())
 
@@ -150,9 +157,8 @@ class Pair(Baseline):
     def extract(self, x: Tensor, index: Tensor) -> Tensor:
         """Return the trunk's codes [b, d]; ValueError if they are not floats of this shape."""
         codes = self.trunk.encode(x)
-        if not codes.is_floating_point() or codes.shape[1:] != (self.nets.d,):
-            kind = f"{codes.dtype} of shape {tuple(codes.shape)}"
-            raise ValueError(f"a prior needs codes that are floats [n, {self.nets.d}]; this trunk's are {kind}")
+        if why := unsuitable(codes, self.nets.d):
+            raise ValueError(why)
         return codes
 
     def noise(self, n: int) -> Tensor:

@@ -80,15 +80,25 @@ def report(
     groups = _groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
+    trunks = partial(staleness.only_trunks, folder=data)
     if figures:
-        show(reports.draw(results, papers, place, figures.split(","), profile=profile, only=only))
+        named = figures.split(",")
+        show(reports.draw(results, papers, place, named, profile=profile, only=only, only_trunks=trunks))
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
     stale = partial(staleness.stale, folder=data)
     made = reports.make(
-        results, papers, names, profile=profile, protocol=protocol, stale=stale, spread=spread, only=only
+        results,
+        papers,
+        names,
+        profile=profile,
+        protocol=protocol,
+        stale=stale,
+        spread=spread,
+        only=only,
+        only_trunks=trunks,
     )
     if part and not out:
         show(_whole(made) if formats is None else [made.text(*wanted)])

@@ -194,8 +194,10 @@ class Request:
         quiet: bool,
     ) -> runner.Summary:
         self.require_weights(planned)
-        broken = runner.unimportable(planned)
+        broken = runner.unusable(planned)
         show(f"broken: {row}: {why}" for row, why in broken.items())
+        needed = {p.trunk.folder for p in planned if p.trunk and p.trial.row not in broken}
+        planned = [p for p in planned if p.trial.row in self.models or p.folder in needed]
         from aegen_bench import environment
         from aegen_bench.progress import watch
 
@@ -248,18 +250,21 @@ class Request:
         from aegen_bench.commands import reporting
         from aegen_bench.study import staleness
 
-        cells = list(dict.fromkeys((p.trial.dataset, p.trial.row) for p in planned))
+        profile, asked = self.study.profile_name, set(self.models)
+        cells = [(p.trial.dataset, p.trial.row) for p in planned if p.trial.row in asked]
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
-        profile = self.study.profile_name
         made = report.make(
             self.results,
             reporting.published(),
             [*report.EVERY, *report.CLAIMS],
             profile=profile,
-            planned=cells,
+            planned=list(dict.fromkeys(cells)),
             no_data=list(self.skipped),
             stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
+            only_trunks=lambda trials: (
+                staleness.only_trunks(trials, folder=self.data) - {(profile, row) for row in asked}
+            ),
         )
         frame = made.chapters[0].evidence.frame
         if not (frame["status"] == "ok").any():

@@ -44,6 +44,7 @@ FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "json": (".json", machine.json),
 }
 Stale = Callable[[pd.DataFrame], Collection[tuple[str, str, str]]]
+OnlyTrunks = Callable[[pd.DataFrame], Collection[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -148,18 +149,20 @@ def make(
     stale: Stale | None = None,
     spread: str = "seeds",
     only: Only | None = None,
+    only_trunks: OnlyTrunks | None = None,
 ) -> Report:
     """Return the report of the results under `root`, or of those that `only` selects.
 
     Without `profile`, it has a chapter for each profile with results; `protocol` is a name or id. `planned`, entries
     (dataset, row), and `no_data`, datasets without images, come from a run of the given profile. `stale` maps a table
-    of results to the entries (profile, dataset, row) that would be trained differently today. UserError if there are no
-    results or a name is unknown.
+    of results to the entries (profile, dataset, row) that would be trained differently today, and `only_trunks` to the
+    (profile, row) that are only trunks of other rows: unless `only` names rows, these are left out. UserError if there
+    are no results or a name is unknown.
     """
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
         raise unknown("spread", spread, known)
-    frame = _frame(root, profile, only)
+    frame, trunks = _frames(root, profile, only, only_trunks)
     old = set(stale(frame)) if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
@@ -175,7 +178,8 @@ def make(
         marked = [(dataset, row) for where, dataset, row in old if where == name]
         behind = cast("Spread", spread)
         layout = plan(parts[name], numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
-        evidence = Evidence(root, parts[name], layout, joint, asked[name])
+        below = trunks[trunks["profile"] == name]
+        evidence = Evidence(root, parts[name], layout, joint, asked[name], below)
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
@@ -215,7 +219,9 @@ def table(
     `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
     if there are several profiles, protocols or devices, whose numbers are not comparable, and none is chosen.
     """
-    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol)
+    from aegen_bench.study.staleness import only_trunks
+
+    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, only_trunks=only_trunks)
     tables = [one for chapter in made.chapters for one in chapter.tables if device in (None, one.device)]
     kinds = {(one.profile, one.protocol_name, one.device) for one in tables}
     if len(kinds) != 1:
@@ -249,14 +255,16 @@ def draw(
     *,
     profile: str | None = None,
     only: Only | None = None,
+    only_trunks: OnlyTrunks | None = None,
 ) -> Iterator[str]:
     """Write OUT/PROFILE/figureNAME.png and .pdf, and yield a line per figure; `all` stands for all figures.
 
-    Only trials selected by `only` are used. UserError if there are no results or a name is unknown.
+    Only trials selected by `only`, and none of `only_trunks` (see `make`), are used. UserError if there are no results
+    or a name is unknown.
     """
     from aegen_bench.report.figures import write
 
-    numbers, frame = printed.load(published), _frame(root, profile, only)
+    numbers, (frame, _) = printed.load(published), _frames(root, profile, only, only_trunks)
     parts = [part for name, part in frame.groupby("profile") if name not in results.NO_TRIALS]
     if not parts:
         raise UserError(f"figures are drawn of trials, and there is none under {root}; {_some(root)}")
@@ -264,12 +272,29 @@ def draw(
         yield from write(Evidence(root, part, plan(part, numbers)), figures, out)
 
 
-def _frame(root: Path, profile: str | None, only: Only | None = None) -> pd.DataFrame:
+def _frames(
+    root: Path, profile: str | None, only: Only | None, only_trunks: OnlyTrunks | None
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the results that are rows of the tables, and those of trunks of these rows that are not."""
     frame = results.load(root, profile=profile)
     if frame.empty:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}; {_some(root)}{skipped}")
-    return only.of(frame) if only else frame
+    shown = only.of(frame) if only else frame
+    if only_trunks and not (only and only.rows):
+        shown = shown[~_among(shown, only_trunks(shown))]
+    entries = set(shown[["profile", "row"]].drop_duplicates().itertuples(index=False, name=None))
+    pairs = frame.attrs["pairs"]
+    trunks = {(entry[0], pairs[entry][0]) for entry in entries if entry in pairs}
+    return shown, frame[_among(frame, trunks - entries)]
+
+
+def _among(frame: pd.DataFrame, entries: Collection[tuple[str, str]]) -> pd.Series[bool]:
+    """Which lines are of one of these (profile, row)."""
+    found = pd.Series(False, index=frame.index)
+    for profile, row in entries:
+        found |= (frame["profile"] == profile) & (frame["row"] == row)
+    return found
 
 
 def _some(root: Path) -> str:

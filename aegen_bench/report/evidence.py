@@ -63,6 +63,7 @@ class Part:
     summary: Summary
     guests: Summary
     frame: pd.DataFrame
+    trunks: Summary
 
     @property
     def name(self) -> str:
@@ -121,6 +122,7 @@ class Evidence:
     layout: Layout
     others: pd.DataFrame | None = None
     protocol: str | None = None
+    trunks: pd.DataFrame | None = None
     unreadable: list[str] = field(default_factory=list)
 
     def name(self, key: str) -> str:
@@ -158,10 +160,14 @@ class Evidence:
         guests = invited(self.frame.iloc[:0] if self.others is None else self.others, frame)
         network = about.get("extractor")
         known = self.frame.attrs["dagger"]
-        dagger = frozenset(row for row in self.layout.rows if network in known.get((self.layout.profile, row), []))
+        dagger = frozenset(
+            row for (name, row), nets in known.items() if name == self.layout.profile and network in nets
+        )
         elsewhere = replace(self.layout, no_data=frozenset(), stale=frozenset())
         summaries = Summary(frame, self.layout), Summary(guests, elsewhere, "no trial")
-        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame)
+        below = self.frame.iloc[:0] if self.trunks is None else self.trunks
+        trunks = Summary(below[below["protocol"].isin([protocol, ""])], self.layout)
+        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame, trunks)
 
     def _remarks(self, protocol: str) -> dict[Entry, dict[str, str]]:
         found: dict[Entry, dict[str, str]] = {}

@@ -112,6 +112,13 @@ def trials(frame: pd.DataFrame) -> str:
     return f"Trials: {len(each)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
 
 
+def only_trunks(evidence: Evidence) -> list[str]:
+    """Which trunks of pairs have results and no row."""
+    rows = [] if evidence.trunks is None else sorted(evidence.trunks["row"].unique())
+    names = ", ".join(map(evidence.name, rows))
+    return [f"Trunks of these rows that have no row of their own: {names} (--models {','.join(rows)})."] * bool(rows)
+
+
 def marks(root: Path, part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
     """What the marks of these rows, and the rows below ours, mean."""
     said = [DAGGER] if part.dagger & set(rows) else []

@@ -166,6 +166,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
             notes.protocol(part),
             notes.measured(layout.spread),
             notes.trials(part.frame),
+            *notes.only_trunks(evidence),
             *notes.other_images(part.frame, layout),
             *notes.cautions(part, layout, layout.datasets, (measure.family,)),
             *notes.leading([group for groups in found.values() for group in groups]),
@@ -323,7 +324,9 @@ def matrix(evidence: Evidence) -> Tables:
     reconstructions, which is the floor of its line.
     """
     for part, dataset in evidence.scored():
-        floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
+        floors = Cells(evidence.layout, ())
+        for summary in (part.summary, part.trunks):
+            floors.update(summary.cells(["reconstruction_fd"], family="reconstruction_fd"))
         cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
         for _, tested, _, _ in _of_trunks(evidence, part, dataset):
             cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}

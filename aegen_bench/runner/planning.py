@@ -6,13 +6,14 @@ Planning does not import torch, so that `list` and the plan of a run appear imme
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from aegen_bench import data, results, weights
-from aegen_bench.errors import MissingError, UserError, unknown
+from aegen_bench.errors import MissingError, UserError, contained, unknown
 from aegen_bench.evaluation import extractors, imagesets
 from aegen_bench.evaluation.scorer import Scorer, real_images
 from aegen_bench.progress import Progress
@@ -20,12 +21,13 @@ from aegen_bench.study import Study, Trial, catalog
 from aegen_bench.training import checkpoint
 from aegen_bench.trial.job import Job, Place
 
-__all__ = ["ON_REQUEST", "TO_DO", "TRAINING", "anchors_missing", "plan", "require_weights", "scorers", "unimportable"]
+__all__ = ["ON_REQUEST", "TO_DO", "TRAINING", "anchors_missing", "plan", "require_weights", "scorers", "unusable"]
 
 ON_REQUEST = ("diverged", "timeout")
 """Outcomes that another try would not change, so such trials are only retried on request."""
 TRAINING = ("run", "resume", "retry", "retrain")
 TO_DO = (*TRAINING, "evaluate")
+BATCH = 8  # images with which the codes of a trunk are looked at
 
 
 def plan(
@@ -91,7 +93,10 @@ def plan(
             stamp = results.stamp(folder / "record.json")
             entry, chosen = study.entry(trial.row), protocols[trial.dataset]
             job = look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
-            known[folder] = _on_trunk(job, planned(trial.trunk)) if trial.trunk else job
+            if trial.trunk:
+                job = replace(job, aliases=[other.row for other in study.aliases(trial)])
+                job = _on_trunk(job, planned(trial.trunk))
+            known[folder] = job
         return known[folder]
 
     return _trunks_first([planned(trial) for trial in trials])
@@ -135,15 +140,43 @@ def require_weights(study: Study, jobs: Sequence[Job]) -> None:
             raise MissingError(f"the reconstruction loss of row {job.trial.row} needs {hint}")
 
 
-def unimportable(jobs: Sequence[Job]) -> dict[str, str]:
-    """Import the baselines that the plan needs, and return the rows for which that fails, with the reason."""
-    broken = {}
+def unusable(jobs: Sequence[Job]) -> dict[str, str]:
+    """Import the baselines that the plan needs, and look at the codes of trunks. Return the rows that cannot be
+    trained, with the reason.
+    """
+    broken, codes = {}, dict[str, str]()
     for job in {job.trial.row: job for job in jobs if job.state in TO_DO}.values():
         try:
             catalog.import_class(job.entry)
         except UserError as error:
             broken[job.trial.row] = str(error)
+            continue
+        if job.trunk and job.state in TRAINING:
+            row = job.trunk.trial.row
+            codes[row] = codes[row] if row in codes else _unsuitable_codes(job.trunk)
+            if codes[row]:
+                broken[job.trial.row] = codes[row]
     return broken
+
+
+def _unsuitable_codes(trunk: Job) -> str:
+    """Return why no prior can model the codes of a trunk, by a look at what `encode` returns on the `meta` device, or
+    "" if they are suitable, or if this fails: then training will show it.
+    """
+    import torch
+
+    from aegen_bench.prior import unsuitable
+    from aegen_bench.trial import model as models
+
+    config, place = trunk.trial.config, trunk.place.data
+    with suppress(Exception), contained():
+        _, channels, side, _ = data.shape(trunk.trial.dataset, data.Recipe(**config["recipe"]), place, "train")
+        plain = {**config, "recon": "sse", "compile": False}  # a perceptual loss would read its network
+        with torch.device("meta"), torch.no_grad():
+            model = models.build(plain, trunk.entry, (channels, side, side), BATCH, trunk.trial.seed, place).eval()
+            with model.using(None):
+                return unsuitable(model.encode(torch.empty(BATCH, channels, side, side)), config["d"])
+    return ""
 
 
 def anchors_missing(study: Study, jobs: Sequence[Job]) -> bool:

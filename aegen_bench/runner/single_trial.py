@@ -12,7 +12,7 @@ from pathlib import Path
 
 from aegen_bench import environment, results
 from aegen_bench.errors import UserError
-from aegen_bench.files import append_line, read_bytes
+from aegen_bench.files import append_line, read_bytes, write_bytes
 from aegen_bench.numerics import tuning
 from aegen_bench.progress import Progress, logged
 from aegen_bench.results import locks
@@ -28,6 +28,7 @@ BLOCKED = "blocked"
 KILLED = "killed (out of memory?)"
 CRASHED = "the process crashed"
 CRASH_SIZE = 1 << 16
+LARGEST_FILE = 512 << 20  # bytes of what lies beside a record and is copied
 UNBOUNDED = -1.0  # patience without limit
 GIVEN_UP = 600.0  # seconds to wait for the lock of a lost worker, until it ends or the file system notices its death
 
@@ -88,7 +89,7 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
             record: results.Record | None = None
             if state != "evaluate":
                 results.keep_aside(job.record)
-                record = lifecycle.train(job)
+                record = (_copied(job, job.trunk) if job.trunk else None) or lifecycle.train(job)
             if record is None or record.status == "ok":
                 try:
                     record = lifecycle.evaluate(job)
@@ -100,6 +101,31 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
         if record.status == "failed" and "\n" in record.reason:  # an exception, with its traceback
             _log(job, record.reason)
         return Outcome(record.status, _told(record))
+
+
+def _copied(job: Job, trunk: Job) -> results.Record | None:
+    """Copy what a pair of the same key and trunk has under another row's name, and return the new record; None if there
+    is no such pair.
+    """
+    for row in job.aliases:
+        other = replace(job, trial=replace(job.trial, row=row))
+        try:
+            record, below = results.read_record(other.record), results.read_record(trunk.record)
+        except UserError:
+            continue
+        same = record.stands_for(job.trial.key, {p.id: job.fingerprint(p.split) for p in job.protocols})
+        same &= record.config.get("data_sha256") == job.fingerprint("train") and record.status == "ok"
+        same &= record.trunk is not None and record.trunk.weights_sha256 == below.weights_sha256
+        if not same or not record.has_weights(job.place.weights):
+            continue
+        job.show.note(f"{job.label}: the same trial as {other.trial.label}, whose results are copied")
+        for name in ("history.json", "artefacts.npz"):
+            with contextlib.suppress(FileNotFoundError):
+                write_bytes(job.folder / name, read_bytes(other.folder / name, LARGEST_FILE))
+        record.row, record.config = job.trial.row, record.config | dict(job.trial.config)
+        results.write_record(job.record, record)
+        return record
+    return None
 
 
 def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:

@@ -1,4 +1,4 @@
-"""Finds stale results by comparing their keys with those of the present study."""
+"""What the present study says about results: which are stale, by comparing keys, and which nobody asked for."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegen_bench.study.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["stale"]
+__all__ = ["only_trunks", "stale"]
 
 
 def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str, str]]:
@@ -31,6 +31,19 @@ def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, st
         keys = _keys(studies[profile], dataset, row, [int(seed) for seed in mine["seed"]])
         if any(keys.get(seed, key) != key for seed, key in zip(mine["seed"], mine["key"], strict=True)):
             found.add((profile, dataset, row))
+    return found
+
+
+def only_trunks(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str]]:
+    """Return the (profile, row) of results (`results.load`) that the study trains only as trunks of pairs among them:
+    rows that are neither in `all` nor among the profile's models.
+    """
+    found = set()
+    for profile, mine in trials[["profile", "row"]].drop_duplicates().groupby("profile"):
+        rows, pairs = set(mine["row"]), trials.attrs["pairs"]
+        trunks = {pairs[profile, row][0] for row in rows if (profile, row) in pairs} & rows
+        study = _study(str(profile), folder) if trunks else None
+        found |= {(str(profile), row) for row in trunks & (study.unlisted if study else set())}
     return found
 
 

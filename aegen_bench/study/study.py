@@ -117,6 +117,13 @@ class Study:
         named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
         return {"all": rest, **self._sweeps, **named}
 
+    @property
+    def unlisted(self) -> set[str]:
+        """Rows that are neither in `all` nor among the profile's models, so that they are only trained by name or as
+        the trunk of a pair.
+        """
+        return self.rows.keys() - self.groups["all"] - set(self.models(self.profile.models))
+
     def models(self, names: Sequence[str]) -> list[str]:
         """Expand names of rows and groups into rows, without duplicates, in the given order."""
         groups, rows = self.groups, []
@@ -195,6 +202,15 @@ class Study:
         trunk = self.rows[row].trunk
         below = self._trial(trunk, dataset, seed, self.config(trunk, dataset)) if trunk else None
         return Trial(self.profile_name, dataset, row, seed, config, below)
+
+    def aliases(self, trial: Trial) -> list[Trial]:
+        """Return the same trial under the names of other rows, which pair the same trunk and prior."""
+        row = self.rows[trial.row]
+        names = [
+            n for n, other in self.rows.items() if row.trunk and (other.trunk, other.prior) == (row.trunk, row.prior)
+        ]
+        others = self.trials([n for n in names if n != trial.row], [trial.dataset], [trial.seed])
+        return [other for other in others if other.key == trial.key]
 
     def broken(self, models: Sequence[str]) -> dict[str, str]:
         """Return the rows whose baseline cannot be read, with the reason."""

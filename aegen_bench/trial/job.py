@@ -76,6 +76,7 @@ class Job:
         label: The name of the job in messages.
         run: Name of a run that may give a job to a second worker if it believes the first one dead, as dask does.
         trunk: For a pair, the job of the trial that trains its auto-encoder.
+        aliases: For a pair, other rows with the same trial.
     """
 
     trial: Trial
@@ -91,6 +92,7 @@ class Job:
     interrupts: Interrupts = field(default_factory=Interrupts)
     run: str = ""
     trunk: Job | None = None
+    aliases: Sequence[str] = ()
 
     @property
     def folder(self) -> Path:

@@ -122,7 +122,9 @@ def _comparable(text: str, name: str) -> str:
         flags = re.M | (re.S if name != "tables.md" else re.M)
         text, found = re.subn(NOTES[name], "", text, flags=flags)
         assert found
+    text = re.sub(r" --results \S+/results", "", text)  # commands name a folder of the moment
     text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.S)
+    text = re.sub(r" --results \S+/results(?= )", "", text)  # a temporary folder
     return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda number: f"{float(number[0]):.9g}", text)
 
 

@@ -9,7 +9,9 @@ import pytest
 from records import evaluation, make, put
 
 from aegen_bench import report, results
+from aegen_bench.report import Only
 from aegen_bench.report.cells import Table
+from aegen_bench.study import staleness
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
@@ -113,3 +115,61 @@ def test_the_share_of_the_paper_s_training_counts_both(tmp_path: Path) -> None:
     put(tmp_path, below, above)
     [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Of the images that training sees")]
     assert "1.5% and 6% (GLF, two-step)" in note
+
+
+def models(table: Table) -> list[str]:
+    return [line[0] for line in table.texts()]
+
+
+def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
+    """`ae` is `by_name`; `vae` is in `all`, and a row whatever else it is."""
+    ae, vae = trunk(), trunk("vae", seed=1)
+    put(tmp_path, ae, vae, pair("glf_two_step", ae), pair("vae+flow", vae), trunk("glf", seed=2))
+    table = built(tmp_path, "1", only_trunks=staleness.only_trunks)
+    assert models(table) == ["VAE", "GLF", "GLF, two-step", "VAE + flow"]
+    assert "Trunks of these rows that have no row of their own: AE (--models ae)." in table.notes
+    assert any(note == "Trials: 4 (4 ok)." for note in table.notes)
+    assert models(built(tmp_path, "1")) == ["VAE", "GLF", "AE", "GLF, two-step", "VAE + flow"]
+    named = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"ae": ["ae"], "glf": ["glf"]}))
+    assert models(named) == ["GLF", "AE"]
+    pairs = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"vae+flow": ["vae+flow"]}))
+    assert models(pairs) == ["VAE + flow"] and any("VAE (--models vae)." in note for note in pairs.notes)
+    costs = [
+        line[2:] for line in built(tmp_path, "5", only_trunks=staleness.only_trunks).texts() if "two-step" in line[0]
+    ]
+    assert costs == [["train 10, prior 5"]]
+
+
+def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: Path) -> None:
+    ae = trunk()
+    put(tmp_path, ae, trunk("glf", seed=2))
+    assert models(built(tmp_path, "1", only_trunks=staleness.only_trunks)) == ["GLF", "AE"]
+    for record in (ae | {"profile": "mine"}, pair("glf_two_step", ae, profile="mine")):
+        put(tmp_path / "mine", record)
+    study = Path("benchmarks.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(tmp_path)
+        for models_, unasked in (("[glf_two_step]", {("mine", "ae")}), ("[ae, glf_two_step]", set())):
+            mine = f"{{models: {models_}, datasets: [fashion], seeds: 1, protocols: [lite]}}"
+            study.write_text(f"profiles: {{mine: {mine}}}")
+            assert staleness.only_trunks(results.load(tmp_path / "mine")) == unasked
+
+
+@pytest.mark.parametrize("only", [None, Only({"matrix": ["ae+flow", "ae+gmm", "rae+flow", "rae+gmm"]})], ids=str)
+def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, only: Only | None) -> None:
+    for seed, row in enumerate(("ae", "rae")):
+        below = trunk(row, seed)
+        below["metrics"][A]["model"]["reconstruction_fd"] = 50.0 + seed
+        put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
+    options: dict[str, Any] = {"only_trunks": staleness.only_trunks, **({"only": only} if only else {})}
+    assert [line[:2] for line in built(tmp_path, "matrix", **options).texts()] == [
+        ["AE", "50.0 (1)"],
+        ["RAE", "51.0 (1)"],
+    ]
+    assert set(models(built(tmp_path, "1", **options))) == {"AE + flow", "AE + GMM", "RAE + flow", "RAE + GMM"}
+    [page] = report.write(
+        tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], only_trunks=staleness.only_trunks
+    )
+    assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' not in page.read_text(), (
+        "it has no trials there"
+    )

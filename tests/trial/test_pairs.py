@@ -67,6 +67,7 @@ def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[B
     assert ended.code == 0, ended
     assert "1 trunks, 3 pairs; each trunk is trained once\n" in ended.out
     assert trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
+    assert "| RAE + flow " in ended.tables and not re.search(r"^\| RAE +\|", ended.tables, re.M), "no row of the tables"
     trunk = bench.record("rae")
     for row in PAIRS.split(","):
         record = bench.record(row)
@@ -126,8 +127,11 @@ def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_o
     assert trained(ended.out + ended.err) == ["ae", "glf_two_step", "ae+flow"]
     one, other = bench.record("glf_two_step"), bench.record("ae+flow")
     assert one["trunk"] == other["trunk"] and one["trunk"]["key"] == bench.record("ae")["key"]
-    same = ("key", "weights_sha256", "metrics")
-    assert [one[name] for name in same] == [other[name] for name in same]
+    assert "ae+flow on digits, seed 0: the same trial as glf_two_step on digits, seed 0" in ended.out + ended.err
+    assert other == one | {"row": "ae+flow"} and bench.trial("ae+flow").joinpath("artefacts.npz").is_file()
+    log = (bench.trial("ae+flow") / "log.txt").read_text()
+    assert "epoch 1/1" not in log and "epoch 1/1" in (bench.trial("glf_two_step") / "log.txt").read_text()
+    assert bench("sample", "ae+flow", "--dataset", "digits", "-n", "3", "--out", "three.npz").code == 0
 
 
 def test_a_trunk_s_weights_are_in_its_own_file_alone(shared: tuple[Bench, Any]) -> None:
@@ -285,11 +289,14 @@ def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Be
     assert paired.record("rae+normal") == record
 
 
-def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
+def test_codes_that_are_integers_are_refused_before_the_trunk_is_trained(bench: Bench) -> None:
     bench.declare(rows={"vq": {"trunk": "vqvae_ar", "prior": "gaussian"}})
-    ended = bench("run", "--profile", "tiny", "--models", "vq")
-    assert ended.code == 1 and bench.record("vq")["status"] == "failed"
-    assert "a prior needs codes that are floats" in bench.record("vq")["reason"]
+    ended = bench("run", "--profile", "tiny", "--models", "vq,rae")
+    assert ended.code == 1 and "broken: vq: a prior needs codes that are floats [n, 8]; this trunk's are" in ended.out
+    assert not bench.trial("vqvae_ar").exists() and not bench.trial("vq").exists()
+    assert bench.record("rae")["status"] == "ok", "what else was asked for is trained"
+    asked = bench("run", "--profile", "tiny", "--models", "vq,vqvae_ar")
+    assert asked.code == 1 and trained(asked.out + asked.err) == ["vqvae_ar"]
 
 
 @pytest.mark.parametrize(

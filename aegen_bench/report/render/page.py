@@ -158,7 +158,7 @@ def _cell(cell: Cell, printed: Printed, column: str, evidence: Evidence) -> dict
     flawed = next((name for name in ("diverged", "failed") if cell.ended[name] and cell.n), collapsed)
     state = cell.state.replace(" ", "-") if cell.state != "ok" else flawed
     opens = (
-        cell.row
+        cell.row in evidence.layout.rows  # not a trunk without a row of its own, nor a source of variance
         and cell.source == "measured"
         and (cell.n or cell.state not in ("ok", "missing", "no data") or cell.text)
     )
