@@ -124,7 +124,7 @@ def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:
     two = [bench.start(*RUN) for _ in range(2)]
     told = [process.communicate(timeout=300) for process in two]
     assert [process.returncode for process in two] == [0, 0], told
-    trained = [sum(line.endswith(" s") and "another run" not in line for line in err.split("\n")) for _, err in told]
+    trained = [sum(line.endswith(" s") and "another process did it" not in line for line in err.split("\n")) for _, err in told]
     assert sum(trained) == 4, told
     assert "tiny: 4 trials: 4 done" in bench(*RUN).out
     for row in ("vae", "glf"):
