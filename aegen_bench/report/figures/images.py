@@ -92,6 +92,7 @@ def sheet(
     *,
     dataset: str = "",
     foot: str = "",
+    row: str = "",
     below: Sequence[Panel] = (),
 ) -> Figure:
     """Return a figure of equal panels, of one dataset or each of its own, and of one as wide as the page below them."""
@@ -106,10 +107,15 @@ def sheet(
     for i, panel in enumerate(lettered([*shown, *below])):
         place, inches = (layout[i // columns, i % columns], side) if i < len(shown) else (layout[-1, :], columns * side)
         show(figure.add_subplot(place), panel, inches)
-    figure.suptitle(evidence.where(dataset) if dataset else f"Profile {evidence.layout.profile}")
+    figure.suptitle(evidence.where(dataset) if dataset else _headline(evidence, row))
     if foot:
         figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
     return figure
+
+
+def _headline(evidence: Evidence, row: str) -> str:
+    """What stands above a figure of several datasets: the row and the profile."""
+    return f"{evidence.name(row)}, profile {evidence.layout.profile}"
 
 
 def interpolated(evidence: Evidence, row: str) -> list[Panel]:
@@ -124,7 +130,7 @@ def figure2(evidence: Evidence) -> Drawn:
     """Draw samples of GLF on all datasets, and interpolations on CelebA, or else on the last dataset that has some."""
     grids = [_samples(evidence, "glf", name) for name in evidence.layout.datasets]
     if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"))
+        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"), row="glf")
 
 
 def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Panel:
@@ -139,7 +145,7 @@ def figure5(evidence: Evidence) -> Drawn:
         if evidence.trials(dataset, "glf")
     ]
     if any(panel.images is not None for panel in found):
-        yield "", sheet(evidence, found, across=2)
+        yield "", sheet(evidence, found, across=2, row="glf")
 
 
 def figure6(evidence: Evidence) -> Drawn:
@@ -149,20 +155,20 @@ def figure6(evidence: Evidence) -> Drawn:
     tried = [row for row in rows if any(evidence.trials(dataset, row) for dataset in names)]
     grids = [_samples(evidence, row, dataset, rows[row]) for row in tried for dataset in names]
     if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=len(names))
+        yield "", sheet(evidence, grids, across=len(names), row="glf")
 
 
 def figure7(evidence: Evidence) -> Drawn:
     """Draw samples of GLF with the perceptual loss."""
     panel = _samples(evidence, "glf_perceptual", LARGE)
     if panel.images is not None:
-        yield "", sheet(evidence, [panel])
+        yield "", sheet(evidence, [panel], row="glf_perceptual")
 
 
 def figure8(evidence: Evidence) -> Drawn:
     """Draw interpolations of GLF with the perceptual loss."""
     for panel in interpolated(evidence, "glf_perceptual"):
-        yield "", sheet(evidence, [panel])
+        yield "", sheet(evidence, [panel], row="glf_perceptual")
 
 
 def samples(evidence: Evidence) -> Drawn:
