@@ -369,6 +369,7 @@ def test_bf16_where_the_processor_lacks_it_is_warned_of(bench: Bench, monkeypatc
     assert "bf16" not in bench("run", "--profile", "tiny", "--device", "cpu").out
 
 
+@pytest.mark.slow
 def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench) -> None:
     endless = {"slow": {"stages": {"train": {"epochs": 10_000_000}}}}
     bench.declare(rows={"slow": {"baseline": "vae"}}, profiles=bench.tiny(models=["glf", "slow"], rows=endless))

@@ -50,6 +50,7 @@ def measure() -> None:
     print(json.dumps([usual, kept, held - resident()]))
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
 def test_a_large_block_is_cleared_by_the_system_once_and_given_back_at_the_end() -> None:
     """In a process of its own, as trials are: what a thousand tests have left in the heap is another matter."""

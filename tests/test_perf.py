@@ -60,7 +60,7 @@ def test_the_whole_papers_table_has_what_the_count_says(script: Script) -> None:
 
 
 def test_the_second_stage_is_compared_with_a_loop_of_the_same_losses(script: Script) -> None:
-    said = script("perf/second_stage", "--quick", "--steps", "3")
+    said = script("perf/second_stage", "--steps", "10", "--rounds", "2", "--batch", "16")
     (line,) = re.findall(r"^\| [\d,]+ \| [\d,]+ \| ([\d.]+) \([\d.]+, [\d.]+\) \|$", said, re.M)
     assert 0.1 < float(line) < 10
 

@@ -28,6 +28,10 @@ SAME = 1e-3
 """Tolerated relative difference of a distance that is measured again, since other processors round differently."""
 
 
+SEEDS = 3
+"""A row that leads a table should have so many."""
+
+
 class Finding(NamedTuple):
     """The result of a check: its name, the verdict, and details."""
 
@@ -178,6 +182,27 @@ def _finite(here: _Submission) -> Finding:
     return _all("numbers", wrong, "every number is finite", "not finite")
 
 
+def _leading_group(here: _Submission) -> Finding:
+    """The rows that lead a column of Table 1 do so with at least three seeds."""
+    from aegen_bench import report
+    from aegen_bench.report import published
+
+    made = report.make(here.root, published.default(), ["1"])
+    cells = [
+        (f"{cell.row} on {cell.dataset} ({table.profile}, {table.protocol_name})", cell.n)
+        for chapter in made.chapters
+        for table in chapter.tables
+        for line in table.lines
+        for cell in line
+        if cell.numbers and cell.numbers[0].leading
+    ]
+    if not cells:
+        return Finding("leading group", "open", "no column has two rows, one of them with two seeds")
+    if few := [f"{name}: {n} seed{'s' * (n > 1)}" for name, n in cells if n < SEEDS]:
+        return Finding("leading group", "open", f"leads with fewer than {SEEDS} seeds: {_some(few)}")
+    return Finding("leading group", "pass", f"{len(cells)} rows lead a column, each with {SEEDS} seeds or more")
+
+
 def _anchors_agree(here: _Submission, reference: Path | None) -> Finding:
     """The anchors equal those of the reference: same images, features and metrics."""
     if reference is None:
@@ -246,6 +271,7 @@ CHECKS: tuple[Callable[[_Submission], Finding], ...] = (
     _seeds,
     _finite,
     _above_the_floor,
+    _leading_group,
 )
 
 

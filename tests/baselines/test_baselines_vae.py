@@ -75,6 +75,7 @@ def test_a_learned_gamma_is_never_decayed_and_gets_the_way_that_a_short_schedule
     assert group["lr"] == pytest.approx(4e-3)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), [("vae_flow_prior", {"learn_beta": True}), ("two_stage_vae", {})])
 def test_the_log_of_a_short_schedule_shows_gamma_where_it_belongs_and_of_its_own_rate_how_far_it_would_be(
     name: str, arguments: dict[str, Any]

@@ -3,18 +3,27 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+import warm
 from conftest import Bench
 
 from aegen_bench import environment
+from aegen_bench.commands import timing
 from aegen_bench.results import timings
 
 pytestmark = pytest.mark.slow
 
 
-def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True)
+def alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No other work is seen, and what times a row starts with its imports done."""
     monkeypatch.setattr(environment, "free_processors", lambda: None)
+    monkeypatch.setattr(timing, "multiprocessing", SimpleNamespace(get_context=lambda kind: warm.processes))
+
+
+def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench) -> None:
     ended = bench("time", "--profile", "tiny", "--models", "vae", "--epochs", "2")
     assert ended.code == 0 and "vae on digits: train " in ended.out
     [found] = timings.read(bench.folder / "results", "tiny")
@@ -24,8 +33,7 @@ def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench, mo
     assert [path.name for path in (bench.folder / "results").iterdir()] == ["times"]
 
 
-def test_a_pair_is_timed_with_its_trunk_which_is_timed_once(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "free_processors", lambda: None)
+def test_a_pair_is_timed_with_its_trunk_which_is_timed_once(bench: Bench) -> None:
     rows = "glf_two_step,ae+gaussian,ae+gmm"
     ended = bench("time", "--profile", "tiny", "--models", rows, "--epochs", "2", "--set", "stages.*.epochs=4")
     assert ended.code == 0 and ended.out.count("ae on digits: train ") == 1, ended
@@ -46,8 +54,7 @@ def asked(bench: Bench) -> str:
     return folder.name
 
 
-def test_a_pair_whose_trunk_cannot_be_timed_is_not(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(environment, "free_processors", lambda: None)
+def test_a_pair_whose_trunk_cannot_be_timed_is_not(bench: Bench) -> None:
     source = (Path(__file__).parents[2] / "baselines" / "ae.py").read_text()
     bench.baseline(
         "bad", source.replace("self.recon(self.decoder(z), x)}", "self.recon(self.decoder(z), x) * float('nan')}")

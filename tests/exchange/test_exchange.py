@@ -13,9 +13,11 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Bench
+from records import evaluation, make, put
 
 import aegen_bench
 from aegen_bench.errors import UserError
+from aegen_bench.exchange.verify import verify
 
 
 @pytest.fixture
@@ -177,7 +179,20 @@ def change_record(bench: Bench, change: Callable[[dict[str, Any]], None]) -> Non
 
 def test_honest_results_pass_every_check_and_their_scores_are_measured_again(finished: Bench) -> None:
     found = verdicts(finished, "--reference", "results", "--weights", str(finished.data / "weights"))
+    assert found.pop("leading group") == "open", "one seed a row"
     assert set(found.values()) == {"pass"}, found
+
+
+def test_rows_that_lead_with_too_few_seeds_are_left_open(tmp_path: Path) -> None:
+    def leading(seeds: int) -> str:
+        root = tmp_path / str(seeds)
+        for row, distance in (("glf", 10.0), ("vae", 100.0)):
+            metrics = [{"aaaaaaaaaaaa": evaluation([{"fd": distance + 0.1 * seed}])} for seed in range(seeds)]
+            put(root, *(make(row=row, seed=seed, metrics=one) for seed, one in enumerate(metrics)))
+        found = verify(root, data=tmp_path)
+        return next(one.verdict for one in found if one.check == "leading group")
+
+    assert (leading(1), leading(2), leading(3)) == ("open", "open", "pass")
 
 
 def _another_learning_rate(record: dict[str, Any]) -> None:

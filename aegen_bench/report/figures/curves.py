@@ -66,7 +66,8 @@ def prd(evidence: Evidence) -> Drawn:
             axes.fill(*edge, color=look["color"], alpha=0.15, linewidth=0)
         if axes.lines:
             axes.set(xlabel="recall", ylabel="precision", xlim=(0, 1), ylim=(0, 1), aspect="equal")
-            axes.set_title(f"PRD of the first draw, mean and range over trials\n{evidence.where(dataset)}")
+            first = next(iter(evidence.parts), None)
+            axes.set_title(f"PRD of the first draw, mean and range over trials\n{evidence.where(dataset, first)}")
             axes.legend(loc="upper left", bbox_to_anchor=(1.02, 1.0))
             yield f"-{dataset}", figure
 

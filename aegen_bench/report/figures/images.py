@@ -1,4 +1,6 @@
-"""Figures 2, 5, 6, 7 and 8, and all rows side by side: sheets of images, the first of each trial, none selected."""
+"""Sheets of images: Figures 2, 5, 6, 7 and 8, and all rows side by side. They show the first images of each trial,
+without selection.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +24,7 @@ _HATCH = {"diverged": "///", "failed": "xxx", "timeout": "..."}
 
 @dataclass(frozen=True)
 class Panel:
-    """One entry's images [n, C, S, S], or None; `state` is the trial's, or `no trial`, or `no images`."""
+    """The images of an entry, [n, C, S, S], or None; `state` is that of the trial, or `no trial`, or `no images`."""
 
     title: str
     images: NDArray[np.uint8] | None
@@ -32,10 +34,10 @@ class Panel:
 
 
 def look(evidence: Evidence, dataset: str, row: str, array: str, title: str, limit: int, columns: int = 0) -> Panel:
-    """Return the first `limit` images of an array of an entry's first trial that ended well: nothing is selected.
+    """Return the first `limit` images in an array of the entry's first trial that ended well, without selection.
 
-    Where an earlier seed ended badly, the note says so. `columns` 0: as the array has it, [n, columns, C, S, S], or a
-    square of [n, C, S, S].
+    A note mentions earlier seeds that did not end well. With `columns` 0, the array decides: [n, columns, C, S, S] has
+    its own, [n, C, S, S] becomes a square.
     """
     trials = evidence.trials(dataset, row)
     passed: list[str] = []
@@ -53,7 +55,7 @@ def look(evidence: Evidence, dataset: str, row: str, array: str, title: str, lim
 
 
 def show(axes: Axes, panel: Panel, inches: float) -> None:
-    """Draw a panel: collapsed trials in a frame of their own; no images as a hatched or an empty box that says why."""
+    """Draw a panel: collapsed trials have a special frame; missing images, a hatched or empty box with the reason."""
     lines = [panel.title, panel.note]
     axes.set(xticks=[], yticks=[])
     axes.grid(False)
@@ -67,7 +69,7 @@ def show(axes: Axes, panel: Panel, inches: float) -> None:
         axes.text(0.5, 0.5, panel.state, ha="center", va="center", color="#404040", bbox=plain)
     else:
         sheet = grid(panel.images, panel.columns)
-        scale = max(1, 600 // max(sheet.shape[:2]))  # whole pixels, so that the white rules stay equally thin
+        scale = max(1, 600 // max(sheet.shape[:2]))  # an integer, so that the white lines are equally thin
         axes.imshow(sheet.repeat(scale, 0).repeat(scale, 1), cmap="gray", vmin=0, vmax=255)
         axes.spines[:].set_visible(False)
         if panel.state == "collapsed":
@@ -77,7 +79,7 @@ def show(axes: Axes, panel: Panel, inches: float) -> None:
 
 
 def lettered(panels: Sequence[Panel]) -> list[Panel]:
-    """The panels with letters as in the paper, where there are several."""
+    """Return the panels with letters as in the paper, if there are several."""
     if len(panels) < 2:
         return list(panels)
     return [replace(p, title=f"({chr(97 + i)}) {p.title}" if i < 26 else p.title) for i, p in enumerate(panels)]
@@ -90,6 +92,7 @@ def sheet(
     *,
     dataset: str = "",
     foot: str = "",
+    row: str = "",
     below: Sequence[Panel] = (),
 ) -> Figure:
     """Return a figure of equal panels, of one dataset or each of its own, and of one as wide as the page below them."""
@@ -104,14 +107,19 @@ def sheet(
     for i, panel in enumerate(lettered([*shown, *below])):
         place, inches = (layout[i // columns, i % columns], side) if i < len(shown) else (layout[-1, :], columns * side)
         show(figure.add_subplot(place), panel, inches)
-    figure.suptitle(evidence.where(dataset) if dataset else f"Profile {evidence.layout.profile}")
+    figure.suptitle(evidence.where(dataset) if dataset else _headline(evidence, row))
     if foot:
         figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
     return figure
 
 
+def _headline(evidence: Evidence, row: str) -> str:
+    """What stands above a figure of several datasets: the row and the profile."""
+    return f"{evidence.name(row)}, profile {evidence.layout.profile}"
+
+
 def interpolated(evidence: Evidence, row: str) -> list[Panel]:
-    """Return straight lines in noise space on the paper's dataset, else on the last one where a trial left some."""
+    """Return interpolations in noise space on the paper's dataset, or else on the last one that has some."""
     datasets = sorted(evidence.layout.datasets, key=lambda name: name == PAPERS)
     looks = [(name, f"Noise interpolation, {evidence.name(name)}") for name in datasets]
     found = [look(evidence, name, row, "interpolations", title, 0) for name, title in looks]
@@ -119,10 +127,10 @@ def interpolated(evidence: Evidence, row: str) -> list[Panel]:
 
 
 def figure2(evidence: Evidence) -> Drawn:
-    """Samples of GLF on every dataset, and noise interpolation on CelebA, or on the last dataset that has some."""
+    """Draw samples of GLF on all datasets, and interpolations on CelebA, or else on the last dataset that has some."""
     grids = [_samples(evidence, "glf", name) for name in evidence.layout.datasets]
     if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"))
+        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"), row="glf")
 
 
 def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Panel:
@@ -130,49 +138,51 @@ def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Pane
 
 
 def figure5(evidence: Evidence) -> Drawn:
-    """Is it memory? A generated image on the left, then its nearest training images in pixel L2."""
+    """Draw generated images with their nearest training images by pixel L2, to show whether they are memorised."""
     found = [
         look(evidence, dataset, "glf", "neighbours", f"{evidence.name(dataset)}: a sample, its nearest", 0)
         for dataset in evidence.layout.datasets
         if evidence.trials(dataset, "glf")
     ]
     if any(panel.images is not None for panel in found):
-        yield "", sheet(evidence, found, across=2)
+        yield "", sheet(evidence, found, across=2, row="glf")
 
 
 def figure6(evidence: Evidence) -> Drawn:
-    """GLF with squared error above, with the perceptual loss below."""
+    """Draw samples of GLF with squared error (top) and with the perceptual loss (bottom)."""
     names = [name for name in evidence.layout.datasets if name != LARGE]
     rows = {"glf": "", "glf_perceptual": ", perceptual"}
     tried = [row for row in rows if any(evidence.trials(dataset, row) for dataset in names)]
     grids = [_samples(evidence, row, dataset, rows[row]) for row in tried for dataset in names]
     if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=len(names))
+        yield "", sheet(evidence, grids, across=len(names), row="glf")
 
 
 def figure7(evidence: Evidence) -> Drawn:
+    """Draw samples of GLF with the perceptual loss."""
     panel = _samples(evidence, "glf_perceptual", LARGE)
     if panel.images is not None:
-        yield "", sheet(evidence, [panel])
+        yield "", sheet(evidence, [panel], row="glf_perceptual")
 
 
 def figure8(evidence: Evidence) -> Drawn:
+    """Draw interpolations of GLF with the perceptual loss."""
     for panel in interpolated(evidence, "glf_perceptual"):
-        yield "", sheet(evidence, [panel])
+        yield "", sheet(evidence, [panel], row="glf_perceptual")
 
 
 def samples(evidence: Evidence) -> Drawn:
-    """Every row of a dataset, from the same noise wherever its shape is the same."""
+    """Draw samples of all rows of a dataset, from the same noise if its shape is the same."""
     yield from _all_rows(evidence, "samples", 36, 0)
 
 
 def reconstructions(evidence: Evidence) -> Drawn:
-    """Test images, each with its reconstruction to the right."""
+    """Draw test images, each with its reconstruction on the right."""
     yield from _all_rows(evidence, "reconstructions", 32, 8)
 
 
 def _all_rows(evidence: Evidence, array: str, limit: int, columns: int) -> Iterator[tuple[str, Figure]]:
-    """A panel a row. Rows that ended well and have no such images have no panel: they are named below."""
+    """Draw a panel per row. Rows that ended well but lack such images are listed below instead."""
     for dataset in evidence.layout.datasets:
         rows = [row for row in evidence.layout.rows if evidence.trials(dataset, row)]
         found = [look(evidence, dataset, row, array, evidence.name(row), limit, columns) for row in rows]

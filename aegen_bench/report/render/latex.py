@@ -1,4 +1,4 @@
-"""A table as a LaTeX fragment that needs no package but booktabs and graphicx."""
+"""LaTeX tables, as fragments that only need the packages booktabs and graphicx."""
 
 from __future__ import annotations
 
@@ -40,29 +40,29 @@ _ESCAPES = {
     "]": "{]}",
 }
 WIDE = 130
-"""A table of more characters a line, shrunk to the page, cannot be read: it is set in parts where its columns allow."""
+"""Maximal characters per line; a wider table, shrunk to the page, would be illegible, and is split if possible."""
 
 
 LINE, PAGE = 85, 56
-"""About as many characters of this size fit into a line of an article, and so many lines on a page of it."""
+"""The approximate number of characters in a line of an article at this size, and of lines on its page."""
 PROSE = 38
-"""Characters in a line of a column of sentences."""
+"""Characters per line in a column of sentences."""
 
 
 def render(*tables: Table) -> str:
-    """Return of each table an environment: caption, tabular, and the notes as small paragraphs below; of one that is
-    too wide or too long for a page several, its columns or lines shared out, with the notes below the last.
+    """Return an environment for each table: caption, tabular, and notes as small paragraphs below. A table that is too
+    wide or too long for a page is split into several, by columns or lines, with the notes below the last.
 
-    A table of the paper keeps the paper's number; the others are numbered S1, S2 and so on.
+    The paper's tables keep their numbers; the others are numbered S1, S2 and so on.
     """
     return "\n".join(part for table in tables for part in _parts(table))
 
 
 def document(*tables: Table) -> str:
-    """Return an article of the tables, to be compiled as it is."""
+    """Return a complete article with the tables."""
     head = r"\documentclass{article}\usepackage{booktabs,graphicx}\begin{document}"
     parts = [part for table in tables for part in _parts(table)]
-    # LaTeX keeps but so many tables waiting for a place.
+    # LaTeX can hold only a limited number of floats.
     pages = [part + "\\clearpage\n" * (i % 8 == 0) for i, part in enumerate(parts, 1)]
     return "\n".join([head, *pages, r"\end{document}", ""])
 
@@ -81,7 +81,7 @@ def _parts(table: Table) -> list[str]:
 
 
 def _across(table: Table, widths: Sequence[int]) -> list[list[int]]:
-    """The places of the columns of each part; all have the first."""
+    """Return the indices of the columns of each part; all parts have the first column."""
     count = -(-sum(widths[1:]) // max(WIDE - widths[0], WIDE // 2))  # a name may be longer than a line
     if not table.apart or count < 2:
         return [list(range(len(widths)))]
@@ -93,7 +93,7 @@ def _across(table: Table, widths: Sequence[int]) -> list[list[int]]:
 def _down(
     table: Table, columns: Sequence[_Column], widths: Sequence[int], printed: list[list[Printed]]
 ) -> list[list[list[Printed]]]:
-    """The lines of each part, which fit on a page with the notes; lines that go on with the one above stay with it."""
+    """Return the lines of each part, which fit on a page with the notes. Continuation lines are not separated."""
     room = PAGE * max(1.0, min(sum(widths), WIDE) / LINE) - 5 - sum(len(note) // 110 + 1 for note in table.notes)
     parts: list[list[list[Printed]]] = [[]]
     used = 0.0
@@ -179,7 +179,7 @@ def _bold(text: str, bold: bool) -> str:
 
 
 def _sentence(text: str) -> str:
-    """Escaped, with what stands between backticks as code."""
+    """Return escaped text, with text in backticks as code."""
     parts = text.split("`")
     coded = [rf"\texttt{{{_escape(part)}}}" if i % 2 else _escape(part) for i, part in enumerate(parts)]
     return "".join(coded) if len(parts) % 2 else _escape(text)
