@@ -226,3 +226,9 @@ def test_only_seeding_seeds() -> None:
                 place = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
                 found.add((place.as_posix(), name))
     assert found == set(FROZEN), "draw from seeding.stream instead, or say here why the numbers are frozen"
+
+
+def test_every_file_of_tests_has_a_name_of_its_own() -> None:
+    """pytest imports them by name alone, and stops at the second of a name."""
+    names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
+    assert sorted(set(names)) == sorted(names)

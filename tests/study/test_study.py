@@ -16,6 +16,7 @@ import yaml
 
 from aegen_bench.errors import UserError
 from aegen_bench.study import Study, Trial, asked_as
+from aegen_bench.study.reading import parse_yaml
 from aegen_bench.training.schedule import StagePlan
 
 TOY = '''
@@ -583,6 +584,13 @@ def test_on_is_a_word_and_1e_3_a_number(make: Make) -> None:
     config = study.config("toy", "digits")
     assert config["stages"]["first"]["lr"] == 0.001
     assert (config["with"]["kind"], config["with"]["beta"]) == ("yes", 0.5)
+
+
+def test_what_a_caller_changes_is_not_what_the_next_one_reads() -> None:
+    first = parse_yaml("a: &a [1]\nb: *a\n", "here")
+    first["a"].append(2)
+    first.pop("b")
+    assert parse_yaml("a: &a [1]\nb: *a\n", "here") == {"a": [1], "b": [1]}
 
 
 def test_a_key_that_stands_twice_is_an_error(make: Make, tmp_path: Path) -> None:

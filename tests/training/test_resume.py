@@ -178,7 +178,7 @@ def test_a_trial_out_of_time_is_an_outcome_and_goes_on_when_asked(one: Bench, un
     record = one.record("glf")
     assert record["status"] == "timeout" and "after 0 epochs and 1 steps" in record["reason"]
     assert len(checkpoint.paths(one.trial("glf"))) == 1
-    assert "--retry timeout\n" in one(*RUN[:5], "--dry-run", "--no-forecast").out
+    assert "--retry timeout`\n" in one(*RUN[:5], "--dry-run", "--no-forecast").out
     assert one.record("glf") == record, "it is not tried unasked"
     again = one(*RUN[:5], "--retry", "diverged,timeout")
     assert again.code == 0 and "retry: glf on digits, seed 0: " in again.out

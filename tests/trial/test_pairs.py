@@ -273,7 +273,7 @@ def test_a_trunk_and_its_pairs_from_two_results_folders_are_one_grid_when_merged
     merged = paired("merge", "theirs")
     assert merged.code == 0 and merged.out.count("new: ") == len(elsewhere), merged
     again = paired("run", "--profile", "tiny", "--models", f"rae,{PAIRS},rae+kde")
-    assert "tiny: 5 trials: 4 done, 1 run\n" in again.out and trained(again.out + again.err) == ["rae+kde"]
+    assert "tiny: 5 trials: 4 done, 1 to train\n" in again.out and trained(again.out + again.err) == ["rae+kde"]
     assert paired.record("rae+kde")["trunk"] == paired.record("rae+flow")["trunk"]
 
 
