@@ -28,6 +28,7 @@ __all__ = [
 ]
 
 
+MOST_NAMES, FEW_NAMES = 40, 8  # that one line lists
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)?|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
@@ -59,7 +60,8 @@ class Interrupted(UserError):
 
 
 def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
-    """Return the error for an unknown name, which suggests the closest valid one.
+    """Return the error for an unknown name, which suggests the closest valid one. Of very many names it shows the
+    closest few.
 
     >>> str(unknown("model", "gfl", ["glf", "vae"]))
     "unknown model 'gfl': did you mean 'glf'? (there are: glf, vae)"
@@ -68,7 +70,11 @@ def unknown(kind: str, name: str, legal: Iterable[str]) -> UserError:
     close = get_close_matches(name, names, cutoff=0.5)
     close.sort(key=lambda other: sorted(other) != sorted(name))  # swapped letters are the most likely typo
     hint = f": did you mean '{close[0]}'?" if close else ""
-    return UserError(f"unknown {kind} '{name}'{hint} (there are: {', '.join(names) or 'none'})")
+    listed = ", ".join(names) or "none"
+    if len(names) > MOST_NAMES:
+        nearest = get_close_matches(name, names, n=FEW_NAMES, cutoff=0.0)
+        listed = f"{', '.join(nearest)} and {len(names) - len(nearest)} more"
+    return UserError(f"unknown {kind} '{name}'{hint} (there are: {listed})")
 
 
 class Diverged(Exception):

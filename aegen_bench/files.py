@@ -48,6 +48,7 @@ __all__ = [
     "shown",
     "write_bytes",
     "write_json",
+    "write_text",
 ]
 
 MB = 1 << 20
@@ -336,6 +337,11 @@ def write_bytes(path: Path, data: bytes, *, durable: bool = True) -> None:
             temporary.unlink(missing_ok=True)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror or error}") from error
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a UTF-8 file whole or not at all. What cannot be encoded (a path that is not UTF-8) is escaped."""
+    write_bytes(path, text.encode(errors="backslashreplace"))
 
 
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC

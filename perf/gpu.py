@@ -28,6 +28,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from contest import ROOT, build, made_up, nets, options, seconds
 from torch import Tensor
@@ -453,25 +454,36 @@ def extractor(quick: bool) -> Facts:
 
 
 def metrics(quick: bool) -> Facts:
-    """What a draw's metrics take: eigenvalues and neighbours on the CPU and on the GPU."""
-    import scipy.linalg
-
-    from aegen_bench.numerics.neighbours import nearest
+    """Seconds of a draw's metrics on the CPU and on the GPU, and how far their numbers are apart."""
+    from aegen_bench.evaluation import metrics
+    from aegen_bench.evaluation.frechet import Reference, moments
+    from aegen_bench.evaluation.metric import Inputs
 
     n, d = (100, 16) if quick else (10_000, 2048)
-    x = torch.randn(n, d, generator=torch.Generator().manual_seed(0))
-    covariance = (x.T @ x / n).double()
-    wanted = scipy.linalg.eigvalsh(covariance.numpy())
-    yield {"eigenvalues": d, "where": "scipy", "seconds": seconds(lambda: scipy.linalg.eigvalsh(covariance.numpy()))}
-    there = covariance.to(DEVICE)
-    got = torch.linalg.eigvalsh(there).cpu()
-    off = float((got - torch.from_numpy(wanted)).abs().max() / abs(wanted).max())
-    took = seconds(lambda: torch.linalg.eigvalsh(there).cpu())
-    yield {"eigenvalues": d, "where": "gpu", "seconds": took, "difference": off}
-    for place in ("cpu", DEVICE):
-        data = x.to(place)
-        took = seconds(lambda data=data: nearest(data, data, 6)[0].cpu())  # type: ignore[misc]
-        yield {"6 nearest of": n, "where": str(place), "seconds": took}
+    random = np.random.default_rng(0)
+    # Far apart: two rounds of subsets are enough for FD-infinity.
+    real, generated = (np.maximum(scale * random.normal(size=(n, d)), 0).astype(np.float32) for scale in (1, 1.3))
+
+    def measured(name: str, place: str, rows: int) -> dict[str, float]:
+        a, b = real[:rows], generated[:rows]
+        side = reference if rows == n else Reference.of(moments(a))
+        inputs = Inputs(lambda: a, 0, "fd", place, lambda: b, real_reference=lambda: side)
+        found = metrics.load(name).measure(inputs)
+        return {key: float(value) for key, value in found.items() if key in metrics.load(name).VALUES}
+
+    reference = Reference.of(moments(real))
+    for name in ("fd", "kid", "precision_recall", "density_coverage", "clipped_density_coverage", "fd_infinity"):
+        numbers, took = {}, {}
+        for place in ("cpu", str(DEVICE)):
+            if name == "fd_infinity" and place == "cpu" and not quick:
+                continue  # minutes
+            measured(name, place, min(n, 64))
+            began = time.perf_counter()
+            numbers[place] = measured(name, place, n)
+            took[place] = time.perf_counter() - began
+        here, there = numbers.get("cpu", {}), numbers[str(DEVICE)]
+        apart = max((abs(here[key] - there[key]) / max(abs(here[key]), 1e-9) for key in here), default=None)
+        yield {"metric": name, "seconds": took, "relative difference": apart}
 
 
 def checkpoint(quick: bool) -> Facts:
@@ -517,7 +529,7 @@ SECTIONS: dict[str, tuple[Callable[[bool], Facts], int]] = {  # in the order of 
     "speed": (speed, 120),
     "kernels": (kernels, 25),
     "extractor": (extractor, 30),
-    "metrics": (metrics, 30),
+    "metrics": (metrics, 45),
     "sharing": (sharing, 60),
     "two_processes": (two_processes, 45),
     "checkpoint": (checkpoint, 15),

@@ -110,7 +110,7 @@ class Bench:
 
     def baseline(self, name: str, source: str) -> Path:
         path = self.folder / "baselines" / f"{name}.py"
-        path.parent.mkdir(exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source)
         return path
 

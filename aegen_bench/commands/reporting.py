@@ -26,7 +26,10 @@ def report(
     ] = None,
     tables: Annotated[
         str | None,
-        typer.Option(help="1 to 6, comparisons, priors, overall, agreement, scores, verdicts, claims. Default: all."),
+        typer.Option(
+            help="1 to 6, comparisons, priors, matrix, variance, overall, agreement, scores, verdicts, claims. "
+            "Default: all."
+        ),
     ] = None,
     claims: Annotated[
         bool, typer.Option("--claims", help="Test the paper's claims. Other tables only if named with --tables.")

@@ -111,8 +111,9 @@ class Request:
                 yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
         yield from (f"no data: {hint}" for hint in how_to_get(self.skipped, self.data))
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
-        shadows = {row: self.study.entry(row).shadows for row in self.models}
-        yield from (f"shadowed: the local {row} replaces the one in {path}" for row, path in shadows.items() if path)
+        used = [one for entry in map(self.study.entry, self.models) for one in (entry, entry.trunk) if one]
+        shadows = {one.name: one.shadows for one in used if one.shadows}
+        yield from (f"shadowed: the local {name} replaces the one in {path}" for name, path in shadows.items())
         yield from (
             f"shadowed: {name} of the local benchmarks.yaml replaces the shipped one" for name in self.study.shadowed
         )

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from aegen_bench import data
 from aegen_bench.errors import UserError
-from aegen_bench.files import write_bytes
+from aegen_bench.files import write_text
 from aegen_bench.study import Study, command
 
 __all__ = ["new"]
@@ -113,7 +113,7 @@ def new(name: str, local: Path, folder: Path | None = None, *, prior: bool = Fal
     path = local / place / f"{name}.py"
     if os.path.lexists(path):
         raise UserError(f"{path} exists already")
-    write_bytes(path, text.format(cls=cls).encode())
+    write_text(path, text.format(cls=cls))
     yield f"{path.relative_to(local)}: a working {'prior' if prior else 'method'} for you to change"
     if prior:
         row = f"rows: {{ae+{name}: {{trunk: ae, prior: {name}}}}}"

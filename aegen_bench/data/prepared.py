@@ -164,7 +164,7 @@ def _prepare(
         mtime_ns = part.stat().st_mtime_ns
         known = Note(recipe=recipe, shape=shape, sha256=sha256, sources=sources, mtime_ns=mtime_ns)
         os.replace(part, array)
-        part.write_text(known.model_dump_json(indent=1) + "\n")
+        part.write_bytes(known.model_dump_json(indent=1).encode() + b"\n")
         os.replace(part, note)
     finally:
         part.unlink(missing_ok=True)

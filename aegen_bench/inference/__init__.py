@@ -7,6 +7,7 @@ from aegen_bench.inference.overall import Standing, overall
 from aegen_bench.inference.paired import best_of_pairs, paired
 from aegen_bench.inference.power import MOST, detectable, detectable_by_t, seeds_by_t, seeds_needed
 from aegen_bench.inference.scales import LOG, RAW, Scale
+from aegen_bench.inference.variance import Split, split
 
 __all__ = [
     "ALPHA",
@@ -19,6 +20,7 @@ __all__ = [
     "Place",
     "Row",
     "Scale",
+    "Split",
     "Standing",
     "best_of_pairs",
     "detectable",
@@ -33,4 +35,5 @@ __all__ = [
     "paired",
     "seeds_by_t",
     "seeds_needed",
+    "split",
 ]

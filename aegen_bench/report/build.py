@@ -11,7 +11,7 @@ import pandas as pd
 
 from aegen_bench import results
 from aegen_bench.errors import UserError, unknown
-from aegen_bench.files import fitting, inside, write_bytes
+from aegen_bench.files import fitting, inside, write_text
 from aegen_bench.report import notes
 from aegen_bench.report import published as printed
 from aegen_bench.report.cells import Entry, Spread, Table
@@ -104,7 +104,7 @@ class Chapter:
             files["main"] = latex.document(*shown)
         for stem, content in files.items():
             path = inside(out, self.profile, fitting(stem, suffix))
-            write_bytes(path, content.encode())
+            write_text(path, content)
             yield path
 
 

@@ -93,6 +93,13 @@ class Part:
         """The Fréchet distance of each image set from elsewhere."""
         return self.guests.cells([self.metric], family="fd")
 
+    def seeds(self, dataset: str, row: str) -> dict[int, float]:
+        """Return the Fréchet distance of an entry by seed; none of one of two configurations."""
+        cell = self.distances[dataset, row]
+        known = self.summary.numbers.get(self.metric, {})
+        trials = [key for key, _, _ in self.summary.trials.get((dataset, row), [])] if cell.n else []
+        return {key[2]: known[key] for key in trials if math.isfinite(known.get(key, math.nan))}
+
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
         """Return the rows and external sets whose distance on a dataset is above the ceiling: noise is closer to it."""
         ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
@@ -170,6 +177,17 @@ class Evidence:
     @property
     def devices(self) -> list[str]:
         return devices(self.frame)
+
+    @cached_property
+    def pairs(self) -> dict[str, tuple[str, str]]:
+        """Trunk and prior of each row that is a pair."""
+        known = self.frame.attrs.get("pairs", {})
+        return {row: known[self.layout.profile, row] for row in self.layout.rows if (self.layout.profile, row) in known}
+
+    @cached_property
+    def by_pair(self) -> dict[tuple[str, str], str]:
+        """The row of each trunk and prior; of two such rows, the one that is called TRUNK+PRIOR."""
+        return {self.pairs[row]: row for row in sorted(self.pairs, key=lambda row: "+" in row)}
 
     @cached_property
     def timings(self) -> dict[str, dict[Entry, Timing]]:

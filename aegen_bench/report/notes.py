@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from aegen_bench.evaluation.frechet import BEYOND_NOISE
 from aegen_bench.evaluation.metric import DISTANCES
-from aegen_bench.inference import ALPHA, Leading, Place
+from aegen_bench.inference import ALPHA, Leading, Place, Split
 from aegen_bench.report.cells import Cell, Spread
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import ANCHOR_NAMES, Layout
@@ -230,8 +230,38 @@ PRIORS = (
     "Rows of one trunk stand on the same trained auto-encoder with each seed, so they are compared seed by seed: the "
     "share by which the geometric mean lies above that of the best prior of the trunk, with Student's 95% interval of "
     "the paired differences (variances moderated over all pairs of the trunk), and p of the two-sided paired t-test, "
-    "Holm-corrected over the priors of the trunk. Only seeds that both have count."
+    "Holm-corrected over the priors of the trunk. Only seeds that both have count. Bold: the best prior of a trunk and "
+    "those that these tests do not tell from it at 5%."
 )
+
+
+MATRIX = (
+    "A line a trunk, a column a prior: mean ± sample standard deviation over seeds, number of trials in brackets. "
+    "Reconstruction: the distance of reconstructed test images, the floor of the line. Bold: the best prior of a trunk "
+    "and those that the paired tests of the table `priors` do not tell from it."
+)
+VARIANCE = (
+    "A two-way model of log FD: trunk + prior + interaction (what neither explains alone) + seeds, each pair with the "
+    "same weight; what noise alone adds to a sum of squares is subtracted. Intervals: bootstrap over the seeds of each "
+    "trunk, for these trunks and priors; with three seeds they are a little short (docs/statistics.md)."
+)
+
+
+def variance(where: str, found: Split | None) -> str:
+    """Which share of the variance is whose, or why nobody can tell."""
+    if found is None:
+        return (
+            f"No split on {where}: it needs two trunks that share two priors, with two seeds in common, and more pairs "
+            "than trunks and priors explain."
+        )
+    told = (
+        f"{source} {share:.0%} ({found.intervals[source][0]:.0%} to {found.intervals[source][1]:.0%})"
+        for source, share in found.shares.items()
+    )
+    return (
+        f"On {where}, over {found.pairs} pairs of {len(found.trunks)} trunks and {len(found.priors)} priors, the "
+        f"variance of log FD is that of {', '.join(told)}."
+    )
 
 
 def leading(groups: Sequence[Leading]) -> list[str]:

@@ -14,22 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from aegen_bench import inference
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
 from aegen_bench.evaluation.agreement import rank_correlations
-from aegen_bench.inference import (
-    LOG,
-    RAW,
-    Difference,
-    Leading,
-    Place,
-    Scale,
-    best_of_pairs,
-    difference,
-    leading_group,
-    moderated,
-)
-from aegen_bench.inference import overall as standings
+from aegen_bench.inference import ALPHA, LOG, RAW, Difference, Leading, Place, Scale, difference, moderated
+from aegen_bench.inference.variance import SOURCES
 from aegen_bench.report import budget, notes
 from aegen_bench.report.cells import (
     Cell,
@@ -123,7 +113,7 @@ class Measure:
     def leading(self, cells: Cells, dataset: str, rows: Iterable[str], place: int = 0) -> Leading:
         """Place the rows of a dataset by one of the numbers."""
         samples = {row: cell.numbers[place].sample for row, cell in _sound(cells, dataset, rows).items()}
-        return leading_group(samples, self.scale, lower_is_better=self.sign > 0)
+        return inference.leading_group(samples, self.scale, lower_is_better=self.sign > 0)
 
 
 def _sound(cells: Cells, dataset: str, rows: Iterable[str]) -> dict[str, Cell]:
@@ -291,28 +281,102 @@ def comparisons(evidence: Evidence) -> Tables:
         yield _compared(evidence, part, dataset, "Comparisons", "the best", lines, said)
 
 
+Tests = Mapping[str, tuple[Difference, float]]  # of a row against the best one, with p
+
+
+def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[str, dict[str, Cell], str, Tests]]:
+    """Each trunk with two pairs or more on a dataset: their cells, the best of them, and how the others compare with it
+    seed by seed: with one seed they stand on the same auto-encoder.
+    """
+    trunks: dict[str, dict[str, dict[int, float]]] = {}
+    for row, (trunk, _) in evidence.pairs.items():
+        if row not in part.dagger and (seeds := part.seeds(dataset, row)):
+            trunks.setdefault(trunk, {})[row] = seeds
+    for trunk, samples in trunks.items():
+        best, tests = inference.best_of_pairs(samples, LOG) if len(samples) > 1 else ("", {})
+        tested = {row: p >= ALPHA for row, (_, p) in tests.items() if not math.isnan(p)}
+        cells = {}
+        for row, cell in ((row, part.distances[dataset, row]) for row in samples):
+            leading = tested.get(row, True if row == best and tested else None)
+            cells[row] = replace(cell, numbers=(replace(cell.numbers[0], leading=leading),))
+        yield trunk, cells, best, tests
+
+
 def priors(evidence: Evidence) -> Tables:
-    """The priors of each trunk on one dataset, seed by seed: with one seed they stand on the same auto-encoder."""
+    """The priors of each trunk on one dataset, against the best of them."""
     for part, dataset in evidence.scored():
-        cells, known = part.distances, part.summary.numbers.get(part.metric, {})
-        trunks: dict[str, list[str]] = {}
-        for row in evidence.layout.rows:
-            trunk, plus, _ = row.partition("+")
-            if plus and row not in part.dagger and cells[dataset, row].n:
-                trunks.setdefault(trunk, []).append(row)
         lines = []
-        for members in (members for members in trunks.values() if len(members) > 1):
-            samples = {
-                row: {key[2]: x for key, x in known.items() if key[:2] == (dataset, row) and math.isfinite(x)}
-                for row in members
-            }
-            best, tests = best_of_pairs(samples, LOG)
-            shown = sorted((cells[dataset, row] for row in members), key=lambda cell: cell.value)
-            lines += _to_best(evidence, part, shown, best, tests, "share above the best prior", "p (paired, Holm)")
+        for _, cells, best, tests in _of_trunks(evidence, part, dataset):
+            if len(cells) > 1:
+                shown = sorted(cells.values(), key=lambda cell: cell.value)
+                lines += _to_best(evidence, part, shown, best, tests, "share above the best prior", "p (paired, Holm)")
         if lines:
             marks = notes.marks(part, evidence.layout, [line[0].row for line in lines])
             said = [notes.protocol(part), notes.PRIORS, *marks]
             yield _compared(evidence, part, dataset, "Priors", "the best of its trunk", lines, said)
+
+
+def matrix(evidence: Evidence) -> Tables:
+    """Trunk x prior on one dataset, the best first; beside each trunk the distance of its reconstructions, the floor of
+    its line.
+    """
+    for part, dataset in evidence.scored():
+        floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
+        cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
+        for _, tested, _, _ in _of_trunks(evidence, part, dataset):
+            cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}
+        trunks, priors = (_ranked(cells, i) for i in (0, 1))
+        if len(trunks) < 2 or len(priors) < 2:
+            continue
+        lines = [
+            [
+                _name(evidence, part, trunk, dataset),
+                floors[dataset, trunk],
+                *(cells.get((trunk, prior), NOTHING) for prior in priors),
+            ]
+            for trunk in trunks
+        ]
+        form = fixed(Measure.of(1, part).decimals_of(cell for line in lines for cell in line[1:]), "seeds")
+        heads = [words("Trunk"), *(measured(name, form) for name in ("reconstruction", *map(evidence.name, priors)))]
+        marks = notes.marks(part, evidence.layout, {*trunks, *evidence.by_pair.values()})
+        here = part.frame[(part.frame["dataset"] == dataset) & part.frame["row"].isin(list(evidence.pairs))]
+        said = [notes.protocol(part), notes.MATRIX, notes.trials(here), *marks]
+        about = f"matrix-{dataset}", f"Matrix on {evidence.name(dataset)}", Measure.of(1, part).title
+        yield _table(part, evidence.layout, *about, heads, lines, said, apart=True)
+
+
+def _ranked(cells: Mapping[tuple[str, str], Cell], which: int) -> list[str]:
+    """The trunks (0) or priors (1) that have numbers, by the geometric mean of these."""
+    logs: dict[str, list[float]] = {}
+    for pair, cell in cells.items():
+        if cell.n:
+            logs.setdefault(pair[which], []).append(math.log(cell.value))
+    return sorted(logs, key=lambda name: sum(logs[name]) / len(logs[name]))
+
+
+def variance(evidence: Evidence) -> Tables:
+    """How much of what separates pairs is the trunk's, the prior's, or only the pair's; a line a dataset and source."""
+    for part in evidence.parts:
+        lines, said = [], [notes.protocol(part), notes.VARIANCE]
+        for dataset in (dataset for one, dataset in evidence.scored() if one is part):
+            fair = {pair: row for pair, row in evidence.by_pair.items() if row not in part.dagger}
+            samples = {pair: seeds for pair, row in fair.items() if (seeds := part.seeds(dataset, row))}
+            found = inference.split(samples, LOG)
+            if len(samples) > 1:
+                said.append(notes.variance(evidence.name(dataset), found))
+            if found is None:
+                continue
+            for source, share in found.shares.items():
+                low, high = found.intervals[source]
+                number = Number("share of the variance of log FD", share, low=low, high=high)
+                names = [Cell(text=evidence.name(dataset) if source == SOURCES[0] else ""), Cell(text=source)]
+                apart = Cell(numbers=(replace(number, quantity=""),))
+                lines.append([*names, Cell(dataset, source, (number,), found.trials), apart])
+        if len(said) > 2:
+            columns = [words("Dataset"), words("Source"), Column("share", plain(".1%"))]
+            columns.append(Column("95% interval", ends(".1%")))
+            caption = "Where the variance of log FD over pairs of trunk and prior comes from"
+            yield _table(part, evidence.layout, "variance", "Variance", caption, columns, lines, said)
 
 
 def _to_best(
@@ -373,7 +437,7 @@ def overall(evidence: Evidence) -> Tables:
                 strata.append(f"{evidence.name(dataset)} by {part.name}")
                 for row, cell in sound.items():
                     samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
-    found = standings(samples) if len(datasets) > 1 else {}
+    found = inference.overall(samples) if len(datasets) > 1 else {}
     lines = []
     for row, one in found.items():
         n = sum(map(len, samples[row].values()))
@@ -635,6 +699,8 @@ KINDS: dict[str, Callable[[Evidence], Tables]] = {
     "6": times,
     "comparisons": comparisons,
     "priors": priors,
+    "matrix": matrix,
+    "variance": variance,
     "overall": overall,
     "agreement": agreement,
     "budget": budgets_spent,

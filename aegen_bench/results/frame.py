@@ -33,6 +33,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     dagger: dict[tuple[str, str], list[str]] = {}
     layers: dict[tuple[str, str, str], dict[str, tuple[str, Number]]] = {}
     probed: dict[tuple[str, str], bool] = {}
+    pairs: dict[tuple[str, str], tuple[str, str]] = {}
     made: dict[str, Counter[str]] = {}
     reasons: dict[tuple[str, str, str, int], str] = {}
     notes: dict[tuple[str, str, str, str], dict[str, str]] = {}
@@ -65,6 +66,8 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
             layers.setdefault(entry, {part: (text, sizes.get(part)) for part, text in record.layers.items()})
         if record.config.get("probe"):
             probed[record.profile, record.row] = True
+        if trunk := (record.config.get("trunk") or {}).get("row"):
+            pairs[record.profile, record.row] = str(trunk), str(record.config.get("prior"))
         made.setdefault(record.profile, Counter())[_maker(record.environment)] += 1
         if record.reason:
             reasons[(*entry, record.seed)] = record.reason
@@ -88,6 +91,7 @@ def frame(records: Iterable[Record], corrupt: list[tuple[Path, str]]) -> pd.Data
     table = pd.DataFrame({name: pd.Series(array, dtype=array.dtype) for name, array in columns.items()})
     about: dict[str, dict[Any, Any]] = {"protocols": protocols, "overrides": overrides, "dagger": dagger}
     about |= {"layers": layers, "probed": probed, "environments": made, "reasons": reasons, "notes": notes}
+    about["pairs"] = pairs
     table.attrs = {**{name: _Fixed(facts) for name, facts in about.items()}, "corrupt": corrupt}
     return table
 

@@ -15,7 +15,7 @@ __all__ = ["merge"]
 
 NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
 LARGEST_NEIGHBOUR = 1 << 30  # bytes
-TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "weights_sha256")
+TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "trunk", "weights_sha256")
 """What two records of one key must agree in, besides their numbers: all that training left but its clock."""
 CLOCK = ("seconds", "seconds_per_epoch")
 

@@ -28,6 +28,7 @@ BLOCKED = "blocked"
 KILLED = "killed (out of memory?)"
 CRASHED = "the process crashed"
 CRASH_SIZE = 1 << 16
+UNBOUNDED = -1.0  # patience without an end
 GIVEN_UP = 600.0  # seconds that the lock of a lost worker may take to come free: it ends, or its file system notices
 
 
@@ -50,10 +51,13 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     error. A pair trains its trunk first, or waits for the process that does.
     """
     job = replace(job, place=job.place.absolute())  # a method may change the working folder
+    if job.trunk is not None:  # done here, too, or read from here
+        job = replace(job, trunk=replace(job.trunk, place=job.place, interrupts=job.interrupts, run=job.run))
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
-    ours = job.run != "" and locks.whose(lock).get("run") == job.run  # a lost worker of this run: it will end
+    # A lost worker of this run will end soon. Whoever trains a pair's trunk is not lost and takes as long as it takes.
+    ours = patience != UNBOUNDED and job.run != "" and locks.whose(lock).get("run") == job.run
     with (
         locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
         environment.exact(),
@@ -108,8 +112,7 @@ def _without_trunk(job: Job, trunk: Job, show: Progress) -> str:
     if trunk.state not in TRAINING:
         return f"{said} any more: run again"
     show.note(f"{job.label}: its trunk first, {trunk.trial.label}")
-    trunk = replace(trunk, place=job.place, show=job.show, interrupts=job.interrupts, run=job.run)
-    outcome = do(trunk, show, patience=-1)
+    outcome = do(trunk, show, patience=UNBOUNDED)
     return "" if _stands(trunk) else f"{said}: {outcome.text}"
 
 

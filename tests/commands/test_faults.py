@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import records
 from conftest import Bench
 
 from aegen_bench import results
-from aegen_bench.errors import printable
+from aegen_bench.errors import printable, unknown
 
 
 class Odd(BaseException):
@@ -86,10 +87,31 @@ def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeyp
     assert ended.code == 70 and "--debug shows its traceback" in ended.err and not list(outside.iterdir())
 
 
-def test_what_an_encoding_lacks_is_replaced(bench: Bench) -> None:
-    records.put(bench.folder / "results", records.make(), records.make(seed=1, row="größe😀"))
-    ended = bench.process("report", "--profile", "lite", PYTHONIOENCODING="ascii", PYTHONUTF8="0")
-    assert ended.code == 0 and "674.1" in ended.out and "\\U0001f600" in ended.out, ended.err
+@pytest.mark.parametrize(
+    ("locale", "shown"),
+    [
+        ({"PYTHONIOENCODING": "ascii"}, "\\U0001f600"),
+        ({"PYTHONIOENCODING": "iso8859-1"}, "größe\\U0001f600"),
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "\\U0001f600"),  # file names are ASCII, too
+    ],
+)
+def test_what_an_encoding_lacks_is_replaced(bench: Bench, locale: dict[str, str], shown: str) -> None:
+    place = bench.folder / "größe"
+    records.put(place, records.make(), records.make(seed=1, row="größe😀"))
+    command = [sys.executable, "-m", "aegen_bench", "report", "--profile", "lite", "--results", "größe"]
+    ended = subprocess.run(
+        command, cwd=bench.folder, env={**os.environ, "PYTHONUTF8": "0", **locale}, capture_output=True
+    )
+    out = ended.stdout.decode("iso8859-1")
+    assert ended.returncode == 0 and "674.1" in out and shown in out and (place / "tables").is_dir(), ended.stderr
+
+
+def test_of_very_many_names_the_nearest_are_listed() -> None:
+    names = [f"row{number}" for number in range(100)]
+    said = str(unknown("model", "rwo7", names))
+    assert said.startswith("unknown model 'rwo7': did you mean 'row7'? (there are: row7, ") and said.count("row") == 9
+    assert said.endswith(" and 92 more)")
+    assert str(unknown("model", "x", ["a", "b"])) == "unknown model 'x' (there are: a, b)"
 
 
 def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:

@@ -252,8 +252,8 @@ def test_fd_infinity_finds_the_known_distance_that_a_finite_set_overstates():
     generated = normal(0, 1200, d, 1.5, 0.1)
     known = d * (0.1**2 + (1.5 - 1) ** 2)
     finite = distance_to(reference, moments(generated))
-    distance, slope, r2, error, rounds = extrapolate(generated, reference, seed=0)
-    assert error < 0.01 * finite and rounds < 20
+    distance, slope, r2, error, rounds, precise = extrapolate(generated, reference, seed=0)
+    assert error < 0.01 * finite and rounds < 20 and precise
     assert distance == pytest.approx(known, rel=0.02)
     assert finite - known > 2 * abs(distance - known)
     assert slope > 0 and r2 > 0.9
@@ -270,6 +270,8 @@ def test_the_error_of_fd_infinity_is_its_spread_over_subsets_and_decides_how_man
     assert {line.rounds for line in found} == {8}
     spread = np.std([line.intercept for line in found], ddof=1)
     assert np.mean([line.error for line in found]) == pytest.approx(spread, rel=0.25)
+    said = measure("fd_infinity", normal(0, 300, 10), normal(1, 500, 10))["settings"]
+    assert "after 8 subsets" in said["note"]
 
 
 @pytest.mark.parametrize("taken", [0, 1, 2500])

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from records import evaluation, make, put
+from records import ended, evaluation, make, put
 
 from aegen_bench import report
 from aegen_bench.report.cells import Number, Table
@@ -19,7 +19,10 @@ REAL = {"name": "lite", "extractor": "efficientnet_lite0", "describe": "Protocol
 
 
 def trials(dataset: str, row: str, *distances: float, **fields: Any) -> list[dict[str, Any]]:
-    """A trial a distance."""
+    """A trial a distance; a row TRUNK+PRIOR is a pair."""
+    trunk, plus, prior = row.partition("+")
+    if plus:
+        fields["config"] = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
     metrics = [{A: evaluation([{"fd": distance}], REAL)} for distance in distances]
     return [make(dataset=dataset, row=row, seed=i, metrics=m, **fields) for i, m in enumerate(metrics)]
 
@@ -194,3 +197,61 @@ def test_priors_on_one_trunk_are_compared_seed_by_seed(tmp_path: Path) -> None:
 
 def test_without_pairs_there_is_no_table_of_priors(tmp_path: Path) -> None:
     assert built(tmp_path, "priors", *trials("fashion", "glf", *GOOD), *trials("fashion", "rae+gmm", *GOOD)) == []
+
+
+def crossed() -> list[dict[str, Any]]:
+    """Two trunks with their reconstructions and three priors, of two seeds; the noise of a trunk is its pairs' too."""
+    levels = {"rae": 100.0, "vae": 400.0}, {"gmm": 1.0, "flow": 1.002, "normal": 1.5}
+    found = []
+    for trunk, level in levels[0].items():
+        seen = trials("fashion", trunk, level, level)
+        for record in seen:
+            record["metrics"][A]["model"]["reconstruction_fd"] = level / 2
+        found += seen
+        for prior, factor in levels[1].items():
+            wobble = 0.001 if prior == "flow" else 0.0
+            found += trials("fashion", f"{trunk}+{prior}", level * factor * 0.9, level * factor * (1.1 + wobble))
+    return found
+
+
+def test_the_matrix_has_a_line_a_trunk_with_its_floor_and_the_leading_priors(tmp_path: Path) -> None:
+    [table] = built(tmp_path, "matrix", *crossed(), ended("diverged", row="rae+normal", seed=2, config=PAIR))
+    assert table.heads == ["Trunk", "reconstruction", "GMM", "flow", "N(0, I)"]
+    assert [line[:2] for line in table.texts()] == [["RAE", "50.0 ± 0.0 (2)"], ["VAE", "200.0 ± 0.0 (2)"]]
+    leading = {(cell.row, cell.numbers[0].leading) for line in table.lines for cell in line[2:]}
+    assert {row for row, leads in leading if leads} == {f"{t}+{p}" for t in ("rae", "vae") for p in ("gmm", "flow")}
+    assert table.texts()[0][4].endswith("[1 diverged]")
+
+
+PAIR = make()["config"] | {"trunk": {"row": "rae"}, "prior": "normal"}
+
+
+def test_a_pair_by_another_name_is_in_the_matrix_once(tmp_path: Path) -> None:
+    named = trials("fashion", "glf_two_step", 50.0, 51.0, config=PAIR)
+    [table] = built(tmp_path, "matrix", *crossed(), *named)
+    assert [cell.row for cell in table.lines[0][2:]] == ["rae+gmm", "rae+flow", "rae+normal"]
+    [priors] = built(tmp_path, "priors")
+    assert "GLF, two-step" in [line[0] for line in priors.texts()]
+
+
+def test_the_variance_over_pairs_is_split(tmp_path: Path) -> None:
+    [table] = built(tmp_path, "variance", *crossed())
+    assert [line[:2] for line in table.texts()] == [
+        ["Fashion", "trunk"],
+        ["", "prior"],
+        ["", "interaction"],
+        ["", "seeds"],
+    ]
+    shares = [number.value or 0.0 for _, number in numbers(table, "share of the variance of log FD")]
+    assert sum(shares) == pytest.approx(1) and shares[0] > 0.85
+    assert any(note.startswith("On Fashion, over 6 pairs of 2 trunks and 3 priors") for note in table.notes)
+
+
+def test_one_seed_splits_nothing_and_says_so(tmp_path: Path) -> None:
+    [table] = built(tmp_path, "variance", *(record for record in crossed() if record["seed"] == 0))
+    assert table.lines == [] and any(note.startswith("No split on Fashion") for note in table.notes)
+
+
+@pytest.mark.parametrize("name", ["matrix", "variance"])
+def test_without_pairs_there_is_no_matrix(tmp_path: Path, name: str) -> None:
+    assert built(tmp_path, name, *trials("fashion", "glf", *GOOD)) == []

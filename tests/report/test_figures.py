@@ -195,3 +195,18 @@ def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
     put(tmp_path, make(profile="external"))
     with pytest.raises(UserError, match="figures are drawn of trials"):
         draw(tmp_path, "2", tmp_path / "out")
+
+
+def test_the_matrix_is_a_map_with_its_numbers_and_leading_priors(tmp_path: Path) -> None:
+    for trunk in ("rae", "vae"):
+        put(tmp_path, make(row=trunk))
+        for prior, level in (("gmm", 10.0), ("flow", 2000.0)):
+            config = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
+            for seed in (0, 1):
+                scored = {A: evaluation([{"fd": level + seed}])}
+                put(tmp_path, make(row=f"{trunk}+{prior}", seed=seed, metrics=scored, config=config))
+    [figure] = drawn(tmp_path, "matrix")
+    [axes] = figure.axes
+    assert [label.get_text() for label in axes.get_xticklabels()] == ["reconstruction", "GMM", "flow"]
+    assert {"10.5", "2,000", "missing"} <= set(texts(figure).split("\n"))
+    assert [patch.get_x() for patch in axes.patches] == [pytest.approx(0.56)] * 2, "GMM leads on both trunks"

@@ -329,6 +329,14 @@ def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extract
     assert other.heads == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
 
 
+def test_the_wavelet_distance_is_a_distance_under_its_own_name(tmp_path: Path) -> None:
+    wavelet = {"name": "lite_wavelet", "extractor": "wavelet", "describe": "Protocol cccccccccccc: packets."}
+    trials = [make(row=row, metrics={A: evaluation([{"fwd": x}], wavelet)}) for row, x in (("glf", 1.25), ("vae", 2.5))]
+    [one] = built(tmp_path, *trials, tables_=["1"])
+    assert one.title == "Table 1. FWD, lower is better. Profile lite, protocol lite_wavelet"
+    assert [row[:2] for row in one.texts()] == [["VAE", "2.500 (1)"], ["GLF", "1.250 (1)"]]
+
+
 def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
     both = make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)})
     only = make(row="vae", metrics={B: evaluation([{"fid": 30.0}], INCEPTION)})

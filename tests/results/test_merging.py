@@ -107,11 +107,13 @@ def test_conflicts_are_shown_and_ours_stays(tmp_path: Path) -> None:
     before = path.read_bytes()
     other_key, number = records.make(key="f" * 16), records.make()
     training = records.make(status="diverged", metrics={})
+    trunk = records.make(trunk={"key": "f" * 16, "weights_sha256": "0" * 64})
     number["metrics"]["a1b2c3d4e5f6"]["draws"][0]["fd"] = 1.0
     for name, theirs, said in [
         ("key", other_key, "key 3f2a000000000000 here, ffff"),
         ("number", number, "already has another 'fd'"),
         ("training", training, "another 'status'"),
+        ("trunk", trunk, "another 'trunk'"),
     ]:
         records.put(tmp_path / name, theirs)
         ((conflict, line),) = merge([tmp_path / name], here)

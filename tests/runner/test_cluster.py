@@ -23,7 +23,9 @@ from aegen_bench.errors import UserError
 from aegen_bench.results import locks
 from aegen_bench.runner import cluster as engine
 from aegen_bench.runner import worker_check
-from aegen_bench.trial.job import Job
+from aegen_bench.runner.planning import plan
+from aegen_bench.study import Study
+from aegen_bench.trial.job import Job, Place
 
 pytestmark = pytest.mark.cluster
 
@@ -101,6 +103,21 @@ def test_a_grid_is_shared_by_two_workers(bench: Bench, cluster: Dask) -> None:
         assert {bench.record(row, seed)["environment"]["threads"] for seed in (0, 1)} == {1}
     assert "train: epoch 1/1" in (bench.trial("glf", 1) / "log.txt").read_text()
     assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no sign is left"
+
+
+def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_by_one(bench: Bench, cluster: Dask) -> None:
+    cluster.workers(2)
+    pairs = ["rae+normal", "rae+gaussian", "rae+flow"]
+    process = bench.start(
+        "run", "--profile", "tiny", "--models", ",".join(pairs), "--cluster", cluster.address, OMP_NUM_THREADS="1"
+    )
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 0, err
+    assert "1 trunks, 3 pairs; each trunk is trained once\n" in out and "ended: 4 ok" in out
+    assert (bench.trial("rae") / "log.txt").read_text().count("train: epoch 1/1") == 1
+    trunk = bench.record("rae")
+    for row in pairs:
+        assert bench.record(row)["trunk"] == {"key": trunk["key"], "weights_sha256": trunk["weights_sha256"]}
 
 
 @pytest.mark.parametrize("how", ["killed", "told to leave"])
@@ -275,6 +292,18 @@ def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, jobs: l
         models = [name for name in mine.seen if name.startswith("the model ")]
         assert len(models) == 3 and all(mine.seen[name] for name in models)
     assert not any((bench.folder / ".locks").glob("this-run*"))
+
+
+def test_a_worker_must_see_a_pair_s_prior_and_trunk_as_the_asking_process_does(bench: Bench) -> None:
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    place = Place(bench.data, bench.folder / "results", bench.data / "weights")
+    pair = plan(study, study.trials(["rae+flow"], ["digits"], [0]), place)[-1]
+    with worker_check.WorkerCheck.of("this-run", [pair]) as mine:
+        models = {name: code for name, code in mine.seen.items() if name.startswith("the model ")}
+    assert {Path(name).stem: code for name, code in models.items()} == {
+        "flow": study.priors["flow"].code,
+        "rae": study.entries["rae"].code,
+    }
 
 
 def test_a_worker_that_sees_no_locks_of_others_is_told_of(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -219,6 +219,56 @@ def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(
     assert "blocked: bad+flow on digits, seed 0: its trunk, bad on digits, seed 0: diverged" in again.out
 
 
+def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing(bench: Bench) -> None:
+    source = (Path(__file__).parents[2] / "baselines/priors/normal.py").read_text()
+    bench.baseline("priors/narrow", source.replace("return e", "return e[:, 1:]"))
+    bench.declare(rows={"ae+narrow": {"trunk": "ae", "prior": "narrow"}})
+    ended = bench("run", "--profile", "tiny", "--models", "ae+narrow")
+    assert ended.code == 1 and bench.record("ae")["status"] == "ok"
+    record = bench.record("ae+narrow")
+    assert record["status"] == "failed"
+    assert re.search(r"\.sample gives codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
+
+
+def test_of_two_priors_or_trunks_of_one_name_the_local_one_is_taken_and_said(paired: Bench) -> None:
+    shipped = Path(__file__).parents[2] / "baselines"
+    for name, old, new in (("priors/flow", "2e-5", "3e-5"), ("rae", "gamma: float = 0.5", "gamma: float = 0.25")):
+        paired.baseline(name, (shipped / f"{name}.py").read_text().replace(old, new))
+        told = paired(*RUN, "--dry-run", "--no-forecast").out
+        assert f"shadowed: the local {Path(name).name} replaces the one in {shipped / name}.py\n" in told
+        assert f"tiny: 3 trials: {'2 done, 1 stale' if 'flow' in name else '3 stale'}\n" in told
+    ended = paired(*RUN, "--stale")
+    assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
+    assert paired.record("rae+flow")["config"]["shadows"] == f"{shipped}/priors/flow.py, {shipped}/rae.py"
+
+
+@pytest.mark.parametrize("elsewhere", [["rae"], ["rae+gaussian", "rae+normal", "rae+flow"]], ids=["trunk", "pairs"])
+def test_a_trunk_and_its_pairs_from_two_results_folders_are_one_grid_when_merged(
+    paired: Bench, elsewhere: list[str]
+) -> None:
+    theirs = paired.folder / "theirs/tiny/digits"
+    theirs.mkdir(parents=True)
+    for row in elsewhere:
+        paired.trial(row).parent.rename(theirs / row)
+    merged = paired("merge", "theirs")
+    assert merged.code == 0 and merged.out.count("new: ") == len(elsewhere), merged
+    again = paired("run", "--profile", "tiny", "--models", f"rae,{PAIRS},rae+kde")
+    assert "tiny: 5 trials: 4 done, 1 run\n" in again.out and trained(again.out + again.err) == ["rae+kde"]
+    assert paired.record("rae+kde")["trunk"] == paired.record("rae+flow")["trunk"]
+
+
+def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Bench) -> None:
+    """Even of a prior whose own weights are always the same, as are those of N(0, I)."""
+    theirs = paired.folder / "theirs/tiny/digits/rae+normal/seed-0"
+    theirs.mkdir(parents=True)
+    record = paired.record("rae+normal")
+    other = {**record, "trunk": {**record["trunk"], "weights_sha256": "0" * 64}, "metrics": {}}
+    (theirs / "record.json").write_text(json.dumps(other))
+    merged = paired("merge", "theirs")
+    assert merged.code == 1 and "conflict: tiny/digits/rae+normal/seed-0: another 'trunk' in " in merged.out
+    assert paired.record("rae+normal") == record
+
+
 def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
     bench.declare(rows={"vq": {"trunk": "vqvae_ar", "prior": "gaussian"}})
     ended = bench("run", "--profile", "tiny", "--models", "vq")
@@ -230,6 +280,7 @@ def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
     ("row", "said"),
     [
         ({"trunk": "glo", "prior": "flow"}, "its trunk glo has no encoder"),
+        ({"trunk": "blind", "prior": "flow"}, "its trunk blind has no decoder"),
         ({"trunk": "gfl", "prior": "flow"}, "did you mean 'glf'?"),
         ({"trunk": "ae", "prior": "flwo"}, "did you mean 'flow'?"),
         ({"trunk": "ae+flow", "prior": "flow"}, "its trunk ae+flow is a pair itself"),
@@ -248,6 +299,7 @@ def test_codes_that_are_integers_are_no_codes_of_a_prior(bench: Bench) -> None:
     ids=str,
 )
 def test_a_pair_that_cannot_be_is_refused_or_broken(bench: Bench, row: dict[str, Any], said: str) -> None:
+    bench.baseline("blind", (Path(__file__).parents[2] / "baselines/ae.py").read_text().partition("    def decode")[0])
     bench.declare(rows={"mine": row})
     ended = bench("run", "--profile", "tiny", "--models", "mine", "--dry-run", "--no-forecast")
     assert said in ended.out + ended.err and "Traceback" not in ended.err
@@ -260,13 +312,17 @@ def jobs(bench: Bench, *rows: str) -> list[Any]:
     return plan(study, study.trials(rows, ["digits"], [0]), place)
 
 
-def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("run", ["", "this-run"], ids=["another run", "another worker of the run"])
+def test_a_pair_waits_for_the_process_that_trains_its_trunk(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, run: str
+) -> None:
     monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
     trunk, pair = jobs(bench, "rae+normal")
     held, seen = threading.Event(), list[float]()
 
     def elsewhere() -> None:
-        with locks.claim(single_trial.lock_of(trunk)):
+        with locks.claim(single_trial.lock_of(trunk), run=run):
             held.set()
             time.sleep(1.0)
             seen.append(time.monotonic())
@@ -274,12 +330,27 @@ def test_a_pair_waits_for_the_process_that_trains_its_trunk(bench: Bench, monkey
     other = threading.Thread(target=elsewhere)
     other.start()
     held.wait()
-    outcome = single_trial.do(pair, Progress())
+    outcome = single_trial.do(replace(pair, run=run), Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
     assert seen and time.monotonic() > seen[0]
     again = single_trial.do(replace(trunk, place=trunk.place), Progress())
     assert again.text.startswith("another run did it"), "a run that planned the trunk finds it done"
+
+
+def test_a_process_with_another_working_folder_finds_the_trunk_where_the_pair_is(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """As a worker of a cluster has one: the pair comes with absolute paths, its trunk as it was planned."""
+    monkeypatch.chdir(bench.folder)
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    planned = plan(
+        study, study.trials(["rae+normal"], ["digits"], [0]), Place(bench.data, Path("results"), Path("kept"))
+    )
+    pair = replace(planned[-1], place=planned[-1].place.absolute())
+    monkeypatch.chdir(tmp_path)
+    assert single_trial.do(pair, Progress()).status == "ok"
+    assert bench.record("rae+normal")["trunk"]["key"] == bench.record("rae")["key"]
 
 
 def test_a_pair_whose_trunk_has_another_key_by_then_trains_nothing(paired: Bench, monkeypatch: Any) -> None:

@@ -35,19 +35,25 @@ SOURCE = "Chong and Forsyth 2020, Effectively Unbiased FID and Inception Score a
 
 
 class Extrapolated(NamedTuple):
-    """The line through the distances of `rounds` subsets of each size, and the standard error of its intercept."""
+    """The line through the distances of `rounds` subsets of each size, the standard error of its intercept, and whether
+    that is as small as it should be.
+    """
 
     intercept: float
     slope: float
     r2: float
     error: float
     rounds: int
+    precise: bool
 
 
 def measure(inputs: Inputs) -> Measured:
     generated = inputs.on_device(inputs.generated)
     line = extrapolate(generated, inputs.reference, seed=inputs.seed)
     used: dict[str, Any] = {"rounds": line.rounds, **few_images(int(sizes(len(generated))[0]), generated.shape[1])}
+    if not line.precise:
+        said = f"standard error above 1% of the distance after {line.rounds} subsets of each size"
+        used["note"] = "; ".join(filter(None, [used.get("note"), said]))
     return {
         "fd_infinity": line.intercept,
         "fd_infinity_slope": line.slope,
@@ -100,4 +106,4 @@ def extrapolate(generated: Any, reference: Reference, *, seed: int) -> Extrapola
     total = np.square(distances - distances.mean()).sum()
     residual = np.square(distances - intercept - slope * x).sum()
     r2 = float(1 - residual / total) if total > 0 else 1.0
-    return Extrapolated(float(intercept), float(slope), r2, error, len(rounds))
+    return Extrapolated(float(intercept), float(slope), r2, error, len(rounds), error <= enough)

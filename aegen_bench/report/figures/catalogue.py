@@ -13,7 +13,7 @@ from pathlib import Path
 from aegen_bench.errors import unknown
 from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report.evidence import Evidence
-from aegen_bench.report.figures import curves, images, scatter, style
+from aegen_bench.report.figures import curves, images, matrix, scatter, style
 from aegen_bench.report.figures.style import Kind
 from aegen_bench.study.command import command
 
@@ -22,7 +22,7 @@ __all__ = ["catalogue", "write"]
 
 def catalogue() -> dict[str, Kind]:
     """Return every figure by name: the paper's by number, then the others."""
-    found: dict[str, Kind] = images.FIGURES | curves.FIGURES | scatter.FIGURES
+    found: dict[str, Kind] = images.FIGURES | curves.FIGURES | scatter.FIGURES | matrix.FIGURES
     return {name: found[name] for name in sorted(found, key=lambda name: (not name.isdigit(), name))}
 
 

@@ -211,4 +211,5 @@ def _sentence(text: str) -> str:
 
 def _escape(text: str) -> str:
     escaped = "".join(_ESCAPES.get(char, char) for char in re.sub(r"\s+", " ", text))
-    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", escaped.replace("--", "-{}-"))
+    broken = re.sub(",(?=[a-z])", r",\\allowbreak{}", escaped.replace("--", "-{}-"))  # lists of names
+    return re.sub(r"(?<![\w.-])-(?=\d)", "$-$", broken)

@@ -15,7 +15,7 @@ from typing import Any
 from urllib.parse import quote
 
 from aegen_bench import __version__
-from aegen_bench.files import inside, write_bytes
+from aegen_bench.files import inside, write_bytes, write_text
 from aegen_bench.report import notes
 from aegen_bench.report.cells import Cell, Printed, Table
 from aegen_bench.report.claims import Finding, alike
@@ -62,7 +62,7 @@ def write(
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
     )
-    write_bytes(path, text.encode())
+    write_text(path, text)
     return paths
 
 
