@@ -93,7 +93,11 @@ class Scorer:
                 continue
             subject.begins(protocol)
             before = record.metrics.get(protocol.id) or Evaluation.nothing()
-            scores = self.score(protocol, subject, draws=len(before.draws) or draws, only=wanted)
+            known = {name: found for name, found in subject.known(protocol).items() if name in wanted}
+            scores = self.score(protocol, subject, draws=len(before.draws) or draws, only=wanted - known.keys())
+            for name, (numbers, settings) in known.items():
+                scores.model.update(numbers)
+                scores.settings[name] = settings
             seconds.update(scores.seconds)
             entry = results.evaluated(protocol, scores, self.real(protocol.split)[1], here)
             require_folder(path.parent)  # only now: images that are refused leave nothing

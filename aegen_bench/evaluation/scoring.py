@@ -90,6 +90,12 @@ class Subject:
     def test_images(self) -> Images | None:
         return None
 
+    def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
+        """Return the metrics that need not be measured again, because something else with the same numbers was scored
+        under the protocol: the numbers and the settings of each.
+        """
+        return {}
+
     def begins(self, protocol: Protocol) -> None:
         """Take note that the metrics of a protocol come next."""
 

@@ -11,17 +11,21 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from aegen_bench import data
+from aegen_bench import data, results
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import BrokenContract
-from aegen_bench.evaluation import Protocol, Subject
+from aegen_bench.evaluation import Protocol, Subject, metrics
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.evaluation.scorer import GivenImages, Scorer
+from aegen_bench.prior import Pair
 from aegen_bench.training.probe import Probe
 from aegen_bench.trial import artefacts, sampling
 from aegen_bench.trial.job import Job
 
 __all__ = ["Samples", "probe", "scorer"]
+
+OF_THE_TRUNK = ("reconstruction", "reconstruction_fd", "interpolation_fd")
+"""Metrics that look at an encoder and a decoder and at no prior."""
 
 Images = NDArray[np.uint8]
 Codes = NDArray[np.floating]
@@ -40,6 +44,21 @@ class Samples(Subject):
 
     def generated(self, n: int, draw: int) -> Images:
         return self._generated(n, draw)
+
+    def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
+        """A pair encodes and decodes as its trunk does, so what was measured of the trunk alone holds for it."""
+        if not isinstance(self.model, Pair) or self.job.trunk is None:
+            return {}
+        trunk = results.read_record(self.job.trunk.record)
+        there = trunk.metrics.get(protocol.id)
+        if there is None or there.about.get("real_sha256") != self.job.fingerprint(protocol.split):
+            return {}
+        found = {}
+        for name in (name for name in OF_THE_TRUNK if name in there.settings and name not in there.failed):
+            measured = {key: there.model.get(key) for key in metrics.load(name).VALUES}
+            numbers = {key: float(value) for key, value in measured.items() if value is not None}
+            found[name] = numbers, {**there.settings[name], "measured_of": trunk.key}
+        return found
 
     def codes(self, n: int) -> tuple[Codes, Codes] | None:
         return self._both_codes(n)

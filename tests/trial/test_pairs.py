@@ -23,6 +23,7 @@ from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
 from aegen_bench.trial import model as models
+from aegen_bench.trial import scoring
 from aegen_bench.trial.job import Place
 
 pytestmark = pytest.mark.slow
@@ -79,6 +80,20 @@ def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[B
 def test_a_pair_with_the_trunk_s_own_prior_has_the_trunk_s_numbers(shared: tuple[Bench, Any]) -> None:
     (one,), (other,) = (bench_metrics(shared[0], row) for row in ("rae", "rae+normal"))
     assert one == other
+
+
+def test_what_is_of_the_trunk_alone_is_measured_once_and_holds_for_its_pairs(
+    shared: tuple[Bench, Any], bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trunk, pair = (shared[0].record(row) for row in ("rae", "rae+gaussian"))
+    for entry in pair["metrics"].values():
+        assert entry["settings"]["reconstruction"]["measured_of"] == trunk["key"]
+        assert "measured_of" not in entry["settings"]["fd"]
+    monkeypatch.setattr(scoring.Samples, "known", scoring.Subject.known)
+    assert bench("run", "--profile", "tiny", "--models", "rae+gaussian").code == 0
+    alone = bench.record("rae+gaussian")["metrics"]
+    assert all("measured_of" not in entry["settings"]["reconstruction"] for entry in alone.values())
+    assert [(e["draws"], e["model"]) for e in alone.values()] == bench_metrics(shared[0], "rae+gaussian")
 
 
 def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
