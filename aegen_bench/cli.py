@@ -242,7 +242,7 @@ def new(
     prior: Annotated[bool, typer.Option("--prior", help="Write a prior instead: baselines/priors/NAME.py.")] = False,
     data: Data = None,
 ) -> None:
-    """Write baselines/NAME.py, a working method for you to change."""
+    """Write a working method for you to change. It is baselines/NAME.py."""
     from aegen_bench.commands import template
 
     show(template.new(name, Path.cwd(), data, prior=prior))

@@ -159,7 +159,7 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     model = models.restore(folder, kept, place, folder.parents[3])
     where = environment.pick_device(device)
     with _watching() as show, environment.exact():
-        show.note(f"{count:,} images of {folder}")
+        show.note(f"generating {count:,} images")
         with _of_model(f"{folder} generates no images"), contained():
             images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
         planes = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)

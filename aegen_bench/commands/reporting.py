@@ -57,7 +57,7 @@ def report(
         typer.Option(**PATH, help="Output folder. Default: tables/ in the results. A partial report is only printed."),
     ] = None,
 ) -> None:
-    """Write tables and a page of finished trials, or draw figures. The first table is printed.
+    """Write tables and a page of finished trials. The first table is printed; --figures draws figures instead.
 
     A partial report (some tables, rows or datasets, one protocol, another spread) is printed, and written only with
     --out: in the default folder it would replace the full one.

@@ -50,7 +50,7 @@ def _plain_trunk() -> type[Any]:
 def located(error: Exception, entry: Method) -> str:
     """Return the error on one line, with the innermost line of the method's source in its traceback."""
     frames = [f for f in traceback.extract_tb(error.__traceback__) if f.filename == str(entry.path)]
-    where = f"line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
+    where = f"{entry.path.name}, line {frames[-1].lineno}, in {frames[-1].name}: " if frames else ""
     return f"{where}{type(error).__name__}: {error}"
 
 

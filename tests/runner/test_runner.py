@@ -183,7 +183,7 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     old = finished.record("glf")
     finished.declare(profiles=finished.tiny(protocols=["other"]))
     ended = finished(*RUN)
-    assert ended.code == 0 and "tiny: 3 trials: 3 evaluate\n" in ended.out
+    assert ended.code == 0 and "tiny: 3 trials: 3 to score\n" in ended.out
     after, new = contents(finished.trial("glf")), finished.record("glf")
     assert {name for name in after if after[name] != before.get(name)} == {"record.json", "log.txt"}
     assert contents(finished.data / "weights") == weights
@@ -229,7 +229,7 @@ def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> Non
     ended = finished(*RUN)
     assert ended.code == 1 and "artefacts.npz is damaged" in ended.err
     assert len(finished.record("glf")["metrics"]) == 2
-    assert "tiny: 1 trials: 1 done\n" in finished(*RUN).out
+    assert "tiny: 1 trial: 1 done\n" in finished(*RUN).out
 
 
 def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -262,12 +262,12 @@ def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
     with monkeypatch.context() as broken:
         broken.setattr(sampling, "generate", die)
         ended = finished(*RUN)
-    told = "glf on digits, seed 0: evaluation failed: no room for features; see "
+    told = "glf on digits, seed 0: evaluation failed: no room for features"
     assert ended.code == 1 and told in ended.err
     trained = finished.record("glf")
     assert trained["status"] == "ok" and trained["metrics"] == {} and trained["seconds"]["train"] > 0
     assert contents(finished.data / "weights") == weights
-    assert "tiny: 1 trials: 1 evaluate\n" in finished(*RUN).out
+    assert "tiny: 1 trial: 1 to score\n" in finished(*RUN).out
     completed = finished.record("glf")
     assert completed["metrics"] == undisturbed["metrics"] and completed["stages"] == trained["stages"]
     assert set(completed["seconds"]) == set(undisturbed["seconds"])
@@ -298,7 +298,7 @@ def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked
     assert "tiny: 3 trials: 3 done\n" in finished(*RUN, "--retrain").out
     weights.unlink()
     assert "tiny: 3 trials: 3 done\n" in finished(*RUN).out and not weights.exists()
-    assert "tiny: 3 trials: 2 done, 1 retrain\n" in finished(*RUN, "--retrain").out
+    assert "tiny: 3 trials: 2 done, 1 to retrain\n" in finished(*RUN, "--retrain").out
     assert weights.read_bytes() == before
 
 
@@ -333,7 +333,7 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
     assert bench(*run).code == 0 and "1 done" in bench(*run).out
     put(1)
     ended = bench(*run)
-    assert "stale: glf on mine, seed 0: its training images have changed; to train it again: aegen" in ended.out
+    assert "stale: glf on mine, seed 0: its training images have changed; to train it again: `aegen" in ended.out
     assert "‡" in ended.tables
     assert "‡" not in bench(*run, "--stale").tables and "1 done" in bench(*run).out
 

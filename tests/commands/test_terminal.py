@@ -1,0 +1,67 @@
+"""What commands print on a terminal: words wrapped, commands whole, tables shared out to its width."""
+
+from __future__ import annotations
+
+import doctest
+import re
+from collections import Counter
+
+import pytest
+from conftest import Bench
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aegen_bench import progress
+from aegen_bench.commands.terminal import Grid, counted, grid
+from aegen_bench.progress import watch, wrapped
+
+WORDS = st.lists(st.text("abcde,.", min_size=1, max_size=12), min_size=1, max_size=30)
+
+
+def test_the_example_of_the_wrapping_holds() -> None:
+    assert doctest.run_docstring_examples(wrapped, vars(progress), name="wrapped") is None
+    assert wrapped("  paper  table1 on mnist; `aegen-bench run`", 30).split("\n")[1] == "         `aegen-bench run`"
+
+
+@given(WORDS, st.integers(20, 60))
+def test_wrapping_loses_no_word_and_leaves_no_line_wider_than_the_terminal(words: list[str], width: int) -> None:
+    lines = wrapped(" ".join(words), width).split("\n")
+    assert " ".join(lines).split() == words and max(map(len, lines)) <= width
+
+
+@given(WORDS, WORDS, st.integers(20, 60))
+def test_a_command_between_backticks_stays_on_one_line(before: list[str], command: list[str], width: int) -> None:
+    told = f"`aegen-bench {' '.join(command)}`"
+    assert told in wrapped(f"- {' '.join(before)}: {told} does it", width)
+
+
+def test_a_table_is_shared_out_in_parts_that_fit_and_all_have_the_names_of_the_rows() -> None:
+    shown = Grid(
+        ["Model", "Fashion", "paper's rank", "CIFAR-10"], [["GLF", "706.4 ± 15.6 (3)", "3", "2,111.2 ± 32.0 (2)"]]
+    )
+    assert shown.parts(100) == [[0, 1, 2, 3]]
+    assert shown.parts(45) == [[0, 1, 2], [0, 3]]
+    assert shown.parts(5) == [[0, 1], [0, 2], [0, 3]], "a column that fits nowhere has a part of its own"
+
+
+def test_a_plan_of_many_pairs_has_a_line_a_trunk() -> None:
+    pairs = [(f"{trunk}+{prior}", "digits", "run") for trunk in ("ae", "vae", "rae") for prior in "abcdefgh"]
+    (table,) = grid(pairs)
+    assert isinstance(table, Grid)
+    assert [*map(list, table.rows)] == [[f"{trunk} + 8 priors", "8 to train"] for trunk in ("ae", "vae", "rae")]
+    assert counted(["run", "done", "run"]) == "2 to train, 1 done"
+
+
+def test_the_help_names_every_command_in_a_whole_sentence(bench: Bench) -> None:
+    said = bench("--help").out
+    lines = re.findall(r"^  ([a-z-]+) {2,}(\S.*)$", said[said.index("Commands:") :], re.M)
+    assert len(lines) > 15 and [line for line in lines if line[1].endswith("...")] == []
+    assert Counter(name for name, _ in lines).most_common(1)[0][1] == 1 and lines[0][0] == "run"
+
+
+def test_quiet_shows_no_progress(capsys: pytest.CaptureFixture[str]) -> None:
+    show = watch(quiet=True)
+    show.begin("glf: run")
+    show.note("glf: fd 3")
+    show.close()
+    assert capsys.readouterr() == ("", "")
