@@ -39,8 +39,8 @@ def test_fetched_weights_lie_in_the_data_folder_and_are_fetched_once(
 
 def test_missing_weights_end_with_the_command_that_brings_them(tmp_path: Path) -> None:
     told = weights.missing("vgg16", tmp_path)
-    assert told is not None and told.endswith("`aegen-bench fetch vgg16`")
-    with pytest.raises(MissingError, match="`aegen-bench fetch vgg16`"):
+    assert told is not None and told.endswith(f"`aegen-bench fetch vgg16 --data {tmp_path}`")
+    with pytest.raises(MissingError, match="`aegen-bench fetch vgg16 --data "):
         weights.path("vgg16", tmp_path)
 
 
@@ -65,7 +65,7 @@ def test_weights_that_change_under_the_process_are_noticed(tmp_path: Path, sourc
     weights.path("inception", tmp_path)
     place.write_bytes(b"other weights")
     os.utime(place, ns=(1, 1))
-    with pytest.raises(UserError, match="delete it and run `aegen-bench fetch inception`") as error:
+    with pytest.raises(UserError, match="delete it and run `aegen-bench fetch inception --data ") as error:
         weights.path("inception", tmp_path)
     for content in (CONTENT, b"other weights"):
         assert hashlib.sha256(content).hexdigest() in str(error.value)
@@ -107,8 +107,8 @@ def test_the_doctor_tells_what_is_there_and_how_to_get_the_rest(tmp_path: Path, 
     datasets = {"digits": Recipe(source="digits"), "fashion": Recipe(source="fashion")}
     found = {finding.what: finding for finding in doctor.report(datasets, tmp_path / "data")}
     assert found["dataset digits"].ok and not found["dataset fashion"].ok
-    assert "`aegen-bench fetch fashion`" in found["dataset fashion"].detail
-    assert "`aegen-bench fetch inception`" in found["weights inception"].detail
+    assert f"`aegen-bench fetch fashion --data {tmp_path}/data`" in found["dataset fashion"].detail
+    assert f"`aegen-bench fetch inception --data {tmp_path}/data`" in found["weights inception"].detail
     assert found["torch"].ok and found["torchvision"].ok and found["disk"].detail.endswith("data")
     assert not (tmp_path / "data").exists(), "a look changes nothing"
 

@@ -187,7 +187,7 @@ def test_trials_that_differ_in_the_seed_or_in_the_name_of_the_dataset_are_timed_
 
 # ---- what a dry run says ---------------------------------------------------------------------------
 
-LINE = re.compile(r"^  (\w+) +digits +(\d) +([\d,]+) +([\d.]+) +(~?[\d:]+) +([\d:?]+)$", re.M)
+LINE = re.compile(r"^\| (\w+) \| digits \| (\d) \| ([\d,]+) \| ([\d.]+) \| (~?[\d:]+) \| ([\d:?]+) \|$", re.M)
 
 
 def dry(bench: Bench, *options: str) -> Ended:

@@ -230,8 +230,8 @@ def test_a_folder_that_cannot_be_listed_is_skipped_with_a_word(
 @pytest.mark.parametrize(
     ("name", "recipe", "hint"),
     [
-        ("fashion", Recipe(source="fashion"), r"`aegen-bench fetch fashion` downloads them \(or put"),
-        ("celeba", CELEBA, r"`aegen-bench fetch celeba` downloads them"),
+        ("fashion", Recipe(source="fashion"), r"`aegen-bench fetch fashion --data .*nowhere` downloads them \(or put"),
+        ("celeba", CELEBA, r"`aegen-bench fetch celeba --data .*nowhere` downloads them"),
         ("toy", Recipe(source="npz"), r"no .*toy\.npz; put it there"),
         ("toy", Recipe(source="folder"), r"no images in .*toy; put them there"),
     ],

@@ -63,7 +63,7 @@ def test_cifar_pickles_as_python_2_wrote_them_come_in_batch_order(
 
     damaged = tmp_path / "cifar-10-batches-py/data_batch_3"
     damaged.write_bytes(damaged.read_bytes()[:-1])
-    with pytest.raises(UserError, match=r"data_batch_3: expected md5 .*`aegen-bench fetch cifar10`"):
+    with pytest.raises(UserError, match=r"data_batch_3: expected md5 .*`aegen-bench fetch cifar10 --data .*`"):
         data.load("cifar10", recipe, tmp_path, "train")
 
 

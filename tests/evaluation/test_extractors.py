@@ -231,7 +231,7 @@ def test_dinov2_is_the_large_network_and_the_small_one_keeps_the_protocol_id_tha
 
 
 def test_missing_dinov2_weights_say_how_to_fetch_them(tmp_path):
-    with pytest.raises(UserError, match="`aegen-bench fetch dinov2`"):
+    with pytest.raises(UserError, match="`aegen-bench fetch dinov2 --data "):
         extractors.build("dinov2", tmp_path, "digits")
 
 

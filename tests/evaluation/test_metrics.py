@@ -232,7 +232,7 @@ def test_psnr_is_averaged_over_images_and_finite_for_an_exact_copy():
 def test_reconstructions_of_another_shape_or_dtype_are_refused():
     x = np.zeros((2, 1, 4, 4), np.uint8)
     for wrong in (x[:1], x.astype(np.float32)):
-        with pytest.raises(UserError, match="reconstruction needs uint8"):
+        with pytest.raises(UserError, match="reconstruction metrics need uint8"):
             reconstruction_mse(x, wrong)
 
 
