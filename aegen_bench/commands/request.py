@@ -217,8 +217,8 @@ class Request:
         to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)
-        for folder in (self.results, self.weights):
-            require_folder(folder)
+        require_folder(self.results, "name another with --results")
+        require_folder(self.weights, "--weights names another folder for trained weights")
         with environment.on_free_processors(lambda text: tell(f"note: {text}")) as threads:
             execute = parallelism.executor(device, threads)
             progress = watch(lambda: runner.running(self.results), quiet=quiet)

@@ -149,7 +149,7 @@ FAULTS = {
     "a size written down": (
         DECODE,
         DECODE + ".view(-1, 1, 8, 8)",
-        "fails on images of 3x12x12, perhaps because of a hard-coded size: line ",
+        "fails on images of 3x12x12, perhaps because of a hard-coded size: method.py, line ",
     ),
     "images of integers": (DECODE, DECODE + ".round().long()", "torch.int64, but images must be floats in [0, 1]"),
     "extract that averages": (

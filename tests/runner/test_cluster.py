@@ -326,7 +326,7 @@ def test_a_worker_must_see_a_pair_s_prior_and_trunk_as_the_asking_process_does(b
 def test_a_worker_that_sees_no_locks_of_others_is_told_of(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
     with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         monkeypatch.setattr(locks, "taken", lambda path: False)
-        assert all("do not reach" in warning for warning in mine.check()) and len(mine.check()) == 2
+        assert all("do not work across machines" in warning for warning in mine.check()) and len(mine.check()) == 2
 
 
 def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, cluster: Dask) -> None:
