@@ -4,8 +4,8 @@ No generated image counts for more than one, and for density, no ball is larger 
 by that of the real images themselves. Coverage is converted to the share of images that would give this coverage if
 they came from the real distribution and all others were far from it.
 
-Deviation: written from the paper, and not compared with the authors' code, which has another licence (CC BY-SA). The
-tests check the paper's claim: both numbers equal the share of good images.
+Deviation: written from the paper's abstract and summaries of it, and not compared with the authors' code, which has
+another licence (CC BY-SA). The tests check the paper's claim: both numbers equal the share of good images.
 """
 
 from __future__ import annotations
