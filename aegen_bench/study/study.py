@@ -192,8 +192,8 @@ class Study:
             _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
             _require(f"row of profiles.{name}.scoring", profile.scoring, [*self.rows, *self.groups])
             measured = {metric for protocol in profile.protocols for metric in self.protocols[protocol].metrics}
-            for rows, own_scoring in profile.scoring.items():
-                _require(f"metric of profiles.{name}.scoring.{rows}", own_scoring.metrics or [], measured)
+            for scored, scoring in profile.scoring.items():
+                _require(f"metric of profiles.{name}.scoring.{scored}", scoring.metrics or [], measured)
             layers += [(f"profiles.{name}", profile, stages)]
             for named, layer in profile.rows.items():
                 layers += [(f"profiles.{name}.rows.{named}", layer, self._stages(r)) for r in self.models([named])]
