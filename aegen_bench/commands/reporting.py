@@ -99,6 +99,7 @@ def report(
         spread=spread,
         only=only,
         only_trunks=trunks,
+        described=staleness.described(data),
     )
     if part and not out:
         show(_whole(made) if formats is None else [made.text(*wanted)])

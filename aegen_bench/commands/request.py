@@ -269,6 +269,7 @@ class Request:
             only_trunks=lambda trials: (
                 staleness.only_trunks(trials, folder=self.data) - {(profile, row) for row in asked}
             ),
+            described={protocol.id: protocol.describe() for protocol in self.study.protocols.values()},
         )
         frame = made.chapters[0].evidence.frame
         if not (frame["status"] == "ok").any():

@@ -150,14 +150,16 @@ def make(
     spread: str = "seeds",
     only: Only | None = None,
     only_trunks: OnlyTrunks | None = None,
+    described: Mapping[str, str] | None = None,
 ) -> Report:
     """Return the report of the results under `root`, or of those that `only` selects.
 
     Without `profile`, it has a chapter for each profile with results; `protocol` is a name or id. `planned`, entries
     (dataset, row), and `no_data`, datasets without images, come from a run of the given profile. `stale` maps a table
     of results to the entries (profile, dataset, row) that would be trained differently today, and `only_trunks` to the
-    (profile, row) that are only trunks of other rows: unless `only` names rows, these are left out. UserError if there
-    are no results or a name is unknown.
+    (profile, row) that are only trunks of other rows: unless `only` names rows, these are left out. `described` has
+    descriptions of protocols by id, to be printed instead of those in the records. UserError if there are no results or
+    a name is unknown.
     """
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
@@ -179,7 +181,7 @@ def make(
         behind = cast("Spread", spread)
         layout = plan(parts[name], numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
         below = trunks[trunks["profile"] == name]
-        evidence = Evidence(root, parts[name], layout, joint, asked[name], below)
+        evidence = Evidence(root, parts[name], layout, joint, asked[name], below, described or {})
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -112,7 +112,8 @@ class Part:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The results of one profile, optionally under one `protocol` id only. `others` are those of external images.
+    """The results of one profile, optionally under one `protocol` id only. `others` are those of external images, and
+    `described` has descriptions of protocols by id that replace those in the records.
 
     `unreadable` collects a sentence on each file that could not be read.
     """
@@ -123,6 +124,7 @@ class Evidence:
     others: pd.DataFrame | None = None
     protocol: str | None = None
     trunks: pd.DataFrame | None = None
+    described: Mapping[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def name(self, key: str) -> str:
@@ -155,7 +157,9 @@ class Evidence:
         return self._part("", "")
 
     def _part(self, protocol: str, mark: str) -> Part:
-        about = self.frame.attrs["protocols"].get(protocol, {})
+        about = dict(self.frame.attrs["protocols"].get(protocol, {}))
+        if protocol in self.described:
+            about["describe"] = self.described[protocol]
         frame = self.frame[self.frame["protocol"].isin([protocol, ""])] if protocol else self.frame
         guests = invited(self.frame.iloc[:0] if self.others is None else self.others, frame)
         network = about.get("extractor")

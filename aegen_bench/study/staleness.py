@@ -1,4 +1,4 @@
-"""What the present study says about results: which are stale, by comparing keys, and which nobody asked for."""
+"""What the present study says about results: which are stale, which are only trunks, and how they were scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegen_bench.study.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["only_trunks", "stale"]
+__all__ = ["described", "only_trunks", "stale"]
 
 
 def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str, str]]:
@@ -45,6 +45,12 @@ def only_trunks(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[s
         study = _study(str(profile), folder) if trunks else None
         found |= {(str(profile), row) for row in trunks & (study.unlisted if study else set())}
     return found
+
+
+def described(folder: Path | None = None) -> dict[str, str]:
+    """Return the descriptions of the study's protocols by id. Records keep the wording of the time they were scored."""
+    study = _study("paper", folder)
+    return {protocol.id: protocol.describe() for protocol in study.protocols.values()} if study else {}
 
 
 def _study(profile: str, folder: Path | None) -> Study | None:

@@ -69,9 +69,11 @@ def test_a_folder_of_images_is_scored_and_joins_the_table_of_its_dataset_and_pro
 
 def test_images_worse_than_noise_are_remarked_by_evaluate_and_below_the_table(finished: Bench) -> None:
     save(finished.folder / "white", np.full_like(real(finished), 255))
-    assert "note: further from the real images than uniform noise is (" in score(finished, "white").out
+    assert "note: the distance is larger than that of uniform noise (" in score(finished, "white").out
     table = finished("report", "--profile", "tiny", "--tables", "1").out
-    [line] = [line for line in table.splitlines() if "Caution: further from the real images than uniform noise" in line]
+    [line] = [
+        line for line in table.splitlines() if "Caution: the distance is larger than that of uniform noise" in line
+    ]
     assert "white (external) on digits" in line
 
 

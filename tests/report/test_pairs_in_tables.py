@@ -74,7 +74,10 @@ def test_what_a_pair_cost_is_its_trunk_s_training_and_its_prior_s(tmp_path: Path
     six = built(tmp_path, "6")
     told = [line[1:6] for line in six.texts() if line[2] in ("train", "prior") and line[1] != "AE"]
     assert told == [["GLF, two-step", "train", "28.9 (1)", "598 (1)", "301 (1)"], ["", "prior", "2.00 (1)", "", ""]]
-    assert all(any(note.startswith("A row that is a pair") for note in table.notes) for table in (five, six))
+    assert all(
+        any(note.startswith("A row that combines a trunk with a prior") for note in table.notes)
+        for table in (five, six)
+    )
 
 
 @pytest.mark.parametrize("there", ["gone", "other weights", "another device", "another profile"])
@@ -113,8 +116,8 @@ def test_the_share_of_the_paper_s_training_counts_both(tmp_path: Path) -> None:
     above = pair("glf_two_step", below)
     above["config"]["stages"]["prior"] |= full
     put(tmp_path, below, above)
-    [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Of the images that training sees")]
-    assert "1.5% and 6% (GLF, two-step)" in note
+    [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Training budget")]
+    assert "1.5%, 6% (GLF, two-step)" in note
 
 
 def models(table: Table) -> list[str]:
@@ -127,13 +130,13 @@ def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
     put(tmp_path, ae, vae, pair("glf_two_step", ae), pair("vae+flow", vae), trunk("glf", seed=2))
     table = built(tmp_path, "1", only_trunks=staleness.only_trunks)
     assert models(table) == ["VAE", "GLF", "GLF, two-step", "VAE + flow"]
-    assert "Trunks of these rows that have no row of their own: AE (--models ae)." in table.notes
+    assert "Trained only as trunks of these rows, and not shown: AE (to show: `--models ae`)." in table.notes
     assert any(note == "Trials: 4 (4 ok)." for note in table.notes)
     assert models(built(tmp_path, "1")) == ["VAE", "GLF", "AE", "GLF, two-step", "VAE + flow"]
     named = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"ae": ["ae"], "glf": ["glf"]}))
     assert models(named) == ["GLF", "AE"]
     pairs = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"vae+flow": ["vae+flow"]}))
-    assert models(pairs) == ["VAE + flow"] and any("VAE (--models vae)." in note for note in pairs.notes)
+    assert models(pairs) == ["VAE + flow"] and any("VAE (to show: `--models vae`)." in note for note in pairs.notes)
     costs = [
         line[2:] for line in built(tmp_path, "5", only_trunks=staleness.only_trunks).texts() if "two-step" in line[0]
     ]
