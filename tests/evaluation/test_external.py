@@ -62,7 +62,7 @@ def test_a_folder_of_images_is_scored_and_joins_the_table_of_its_dataset_and_pro
     (line,) = (line for line in table.splitlines() if line.startswith("| mine (external)"))
     assert f" {fd(found):.1f} (1) " in line or f" {fd(found):.3f} (1) " in line
     assert table.index("GLF") < table.index("mine (external)") < table.index("training images (floor)")
-    assert "made elsewhere" in table and "noise (ceiling)" in table
+    assert "generated elsewhere" in table and "noise (ceiling)" in table
     alone = finished("report", "--profile", "external", "--tables", "1,5").out
     assert "Profile external" in alone and "mine" in alone and "Table 5" not in alone
 
