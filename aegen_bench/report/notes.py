@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -124,12 +124,15 @@ def trials(frame: pd.DataFrame) -> str:
     return f"Trials: {len(each)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
 
 
-def only_trunks(evidence: Evidence) -> list[str]:
-    """Return which trunks have results but are not rows of the tables."""
-    rows = [] if evidence.trunks is None else sorted(evidence.trunks["row"].unique())
-    names = ", ".join(map(evidence.name, rows))
-    said = f"Trained only as trunks of these rows, and not shown: {names} (to show: `--models {','.join(rows)}`)."
-    return [said] * bool(rows)
+def elsewhere(evidence: Evidence) -> Iterator[str]:
+    """Yield which pairs and trunks of pairs have results but no row in the tables."""
+    crossed = evidence.crossed
+    aside = set(crossed.layout.rows) - set(evidence.layout.rows)
+    if pairs := aside & crossed.pairs.keys():
+        yield f"{len(pairs)} pairs of a trunk and a prior appear only in the tables `matrix`, `priors` and `variance`."
+    if rows := sorted(aside & {trunk for trunk, _ in evidence.pairs.values()}):
+        names = ", ".join(map(evidence.name, rows))
+        yield f"Trained only as trunks of these rows, and not shown: {names} (to show: `--models {','.join(rows)}`)."
 
 
 def marks(root: Path, part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:

@@ -166,7 +166,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
             notes.protocol(part),
             notes.measured(layout.spread),
             notes.trials(part.frame),
-            *notes.only_trunks(evidence),
+            *notes.elsewhere(evidence),
             *notes.other_images(part.frame, layout),
             *notes.cautions(part, layout, layout.datasets, (measure.family,)),
             *notes.leading([group for groups in found.values() for group in groups]),
@@ -307,6 +307,7 @@ def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[s
 
 def priors(evidence: Evidence) -> Tables:
     """Return the priors of each trunk on one dataset, compared with the best of them."""
+    evidence = evidence.crossed
     for part, dataset in evidence.scored():
         lines = []
         for _, cells, best, tests in _of_trunks(evidence, part, dataset):
@@ -323,10 +324,9 @@ def matrix(evidence: Evidence) -> Tables:
     """Return the matrix of trunks and priors on one dataset, best first, with the distance of each trunk's
     reconstructions, which is the floor of its line.
     """
+    evidence = evidence.crossed
     for part, dataset in evidence.scored():
-        floors = Cells(evidence.layout, ())
-        for summary in (part.summary, part.trunks):
-            floors.update(summary.cells(["reconstruction_fd"], family="reconstruction_fd"))
+        floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
         cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
         for _, tested, _, _ in _of_trunks(evidence, part, dataset):
             cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}
@@ -363,6 +363,7 @@ def variance(evidence: Evidence) -> Tables:
     """Return the shares of the variance between pairs that are due to trunk, prior and interaction, one line per
     dataset and source.
     """
+    evidence = evidence.crossed
     for part in evidence.parts:
         lines, said = [], [notes.protocol(part), notes.VARIANCE]
         for dataset in (dataset for one, dataset in evidence.scored() if one is part):

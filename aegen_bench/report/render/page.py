@@ -35,7 +35,8 @@ def write(
     """Write the page, and its sample grids next to it if they are too large to be embedded; return the paths."""
     import jinja2
 
-    found, originals = list(entries(evidence)), list(real(evidence))
+    every = evidence.crossed
+    found, originals = list(entries(every)), list(real(evidence))
     paths = [path, *_place([*originals, *(picture for _, pictures in found for picture in pictures)], path)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
@@ -47,11 +48,11 @@ def write(
         profile=evidence.layout.profile,
         scored=next((part.name for part in evidence.parts), ""),
         counts=notes.trials(evidence.frame),
-        tables=[_shown(table, evidence) for table in tables if table.name not in shown_twice],
+        tables=[_shown(table, every) for table in tables if table.name not in shown_twice],
         claims=[(table.title, table.notes, list(_claims(evidence, findings))) for table in claims],
         data={
-            "names": _names(evidence),
-            "columns": columns(evidence),
+            "names": _names(every),
+            "columns": columns(every),
             "entries": [entry for entry, _ in found],
             "real": [picture.data for picture in originals],
         },
