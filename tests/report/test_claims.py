@@ -471,7 +471,7 @@ def test_what_histories_tell(tmp_path: Path) -> None:
 def test_sizes_need_one_trial_and_no_test(tmp_path: Path) -> None:
     put(tmp_path, make())
     small = found(tmp_path, {"between": {"rows": ["glf"], "high": 0.03}}, "flow_share")
-    assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "exact (below 0.03)")
+    assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "no test needed (below 0.03)")
     assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0.003}}, "flow_share").verdict == BAD
 
 

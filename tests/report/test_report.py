@@ -23,7 +23,7 @@ from aegen_bench.report import published, tables
 from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
 from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
-from aegen_bench.study import Study
+from aegen_bench.study import Study, staleness
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -89,6 +89,18 @@ def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, li
     assert "sample standard deviation over seeds" in notes
     assert "Trials: 7 (4 ok, 2 diverged, 1 timeout, 1 collapsed)." in notes
     assert "departs from the paper's settings: epochs x 0.1; batch 64; beta 2 (GLF)." in notes
+
+
+def test_a_protocol_is_described_in_the_present_words(tmp_path: Path) -> None:
+    study = Study("lite", local=tmp_path, data=tmp_path)
+    assert staleness.described().items() >= {(one.id, one.describe()) for one in study.protocols.values()}
+    put(tmp_path, trial("glf", 0, 1.0))
+    for described, first in (
+        ({A: "Protocol, reworded."}, "Protocol, reworded."),
+        ({B: "another"}, "EfficientNet-Lite0"),
+    ):
+        [table] = built(tmp_path, tables_=["1"], described=described)
+        assert first in table.notes[0]
 
 
 def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite: list[Any]) -> None:

@@ -15,8 +15,8 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 WEIGHTS = "dinov2"
 DIM = 1024
 RULE = (
-    "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; ImageNet mean and "
-    "deviation; class token after the last norm"
+    "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; "
+    "ImageNet mean and deviation; class token after the last norm"
 )
 PROSE = (
     "grey images are repeated to 3 channels; images are resized to 224 px (bicubic, antialiased, rounded as in Pillow) "

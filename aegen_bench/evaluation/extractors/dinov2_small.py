@@ -14,8 +14,8 @@ WEIGHTS = "dinov2_small"
 DIM = 384
 CALLED = "dinov2"  # in the protocol's id, which is older than the large network here
 RULE = (
-    "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; ImageNet mean and "
-    "deviation; class token after the last norm"
+    "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; "
+    "ImageNet mean and deviation; class token after the last norm"
 )
 PROSE = (
     "grey images are repeated to 3 channels; images are resized to 224 px (bicubic, antialiased, rounded as in Pillow) "

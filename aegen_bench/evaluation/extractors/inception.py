@@ -19,8 +19,8 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 WEIGHTS = "inception"
 DIM = 2048
 RULE = (
-    "grey repeated to 3 channels; [0, 1]; bilinear to 299 px, align_corners=False, no antialias; 2x - 1; pool3, mean "
-    "over positions"
+    "grey repeated to 3 channels; [0, 1]; bilinear to 299 px, align_corners=False, no antialias; 2x - 1; "
+    "pool3, mean over positions"
 )
 PROSE = (
     "grey images are repeated to 3 channels; images are scaled to [0, 1], resized to 299 px (bilinear, "

@@ -129,8 +129,8 @@ def _said(predicate: Predicate, checks: Sequence[Check], verdict: Verdict) -> st
     if verdict == "supported":
         deciding = [max(deciding, key=lambda check: check.p or 0.0)]
     told = []
-    if any(check.p is None for check in deciding):  # how trials ended, or what no seed changes
-        name = predicate.test if isinstance(predicate, Ends) else "exact"
+    if any(check.p is None for check in deciding):  # how trials ended, or a number that does not depend on the seed
+        name = predicate.test if isinstance(predicate, Ends) else "no test needed"
         told.append(f"{name} ({', '.join(check.what for check in deciding)})")
     elif deciding:
         told.append(f"{predicate.test}: {', '.join(map(_tested, deciding))}")

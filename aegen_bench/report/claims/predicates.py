@@ -282,7 +282,7 @@ class LowerThanCited(Predicate):
         """Test one row against the cited numbers."""
         numbers = [number for name in self.cited if (number := here.cited(self.table, name)) is not None]
         if not numbers:
-            raise Untested("the cited numbers are comparable only with FID under the profile of the paper")
+            raise Untested("the cited numbers are comparable only with FID under the profile `paper`")
         [sample] = _samples(here, row)
         return _against(
             here, sample, row, float(np.median(numbers) if self.pick == "median" else max(numbers)), lower=True
