@@ -128,12 +128,14 @@ def tables_folder(results: Path) -> Path:
     return inside(results, "tables", "PROFILE").parent
 
 
-def first_tables(made: Report) -> Iterator[str | Grid]:
-    """The first table of each profile, with how its trials ended, and what was not read."""
+def first_tables(made: Report, *, matrix: bool = False) -> Iterator[str | Grid]:
+    """The first table of each profile, or of its matrix, with how the trials ended, and what was not read."""
     from aegen_bench.report import notes
 
     for one in made.chapters:
-        yield from (of_table(table, [notes.trials(one.evidence.frame)]) for table in one.tables[:1])
+        crossed = [table for table in one.tables if matrix and table.name.startswith("matrix-")]
+        ended = notes.trials(one.evidence.crossed.frame if crossed else one.evidence.frame)
+        yield from (of_table(table, [ended]) for table in (crossed or one.tables)[:1])
         yield from one.skipped
 
 

@@ -101,7 +101,10 @@ class Request:
         yield f"{self.study.profile_name}: {number}: {counted(item.state for item in planned)}"
         if pairs := [p for p in planned if p.trunk]:
             trunks = {pair.trunk.folder for pair in pairs if pair.trunk}
-            yield f"{len(trunks)} trunks, {len(pairs)} pairs; each trunk is trained once"
+            plural = [
+                f"{len(found)} {kind}{'s' * (len(found) != 1)}" for kind, found in (("trunk", trunks), ("pair", pairs))
+            ]
+            yield f"{', '.join(plural)}; each trunk is trained once"
         if interrupts.limit is not None:
             yield f"time limit: {interrupts.limit:,.0f} s of training per trial, including earlier runs"
         scoring = {dataset: self.study.chosen_protocols(dataset) for dataset in self.datasets}
@@ -254,7 +257,8 @@ class Request:
         from aegen_bench.commands import reporting
         from aegen_bench.study import staleness
 
-        profile, asked = self.study.profile_name, set(self.models) - self.study.crossed(self.models)
+        profile, crossed = self.study.profile_name, self.study.crossed(self.models)
+        asked = set(self.models) - crossed
         cells = [(p.trial.dataset, p.trial.row) for p in planned if p.trial.row in asked]
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
@@ -269,11 +273,11 @@ class Request:
             unasked=lambda trials: staleness.unasked(trials, folder=self.data) - {(profile, row) for row in asked},
             described={protocol.id: protocol.describe() for protocol in self.study.protocols.values()},
         )
-        frame = made.chapters[0].evidence.frame
+        frame = made.chapters[0].evidence.crossed.frame
         if not (frame["status"] == "ok").any():
             return
         yield ""
-        yield from reporting.first_tables(made)
+        yield from reporting.first_tables(made, matrix=bool(crossed))
         place = reporting.tables_folder(self.results)
         try:
             (page, *_) = made.write(place, ["html"])

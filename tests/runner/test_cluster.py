@@ -126,7 +126,7 @@ def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_by_one(bench
     )
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0, err
-    assert "1 trunks, 3 pairs; each trunk is trained once\n" in out and "ended: 4 ok" in out
+    assert "1 trunk, 3 pairs; each trunk is trained once\n" in out and "ended: 4 ok" in out
     assert (bench.trial("rae") / "log.txt").read_text().count("train: epoch 1/1") == 1
     trunk = bench.record("rae")
     for row in pairs:

@@ -62,10 +62,17 @@ def paired(shared: tuple[Bench, Any], tmp_path: Path) -> Bench:
     return made
 
 
+def test_a_run_of_a_matrix_ends_with_its_table(paired: Bench) -> None:
+    paired.declare(rows={"small": {"trunks": ["rae", "ae"], "priors": ["gaussian", "normal"]}})
+    ended = paired("run", "--profile", "tiny", "--models", "small")
+    assert ended.code == 0 and "### Matrix on digits" in ended.tables and "### Table 1" not in ended.tables
+    assert all(re.search(rf"^\| {trunk} +\|", ended.tables, re.M) for trunk in ("RAE", "AE"))
+
+
 def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[Bench, Any]) -> None:
     bench, ended = shared
     assert ended.code == 0, ended
-    assert "1 trunks, 3 pairs; each trunk is trained once\n" in ended.out
+    assert "1 trunk, 3 pairs; each trunk is trained once\n" in ended.out
     assert trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
     assert "| RAE + flow " in ended.tables and not re.search(r"^\| RAE +\|", ended.tables, re.M), "no row of the tables"
     trunk = bench.record("rae")
@@ -123,7 +130,7 @@ def bench_metrics(bench: Bench, row: str) -> list[Any]:
 
 def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_on_one_trunk(bench: Bench) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf_two_step,ae+flow")
-    assert "1 trunks, 2 pairs; each trunk is trained once\n" in ended.out
+    assert "1 trunk, 2 pairs; each trunk is trained once\n" in ended.out
     assert trained(ended.out + ended.err) == ["ae", "glf_two_step", "ae+flow"]
     one, other = bench.record("glf_two_step"), bench.record("ae+flow")
     assert one["trunk"] == other["trunk"] and one["trunk"]["key"] == bench.record("ae")["key"]
