@@ -271,8 +271,8 @@ PRIORS = (
 
 MATRIX = (
     "One line per trunk, one column per prior: mean ± sample standard deviation over seeds, number of trials in "
-    "brackets. reconstruction: the distance of the trunk's reconstructions of test images, the floor of the line. "
-    "Bold: the best prior of a trunk and those that do not differ from it significantly in the paired tests of the "
+    "brackets. reconstruction: the distance of the trunk's reconstructions of test images, about what a perfect prior "
+    "would reach. Bold: the best prior of a trunk and those that do not differ from it significantly in the paired tests of the "
     "table `priors`."
 )
 VARIANCE = (

@@ -322,7 +322,7 @@ def priors(evidence: Evidence) -> Tables:
 
 def matrix(evidence: Evidence) -> Tables:
     """Return the matrix of trunks and priors on one dataset, best first, with the distance of each trunk's
-    reconstructions, which is the floor of its line.
+    reconstructions, about what a perfect prior would reach.
     """
     evidence = evidence.crossed
     for part, dataset in evidence.scored():
