@@ -272,8 +272,8 @@ PRIORS = (
 MATRIX = (
     "One line per trunk, one column per prior: mean ± sample standard deviation over seeds, number of trials in "
     "brackets. reconstruction: the distance of the trunk's reconstructions of test images, about what a perfect prior "
-    "would reach. Bold: the best prior of a trunk and those that do not differ from it significantly in the paired tests of the "
-    "table `priors`."
+    "would reach. Bold: the best prior of a trunk and those that do not differ from it significantly in the paired "
+    "tests of the table `priors`."
 )
 VARIANCE = (
     "A two-way model of log FD: trunk + prior + interaction (what trunk and prior do not explain separately) + seeds, "
