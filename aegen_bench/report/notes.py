@@ -90,7 +90,7 @@ TIMES = (
 )
 NOT_TIMED = (
     "This profile has no timing run, so these are the times of the trials themselves. Other programs may have run "
-    "alongside them, which makes the times hard to compare. `aegen-bench time` times each row on its own."
+    "alongside them, which makes the times hard to compare. `{time}` times each row on its own."
 )
 BUSY = "§: other programs used more than a tenth of the processors during the measurement, so these times are too long."
 PAPERS_TIMES = (

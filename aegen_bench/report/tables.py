@@ -39,6 +39,7 @@ from aegen_bench.report.cells import (
 from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
 from aegen_bench.results import ANCHORS
+from aegen_bench.study.command import command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -646,7 +647,8 @@ def times(evidence: Evidence) -> Tables:
         for entry in set(sizes) | layout.planned:
             none = replace(sizes[entry], numbers=(Number(PACE),), n=0, state=_unnumbered(sizes[entry]))
             paces.setdefault(entry, {"": none})
-        said = [notes.TIMES, notes.NOT_TIMED, notes.trials(there)]
+        alone = command("time", layout.profile, results=evidence.root)
+        said = [notes.TIMES, notes.NOT_TIMED.format(time=alone), notes.trials(there)]
         yield _times(evidence, f"-device{i}" * several, device or UNKNOWN, "", paces, totals, said, there)
 
 

@@ -15,6 +15,7 @@ from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
 from aegen_bench.results.timings import Timing
+from aegen_bench.study.command import command
 
 __all__ = ["MEASURES", "Measure", "Measured", "Printed", "Sample", "Source"]
 
@@ -127,7 +128,10 @@ class Measured:
         if self.source.timings is not None and self.measure in TIMED:
             run = self.source.timings.get(entry)
             if run is None or run.busy:
-                why = "timed while other programs ran (§)" if run else "not timed: use `aegen-bench time`"
+                time = command(
+                    "time", evidence.layout.profile, models=[row], datasets=[entry[0]], results=evidence.root
+                )
+                why = "timed while other programs ran (§)" if run else f"not timed: `{time}`"
                 return Sample(name, why=why)
             return Sample(name, TIMED[self.measure](run))
         here = {seed for (_, _, seed), _, _ in summary.trials.get(entry, [])}
