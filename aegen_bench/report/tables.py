@@ -136,6 +136,9 @@ def quality(evidence: Evidence, table: int) -> Tables:
     ours = [row for row in paper.rows(4) if row in layout.rows and row not in cited] if table == 4 else layout.rows
     for part in evidence.parts or (evidence.whole,):
         measure = Measure.of(table, part)
+        tried = part.frame.loc[part.frame["protocol"] == part.id, "metric"]
+        if part.id and len(tried) and not tried.isin([measure.family, *measure.metrics]).any():
+            continue  # the protocol does not measure it
         cells = part.summary.cells(measure.metrics, family=measure.family)
         below = part.guests.cells(measure.metrics, family=measure.family) if table != 4 else Cells(layout, ())
         form = fixed(measure.decimals_of(cells.values()), layout.spread)

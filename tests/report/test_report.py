@@ -347,6 +347,7 @@ def test_the_wavelet_distance_is_a_distance_under_its_own_name(tmp_path: Path) -
     [one] = built(tmp_path, *trials, tables_=["1"])
     assert one.title == "Table 1. FWD, lower is better. Profile lite, protocol lite_wavelet"
     assert [row[:2] for row in one.texts()] == [["VAE", "2.500 (1)"], ["GLF", "1.250 (1)"]]
+    assert [table.name for table in built(tmp_path, tables_=["1", "3"])] == ["table1"], "it does not measure PRD"
 
 
 def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
@@ -736,6 +737,7 @@ def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: P
     noise = make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 800.0}])})
     for record in (few, noise["metrics"][A]):
         record["settings"]["protocol"] = record["settings"]["protocol"] | {"real_sha256": "f" * 64}
+    few["draws"] = [{"fd": 900.0, "f8": 0.5, "f1_8": 0.5}]
     put(tmp_path, make(row="vae", metrics={A: few}), noise)
     made = built(tmp_path, tables_=["1", "3", "comparisons", "scores"], profile="lite")
     said = {table.name: [note for note in table.notes if note.startswith("Caution: ")] for table in made}

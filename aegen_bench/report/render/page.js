@@ -125,7 +125,7 @@ function numbers(mine, protocol) {
   }
   const wide = make("div", "", { class: "wide" });
   wide.append(table);
-  return [make("h3", protocol ? `Protocol ${protocol}` : "Costs"), wide];
+  return [make("h3", protocol ? `Protocol ${names[protocol] || protocol}` : "Costs"), wide];
 }
 
 function curves(trials) {
@@ -159,7 +159,9 @@ function open(row, dataset) {
     if (!dataset) content.append(make("h2", names[entry.dataset]));
     for (const trial of trials.filter(t => t.reason)) content.append(make("p", `seed ${trial.seed} ${trial.state}: ${trial.reason}`, { class: "collapsed" }));
     for (const protocol of Object.keys(columns)) content.append(...numbers(trials, protocol));
-    content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, one line per seed"), curves(trials), pictures(trials));
+    const charts = curves(trials);
+    if (charts.childElementCount) content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, one line per seed"), charts);
+    content.append(pictures(trials));
   }
   const dialog = document.getElementById("opened"), link = `#${[row, dataset].filter(Boolean).map(encodeURIComponent).join("/")}`;
   document.getElementById("link").href = link;

@@ -82,7 +82,8 @@ def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
 
 
 def _names(evidence: Evidence) -> dict[str, str]:
-    return {key: evidence.name(key) for key in (*evidence.layout.rows, *evidence.layout.datasets)}
+    named = {key: evidence.name(key) for key in (*evidence.layout.rows, *evidence.layout.datasets)}
+    return named | {part.id: part.name for part in evidence.parts}
 
 
 def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[str, Any]]:
