@@ -1,7 +1,8 @@
 """Every format of a fixed set of records: numbers and structure to the letter, for machines to nine digits. What is
 said under the tables is compared in one place, notes.md.
 
-`PYTHONPATH=tests/support python tests/report/test_golden.py` writes the golden files anew, to be looked at before they are committed.
+`PYTHONPATH=tests/support python tests/report/test_golden.py` writes the golden files anew, to be looked at
+before they are committed.
 """
 
 from __future__ import annotations
