@@ -292,7 +292,8 @@ def _lines(entry: Evaluation, ceiling: float) -> Iterator[str]:
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
     means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
     for name, number in {**means, **entry.model}.items():
-        yield f"  {name:22} {number:12.6g}  {values[name].better} is better, unit: {values[name].unit}"
+        unit = f", unit: {values[name].unit}" * (values[name].unit != "1")
+        yield f"  {name:22} {number:12.6g}  {values[name].better} is better{unit}"
         if name in DISTANCES and float(number or 0) > ceiling:
             yield f"  {name:22} note: {BEYOND_NOISE} ({ceiling:.6g})"
     for name, why in entry.failed.items():
