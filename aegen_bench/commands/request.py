@@ -113,6 +113,10 @@ class Request:
             if without:
                 lack = f"no weights for extractor {protocol.extractor}"
                 yield f"not scored by {protocol.name}: {', '.join(without)}: {lack}"
+        for name, own in self.study.profile.scoring.items():
+            if set(self.study.models([name])) & {item.trial.row for item in planned}:
+                on = [f"on {own.draws} draw{'s' * (own.draws > 1)}"] if own.draws else []
+                yield " ".join([f"{name}: scored", *on, *(["by", ", ".join(own.metrics)] if own.metrics else [])])
         yield from (f"no data: {hint}" for hint in how_to_get(self.skipped, self.data))
         yield from (f"broken: {row}: {why}" for row, why in self.study.broken(self.models).items())
         used = [one for entry in map(self.study.entry, self.models) for one in (entry, entry.trunk) if one]

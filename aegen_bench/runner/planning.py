@@ -47,7 +47,6 @@ def plan(
     """
     for status in set(retry) - set(ON_REQUEST):
         raise unknown("outcome to retry", status, ON_REQUEST)
-    protocols = {dataset: study.chosen_protocols(dataset) for dataset in {trial.dataset for trial in trials}}
 
     @cache
     def images_of(dataset: str) -> str | None:
@@ -91,8 +90,8 @@ def plan(
         if folder not in known:
             # Take the stamp first, so that later writes are noticed when it is the trial's turn.
             stamp = results.stamp(folder / "record.json")
-            entry, chosen = study.entry(trial.row), protocols[trial.dataset]
-            job = look(Job(trial, entry, chosen, study.profile.draws, place, stamp=stamp, label=trial.label))
+            entry, (protocols, draws) = study.entry(trial.row), study.scoring(trial.row, trial.dataset)
+            job = look(Job(trial, entry, protocols, draws, place, stamp=stamp, label=trial.label))
             if trial.trunk:
                 job = replace(job, aliases=[other.row for other in study.aliases(trial)])
                 job = _on_trunk(job, planned(trial.trunk))

@@ -94,6 +94,7 @@ def _distinct(values: list[Any]) -> list[Any]:
 Name = Annotated[str, AfterValidator(_name)]
 FreeName = Annotated[str, AfterValidator(_free_name)]
 Count = Annotated[int, Field(ge=1, le=10**9)]
+Draws = Annotated[int, Field(ge=1, le=1_000)]
 Rate = Annotated[float, Field(gt=0, le=100)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 Milestone = Annotated[float, Field(gt=0)]
@@ -210,17 +211,27 @@ class Overlay(Layer):
     rows: dict[str, Layer] = {}
 
 
+class Scoring(Section):
+    """How some rows are scored instead: on another number of draws, or by only these of the protocols' metrics."""
+
+    draws: Draws | None = None
+    metrics: Names | None = None
+
+
 class Profile(Overlay):
     """A named choice of rows, datasets, seeds and budget.
 
-    `scale_epochs` multiplies the number of epochs of every stage and moves milestones proportionally.
+    `scale_epochs` multiplies the number of epochs of every stage and moves milestones proportionally. `scoring` is
+    keyed by rows and groups; of several entries for a row, the last one wins,
+    setting by setting.
     """
 
     models: Names
     datasets: Names
     seeds: int = Field(ge=1, le=MOST_SEEDS)
-    draws: int = Field(1, ge=1, le=1_000)
+    draws: Draws = 1
     protocols: Names
+    scoring: dict[str, Scoring] = {}
     scale_epochs: float = Field(1.0, gt=0, le=1_000)
 
 

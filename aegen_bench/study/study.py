@@ -152,6 +152,18 @@ class Study:
             )
         return chosen
 
+    def scoring(self, row: str, dataset: str) -> tuple[list[Protocol], int]:
+        """Return the protocols of a row on a dataset, with the metrics that the profile wants of it, and its draws."""
+        usual = self.chosen_protocols(dataset)
+        protocols, draws = usual, self.profile.draws
+        for name, own in self.profile.scoring.items():
+            if row == name or row in self.groups.get(name, []):
+                draws = own.draws or draws
+                if own.metrics:
+                    kept = [(p, tuple(m for m in p.metrics if m in own.metrics)) for p in usual]
+                    protocols = [p.model_copy(update={"metrics": metrics}) for p, metrics in kept if metrics]
+        return protocols, draws
+
     def _check_names(self) -> None:
         """Check that every name that one section uses for an entry of another exists."""
         stages = {stage for entry in (*self.entries.values(), *self.priors.values()) for stage in entry.stages}
@@ -178,6 +190,10 @@ class Study:
             _require(f"model of profiles.{name}", [*profile.models, *profile.rows], [*self.rows, *self.groups])
             _require(f"dataset of profiles.{name}", profile.datasets, self.datasets)
             _require(f"protocol of profiles.{name}", profile.protocols, self.protocols)
+            _require(f"row of profiles.{name}.scoring", profile.scoring, [*self.rows, *self.groups])
+            measured = {metric for protocol in profile.protocols for metric in self.protocols[protocol].metrics}
+            for scored, scoring in profile.scoring.items():
+                _require(f"metric of profiles.{name}.scoring.{scored}", scoring.metrics or [], measured)
             layers += [(f"profiles.{name}", profile, stages)]
             for named, layer in profile.rows.items():
                 layers += [(f"profiles.{name}.rows.{named}", layer, self._stages(r)) for r in self.models([named])]

@@ -363,6 +363,38 @@ def test_the_profiles_are_those_of_the_design(make: Make) -> None:
     assert make(profile="paper").config("glf", "celeba")["recipe"] == {"source": "celeba", "crop": 160, "size": 64}
 
 
+def test_a_profile_scores_some_rows_on_fewer_draws_and_by_fewer_metrics(make: Make) -> None:
+    rows = {name: {"baseline": "toy"} for name in ("short", "once", "full")}
+    scoring = {"few": {"draws": 2, "metrics": ["prd", "reconstruction_fd"]}, "once": {"draws": 1}}
+    profile = {**PROFILE, "protocols": ["smoke", "lite_wavelet"], "draws": 3, "scoring": scoring}
+    study = make(rows=rows, groups={"few": ["short", "once"]}, profiles={"p": profile})
+
+    def scored(row: str) -> tuple[list[tuple[str, ...]], int]:
+        protocols, draws = study.scoring(row, "digits")
+        return [p.metrics for p in protocols], draws
+
+    assert scored("full") == ([("fd", "prd", "reconstruction"), ("fd", "reconstruction_fd")], 3)
+    assert scored("short") == ([("prd",), ("reconstruction_fd",)], 2)
+    assert scored("once") == ([("prd",), ("reconstruction_fd",)], 1), "the last entry wins, setting by setting"
+    only = {**profile, "scoring": {"few": {"metrics": ["prd"]}}}
+    protocols, _ = make(rows=rows, groups={"few": ["short"]}, profiles={"p": only}).scoring("short", "digits")
+    assert [(p.name, p.metrics) for p in protocols] == [("smoke", ("prd",))], "no protocol without a metric"
+
+
+@pytest.mark.parametrize(
+    ("scoring", "said"),
+    [
+        ({"tou": {"draws": 1}}, "toy"),
+        ({"toy": {"metrics": ["kid"]}}, "metric of profiles.p.scoring.toy"),  # of no protocol of the profile
+        ({"toy": {"metrics": []}}, "profiles.p.scoring.toy.metrics"),
+        ({"toy": {"draws": 0}}, "profiles.p.scoring.toy.draws"),
+    ],
+    ids=str,
+)
+def test_wrong_scoring_is_refused(make: Make, scoring: dict[str, Any], said: str) -> None:
+    assert said in fails(lambda: make(profiles={"p": {**PROFILE, "scoring": scoring}}))
+
+
 def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: Make) -> None:
     rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
 
