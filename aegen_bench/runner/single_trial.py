@@ -12,6 +12,7 @@ from pathlib import Path
 
 from aegen_bench import environment, results
 from aegen_bench.errors import UserError
+from aegen_bench.evaluation.metric import DISTANCES
 from aegen_bench.files import append_line, read_bytes, write_bytes
 from aegen_bench.numerics import tuning
 from aegen_bench.progress import Progress, logged
@@ -228,10 +229,15 @@ def _seconds_after(job: Job) -> dict[str, float]:
 
 
 def _told(record: results.Record) -> str:
+    """Return how a trial ended: its distances, means over draws, and its seconds; or why it has none."""
     if record.status != "ok":
         return f"{record.status}: {record.reason.partition(chr(10))[0]}"
-    first = [(entry.draws or [{}])[0] for entry in record.metrics.values()]
-    numbers = [f"{name} {value:.4g}" for draw in first for name, value in draw.items() if value is not None]
+    numbers = [
+        f"{name} {sum(values) / len(values):.4g} ({entry.about.get('name', protocol)})"
+        for protocol, entry in record.metrics.items()
+        for name in DISTANCES
+        if (values := [value for draw in entry.draws if (value := draw.get(name)) is not None])
+    ]
     failed = [f"{name} failed" for entry in record.metrics.values() for name in entry.failed]
     spent = sum(seconds or 0 for seconds in record.seconds.values())
     return ", ".join(["collapsed"] * bool(record.collapsed) + numbers + failed + [f"{spent:,.0f} s"])

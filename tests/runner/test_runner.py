@@ -187,6 +187,10 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     after, new = contents(finished.trial("glf")), finished.record("glf")
     assert {name for name in after if after[name] != before.get(name)} == {"record.json", "log.txt"}
     assert contents(finished.data / "weights") == weights
+    told = next(line for line in ended.err.splitlines() if "] glf on digits, seed 0: collapsed, fd" in line)
+    drawn = {p["settings"]["protocol"]["name"]: p["draws"] for p in new["metrics"].values()}
+    of_trial = [f"fd {sum(d['fd'] for d in draws) / len(draws):.4g} ({name})" for name, draws in drawn.items()]
+    assert f"{', '.join(of_trial)}, " in told and "f8" not in told, "the distances, not every metric"
     assert len(new["metrics"]) == 2 and new == {**old, "metrics": {**new["metrics"], **old["metrics"]}}
     assert "tiny: 3 trials: 3 done" in finished(*RUN).out
 
