@@ -139,7 +139,7 @@ class Lines(_Counting):
 
     def note(self, text: str) -> None:
         stream = _Forgiving(sys.stderr)
-        stream.write(_dated(f"{self._prefix}{text}") + "\n")
+        stream.write(_dated(f"{self._prefix}{text.removeprefix(self._prefix)}") + "\n")
         stream.flush()
 
     def begin(self, text: str) -> None:

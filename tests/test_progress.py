@@ -110,6 +110,11 @@ def test_lines_are_dated(capsys: pytest.CaptureFixture[str]) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  glf: begins\n", capsys.readouterr().err)
 
 
+def test_a_note_that_names_its_trial_names_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+    Lines("glf on digits, seed 0").note("glf on digits, seed 0: resumes after 4 epochs")
+    assert capsys.readouterr().err.count("glf on digits") == 1
+
+
 def test_notes_act_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
     progress.Lines().note("failed: \x1b]0;title\x07\x1b[31mred\x9b0m")
     assert capsys.readouterr().err.endswith("  failed: red0m\n")

@@ -80,10 +80,10 @@ def report(
     groups = _groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
-    trunks = partial(staleness.only_trunks, folder=data)
+    unasked = partial(staleness.unasked, folder=data)
     if figures:
         named = figures.split(",")
-        show(reports.draw(results, papers, place, named, profile=profile, only=only, only_trunks=trunks))
+        show(reports.draw(results, papers, place, named, profile=profile, only=only, unasked=unasked))
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
@@ -98,7 +98,8 @@ def report(
         stale=stale,
         spread=spread,
         only=only,
-        only_trunks=trunks,
+        unasked=unasked,
+        described=staleness.described(data),
     )
     if part and not out:
         show(_whole(made) if formats is None else [made.text(*wanted)])

@@ -254,7 +254,7 @@ class Request:
         from aegen_bench.commands import reporting
         from aegen_bench.study import staleness
 
-        profile, asked = self.study.profile_name, set(self.models)
+        profile, asked = self.study.profile_name, set(self.models) - self.study.crossed(self.models)
         cells = [(p.trial.dataset, p.trial.row) for p in planned if p.trial.row in asked]
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
@@ -266,9 +266,8 @@ class Request:
             planned=list(dict.fromkeys(cells)),
             no_data=list(self.skipped),
             stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
-            only_trunks=lambda trials: (
-                staleness.only_trunks(trials, folder=self.data) - {(profile, row) for row in asked}
-            ),
+            unasked=lambda trials: staleness.unasked(trials, folder=self.data) - {(profile, row) for row in asked},
+            described={protocol.id: protocol.describe() for protocol in self.study.protocols.values()},
         )
         frame = made.chapters[0].evidence.frame
         if not (frame["status"] == "ok").any():

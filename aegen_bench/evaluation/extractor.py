@@ -4,7 +4,9 @@ The file declares, as literals:
 
 - `WEIGHTS`: the name of its weights in `weights.FILES`; {dataset: name} if each dataset has its own network; or None;
 - `DIM`: the number of features of an image; None if that depends on the image size;
-- `RULE`: the preprocessing, and the layer that the features are taken from; part of the protocol's id;
+- `RULE`: the preprocessing, and the layer that the features are taken from. It is hashed into the protocol's id, so
+  rewording it makes all scores incomparable with older ones;
+- `PROSE`, optional: the same in words, printed under tables; by default, `RULE` is printed;
 - `CALLED`: the name of the extractor in the protocol's id, if that is an older one.
 
 It defines `build(file) -> nn.Module`, where `file` is the verified file of weights (None if there are none). The module
@@ -38,6 +40,7 @@ class Recipe(NamedTuple):
     dim: int | None
     rule: str
     called: str  # the name in the id of a protocol
+    prose: str  # the rule in words
 
     def applies(self, dataset: str) -> bool:
         """Return whether the extractor can be used on a dataset; one with a network per dataset knows only those."""
@@ -78,10 +81,10 @@ def recipe(name: str) -> Recipe:
         for node in ast.parse((FOLDER / f"{name}.py").read_text(encoding="utf-8")).body
         if isinstance(node, ast.Assign)
         for target in node.targets
-        if isinstance(target, ast.Name) and target.id in ("WEIGHTS", "DIM", "RULE", "CALLED")
+        if isinstance(target, ast.Name) and target.id in ("WEIGHTS", "DIM", "RULE", "CALLED", "PROSE")
     }
-    called = declared.get("CALLED", name)
-    return Recipe(name, weights=declared["WEIGHTS"], dim=declared["DIM"], rule=declared["RULE"], called=called)
+    weights, dim, rule = (declared[key] for key in ("WEIGHTS", "DIM", "RULE"))
+    return Recipe(name, weights, dim, rule, declared.get("CALLED", name), declared.get("PROSE", rule))
 
 
 def build(name: str, folder: Path, dataset: str) -> nn.Module:

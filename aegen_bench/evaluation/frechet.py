@@ -206,7 +206,7 @@ def frechet_distance(*, mean_a: Array, cov_a: Array, mean_b: Array, cov_b: Array
     return distance_to(Reference.of(Moments(mean_a, cov_a, 0)), Moments(mean_b, cov_b, 0))
 
 
-BEYOND_NOISE = "further from the real images than uniform noise is"
+BEYOND_NOISE = "the distance is larger than that of uniform noise"
 """The note on a distance above the ceiling, which is the distance of uniform noise."""
 
 

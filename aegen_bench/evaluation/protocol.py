@@ -1,4 +1,4 @@
-"""Protocols: how images become features. Each has a short id, which is stored with every number."""
+"""Protocols, which fix how images become features. Each has a short id that is stored with every score."""
 
 from __future__ import annotations
 
@@ -14,14 +14,15 @@ from aegen_bench.evaluation.metric import Distance, distance_name
 
 __all__ = ["SUBSET_SEED", "Protocol"]
 
-SUBSET_SEED = 0  # draws `count` real images if there are more
+SUBSET_SEED = 0  # the seed with which `count` real images are drawn from a larger split
 
 
 class Protocol(BaseModel):
-    """The settings of an evaluation. Numbers are comparable only if their protocols have the same id.
+    """The settings of an evaluation. Scores are comparable only if their protocols have the same id.
 
-    `count` generated images are compared with `count` real ones of `split`; if the split is smaller, with all of it,
-    and as many images are generated. `name` and `metrics` are not part of the id, since neither changes a feature.
+    `count` generated images are compared with `count` real images of `split`. If the split is smaller, all of it is
+    used, and as many images are generated. `name` and `metrics` are not part of the id, since neither changes a
+    feature.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -75,21 +76,22 @@ class Protocol(BaseModel):
         return distance_name(self.extractor)
 
     def images(self, available: int) -> int:
-        """Return the number of generated, and of real images, if `available` real ones exist."""
+        """Return the number of images on each side, generated and real, if `available` real ones exist."""
         return min(self.count, available)
 
     def describe(self) -> str:
-        """Return the sentence that describes the protocol under a table."""
+        """Return the description of the protocol that is printed under a table."""
         recipe = extractors.recipe(self.extractor)
         if isinstance(recipe.sha256, dict):
             of_each = ", ".join(f"{sha256[:8]} on {dataset}" for dataset, sha256 in sorted(recipe.sha256.items()))
             digits = f", weights {of_each}"
         else:
             digits = f", weights {recipe.sha256[:8]}" if recipe.sha256 else ""
-        real = " after a JPEG file" if self.jpeg_roundtrip else ""
-        generated = ", each stretched to the full range" if self.stretch else ""
+        real = " after a JPEG round trip" if self.jpeg_roundtrip else ""
+        generated = " and stretched to the full range" if self.stretch else ""
         return (
-            f"Protocol {self.id}: {self.count:,} generated images against as many of the {self.split} split "
-            f"(all of a smaller one, and as many generated){real}, rounded to uint8{generated}; "
-            f"features of {self.extractor}{digits} ({recipe.rule}), float32 without TF32, batches of {self.batch}."
+            f"Protocol {self.id}: {self.count:,} generated images, rounded to uint8{generated}, are compared with "
+            f"{self.count:,} images of the {self.split} split{real}; if the split is smaller, as many images as it has "
+            f"are generated and all of it is used. Features: {self.extractor}{digits}; {recipe.prose}. Computed in "
+            f"float32 without TF32, in batches of {self.batch}."
         )

@@ -44,7 +44,7 @@ FORMATS: dict[str, tuple[str, Callable[..., str]]] = {
     "json": (".json", machine.json),
 }
 Stale = Callable[[pd.DataFrame], Collection[tuple[str, str, str]]]
-OnlyTrunks = Callable[[pd.DataFrame], Collection[tuple[str, str]]]
+Unasked = Callable[[pd.DataFrame], Collection[tuple[str, str]]]
 
 
 @dataclass(frozen=True)
@@ -149,21 +149,23 @@ def make(
     stale: Stale | None = None,
     spread: str = "seeds",
     only: Only | None = None,
-    only_trunks: OnlyTrunks | None = None,
+    unasked: Unasked | None = None,
+    described: Mapping[str, str] | None = None,
 ) -> Report:
     """Return the report of the results under `root`, or of those that `only` selects.
 
     Without `profile`, it has a chapter for each profile with results; `protocol` is a name or id. `planned`, entries
     (dataset, row), and `no_data`, datasets without images, come from a run of the given profile. `stale` maps a table
-    of results to the entries (profile, dataset, row) that would be trained differently today, and `only_trunks` to the
-    (profile, row) that are only trunks of other rows: unless `only` names rows, these are left out. UserError if there
-    are no results or a name is unknown.
+    of results to the entries (profile, dataset, row) that would be trained differently today, and `unasked` to the
+    (profile, row) that only the tables of the matrix show: unless `only` names rows, and pairs only beside others.
+    `described` has descriptions of protocols by id, which are printed instead of those in the records. UserError if
+    there are no results or a name is unknown.
     """
     numbers = printed.load(published)
     if spread not in (known := [name for name in get_args(Spread) if name]):
         raise unknown("spread", spread, known)
-    frame, trunks = _frames(root, profile, only, only_trunks)
-    old = set(stale(frame)) if stale else set()
+    frame, aside = _frames(root, profile, only, unasked)
+    old = {entry for one in (frame, aside) for entry in stale(one)} if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
     joint = pd.concat(others, ignore_index=True) if others else None
     if joint is not None:
@@ -178,8 +180,8 @@ def make(
         marked = [(dataset, row) for where, dataset, row in old if where == name]
         behind = cast("Spread", spread)
         layout = plan(parts[name], numbers, planned=planned, no_data=no_data, stale=marked, spread=behind)
-        below = trunks[trunks["profile"] == name]
-        evidence = Evidence(root, parts[name], layout, joint, asked[name], below)
+        beside = aside[aside["profile"] == name]
+        evidence = Evidence(root, parts[name], layout, joint, asked[name], beside, described or {})
         findings = list(evaluate(evidence)) if set(shown) & set(CLAIMS) else []
         built = list(build(evidence, [table for table in shown if table not in CLAIMS]))
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
@@ -219,9 +221,9 @@ def table(
     `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
     if there are several profiles, protocols or devices, whose numbers are not comparable, and none is chosen.
     """
-    from aegen_bench.study.staleness import only_trunks
+    from aegen_bench.study.staleness import unasked
 
-    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, only_trunks=only_trunks)
+    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, unasked=unasked)
     tables = [one for chapter in made.chapters for one in chapter.tables if device in (None, one.device)]
     kinds = {(one.profile, one.protocol_name, one.device) for one in tables}
     if len(kinds) != 1:
@@ -255,38 +257,45 @@ def draw(
     *,
     profile: str | None = None,
     only: Only | None = None,
-    only_trunks: OnlyTrunks | None = None,
+    unasked: Unasked | None = None,
 ) -> Iterator[str]:
     """Write OUT/PROFILE/figureNAME.png and .pdf, and yield a line per figure; `all` stands for all figures.
 
-    Only trials selected by `only`, and none of `only_trunks` (see `make`), are used. UserError if there are no results
-    or a name is unknown.
+    Only trials selected by `only`, and those of `unasked` for the matrix (see `make`), are used. UserError if there are
+    no results or a name is unknown.
     """
     from aegen_bench.report.figures import write
 
-    numbers, (frame, _) = printed.load(published), _frames(root, profile, only, only_trunks)
+    numbers, (frame, aside) = printed.load(published), _frames(root, profile, only, unasked)
     parts = [part for name, part in frame.groupby("profile") if name not in results.NO_TRIALS]
     if not parts:
         raise UserError(f"figures are drawn of trials, and there is none under {root}; {_some(root)}")
     for part in parts:
-        yield from write(Evidence(root, part, plan(part, numbers)), figures, out)
+        beside = aside[aside["profile"].isin(part["profile"].unique())]
+        yield from write(Evidence(root, part, plan(part, numbers), aside=beside), figures, out)
 
 
 def _frames(
-    root: Path, profile: str | None, only: Only | None, only_trunks: OnlyTrunks | None
+    root: Path, profile: str | None, only: Only | None, unasked: Unasked | None
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return the results that are rows of the tables, and those of trunks of these rows that are not."""
+    """Return the results that are rows of the tables, and those that only the tables of the matrix show."""
     frame = results.load(root, profile=profile)
     if frame.empty:
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}; {_some(root)}{skipped}")
-    shown = only.of(frame) if only else frame
-    if only_trunks and not (only and only.rows):
-        shown = shown[~_among(shown, only_trunks(shown))]
-    entries = set(shown[["profile", "row"]].drop_duplicates().itertuples(index=False, name=None))
-    pairs = frame.attrs["pairs"]
-    trunks = {(entry[0], pairs[entry][0]) for entry in entries if entry in pairs}
-    return shown, frame[_among(frame, trunks - entries)]
+    asked = only.of(frame) if only else frame
+    entries, pairs = _entries(asked), frame.attrs["pairs"]
+    aside = set(unasked(asked)) if unasked and not (only and only.rows) else set()
+    whole = {profile for profile, _ in entries} - {profile for profile, _ in entries - aside}
+    aside -= {entry for entry in aside if entry[0] in whole and entry in pairs}
+    trunks = {(entry[0], pairs[entry][0]) for entry in entries if entry in pairs} - entries
+    beside = _among(frame, aside | trunks) & frame["dataset"].isin(asked["dataset"].unique())
+    return asked[~_among(asked, aside)], frame[beside]
+
+
+def _entries(frame: pd.DataFrame) -> set[tuple[str, str]]:
+    """Return the (profile, row) of results."""
+    return set(frame[["profile", "row"]].drop_duplicates().itertuples(index=False, name=None))
 
 
 def _among(frame: pd.DataFrame, entries: Collection[tuple[str, str]]) -> pd.Series[bool]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,7 +19,7 @@ from aegen_bench.evaluation.metric import distance_name, distance_of
 from aegen_bench.report import budget
 from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
-from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited, plan
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, stages_with_trunk, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
@@ -63,7 +63,6 @@ class Part:
     summary: Summary
     guests: Summary
     frame: pd.DataFrame
-    trunks: Summary
 
     @property
     def name(self) -> str:
@@ -112,7 +111,9 @@ class Part:
 
 @dataclass(frozen=True)
 class Evidence:
-    """The results of one profile, optionally under one `protocol` id only. `others` are those of external images.
+    """The results of one profile, optionally under one `protocol` id only. `others` are those of external images, and
+    `aside` those of rows that only the tables of the matrix show: its pairs, and trunks of pairs. `described` has
+    descriptions of protocols by id, which replace those in the records.
 
     `unreadable` collects a sentence on each file that could not be read.
     """
@@ -122,7 +123,8 @@ class Evidence:
     layout: Layout
     others: pd.DataFrame | None = None
     protocol: str | None = None
-    trunks: pd.DataFrame | None = None
+    aside: pd.DataFrame | None = None
+    described: Mapping[str, str] = field(default_factory=dict)
     unreadable: list[str] = field(default_factory=list)
 
     def name(self, key: str) -> str:
@@ -155,7 +157,9 @@ class Evidence:
         return self._part("", "")
 
     def _part(self, protocol: str, mark: str) -> Part:
-        about = self.frame.attrs["protocols"].get(protocol, {})
+        about = dict(self.frame.attrs["protocols"].get(protocol, {}))
+        if protocol in self.described:
+            about["describe"] = self.described[protocol]
         frame = self.frame[self.frame["protocol"].isin([protocol, ""])] if protocol else self.frame
         guests = invited(self.frame.iloc[:0] if self.others is None else self.others, frame)
         network = about.get("extractor")
@@ -165,9 +169,7 @@ class Evidence:
         )
         elsewhere = replace(self.layout, no_data=frozenset(), stale=frozenset())
         summaries = Summary(frame, self.layout), Summary(guests, elsewhere, "no trial")
-        below = self.frame.iloc[:0] if self.trunks is None else self.trunks
-        trunks = Summary(below[below["protocol"].isin([protocol, ""])], self.layout)
-        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame, trunks)
+        return Part(mark, protocol, about, dagger, self._remarks(protocol), *summaries, frame)
 
     def _remarks(self, protocol: str) -> dict[Entry, dict[str, str]]:
         found: dict[Entry, dict[str, str]] = {}
@@ -191,6 +193,20 @@ class Evidence:
         """Trunk and prior of each row that is a pair."""
         known = self.frame.attrs.get("pairs", {})
         return {row: known[self.layout.profile, row] for row in self.layout.rows if (self.layout.profile, row) in known}
+
+    @cached_property
+    def crossed(self) -> Evidence:
+        """The same results with those of `aside`, for the tables of the matrix."""
+        if self.aside is None or self.aside.empty:
+            return self
+        import pandas as pd
+
+        frame = pd.concat([self.frame, self.aside], ignore_index=True)
+        frame.attrs = self.frame.attrs
+        every = plan(frame, self.layout.published)
+        return replace(
+            self, frame=frame, aside=None, layout=replace(self.layout, datasets=every.datasets, rows=every.rows)
+        )
 
     @cached_property
     def by_pair(self) -> dict[tuple[str, str], str]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,73 +23,83 @@ if TYPE_CHECKING:
 
 SPREADS: dict[Spread, str] = {
     "seeds": "Mean ± sample standard deviation over seeds",
-    "interval": "Mean ± half the width of its 95% interval (Student's t over seeds)",
-    "draws": "Mean over seeds ± standard deviation of the draws within a trial, pooled over trials (one draw has no ±)",
+    "interval": "Mean ± half-width of the 95% interval over seeds (Student's t)",
+    "draws": "Mean over seeds ± standard deviation over the draws of a trial, pooled over trials (no ± with one draw)",
 }
 """The meaning of ±."""
 BOLD = (
-    "Bold: the leading group of a column, the rows that cannot be told from the best one. By stepwise comparisons with "
-    "the best, {scales}, which keep all rows that are as good as the best in 95% of tables; the variance of a row over "
-    "seeds is moderated by those of the other rows near the best (docs/statistics.md)."
+    "Bold: the leading group of a column, that is, the rows that are not significantly worse than the best one. In 95% "
+    "of tables, step-down multiple comparisons with the best ({scales}) keep every row that is truly as good as the "
+    "best. Each row's variance over seeds is moderated, i.e. shrunk towards the pooled variance of the rows near the "
+    "best (docs/statistics.md)."
 )
 OPEN = (
-    "?: one seed. By the spread of the other rows it could be as good as the leading group or better, but it is not "
-    "counted as the best, and no other row is judged by it."
+    "?: only one seed. Given how much other rows vary over their seeds, this row could be in the leading group or "
+    "ahead of it, but it is never bold, and no other row is compared with it."
 )
-NOT_BOLD = "Nothing is bold: a test needs two rows of a column, one of them with two seeds, none diverged or collapsed."
-DAGGER = "†: trained on the network that scores it here, so it is not tested, ranked or bold."
+NOT_BOLD = (
+    "Nothing is bold: a test needs at least two rows in a column, one of them with two or more seeds, without diverged "
+    "or collapsed trials."
+)
+DAGGER = "†: trained with the network that scores it here, and therefore not tested, ranked or bold."
 STALE = (
-    "‡: stale. The code, settings or images that it was trained with have changed since; to train it again: `{again}`"
+    "‡: stale. The code, settings or training images have changed since this row was trained; to train it again: "
+    "`{again}`"
 )
-EXTERNAL = "(external): images made elsewhere and scored by `aegen-bench evaluate`, without our training budget."
-ANCHORS = "Floor and ceiling: training images, and uniform noise, scored in place of generated images."
+EXTERNAL = (
+    "(external): images generated elsewhere and scored by `aegen-bench evaluate`. Our training budget does not apply "
+    "to them."
+)
+ANCHORS = "Floor and ceiling: real training images and uniform noise, each scored as if it had been generated."
 NETWORKS = (
-    "One line for each distinct network, as described by the trained models. 4x4 Conv64: 64 kernels of 4x4 with stride "
-    "2; BN: batch norm; FC: fully connected. Only trained parameters are counted."
+    "One line per distinct network, as described by the trained models. 4x4 Conv64: a convolution with 64 kernels of "
+    "size 4x4 and stride 2; BN: batch norm; FC: fully connected. Only trained parameters are counted."
 )
 EPOCHS = (
-    "For each dataset: the configured epochs, then those run by the trials that ended well, by training stage. A range "
-    "means that seeds differ."
+    "For each dataset: the configured epochs of each training stage, then the epochs that successful trials ran. A "
+    "range means that seeds differ."
 )
 PAIRS = (
-    "A row that is a pair of a trunk and a prior counts the training of both. Where the record of its trunk is not "
-    "among the results, or is of another device, what includes the trunk's training is missing."
+    "A row that combines a trunk with a prior counts the training of both. If the trunk's record is not among the "
+    "results, or comes from another device, the numbers that include the trunk's training are missing."
 )
 SETTLED = (
-    "within 5%: epochs and training seconds after which the distance measured during training stays within 5% of its "
-    "last value; mean ± sample standard deviation over seeds, number of trials in brackets. Only sweeps measure it."
+    "within 5%: the epochs and training seconds after which the distance measured during training stays within 5% of "
+    "its last value; mean ± sample standard deviation over seeds, number of trials in brackets. By default, only "
+    "sweeps measure the distance during training."
 )
 
 
 def budget(best: str) -> str:
     """Return the meaning of the columns of the table `budget`."""
     return (
-        "FD at a share: the distance at the last probe within that share of the images that the row sees in all of its "
-        "training, mean ± sample standard deviation over seeds; — where the first probe comes later. mean: the "
-        "geometric mean over the logarithm of the images, from the first probe to the last. ahead until: images seen, "
-        f"at equal numbers for both rows, after which {best}, which ends best, stays ahead; empty where it leads from "
-        "the first probe on. A probe has one draw of images and is scored by the first protocol only."
+        "FD at X%: the distance at the last probe within the first X% of the images that the row sees in training, "
+        "mean ± sample standard deviation over seeds; — if the first probe comes later. mean: the geometric mean of "
+        "the distance from the first probe to the last, averaged over the logarithm of the number of images seen. "
+        f"ahead until: the number of images seen after which {best}, the row with the best final distance, stays "
+        f"ahead of this row when both have seen equally many; empty if {best} is ahead throughout or their probes do "
+        "not overlap. Each probe scores one draw of images, under the first protocol only."
     )
 
 
 TIMES = (
-    "Mean ± sample standard deviation over seeds, number of trials in brackets. s/epoch: mean over the epochs after "
-    "the first, without evaluation. training: all of it, with extracting codes and fitting a density to them. "
-    "sampling: that of the first evaluation. memory: the peak during training, of the process on a CPU, of the "
-    "allocator on a GPU."
+    "Mean ± sample standard deviation over seeds, number of trials in brackets. s/epoch: mean over all epochs but the "
+    "first, without evaluation. training: the whole training, including extracting codes and fitting a density to "
+    "them. sampling: drawing the images of the first evaluation. memory: the peak during training, of the process on a "
+    "CPU or of PyTorch's allocator on a GPU."
 )
 NOT_TIMED = (
-    "No timing run of this profile: these are the seconds of trials, beside whatever else ran on the machine, so they "
-    "compare little. `aegen-bench time` measures them alone."
+    "This profile has no timing run, so these are the times of the trials themselves. Other programs may have run "
+    "alongside them, which makes the times hard to compare. `aegen-bench time` times each row on its own."
 )
-BUSY = "§: other programs took more than a tenth of the processors meanwhile; these times are too long."
+BUSY = "§: other programs used more than a tenth of the processors during the measurement, so these times are too long."
 PAPERS_TIMES = (
-    "paper: Table 6, on hardware that the paper does not name. Only ratios between rows compare, and those of "
-    "Two-Stage VAE do not: its published code ran in another framework."
+    "paper: Table 6 of the paper, measured on hardware that it does not name. Only ratios between rows are comparable, "
+    "except those of Two-Stage VAE, whose published code uses another framework."
 )
 _DEVIATION = (
-    "Deviation: where a schedule is shortened, learned variances and betas get a learning rate that is larger by the "
-    "same ratio, up to 0.01; otherwise they would hardly move."
+    "Deviation: in shortened schedules, the learning rate of learned variances and betas is increased by the same "
+    "ratio, up to 0.01; otherwise they would hardly move."
 )
 
 
@@ -100,7 +110,9 @@ def protocol(part: Part) -> str:
 
 def measured(spread: Spread) -> str:
     """Return the meaning of ± and of the number in brackets."""
-    return f"{SPREADS[spread]}, number of trials in brackets. The value of a trial is the mean over its draws."
+    return (
+        f"{SPREADS[spread]}, number of trials in brackets. A trial's value is the mean over its sets of images (draws)."
+    )
 
 
 def trials(frame: pd.DataFrame) -> str:
@@ -112,15 +124,19 @@ def trials(frame: pd.DataFrame) -> str:
     return f"Trials: {len(each)} ({', '.join(f'{counts[name]} {name}' for name in names if counts[name])})."
 
 
-def only_trunks(evidence: Evidence) -> list[str]:
-    """Which trunks of pairs have results and no row."""
-    rows = [] if evidence.trunks is None else sorted(evidence.trunks["row"].unique())
-    names = ", ".join(map(evidence.name, rows))
-    return [f"Trunks of these rows that have no row of their own: {names} (--models {','.join(rows)})."] * bool(rows)
+def elsewhere(evidence: Evidence) -> Iterator[str]:
+    """Yield which pairs and trunks of pairs have results but no row in the tables."""
+    crossed = evidence.crossed
+    aside = set(crossed.layout.rows) - set(evidence.layout.rows)
+    if pairs := aside & crossed.pairs.keys():
+        yield f"{len(pairs)} pairs of a trunk and a prior appear only in the tables `matrix`, `priors` and `variance`."
+    if rows := sorted(aside & {trunk for trunk, _ in evidence.pairs.values()}):
+        names = ", ".join(map(evidence.name, rows))
+        yield f"Trained only as trunks of these rows, and not shown: {names} (to show: `--models {','.join(rows)}`)."
 
 
 def marks(root: Path, part: Part, layout: Layout, rows: Collection[str], guests: Collection[str] = ()) -> list[str]:
-    """What the marks of these rows, and the rows below ours, mean."""
+    """Return the meaning of the marks of these rows, and of the rows below ours."""
     said = [DAGGER] if part.dagger & set(rows) else []
     if stale := [entry for entry in sorted(layout.stale) if entry[1] in rows]:
         datasets, models = (list(dict.fromkeys(names)) for names in zip(*stale, strict=True))
@@ -152,8 +168,8 @@ def other_images(frame: pd.DataFrame, layout: Layout) -> list[str]:
     if not torn:
         return []
     return [
-        f"Not comparable: on {', '.join(torn)} the trials were scored against different real images. Keep the results "
-        "of each set of images in a folder of their own (`--results`)."
+        f"Not comparable: the trials on {', '.join(torn)} were scored against different sets of real images. Keep the "
+        "results for each set in a separate folder (`--results`)."
     ]
 
 
@@ -177,9 +193,9 @@ def shares(evidence: Evidence) -> list[str]:
         each = evidence.training_shares.get(row, [])
         if any(min(share) < 0.995 for share in each):
             images, steps = (_percent(kind) for kind in zip(*each, strict=True))
-            alike.setdefault(f"{images} and {steps}", []).append(evidence.name(row))
+            alike.setdefault(f"{images}, {steps}", []).append(evidence.name(row))
     parts = [f"{share} ({', '.join(rows)})" for share, rows in alike.items()]
-    return [f"Of the images that training sees in the paper, and of its steps: {'; '.join(parts)}."] * bool(parts)
+    return [f"Training budget as a share of the paper's (images seen, steps): {'; '.join(parts)}."] * bool(parts)
 
 
 def _percent(shares: Sequence[float]) -> str:
@@ -195,28 +211,29 @@ def paper(published: Published, table: int, rows: Iterable[str], *, comparable: 
     said = f"paper: {title}. difference: ours minus the paper's."
     if not comparable:
         said = (
-            f"paper's rank: the place of the row among the {len(printed)} rows of {title} (1 is best). The paper's "
-            "numbers are not shown, because they hold only for its own protocol and training budget."
+            f"paper's rank: the row's rank among the {len(printed)} rows of {title} (1 is best). The paper's numbers "
+            "are not shown, because they are comparable only under its own protocol and training budget."
         )
     cited: dict[str, list[str]] = {}
     for row in rows:
         if row in printed and (source := published.source(table, row)) != "rerun":
             cited.setdefault(published.content["sources"][source], []).append(published.name(row))
-    return [said, *(f"The paper's numbers of {', '.join(names)}: {source}." for source, names in cited.items())]
+    told = (f"The paper's numbers for {', '.join(names)}: {source}" for source, names in cited.items())
+    return [said, *(one if one.endswith((".", "?")) else f"{one}." for one in told)]
 
 
 def timing(id: str, about: Mapping[str, str]) -> str:
     """Return how the times of a timing id were measured."""
     return (
         f"Timing {id}: {'; '.join(f'{name} {text}' for name, text in about.items())}. s/epoch: mean ± standard "
-        "deviation over the timed epochs, number of epochs in brackets. training: what the whole plan takes at that "
-        "pace, with extracting codes and fitting a density to them. memory: the peak, of the process on a CPU, of the "
-        "allocator on a GPU."
+        "deviation over the timed epochs, number of epochs in brackets. training: the whole schedule, extrapolated "
+        "from these epochs, plus extracting codes and fitting a density to them. memory: the peak, of the process on "
+        "a CPU or of PyTorch's allocator on a GPU."
     )
 
 
 def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
-    """Return the share of an epoch that the flow takes, by dataset."""
+    """Return the share of an epoch's time that the flow takes, by dataset."""
     parts, odd = [], []
     for dataset, cell in shares.items():
         [number] = cell.numbers
@@ -225,49 +242,53 @@ def flow_share(shares: Mapping[str, Cell], flow: str, alone: str) -> list[str]:
             parts.append(f"{dataset} {number.value:.1%}{within}")
         else:
             odd.append(dataset)
-    said = [f"Share of the flow in an epoch, ({flow} - {alone}) / {flow}: {', '.join(parts)}."] * bool(parts)
+    said = [f"The flow's share of an epoch's time, ({flow} - {alone}) / {flow}: {', '.join(parts)}."] * bool(parts)
     if odd:
         said.append(
-            f"No share of the flow on {', '.join(odd)}: there the epochs of {alone} took as long as those of {flow} or "
-            "longer, which a flow cannot cause: times taken beside other work, or too few of them, do not tell."
+            f"The flow's share is unknown on {', '.join(odd)}, where an epoch of {alone} took at least as long as one "
+            f"of {flow}. Adding a flow cannot speed up training, so the times are too few, or other programs "
+            "disturbed them."
         )
     return said
 
 
 COMPARISONS = (
-    "Best mean first. Mean ± sample standard deviation over seeds, number of trials in brackets. To the best: by what "
-    "share a row's geometric mean is above that of the best tested row, with Student's 95% interval by the moderated "
-    "variance. p: how probable it is that some of as many equal rows would be so far behind another."
+    "The best mean comes first. Mean ± sample standard deviation over seeds, number of trials in brackets. relative to "
+    "the best: how much larger the row's geometric mean is than that of the best tested row, with Student's 95% "
+    "interval from the moderated variances. p: the row's p-value in the test for the leading group, adjusted for "
+    "multiple comparisons."
 )
 
 
 PRIORS = (
-    "Rows of one trunk stand on the same trained auto-encoder with each seed, so they are compared seed by seed: the "
-    "share by which the geometric mean lies above that of the best prior of the trunk, with Student's 95% interval of "
-    "the paired differences (variances moderated over all pairs of the trunk), and p of the two-sided paired t-test, "
-    "Holm-corrected over the priors of the trunk. Only seeds that both have count. Bold: the best prior of a trunk and "
-    "those that these tests do not tell from it at 5%."
+    "Rows of the same trunk use the same trained auto-encoder for each seed, so they are compared seed by seed, over "
+    "the seeds that both have. relative to the best of its trunk: how much larger the row's geometric mean is than "
+    "that of the best prior of its trunk, with Student's 95% interval of the paired differences (variances moderated "
+    "over all pairs of rows of the trunk). p: two-sided paired t-test, Holm-corrected over the priors of the trunk. "
+    "Bold: the best prior of a trunk and those that do not differ from it significantly (5%)."
 )
 
 
 MATRIX = (
-    "A line a trunk, a column a prior: mean ± sample standard deviation over seeds, number of trials in brackets. "
-    "Reconstruction: the distance of reconstructed test images, the floor of the line. Bold: the best prior of a trunk "
-    "and those that the paired tests of the table `priors` do not tell from it."
+    "One line per trunk, one column per prior: mean ± sample standard deviation over seeds, number of trials in "
+    "brackets. reconstruction: the distance of the trunk's reconstructions of test images, the floor of the line. "
+    "Bold: the best prior of a trunk and those that do not differ from it significantly in the paired tests of the "
+    "table `priors`."
 )
 VARIANCE = (
-    "A two-way model of log FD: trunk + prior + interaction (what neither explains alone) + seeds, each pair with the "
-    "same weight; what noise alone adds to a sum of squares is subtracted. Intervals: bootstrap over the seeds of each "
-    "trunk, for these trunks and priors; with three seeds they are a little short (docs/statistics.md)."
+    "A two-way model of log FD: trunk + prior + interaction (what trunk and prior do not explain separately) + seeds, "
+    "with equal weight for all pairs. The contribution expected from noise is subtracted from each sum of squares. "
+    "Intervals: bootstrap over the seeds of each trunk, for these trunks and priors only; with three seeds they are "
+    "somewhat too narrow (docs/statistics.md)."
 )
 
 
 def variance(where: str, found: Split | None) -> str:
-    """Which share of the variance is whose, or why nobody can tell."""
+    """Return the share of each source in the variance, or why it cannot be estimated."""
     if found is None:
         return (
-            f"No split on {where}: it needs two trunks that share two priors, with two seeds in common, and more pairs "
-            "than trunks and priors explain."
+            f"The variance on {where} cannot be split: that takes at least two trunks that share two priors, with two "
+            "common seeds, and more pairs than the effects of trunks and priors alone can fit."
         )
     told = (
         f"{source} {share:.0%} ({found.intervals[source][0]:.0%} to {found.intervals[source][1]:.0%})"
@@ -275,7 +296,7 @@ def variance(where: str, found: Split | None) -> str:
     )
     return (
         f"On {where}, over {found.pairs} pairs of {len(found.trunks)} trunks and {len(found.priors)} priors, the "
-        f"variance of log FD is that of {', '.join(told)}."
+        f"variance of log FD is due to {', '.join(told)}."
     )
 
 
@@ -284,7 +305,7 @@ def leading(groups: Sequence[Leading]) -> list[str]:
     tested = [group for group in groups if group.best]
     if not tested:
         return [NOT_BOLD]
-    scales = "on the logarithm" if tested[0].scale.logarithmic else "of the scores as they are"
+    scales = "on a log scale" if tested[0].scale.logarithmic else "on the scale of the scores"
     undecided = any(place is Place.OPEN for group in tested for place in group.places.values())
     return [BOLD.format(scales=scales), *([OPEN] if undecided else [])]
 
@@ -293,55 +314,59 @@ def resolution(where: str, group: Leading, draws: float) -> str:
     """Return the spread over seeds and draws, and the differences that the seeds can detect."""
     rows, gap = len(group.contenders), group.scale.gap
     if group.spread == 0:
-        return f"Resolution on {where}: the seeds of each row agree to the last digit, so that any difference counts."
-    among = f"the {rows} rows near the best" if rows > 1 else "the best row"
-    inner = "unknown, with one draw a trial" if math.isnan(draws) else gap(draws)
-    ratio = "" if math.isnan(draws) else f", {draws / group.spread:.2g} times that"
-    seen = f"with {group.seeds} seeds, differences to the best above {gap(group.detectable)} can be seen (80% power)"
-    return f"Resolution on {where}: spread over seeds {gap(group.spread)} ({among}), over draws {inner}{ratio}; {seen}."
+        return f"Resolution on {where}: all seeds of a row give exactly the same value, so any difference counts."
+    have = f"the {rows} rows near the best have a typical" if rows > 1 else "the best row has a"
+    within = "; over draws it is unknown, because each trial has only one"
+    if not math.isnan(draws):
+        within = f" and {gap(draws)} over draws (ratio {draws / group.spread:.2g})"
+    return (
+        f"Resolution on {where}: {have} standard deviation of {gap(group.spread)} over seeds{within}. With "
+        f"{group.seeds} seeds, a row that is worse than the best by {gap(group.detectable)} is detected with 80% power."
+    )
 
 
 def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> list[str]:
     """Return how distances are normalised, or why they are not."""
     if not any_:
         return [
-            "Nothing is averaged over datasets: that needs two datasets on which rows and the floor were scored; here: "
-            f"{', '.join(strata) or 'none'}."
+            "No average over datasets: it takes at least two datasets on which both rows and the floor were scored; "
+            f"here: {', '.join(strata) or 'none'}."
         ]
     return [
-        f"Geometric mean over {', '.join(strata)}, each with the same weight however many trials it has, of a row's "
-        "Fréchet distance over that of training images (the floor).",
-        "95% intervals: bootstrap over seeds within each of these; a row with one seed there has the typical spread of "
-        "the others, and there are none where no row has two.",
-        *([f"Left out, because not in all of these: {', '.join(left_out)}."] if left_out else []),
+        f"Geometric mean over {', '.join(strata)} of the row's Fréchet distance divided by that of training images "
+        "(the floor). Each of these has the same weight, however many trials it has.",
+        "95% intervals: bootstrap over seeds, separately within each of these. A row with a single seed is given the "
+        "typical spread of the other rows; without any row with two seeds there are no intervals.",
+        *([f"Left out, because they lack some of these: {', '.join(left_out)}."] if left_out else []),
     ]
 
 
 AGREEMENT = (
-    "Spearman's rank correlation of the rows' mean Fréchet distances under two protocols: 1 where both networks put "
-    "the rows into the same order, 0 where their orders have nothing in common; none with fewer than three rows. Rows "
-    "marked † under one of the two are left out."
+    "Spearman's rank correlation between the rows' mean Fréchet distances under two protocols: 1 if both rank the rows "
+    "in the same order, 0 if the two orders are unrelated, empty for fewer than three rows. Rows marked † under either "
+    "protocol are left out."
 )
 
 
 def scores(units: Mapping[str, str]) -> str:
     """Return the meaning of the numbers in the table `scores`, with their units."""
-    said = "; ".join(f"{name} in {unit}" for name, unit in units.items() if unit != "1")
+    said = ", ".join(f"{name} ({unit})" for name, unit in units.items() if unit != "1")
     return (
         "Mean ± sample standard deviation over seeds, number of trials in brackets. ↓ lower is better, ↑ higher is "
-        "better; an empty cell does not apply." + (f" Units: {said}." if said else "")
+        "better; a cell is empty if the metric does not apply to the row." + (f" Units: {said}." if said else "")
     )
 
 
 CLAIMS = (
-    f"supported: every comparison that the claim needs is significant in its direction, each at {ALPHA:.0%}, with two "
-    "trials or more on each side (a trend over all its trials), not corrected across claims. contradicted: one is "
-    f"significant the other way, or an equality is refuted, at {ALPHA:.0%} over all comparisons of the claim "
-    "(Bonferroni). inconclusive: neither; then with the smallest difference that could have been found, and the seeds "
-    "a row that the one seen would need (80% power). not tested: a comparison lacks its trials. Distances and times "
-    "are compared by their logarithms, with moderated variances (docs/statistics.md). Trials that diverged, failed or "
-    "collapsed do not count. FID stands for the Fréchet distance of each protocol. By the paper's numbers: its own "
-    "tables, with its ten trials, by the same tests."
+    f"supported: every comparison that the claim needs is significant in the claimed direction, each at {ALPHA:.0%} "
+    "and with at least two trials on each side (a trend is tested over all its trials), without correction across "
+    "claims. contradicted: at least one comparison is significant in the opposite direction, or an equality is "
+    f"refuted, at {ALPHA:.0%} over all comparisons of the claim (Bonferroni). inconclusive: neither of these; the "
+    "table then gives the difference that would have been detected, and the number of seeds per row that it takes to "
+    "detect the observed one (both with 80% power). not tested: trials are missing for a comparison. Distances and "
+    "times are compared on a log scale, with moderated variances (docs/statistics.md). Trials that diverged, failed "
+    "or collapsed do not count. FID stands for the Fréchet distance of each protocol. From the paper's numbers: the "
+    "same tests applied to the paper's own tables, with its ten trials."
 )
 
 
@@ -350,6 +375,6 @@ def counted(verdicts: Mapping[str, int]) -> str:
     number = sum(verdicts.values())
     told = ", ".join(f"{count} {verdict}" for verdict, count in verdicts.items() if count)
     return (
-        f"{number} {'claim' if number == 1 else 'claims'}: {told}, taking all tests of a claim together. The table "
-        "`claims` has the numbers, and the reasons where nothing was tested."
+        f"{number} {'claim' if number == 1 else 'claims'}: {told}, if all tests of a claim are taken together. The "
+        "table `claims` has the numbers, and the reasons why claims were not tested."
     )

@@ -15,30 +15,30 @@ __all__ = ["ASSUMED", "lines"]
 ASSUMED = 0.025
 """The spread of distances over seeds where there are no results of a profile: that of the committed ones of `lite`."""
 FINE = 0.05
-"""The difference for which the needed seeds are told."""
+"""The difference for which the necessary number of seeds is given."""
 
 
 def lines(root: Path, profile: str, datasets: Sequence[str], *, rows: int, seeds: int) -> Iterator[str]:
     """Yield a line for each dataset and protocol with results of the profile under `root`, or one if there are none.
 
-    `rows` is the number of rows that are compared, with `seeds` seeds each: as in the tables, more rows need larger
-    differences.
+    `rows` is the number of rows that are compared, with `seeds` seeds each. As in the tables, the more rows, the larger
+    a difference must be to be detected.
     """
     known = {where: spread for where, spread in _spreads(root, profile).items() if where[0] in datasets}
     for (dataset, protocol), spread in known.items():
-        yield _line(f"{dataset} by {protocol}: seeds spread by {LOG.gap(spread)}", spread, rows, seeds)
+        yield _line(f"{dataset} under {protocol}: standard deviation over seeds {LOG.gap(spread)}", spread, rows, seeds)
     if not known:
-        yield _line(f"if seeds spread by {LOG.gap(ASSUMED)} of the distance", ASSUMED, rows, seeds)
+        yield _line(f"assuming a standard deviation over seeds of {LOG.gap(ASSUMED)}", ASSUMED, rows, seeds)
 
 
 def _line(begin: str, spread: float, rows: int, seeds: int) -> str:
     rows = max(rows, 2)
     need = seeds_needed(math.log1p(FINE), spread, rows)
-    fine = f"{FINE:.0%} needs {need} seeds" if need else f"{FINE:.0%} needs more than {MOST} seeds"
+    fine = f"detecting a gap of {FINE:.0%} takes {need if need else f'more than {MOST}'} seeds"
     if seeds < 2:
-        return f"{begin}; one seed tells no rows apart, {fine}"
+        return f"{begin}; with one seed, no gap is detected; {fine}"
     seen = LOG.gap(detectable(spread, seeds, rows))
-    return f"{begin}; {seeds} seeds tell a row from the best of {rows} that is {seen} better (80% power), {fine}"
+    return f"{begin}; with {seeds} seeds, a gap of {seen} to the best of {rows} rows is detected (80% power); {fine}"
 
 
 def _spreads(root: Path, profile: str) -> dict[tuple[str, str], float]:

@@ -102,9 +102,9 @@ class Measure:
         """Return the measure of Table 1, 3 or 4 under a protocol."""
         if table == 3:
             features = "" if part.metric == "fid" else f" on {part.extractor} features"
-            title = f"PRD as F8 (recall), F1/8 (precision){features}, higher is better"
+            title = f"PRD{features}: F8 (recall) and F1/8 (precision), higher is better"
             return Measure(title, ("f8", "f1_8"), ("f8", "f1_8"), "prd", 3, -1)
-        gans = ", beside the GANs that the paper cites" if table == 4 else ""
+        gans = ", with the GANs that the paper cites" if table == 4 else ""
         return Measure(f"{part.label}, lower is better{gans}", (part.metric,))
 
     def decimals_of(self, cells: Iterable[Cell]) -> int:
@@ -166,7 +166,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
             notes.protocol(part),
             notes.measured(layout.spread),
             notes.trials(part.frame),
-            *notes.only_trunks(evidence),
+            *notes.elsewhere(evidence),
             *notes.other_images(part.frame, layout),
             *notes.cautions(part, layout, layout.datasets, (measure.family,)),
             *notes.leading([group for groups in found.values() for group in groups]),
@@ -252,7 +252,7 @@ def scores(evidence: Evidence) -> Tables:
             *notes.marks(evidence.root, part, layout, layout.rows, guests),
             *notes.departures(here, layout),
         ]
-        about = f"scores-{dataset}", f"Scores on {evidence.name(dataset)}", "Every metric of the protocol"
+        about = f"scores-{dataset}", f"Scores on {evidence.name(dataset)}", "All metrics of the protocol"
         yield _table(part, layout, *about, columns, list(lines.values()), said, apart=True)
 
 
@@ -307,6 +307,7 @@ def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[s
 
 def priors(evidence: Evidence) -> Tables:
     """Return the priors of each trunk on one dataset, compared with the best of them."""
+    evidence = evidence.crossed
     for part, dataset in evidence.scored():
         lines = []
         for _, cells, best, tests in _of_trunks(evidence, part, dataset):
@@ -323,10 +324,9 @@ def matrix(evidence: Evidence) -> Tables:
     """Return the matrix of trunks and priors on one dataset, best first, with the distance of each trunk's
     reconstructions, which is the floor of its line.
     """
+    evidence = evidence.crossed
     for part, dataset in evidence.scored():
-        floors = Cells(evidence.layout, ())
-        for summary in (part.summary, part.trunks):
-            floors.update(summary.cells(["reconstruction_fd"], family="reconstruction_fd"))
+        floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
         cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
         for _, tested, _, _ in _of_trunks(evidence, part, dataset):
             cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}
@@ -363,6 +363,7 @@ def variance(evidence: Evidence) -> Tables:
     """Return the shares of the variance between pairs that are due to trunk, prior and interaction, one line per
     dataset and source.
     """
+    evidence = evidence.crossed
     for part in evidence.parts:
         lines, said = [], [notes.protocol(part), notes.VARIANCE]
         for dataset in (dataset for one, dataset in evidence.scored() if one is part):
@@ -382,7 +383,7 @@ def variance(evidence: Evidence) -> Tables:
         if len(said) > 2:
             columns = [words("Dataset"), words("Source"), Column("share", plain(".1%"))]
             columns.append(Column("95% interval", ends(".1%")))
-            caption = "Where the variance of log FD over pairs of trunk and prior comes from"
+            caption = "Sources of the variance of log FD over pairs of trunk and prior"
             yield _table(part, evidence.layout, "variance", "Variance", caption, columns, lines, said)
 
 
@@ -423,7 +424,7 @@ def _compared(
     columns = [
         words("Model"),
         measured(part.label, fixed(measure.decimals_of(line[1] for line in lines), "seeds")),
-        Column(f"to {to}", plain("+.1%")),
+        Column(f"relative to {to}", plain("+.1%")),
         Column("95% interval", ends("+,.1%")),
         Column("p", p),
     ]
@@ -441,7 +442,7 @@ def overall(evidence: Evidence) -> Tables:
             floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
             if floor.n and floor.value > 0 and sound:
                 datasets.add(dataset)
-                strata.append(f"{evidence.name(dataset)} by {part.name}")
+                strata.append(f"{evidence.name(dataset)} under {part.name}")
                 for row, cell in sound.items():
                     samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
     found = inference.overall(samples) if len(datasets) > 1 else {}
@@ -459,10 +460,10 @@ def overall(evidence: Evidence) -> Tables:
     said = notes.overall(strata, left_out, any_=bool(found))
     for part in evidence.parts:
         said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
-    columns = [words("Model"), Column("times the floor's distance", plain(",.2f"))]
+    columns = [words("Model"), Column("ratio to the floor", plain(",.2f"))]
     columns += [Column("95% interval", ends(",.2f")), count("rank")]
     columns += [Column("95% interval of the rank", ends(",.0f")), count("trials")]
-    caption = "Distance over that of training images, all datasets and networks together, lower is better"
+    caption = "Distance relative to that of training images, over all datasets and networks, lower is better"
     about = replace(evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole, mark="")
     yield _table(about, layout, "overall", "Overall", caption, columns, lines, said)
 
@@ -484,7 +485,7 @@ def agreement(evidence: Evidence) -> Tables:
             line += [Cell(dataset, names, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
         lines.append(line)
     if lines:
-        caption = "Rank correlation of the rows between protocols, by their mean distances"
+        caption = "Rank correlation between protocols of the rows' mean distances"
         about = replace(evidence.whole, mark="")
         yield _table(about, layout, "agreement", "Agreement", caption, columns, lines, [notes.AGREEMENT])
 
@@ -512,7 +513,7 @@ def budgets_spent(evidence: Evidence) -> Tables:
             )
         columns = [words("Model"), count("images"), count("steps"), *shares]
         columns += [measured("mean", fixed(spread="seeds")), count("ahead until, images")]
-        caption = f"{evidence.name(dataset)}: the distance against the training budget"
+        caption = f"Distance as a function of the training budget on {evidence.name(dataset)}"
         about = f"budget-{dataset}", "Budget", caption
         yield Table(*about, columns, lines, [notes.budget(evidence.name(best))], layout.profile)
 

@@ -1,4 +1,4 @@
-"""What the present study says about results: which are stale, by comparing keys, and which nobody asked for."""
+"""What the present study says about results: which are stale, which it did not ask for, and how they were scored."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegen_bench.study.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["only_trunks", "stale"]
+__all__ = ["described", "stale", "unasked"]
 
 
 def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str, str]]:
@@ -34,17 +34,23 @@ def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, st
     return found
 
 
-def only_trunks(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str]]:
-    """Return the (profile, row) of results (`results.load`) that the study trains only as trunks of pairs among them:
-    rows that are neither in `all` nor among the profile's models.
+def unasked(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str]]:
+    """Return the (profile, row) of results (`results.load`) that are no rows of their own: pairs of a matrix
+    (`Study.crossed`) and trunks of pairs, unless they are in `all` or among the profile's models.
     """
     found = set()
     for profile, mine in trials[["profile", "row"]].drop_duplicates().groupby("profile"):
         rows, pairs = set(mine["row"]), trials.attrs["pairs"]
         trunks = {pairs[profile, row][0] for row in rows if (profile, row) in pairs} & rows
-        study = _study(str(profile), folder) if trunks else None
-        found |= {(str(profile), row) for row in trunks & (study.unlisted if study else set())}
+        if study := _study(str(profile), folder) if trunks else None:
+            found |= {(str(profile), row) for row in (trunks | study.crossed(rows)) & study.unlisted}
     return found
+
+
+def described(folder: Path | None = None) -> dict[str, str]:
+    """Return the descriptions of the study's protocols by id. Records keep the wording of the time they were scored."""
+    study = _study("paper", folder)
+    return {protocol.id: protocol.describe() for protocol in study.protocols.values()} if study else {}
 
 
 def _study(profile: str, folder: Path | None) -> Study | None:

@@ -124,6 +124,14 @@ class Study:
         """
         return self.rows.keys() - self.groups["all"] - set(self.models(self.profile.models))
 
+    def crossed(self, rows: Iterable[str]) -> set[str]:
+        """Return the pairs among these rows that have no entry of their own, if they are a matrix: two trunks and two
+        priors, or more.
+        """
+        pairs = self.listed_pairs & set(rows)
+        trunks, priors = ({getattr(self.rows[pair], part) for pair in pairs} for part in ("trunk", "prior"))
+        return pairs if len(trunks) > 1 and len(priors) > 1 else set()
+
     def models(self, names: Sequence[str]) -> list[str]:
         """Expand names of rows and groups into rows, without duplicates, in the given order."""
         groups, rows = self.groups, []

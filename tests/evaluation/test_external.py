@@ -62,16 +62,18 @@ def test_a_folder_of_images_is_scored_and_joins_the_table_of_its_dataset_and_pro
     (line,) = (line for line in table.splitlines() if line.startswith("| mine (external)"))
     assert f" {fd(found):.1f} (1) " in line or f" {fd(found):.3f} (1) " in line
     assert table.index("GLF") < table.index("mine (external)") < table.index("training images (floor)")
-    assert "made elsewhere" in table and "noise (ceiling)" in table
+    assert "generated elsewhere" in table and "noise (ceiling)" in table
     alone = finished("report", "--profile", "external", "--tables", "1,5").out
     assert "Profile external" in alone and "mine" in alone and "Table 5" not in alone
 
 
 def test_images_worse_than_noise_are_remarked_by_evaluate_and_below_the_table(finished: Bench) -> None:
     save(finished.folder / "white", np.full_like(real(finished), 255))
-    assert "note: further from the real images than uniform noise is (" in score(finished, "white").out
+    assert "note: the distance is larger than that of uniform noise (" in score(finished, "white").out
     table = finished("report", "--profile", "tiny", "--tables", "1").out
-    [line] = [line for line in table.splitlines() if "Caution: further from the real images than uniform noise" in line]
+    [line] = [
+        line for line in table.splitlines() if "Caution: the distance is larger than that of uniform noise" in line
+    ]
     assert "white (external) on digits" in line
 
 

@@ -159,7 +159,13 @@ def test_only_the_inception_weights_of_2015_make_a_fid():
 
 def test_description_says_id_extractor_counts_and_split():
     text = Protocol(extractor="inception", count=10_000, split="train").describe()
-    for part in ("inception", "10,000", "train split", "bilinear to 299", weights.FILES["inception"].sha256[:8]):
+    for part in (
+        "inception",
+        "10,000",
+        "train split",
+        "resized to 299 px (bilinear",
+        weights.FILES["inception"].sha256[:8],
+    ):
         assert part in text
     assert Protocol(extractor="inception", split="train").id in text and "\n" not in text
 

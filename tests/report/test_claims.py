@@ -214,8 +214,8 @@ def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Pat
     finding = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["vae"]}})
     p = stats.ttest_ind(np.log(a), np.log(b), alternative="less").pvalue
     said = re.fullmatch(
-        r"one-sided t-test: p = ([\d.]+) \(against VAE; a difference of [\d.]+% could have been found; "
-        r"the one seen needs (\d+) seeds\)",
+        r"one-sided t-test: p = ([\d.]+) \(against VAE; a difference of [\d.]+% would have been detected; "
+        r"detecting the observed one takes (\d+) seeds\)",
         finding.test,
     )
     assert said and float(said[1]) == pytest.approx(p, abs=0.02) and 3 <= int(said[2]) <= 10
@@ -256,7 +256,7 @@ def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_clai
     claim = {"lower": {"rows": ["glf"], "than": ["vae", "wae_gan", "rae_gmm"]}}
     open_ = found(tmp_path, claim)
     assert open_.verdict == NONE
-    assert open_.test == "one trial, not as claimed so far (WAE-GAN); no trial (RAE+GMM)"
+    assert open_.test == "only one trial, at odds with the claim (WAE-GAN); no trial (RAE+GMM)"
     lay(tmp_path, "vae", seeds(60, 2, 3))
     assert found(tmp_path, claim).verdict == BAD
     lay(tmp_path, "vae", seeds(80, 2, 3))
@@ -297,7 +297,7 @@ def test_three_trials_are_too_few_for_a_trend(tmp_path: Path) -> None:
     for row, value in zip(SWEEP, (90.0, 70.0, 40.0), strict=False):
         lay(tmp_path, row, [value])
     finding = found(tmp_path, {"falls": {"rows": SWEEP[:3]}})
-    assert (finding.verdict, finding.test) == (NONE, "too few trials for a trend, tau -1.00 over 3 trials")
+    assert (finding.verdict, finding.test) == (NONE, "too few trials to test a trend: tau -1.00 over 3 trials")
 
 
 def test_a_gap_closes_where_the_distance_from_a_row_falls(tmp_path: Path) -> None:
@@ -354,7 +354,7 @@ def test_collapsed_and_diverged_trials_are_no_evidence(tmp_path: Path) -> None:
     lay(tmp_path, "vae", [400.0, 410.0], collapsed=True)
     put(tmp_path, ended("diverged", row="vae", seed=2))
     finding = found(tmp_path, LOWER)
-    assert (finding.verdict, finding.test) == (NONE, "no trial ended well (VAE)")
+    assert (finding.verdict, finding.test) == (NONE, "no successful trial (VAE)")
     assert "VAE: 2 collapsed, 1 diverged" in finding.numbers
 
 
@@ -364,7 +364,7 @@ def test_rows_scored_by_the_network_that_trained_them_are_not_compared(tmp_path:
         record["config"]["dagger"] = ["efficientnet_lite0"]
         put(tmp_path, record)
     lay(tmp_path, "vae", FAR_APART)
-    assert found(tmp_path, LOWER).test == "trained on the network that scores it (†) (GLF)"
+    assert found(tmp_path, LOWER).test == "trained with the network that scores it (†) (GLF)"
 
 
 def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
@@ -373,7 +373,7 @@ def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
     other = make(seed=3, metrics={A: evaluation([{"fd": 80.0}])})
     other["config"]["with"] = {"beta": 50.0}
     put(tmp_path, other)
-    assert found(tmp_path, LOWER).test == "mixed configurations (GLF)"
+    assert found(tmp_path, LOWER).test == "trials with different configurations (GLF)"
 
 
 def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -> None:
@@ -417,7 +417,7 @@ def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Pa
     assert [f.verdict for f in everywhere] == [GOOD, NONE]
     assert [f.verdict for f in claims.evaluate(evidence(tmp_path, about | LOWER, protocol=A))] == [GOOD]
     assert found(tmp_path, LOWER, protocol="paper").test == "not measured (VAE)"
-    assert found(tmp_path, LOWER, protocol="stretch").test == "nothing is scored under protocol stretch"
+    assert found(tmp_path, LOWER, protocol="stretch").test == "no scores under protocol stretch"
 
 
 # ---- numbers of a trial ------------------------------------------------------------------------------
@@ -471,7 +471,7 @@ def test_what_histories_tell(tmp_path: Path) -> None:
 def test_sizes_need_one_trial_and_no_test(tmp_path: Path) -> None:
     put(tmp_path, make())
     small = found(tmp_path, {"between": {"rows": ["glf"], "high": 0.03}}, "flow_share")
-    assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "exact (below 0.03)")
+    assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "no test needed (below 0.03)")
     assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0.003}}, "flow_share").verdict == BAD
 
 
@@ -506,7 +506,7 @@ def test_a_wrong_claim_is_one_clear_line(tmp_path: Path, change: dict[str, Any],
 def test_claims_that_are_no_list_or_stand_twice_are_named() -> None:
     with pytest.raises(UserError, match="claims: expected a list, found dict"):
         claims.load(Published(PAPER.path, {"claims": {}}))
-    with pytest.raises(UserError, match="claim it stands twice"):
+    with pytest.raises(UserError, match="there are two claims called it"):
         claims.load(Published(PAPER.path, {"claims": [CLAIM, CLAIM]}))
     with pytest.raises(UserError, match="claim 1: "):
         claims.load(Published(PAPER.path, {"claims": ["glf is better"]}))
@@ -524,7 +524,7 @@ def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: 
          "one-sided t-test: p = 0.00013 (against VAE)"],
         ["", "", "MNIST, CelebA", "lite", NONE, GOOD, "", "no results on this dataset"],
     ]  # fmt: skip
-    assert short.texts() == [["x", "1", "Fashion: supported, by the paper's numbers supported"]]
+    assert short.texts() == [["x", "1", "Fashion: supported, from the paper's numbers: supported"]]
     untested = evidence(tmp_path, own | {"datasets": ["mnist"]})
     assert not claims.verdicts(untested, list(claims.evaluate(untested))).lines
     assert short.notes[0].startswith("1 claim: 1 supported")

@@ -57,7 +57,7 @@ def test_a_dataset_shows_each_row_against_the_best(tmp_path: Path) -> None:
     assert [row for row, number in numbers(table, "fd") if number.open] == ["aae"]
     [glf] = [number for row, number in numbers(table, "share above the best") if row == "glf"]
     assert glf.low is not None and glf.high is not None and glf.low < 0 < glf.high
-    assert any(note.startswith("?: one seed") for note in table.notes)
+    assert any(note.startswith("?: only one seed") for note in table.notes)
 
 
 def test_what_the_seeds_can_tell_apart_stands_below(tmp_path: Path) -> None:
@@ -68,8 +68,8 @@ def test_what_the_seeds_can_tell_apart_stands_below(tmp_path: Path) -> None:
         record["metrics"][A]["draws"] = [draw, {"fd": draw["fd"] * 1.0004}]
     [table] = built(tmp_path, "comparisons", *records)
     [said] = [note for note in table.notes if note.startswith("Resolution on Fashion")]
-    assert "spread over seeds 2% (the 2 rows near the best), over draws 0.028%, 0.014 times that;" in said
-    assert "with 3 seeds, differences to the best above" in said and "can be seen (80% power)" in said
+    assert "a typical standard deviation of 2% over seeds and 0.028% over draws (ratio 0.014)." in said
+    assert "With 3 seeds, a row that is worse than the best by" in said and "is detected with 80% power" in said
 
 
 def test_one_row_with_seeds_is_best_and_a_row_with_one_is_judged_by_its_spread(tmp_path: Path) -> None:
@@ -111,7 +111,7 @@ def test_over_all_datasets_each_counts_the_same_whatever_its_trials(tmp_path: Pa
     assert texts[0][1:4] == ["6.00", "6.00 to 6.00", "1"] and texts[0][5] == "6"
     assert texts[2][1] == f"{(np.sqrt(11.5 * 12.5 * 9 * 11)) ** 0.5:.2f}" and texts[2][3] == "3"
     notes = " ".join(table.notes)
-    assert "Geometric mean over MNIST by lite, Fashion by lite" in notes and "not in all of these: AAE." in notes
+    assert "Geometric mean over MNIST under lite, Fashion under lite" in notes and "lack some of these: AAE." in notes
 
 
 def test_over_all_networks_too(tmp_path: Path) -> None:
@@ -126,7 +126,7 @@ def test_over_all_networks_too(tmp_path: Path) -> None:
         other["settings"]["protocol"]["name"] = "other"
         record["metrics"]["b" * 12] = other
     [table] = built(tmp_path, "overall", *both)
-    assert len(table.notes[0].split(" by ")) == 5  # two datasets by two networks
+    assert len(table.notes[0].split(" under ")) == 5  # two datasets by two networks
     assert (
         table.texts()[0][1] == f"{(np.prod(BAD) ** (1 / 3) / 10 * np.prod(GOOD) ** (1 / 3) / 10 * 2 * 2) ** 0.25:.2f}"
         and table.name == "overall"
@@ -154,7 +154,7 @@ def test_one_network_agrees_with_no_other(tmp_path: Path) -> None:
 def test_one_dataset_or_no_anchor_averages_nothing_and_says_what_it_needs(tmp_path: Path) -> None:
     [table] = built(tmp_path, "overall", anchors("fashion", 1.0), *trials("fashion", "vae", *BAD))
     assert table.texts() == [] and "|" not in markdown.render(table)
-    assert any("needs two datasets" in note and "here: Fashion" in note for note in table.notes)
+    assert any("at least two datasets" in note and "here: Fashion" in note for note in table.notes)
 
 
 def test_two_protocols_have_comparisons_of_their_own(tmp_path: Path) -> None:
@@ -249,7 +249,7 @@ def test_the_variance_over_pairs_is_split(tmp_path: Path) -> None:
 
 def test_one_seed_splits_nothing_and_says_so(tmp_path: Path) -> None:
     [table] = built(tmp_path, "variance", *(record for record in crossed() if record["seed"] == 0))
-    assert table.lines == [] and any(note.startswith("No split on Fashion") for note in table.notes)
+    assert table.lines == [] and any(note.startswith("The variance on Fashion cannot be split") for note in table.notes)
 
 
 @pytest.mark.parametrize("name", ["matrix", "variance"])

@@ -74,7 +74,10 @@ def test_what_a_pair_cost_is_its_trunk_s_training_and_its_prior_s(tmp_path: Path
     six = built(tmp_path, "6")
     told = [line[1:6] for line in six.texts() if line[2] in ("train", "prior") and line[1] != "AE"]
     assert told == [["GLF, two-step", "train", "28.9 (1)", "598 (1)", "301 (1)"], ["", "prior", "2.00 (1)", "", ""]]
-    assert all(any(note.startswith("A row that is a pair") for note in table.notes) for table in (five, six))
+    assert all(
+        any(note.startswith("A row that combines a trunk with a prior") for note in table.notes)
+        for table in (five, six)
+    )
 
 
 @pytest.mark.parametrize("there", ["gone", "other weights", "another device", "another profile"])
@@ -113,8 +116,8 @@ def test_the_share_of_the_paper_s_training_counts_both(tmp_path: Path) -> None:
     above = pair("glf_two_step", below)
     above["config"]["stages"]["prior"] |= full
     put(tmp_path, below, above)
-    [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Of the images that training sees")]
-    assert "1.5% and 6% (GLF, two-step)" in note
+    [note] = [note for note in built(tmp_path, "1").notes if note.startswith("Training budget")]
+    assert "1.5%, 6% (GLF, two-step)" in note
 
 
 def models(table: Table) -> list[str]:
@@ -125,25 +128,23 @@ def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
     """`ae` is `by_name`; `vae` is in `all`, and a row whatever else it is."""
     ae, vae = trunk(), trunk("vae", seed=1)
     put(tmp_path, ae, vae, pair("glf_two_step", ae), pair("vae+flow", vae), trunk("glf", seed=2))
-    table = built(tmp_path, "1", only_trunks=staleness.only_trunks)
+    table = built(tmp_path, "1", unasked=staleness.unasked)
     assert models(table) == ["VAE", "GLF", "GLF, two-step", "VAE + flow"]
-    assert "Trunks of these rows that have no row of their own: AE (--models ae)." in table.notes
+    assert "Trained only as trunks of these rows, and not shown: AE (to show: `--models ae`)." in table.notes
     assert any(note == "Trials: 4 (4 ok)." for note in table.notes)
     assert models(built(tmp_path, "1")) == ["VAE", "GLF", "AE", "GLF, two-step", "VAE + flow"]
-    named = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"ae": ["ae"], "glf": ["glf"]}))
+    named = built(tmp_path, "1", unasked=staleness.unasked, only=Only({"ae": ["ae"], "glf": ["glf"]}))
     assert models(named) == ["GLF", "AE"]
-    pairs = built(tmp_path, "1", only_trunks=staleness.only_trunks, only=Only({"vae+flow": ["vae+flow"]}))
-    assert models(pairs) == ["VAE + flow"] and any("VAE (--models vae)." in note for note in pairs.notes)
-    costs = [
-        line[2:] for line in built(tmp_path, "5", only_trunks=staleness.only_trunks).texts() if "two-step" in line[0]
-    ]
+    pairs = built(tmp_path, "1", unasked=staleness.unasked, only=Only({"vae+flow": ["vae+flow"]}))
+    assert models(pairs) == ["VAE + flow"] and any("VAE (to show: `--models vae`)." in note for note in pairs.notes)
+    costs = [line[2:] for line in built(tmp_path, "5", unasked=staleness.unasked).texts() if "two-step" in line[0]]
     assert costs == [["train 10, prior 5"]]
 
 
 def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: Path) -> None:
     ae = trunk()
     put(tmp_path, ae, trunk("glf", seed=2))
-    assert models(built(tmp_path, "1", only_trunks=staleness.only_trunks)) == ["GLF", "AE"]
+    assert models(built(tmp_path, "1", unasked=staleness.unasked)) == ["GLF", "AE"]
     for record in (ae | {"profile": "mine"}, pair("glf_two_step", ae, profile="mine")):
         put(tmp_path / "mine", record)
     study = Path("benchmarks.yaml")
@@ -152,7 +153,7 @@ def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: 
         for models_, unasked in (("[glf_two_step]", {("mine", "ae")}), ("[ae, glf_two_step]", set())):
             mine = f"{{models: {models_}, datasets: [fashion], seeds: 1, protocols: [lite]}}"
             study.write_text(f"profiles: {{mine: {mine}}}")
-            assert staleness.only_trunks(results.load(tmp_path / "mine")) == unasked
+            assert staleness.unasked(results.load(tmp_path / "mine")) == unasked
 
 
 @pytest.mark.parametrize("only", [None, Only({"matrix": ["ae+flow", "ae+gmm", "rae+flow", "rae+gmm"]})], ids=str)
@@ -161,15 +162,33 @@ def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, on
         below = trunk(row, seed)
         below["metrics"][A]["model"]["reconstruction_fd"] = 50.0 + seed
         put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
-    options: dict[str, Any] = {"only_trunks": staleness.only_trunks, **({"only": only} if only else {})}
+    options: dict[str, Any] = {"unasked": staleness.unasked, **({"only": only} if only else {})}
     assert [line[:2] for line in built(tmp_path, "matrix", **options).texts()] == [
         ["AE", "50.0 (1)"],
         ["RAE", "51.0 (1)"],
     ]
     assert set(models(built(tmp_path, "1", **options))) == {"AE + flow", "AE + GMM", "RAE + flow", "RAE + GMM"}
-    [page] = report.write(
-        tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], only_trunks=staleness.only_trunks
+    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], unasked=staleness.unasked)
+    assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "their trials open"
+
+
+def test_pairs_of_a_matrix_are_in_its_tables_only(tmp_path: Path) -> None:
+    for seed, row in enumerate(("ae", "rae")):
+        below = trunk(row, seed)
+        put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
+    put(tmp_path, trunk("glf", seed=2))
+    unasked: dict[str, Any] = {"unasked": staleness.unasked}
+    table = built(tmp_path, "1", **unasked)
+    assert models(table) == ["GLF"] and any(
+        "4 pairs of a trunk and a prior appear only in" in note for note in table.notes
     )
-    assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' not in page.read_text(), (
-        "it has no trials there"
-    )
+    assert any(note == "Trials: 1 (1 ok)." for note in table.notes)
+    for name in ("5", "scores", "comparisons"):
+        assert models(built(tmp_path, name, **unasked)) == ["GLF"]
+    assert models(built(tmp_path, "matrix", **unasked)) == ["AE", "RAE"]
+    named = built(tmp_path, "1", **unasked, only=Only({"ae+gmm": ["ae+gmm"], "glf": ["glf"]}))
+    assert models(named) == ["GLF", "AE + GMM"]
+    put(tmp_path / "few", below, *(pair(f"rae+{prior}", below, prior) for prior in ("flow", "gmm")), trunk("glf", 2))
+    assert models(built(tmp_path / "few", "1", **unasked)) == ["GLF", "RAE + flow", "RAE + GMM"], "no matrix"
+    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], **unasked)
+    assert 'data-row="AE + flow"' in page.read_text()

@@ -23,7 +23,7 @@ from aegen_bench.report import published, tables
 from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
 from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
-from aegen_bench.study import Study
+from aegen_bench.study import Study, staleness
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -91,6 +91,18 @@ def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, li
     assert "departs from the paper's settings: epochs x 0.1; batch 64; beta 2 (GLF)." in notes
 
 
+def test_a_protocol_is_described_in_the_present_words(tmp_path: Path) -> None:
+    study = Study("lite", local=tmp_path, data=tmp_path)
+    assert staleness.described().items() >= {(one.id, one.describe()) for one in study.protocols.values()}
+    put(tmp_path, trial("glf", 0, 1.0))
+    for described, first in (
+        ({A: "Protocol, reworded."}, "Protocol, reworded."),
+        ({B: "another"}, "EfficientNet-Lite0"),
+    ):
+        [table] = built(tmp_path, tables_=["1"], described=described)
+        assert first in table.notes[0]
+
+
 def test_table_3_shows_recall_and_precision_with_both_ranks(tmp_path: Path, lite: list[Any]) -> None:
     [table] = built(tmp_path, lite[0], lite[1], lite[6], tables_=["3"])
     assert (
@@ -120,8 +132,8 @@ def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
     flawed = [*near[:2], ended("diverged", row="rae_gmm", seed=2)]
     [again] = built(tmp_path / "flawed", *fair, *flawed, *seeds("aae", 90.0, 91.0, collapsed=True), tables_=["1"])
     assert bold(again) == [("glf", 0)]
-    assert any(note.startswith("Bold: ") and "on the logarithm" in note for note in one.notes)
-    assert any(note.startswith("Bold: ") and "scores as they are" in note for note in three.notes)
+    assert any(note.startswith("Bold: ") and "on a log scale" in note for note in one.notes)
+    assert any(note.startswith("Bold: ") and "scale of the scores" in note for note in three.notes)
     assert "| 1.0 (1)? |" in re.sub(" +", " ", markdown.render(one))  # WAE-GAN: one seed, and better than all
 
 
@@ -139,11 +151,11 @@ def test_a_table_says_how_much_of_the_papers_training_each_row_had(tmp_path: Pat
     stages = {"train": {"epochs": 10, "steps": 1200, "images": 60_000, "seconds_per_epoch": 1.0}}
     some = [make(row=row, config=make()["config"] | short, stages=stages) for row in ("glf", "vae")]
     [table] = built(tmp_path, *some, tables_=["1"])
-    assert "Of the images that training sees in the paper, and of its steps: 1% and 2% (VAE, GLF)." in table.notes
+    assert "Training budget as a share of the paper's (images seen, steps): 1%, 2% (VAE, GLF)." in table.notes
     full = {"train": {"epochs": 100, "steps": 60_000, "images": 6_000_000, "seconds_per_epoch": 1.0}}
     same = [record | {"stages": full} for record in some]
     [whole] = built(tmp_path / "whole", *same, tables_=["1"])
-    assert not any(note.startswith("Of the images") for note in whole.notes)
+    assert not any(note.startswith("Training budget") for note in whole.notes)
 
 
 def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
@@ -155,7 +167,7 @@ def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
         [table] = built(tmp_path, *seeds("glf", 100.0, 104.0), tables_=["1"], spread=spread)
         texts[spread], notes[spread] = table.texts()[0][1], " ".join(table.notes)
     assert texts == {"seeds": "102.0 ± 2.8 (2)", "interval": "102.0 ± 25.4 (2)", "draws": "102.0 ± 1.4 (2)"}
-    assert "95% interval" in notes["interval"] and "draws within a trial, pooled" in notes["draws"]
+    assert "95% interval" in notes["interval"] and "draws of a trial, pooled" in notes["draws"]
     [single] = built(tmp_path / "one", make(), tables_=["1"], spread="draws")
     assert single.texts()[0][1] == "674.1 (1)"
     with pytest.raises(UserError, match="unknown spread 'drwas': did you mean 'draws'"):
@@ -289,7 +301,7 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
     )
     records[2]["stages"]["train"]["seconds_per_epoch"] = 36.0
     [odd] = built(tmp_path / "odd", *records, tables_=["6"])
-    assert any(note.startswith("No share of the flow on Fashion") for note in odd.notes)
+    assert any(note.startswith("The flow's share is unknown on Fashion") for note in odd.notes)
     assert not any("%" in note for note in odd.notes if "hare of the flow" in note)
     [alone] = built(tmp_path / "alone", make(), tables_=["6"])
     assert not any("share" in note for note in alone.notes)
@@ -674,7 +686,7 @@ def test_rows_that_were_scored_against_different_real_images_are_told_not_to_com
         for entry in record["metrics"].values():
             entry["settings"]["protocol"]["real_sha256"] = real
     for table in built(tmp_path, *rows, tables_=["1", "scores"]):
-        assert any(note.startswith("Not comparable: on Fashion the trials were scored") for note in table.notes)
+        assert any(note.startswith("Not comparable: the trials on Fashion were scored") for note in table.notes)
     rows[1]["metrics"] = rows[0]["metrics"]
     for table in built(tmp_path, *rows, tables_=["1", "scores"]):
         assert not any(note.startswith("Not comparable") for note in table.notes)
@@ -728,7 +740,7 @@ def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: P
     made = built(tmp_path, tables_=["1", "3", "comparisons", "scores"], profile="lite")
     said = {table.name: [note for note in table.notes if note.startswith("Caution: ")] for table in made}
     singular = "Caution: 200 images for 1,280 features: the covariance is singular (VAE on Fashion)."
-    far = "Caution: further from the real images than uniform noise is: VAE on Fashion."
+    far = "Caution: the distance is larger than that of uniform noise: VAE on Fashion."
     assert said == {name: [singular, far] for name in ("table1", "comparisons-fashion", "scores-fashion")} | {
         "table3": []
     }

@@ -19,20 +19,22 @@ def test_the_spread_is_that_of_the_results_there_are(tmp_path: Path) -> None:
         for seed, gap in enumerate((-0.04, 0.0, 0.04)):
             put(tmp_path, make(row=row, seed=seed, metrics={"a" * 12: evaluation([{"fd": level * np.exp(gap)}])}))
     [line] = resolution.lines(tmp_path, "lite", ["fashion", "mnist"], rows=9, seeds=3)
-    assert line.startswith("fashion by lite: seeds spread by 4.1%; 3 seeds tell a row from the best of 9 that is ")
+    assert line.startswith("fashion under lite: standard deviation over seeds 4.1%; with 3 seeds, a gap of ")
     percent = 100 * np.expm1(detectable(0.04, 3, 9))
-    assert f"{percent:.2g}% better (80% power)" in line
+    assert f"a gap of {percent:.2g}% to the best of 9 rows is detected (80% power)" in line
     [other] = resolution.lines(tmp_path, "lite", ["mnist"], rows=9, seeds=3)
-    assert other.startswith("if seeds spread by 2.5% of the distance; ")
+    assert other.startswith("assuming a standard deviation over seeds of 2.5%; ")
 
 
 def test_one_seed_tells_nothing_apart(tmp_path: Path) -> None:
     [line] = resolution.lines(tmp_path, "lite", ["fashion"], rows=9, seeds=1)
-    found = re.fullmatch(r"if seeds spread by 2\.5% .*; one seed tells no rows apart, 5% needs (\d+) seeds", line)
+    found = re.fullmatch(
+        r"assuming .* of 2\.5%; with one seed, no gap is detected; detecting a gap of 5% takes (\d+) seeds", line
+    )
     assert found and detectable(0.025, int(found[1]), 9) <= np.log(1.05)
 
 
 @pytest.mark.parametrize(("options", "said"), [((), True), (("--no-forecast",), False)])
 def test_a_dry_run_says_it(bench: Bench, options: tuple[str, ...], said: bool) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", "3", "--dry-run", *options)
-    assert ended.code == 0 and ("3 seeds tell a row from the best of 2" in ended.out) is said
+    assert ended.code == 0 and ("to the best of 2 rows is detected" in ended.out) is said

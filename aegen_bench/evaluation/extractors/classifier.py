@@ -21,6 +21,10 @@ WEIGHTS = {
 }
 DIM = 128
 RULE = "grey repeated to 3 channels; 2x/255 - 1; last maps after ReLU, mean over positions"
+PROSE = (
+    "grey images are repeated to 3 channels; pixels are mapped to [-1, 1]; the features are the last feature maps "
+    "after ReLU, averaged over positions"
+)
 
 
 class Residual(nn.Module):

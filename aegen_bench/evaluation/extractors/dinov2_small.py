@@ -17,6 +17,10 @@ RULE = (
     "grey repeated to 3 channels; bicubic to 224 px, antialiased, rounded as Pillow does; "
     "ImageNet mean and deviation; class token after the last norm"
 )
+PROSE = (
+    "grey images are repeated to 3 channels; images are resized to 224 px (bicubic, antialiased, rounded as in Pillow) "
+    "and normalised by ImageNet's mean and standard deviation; the features are the class token after the last norm"
+)
 
 
 def build(file: Path) -> nn.Module:

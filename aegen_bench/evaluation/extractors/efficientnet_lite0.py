@@ -19,6 +19,11 @@ RULE = (
     "grey repeated to 3 channels; sides below 64 px: bilinear to 64, align_corners=False, no antialias; "
     "(pixel - 127) / 128; head after ReLU6, mean over positions"
 )
+PROSE = (
+    "grey images are repeated to 3 channels; images with a side below 64 px are resized to 64 x 64 px (bilinear, "
+    "align_corners=False, not antialiased); pixels are normalised by (x - 127) / 128; the features are the outputs of "
+    "the head after ReLU6, averaged over positions"
+)
 
 
 class EfficientNetLite0(nn.Module):

@@ -22,6 +22,11 @@ RULE = (
     "grey repeated to 3 channels; [0, 1]; bilinear to 299 px, align_corners=False, no antialias; 2x - 1; "
     "pool3, mean over positions"
 )
+PROSE = (
+    "grey images are repeated to 3 channels; images are scaled to [0, 1], resized to 299 px (bilinear, "
+    "align_corners=False, not antialiased) and mapped to [-1, 1]; the features are those of pool3, averaged over "
+    "positions"
+)
 
 
 class Inception(nn.Module):

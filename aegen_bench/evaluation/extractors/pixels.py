@@ -17,6 +17,10 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 WEIGHTS = None
 DIM = 768
 RULE = "grey repeated to 3 channels; [0, 1]; bilinear to 16 px, align_corners=False, antialiased; all values"
+PROSE = (
+    "grey images are repeated to 3 channels; images are scaled to [0, 1] and resized to 16 px (bilinear, "
+    "align_corners=False, antialiased); the features are all pixel values"
+)
 
 
 class Pixels(nn.Module):

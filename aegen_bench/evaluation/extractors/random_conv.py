@@ -10,6 +10,9 @@ __all__ = ["DIM", "RULE", "WEIGHTS", "build"]
 WEIGHTS = None
 DIM = 64
 RULE = "grey repeated to 3 channels; 2x/255 - 1; weights drawn with seed 0"
+PROSE = (
+    "grey images are repeated to 3 channels; pixels are mapped to [-1, 1]; the weights are random, drawn with seed 0"
+)
 
 
 class RandomConv(nn.Module):

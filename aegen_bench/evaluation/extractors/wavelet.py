@@ -22,6 +22,11 @@ RULE = (
     "grey counts as 3 equal channels; [0, 1]; Haar wavelet packets of the level log2(side / 16), rounded, at least 1; "
     "odd sides extended by a mirrored pixel; each packet's values of all channels"
 )
+PROSE = (
+    "grey images count as 3 equal channels; images are scaled to [0, 1] and split into Haar wavelet packets of level "
+    "log2(side / 16), rounded and at least 1, with odd sides extended by one mirrored pixel; the features of a packet "
+    "are its values in all channels"
+)
 
 
 class Wavelet(nn.Module):

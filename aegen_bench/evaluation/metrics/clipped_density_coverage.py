@@ -1,8 +1,9 @@
-"""Density and coverage as shares of good images, which neither crowding nor outliers can raise, k = 5.
+"""Variants of density and coverage (k = 5) that estimate the share of good images, and that neither crowded generated
+images nor outliers can inflate.
 
 No generated image counts for more than one, and for density, no ball is larger than the median one. Density is divided
-by that of the real images themselves. Coverage is converted to the share of images that would give this coverage if
-they came from the real distribution and all others were far from it.
+by the density of the real images themselves. Coverage is converted to a share of good images: the share that would give
+this coverage if the good images came from the real distribution and all others were far from it.
 
 Deviation: a coverage between those of two whole numbers of good images is interpolated; the authors' code takes the
 larger number, which is at most one image more.

@@ -1,5 +1,6 @@
-"""Sliced Wasserstein distance between sampled and encoded codes: what the decoder meets in sampling and never saw in
-training. A VAE's codes are its posterior means, whose unused dimensions count as a gap: compare VAEs with each other.
+"""Sliced Wasserstein distance between codes sampled from the prior and codes of encoded images, that is, between what
+the decoder gets in sampling and what it saw in training. A VAE's codes are its posterior means, so unused dimensions
+count as a gap; compare VAEs only with each other.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from aegen_bench.numerics.sliced import sliced_wasserstein
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "code_gap", "measure"]
 
 PER = "model"
-VALUES = {"code_gap": Value(better="lower", unit="standard deviations a direction")}
+VALUES = {"code_gap": Value(better="lower", unit="standard deviations per direction")}
 SETTINGS: dict[str, Any] = {"distance": "sliced Wasserstein-2", "projections": 500, "scale": "both sets together"}
 SOURCE = "Bonneel et al. 2015, Sliced and Radon Wasserstein Barycenters of Measures, between prior and encoder"
 

@@ -1,8 +1,8 @@
-"""Negative log-likelihood of the codes of test images under the prior, for methods with a density: N(0, I), or their
-own `log_prior`.
+"""Negative log-likelihood of the codes of test images under the prior, for methods whose prior has a density: N(0, I),
+or their own `log_prior`.
 
-It tells a better density from better matched moments. It depends on the scale of the codes, and a method that shrinks
-its codes lowers it, so compare only methods that share an encoder.
+It distinguishes a better density from merely better matched moments. It depends on the scale of the codes, and a method
+can lower it by shrinking its codes, so compare only methods that share an encoder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from aegen_bench.evaluation.metric import Inputs, Measured, Value
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "measure"]
 
 PER = "model"
-VALUES = {"code_nll": Value(better="lower", unit="nats a dimension")}
+VALUES = {"code_nll": Value(better="lower", unit="nats per dimension")}
 SETTINGS: dict[str, Any] = {"codes": "of the test images"}
 SOURCE = "the log likelihood of held-out data, as for any density model"
 

@@ -1,4 +1,4 @@
-"""Held-out accuracy of a classifier that separates sampled codes from those of test images; 0.5 is chance."""
+"""Held-out accuracy of a classifier trained to tell sampled codes from the codes of test images; 0.5 is chance."""
 
 from __future__ import annotations
 

@@ -1,9 +1,9 @@
-"""The C_T test in feature space: below -3, the images are closer to the training images than test images are, which
-indicates copies; far above 0 they are farther away, like those of a poor generator.
+"""The C_T test for data copying, in feature space. Below -3, generated images are closer to the training images than
+test images are, which indicates copies; far above 0, they are farther away, as with a poor generator.
 
-Near 0, the images are as far from the training images as test images are. Far above 0, as for blurred or noisy images,
-they are not copies, but not good either. Regions of feature space are compared separately, so that good images in one
-region cannot hide copies in another.
+Near 0, generated images are as far from the training images as test images are. Far above 0, as for blurred or noisy
+images, they are not copies, but not good either. Regions of feature space are compared separately, so that good images
+in one region cannot hide copies in another.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from aegen_bench.evaluation.metric import Features, Inputs, Measured, NotApplica
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "copying_z", "measure"]
 
 PER = "draw"
-VALUES = {"copying_z": Value(better="higher", unit="standard deviations under equal distances")}
+VALUES = {"copying_z": Value(better="higher", unit="z-score")}
 SETTINGS: dict[str, Any] = {"distance": "Euclidean", "regions": 10, "least_images": 20}
 SOURCE = "Meehan et al. 2020, A Non-Parametric Test to Detect Data-Copying in Generative Models, section 4"
 

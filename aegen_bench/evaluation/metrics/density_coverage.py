@@ -1,4 +1,6 @@
-"""In how many balls of the real images a generated image lies, and how many of these balls hold one, k = 5."""
+"""Each real image has a ball that reaches to its k-th nearest real neighbour (k = 5). Density: the mean number of balls
+that contain a generated image, divided by k. Coverage: the share of balls that contain at least one generated image.
+"""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Fréchet distance between two Gaussians: `fid` with the Inception weights of 2015; `fwd`, the mean over the packets,
-with the extractor `wavelet`; otherwise `fd`.
+"""Fréchet distance between Gaussians fitted to the features of generated and real images. It is called `fid` with the
+Inception weights of 2015, `fwd` with the extractor `wavelet` (where it is the mean over packets), and `fd` otherwise.
 """
 
 from __future__ import annotations

@@ -1,5 +1,5 @@
-"""Fréchet distance extrapolated to infinitely many generated images, over enough subsets to bring its standard error
-below 1% of the distance; `fd_infinity_r2` says how well the line fits.
+"""Fréchet distance extrapolated to infinitely many generated images by a line fitted to subsets of several sizes, with
+enough subsets to bring its standard error below 1% of the distance; `fd_infinity_r2` says how well the line fits.
 """
 
 from __future__ import annotations

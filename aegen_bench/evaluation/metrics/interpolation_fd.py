@@ -1,7 +1,7 @@
-"""Fréchet distance of images decoded half-way between the codes of two test images: random pairs, and each code with
-its nearest neighbour.
+"""Fréchet distance of images decoded from the midpoint between the codes of two test images: of random pairs, or of
+each code and its nearest neighbour (`interpolation_fd_nearest`).
 
-The second is reported to predict the quality of generated images when the distance of reconstructions does not.
+The latter is reported to predict the quality of generated images where the distance of reconstructions does not.
 """
 
 from __future__ import annotations

@@ -1,4 +1,6 @@
-"""Unbiased squared MMD with a cubic kernel (KID), and its standard error; it may be negative."""
+"""Kernel inception distance (KID): an unbiased estimate, which may be negative, of the squared MMD with a cubic kernel,
+and its standard error.
+"""
 
 from __future__ import annotations
 

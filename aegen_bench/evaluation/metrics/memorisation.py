@@ -1,5 +1,5 @@
-"""Distance in pixels to the nearest training image, relative to that of test images: 1 is like unseen images, near 0
-means copies.
+"""Median pixel-space distance to the nearest training image, divided by that of test images: 1 means as far from the
+training images as unseen images are, and near 0 means copies.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "distances", "measure"]
 
 PER = "draw"
 # A warning, not a score: 0 for copies, 1 for test images. Blur lowers it too, and noise raises it.
-VALUES = {"memorisation": Value(better="higher", unit="median distance of test images")}
+VALUES = {"memorisation": Value(better="higher", unit="ratio to test images")}
 SETTINGS: dict[str, Any] = {"distance": "pixel L2 to the nearest training image", "images": 1000}
 SOURCE = "after Jiralerspong et al. 2023, Feature Likelihood Divergence, and Meehan et al. 2020, on pixels"
 

@@ -1,4 +1,6 @@
-"""Recall (`f8`) and precision (`f1_8`) along the curve of precision and recall of distributions."""
+"""Precision and recall of distributions (PRD), summarised by the largest F8 score of the curve (`f8`, which emphasises
+recall) and the largest F1/8 score (`f1_8`, which emphasises precision).
+"""
 
 from __future__ import annotations
 

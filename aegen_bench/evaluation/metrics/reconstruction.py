@@ -1,4 +1,6 @@
-"""Test images against their reconstructions, pixel by pixel and by their structural similarity."""
+"""Error of reconstructed test images: mean squared error per pixel, peak signal-to-noise ratio (PSNR) and structural
+similarity (SSIM).
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ __all__ = [
 
 PER = "model"
 VALUES = {
-    "reconstruction_mse": Value(better="lower", unit="[0, 1]^2 a pixel"),
+    "reconstruction_mse": Value(better="lower", unit="pixels in [0, 1]"),
     "reconstruction_psnr": Value(better="higher", unit="dB"),
     "reconstruction_ssim": Value(better="higher", unit="1"),
 }

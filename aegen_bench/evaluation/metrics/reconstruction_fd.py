@@ -1,5 +1,5 @@
-"""Fréchet distance of the reconstructions of test images. With a deterministic encoder it is roughly the best that a
-prior can reach; a VAE reconstructs from its posterior mean, and its samples may come closer.
+"""Fréchet distance between reconstructed test images and real images. With a deterministic encoder it is roughly the
+best that any prior can reach; a VAE reconstructs from its posterior mean, so its samples may do better.
 """
 
 from __future__ import annotations

@@ -57,7 +57,7 @@ def load(published: Published) -> list[Claim]:
         name = one.get("name", i) if isinstance(one, dict) else i
         claim = validated(Claim, one, f"{published.path}: claim {name}")
         if any(claim.name == other.name for other in claims):
-            raise UserError(f"{published.path}: claim {name} stands twice")
+            raise UserError(f"{published.path}: there are two claims called {name}")
         claims.append(claim)
     return claims
 
@@ -84,7 +84,7 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
         for dataset in claim.datasets:
             yield from (_finding(claim, source, dataset) for source in sources)
             if not sources:
-                why = f"nothing is scored{f' under protocol {claim.protocol}' if claim.protocol else ''}"
+                why = f"no scores{f' under protocol {claim.protocol}' if claim.protocol else ''}"
                 paper = _of_paper(claim, dataset, evidence.layout.published)
                 yield Finding(claim, dataset, claim.protocol, "not tested", "", why, paper)
 
@@ -122,14 +122,15 @@ def _verdict(checks: Sequence[Check]) -> Verdict:
 
 def _said(predicate: Predicate, checks: Sequence[Check], verdict: Verdict) -> str:
     """Return the comparisons that decide a verdict (the weakest one if supported), `one-sided t-test: p = 0.94 (against
-    RAE+GMM)`, then the reasons why others were not tested, with their rows, `one trial, as claimed so far (WAE-GAN)`.
+    RAE+GMM)`, then the reasons why others were not tested, with their rows, `only one trial, in line with the claim
+    (WAE-GAN)`.
     """
     deciding = [check for check in checks if check.outcome == verdict]
     if verdict == "supported":
         deciding = [max(deciding, key=lambda check: check.p or 0.0)]
     told = []
-    if any(check.p is None for check in deciding):  # how trials ended, or what no seed changes
-        name = predicate.test if isinstance(predicate, Ends) else "exact"
+    if any(check.p is None for check in deciding):  # how trials ended, or a number that does not depend on the seed
+        name = predicate.test if isinstance(predicate, Ends) else "no test needed"
         told.append(f"{name} ({', '.join(check.what for check in deciding)})")
     elif deciding:
         told.append(f"{predicate.test}: {', '.join(map(_tested, deciding))}")
@@ -163,7 +164,7 @@ def alike(findings: Sequence[Finding]) -> Iterator[tuple[Claim, list[list[Findin
 
 def claims(evidence: Evidence, findings: Sequence[Finding]) -> Table:
     """Return the table of all claims with the evidence, one line per dataset and protocol (or device)."""
-    heads = ("The paper says", "Section", "Dataset", "Protocol or device", "Verdict", "By the paper's numbers")
+    heads = ("The paper says", "Section", "Dataset", "Protocol or device", "Verdict", "From the paper's numbers")
     lines = []
     for claim, groups in alike(findings):
         first = [claim.says, claim.section]
@@ -175,7 +176,7 @@ def claims(evidence: Evidence, findings: Sequence[Finding]) -> Table:
             first = ["", ""]
     protocols = [f"{part.name}: {part.about['describe']}" for part in evidence.parts if "describe" in part.about]
     said = [notes.CLAIMS, *protocols, *notes.departures(evidence.frame, evidence.layout)]
-    return _table("claims", evidence, [*heads, "Our numbers", "Test, or why there is none"], lines, said)
+    return _table("claims", evidence, [*heads, "Our numbers", "Test, or why there was none"], lines, said)
 
 
 def verdicts(evidence: Evidence, findings: Sequence[Finding]) -> Table:
@@ -192,7 +193,7 @@ def verdicts(evidence: Evidence, findings: Sequence[Finding]) -> Table:
 
 
 def _summary(evidence: Evidence, findings: Sequence[Finding], *, several: bool) -> str:
-    """Return `Fashion: supported (lite; dinov2), contradicted (lite_classifier), by the paper's numbers supported`."""
+    """Return `Fashion: supported (lite), contradicted (lite_classifier), from the paper's numbers: supported`."""
     parts = []
     for dataset in dict.fromkeys(finding.dataset for finding in findings):
         said: dict[str, list[str]] = {}
@@ -200,7 +201,7 @@ def _summary(evidence: Evidence, findings: Sequence[Finding], *, several: bool) 
             said.setdefault(finding.verdict, []).append(finding.place)
         texts = [f"{verdict} ({'; '.join(names)})" if several else verdict for verdict, names in said.items()]
         printed = {finding.printed for finding in findings if finding.dataset == dataset and finding.printed}
-        texts += [f"by the paper's numbers {verdict}" for verdict in printed]
+        texts += [f"from the paper's numbers: {verdict}" for verdict in printed]
         parts.append(f"{evidence.name(dataset)}: {', '.join(texts)}")
     return "; ".join(parts)
 
@@ -213,5 +214,6 @@ def _overall(findings: Sequence[Finding]) -> Verdict:
 
 
 def _table(name: str, evidence: Evidence, heads: Sequence[str], lines: list[list[str]], said: list[str]) -> Table:
-    caption, body = "What the paper says, against these results", [[Cell(text=text) for text in line] for line in lines]
+    caption = "The paper's statements, tested on these results"
+    body = [[Cell(text=text) for text in line] for line in lines]
     return Table(name, "Claims", caption, list(map(words, heads)), body, said, evidence.layout.profile)

@@ -127,7 +127,8 @@ class Measured:
         if self.source.timings is not None and self.measure in TIMED:
             run = self.source.timings.get(entry)
             if run is None or run.busy:
-                return Sample(name, why="timed beside other work (§)" if run else "not timed: `aegen-bench time`")
+                why = "timed while other programs ran (§)" if run else "not timed: use `aegen-bench time`"
+                return Sample(name, why=why)
             return Sample(name, TIMED[self.measure](run))
         here = {seed for (_, _, seed), _, _ in summary.trials.get(entry, [])}
         trials = [trial for trial in evidence.trials(*entry) if trial.seed in here]
@@ -138,15 +139,15 @@ class Measured:
         if not trials:
             why = "no trial"
         elif entry in summary.mixed:
-            why = "mixed configurations"
+            why = "trials with different configurations"
         elif MEASURES[self.measure].scored and row in self.source.part.dagger:
-            why = "trained on the network that scores it (†)"
+            why = "trained with the network that scores it (†)"
         elif not read and self.measure != "states":
-            why = "no trial ended well"
+            why = "no successful trial"
         elif not values and self.measure != "states":
             why = "not probed: `run --set rows.ROW.probe.every=1`" if self.measure in PROBED else "not measured"
         elif len(self.scale.of(values)) < len(values):
-            why = "not positive, so without a logarithm"
+            why = "not positive, so there is no logarithm"
         return Sample(name, () if why else values, states, MEASURES[self.measure].exact, why)
 
     def row(self, row: str) -> Row:
@@ -203,7 +204,9 @@ class Printed:
         number, std = self._number(row, other or self.dataset)
         trials = int(self.published.content["meta"].get("fid_trials", 1))
         name = self.published.name(row)
-        return Sample(name, why="not printed") if number is None else Sample(name, (number,), printed=(std, trials))
+        if number is None:
+            return Sample(name, why="not in the paper")
+        return Sample(name, (number,), printed=(std, trials))
 
     def row(self, row: str) -> Row:
         """Return the published mean of a row on the scale. One without standard deviation counts as exactly known."""

@@ -25,7 +25,7 @@ from aegen_bench.study.reading import Strict
 
 __all__ = ["Check", "Claim", "Ends", "Here", "Predicate"]
 
-SO_FAR = {True: "one trial, as claimed so far", False: "one trial, not as claimed so far"}
+SO_FAR = {True: "only one trial, in line with the claim", False: "only one trial, at odds with the claim"}
 Outcome = Literal["supported", "contradicted", "inconclusive"]
 
 
@@ -107,7 +107,8 @@ class Bounds(NamedTuple):
         need = seeds_by_t(gap, variance)
         seeds = f"{need} seeds" if need else f"more than {MOST} seeds"
         seen = here.scale.gap(detectable_by_t(compared.error, compared.df))
-        return Check.by(what, p, against, f"a difference of {seen} could have been found; the one seen needs {seeds}")
+        settle = f"a difference of {seen} would have been detected; detecting the observed one takes {seeds}"
+        return Check.by(what, p, against, settle)
 
 
 class Predicate(Strict):
@@ -177,10 +178,10 @@ class Order(Comparison):
         ours, theirs, names = here.row(row), here.row(other), [a.name, b.name]
         if to:
             if not to[0].known:
-                raise Untested("one trial", to[0].name)
+                raise Untested("only one trial", to[0].name)
             middle = here.row(self.to).mean
             ours, theirs = (Row(abs(one.mean - middle), one.n, one.variance, one.df) for one in (ours, theirs))
-            names = [f"{name} from {to[0].name}" for name in names]
+            names = [f"{name}'s distance from {to[0].name}" for name in names]
         bound = math.log(self.factor)
         claimed = Bounds(below=bound) if self.lower else Bounds(above=bound)
         self._known((a, b), claimed.hold(ours.mean - theirs.mean))
@@ -262,7 +263,7 @@ class Between(Predicate):
         """Test one row against one bound."""
         [sample] = _samples(here, row)
         if self.silent_above is not None and np.mean(sample.values) > self.silent_above:
-            raise Untested(f"above {self.silent_above:g} the measure does not tell", sample.name)
+            raise Untested(f"above {self.silent_above:g}, where the measure is not informative", sample.name)
         return _against(here, sample, row, bound, lower=lower)
 
 
@@ -281,7 +282,7 @@ class LowerThanCited(Predicate):
         """Test one row against the cited numbers."""
         numbers = [number for name in self.cited if (number := here.cited(self.table, name)) is not None]
         if not numbers:
-            raise Untested("cited numbers compare under the FID of the paper's profile only")
+            raise Untested("the cited numbers are comparable only with FID under the profile `paper`")
         [sample] = _samples(here, row)
         return _against(
             here, sample, row, float(np.median(numbers) if self.pick == "median" else max(numbers)), lower=True
@@ -313,7 +314,7 @@ class Trend(Predicate):
         tau, against = (stats.kendalltau(places, values, alternative=way) for way in self.ways)
         said = f"tau {tau.statistic:+.2f} over {len(values)} trials"
         if not stats.kendalltau(places, places, alternative="greater").pvalue <= ALPHA:
-            raise Untested(f"too few trials for a trend, {said}")
+            raise Untested(f"too few trials to test a trend: {said}")
         return Check.by(said, float(tau.pvalue), float(against.pvalue))
 
 
@@ -332,7 +333,7 @@ class Rises(Trend):
 class Ends(Predicate):
     """Every trial of `rows` ended in one of `states`; needs two trials per row."""
 
-    test: ClassVar[str] = "how every trial ended"
+    test: ClassVar[str] = "outcome of every trial"
     states: tuple[Literal["ok", "diverged", "collapsed"], ...]
 
     def cases(self, here: Here) -> Iterable[Callable[[], Check]]:

@@ -39,9 +39,9 @@ def seeds(evidence: Evidence) -> Drawn:
         axes.set(xlabel=f"{part.label}, lower is better", ylim=(len(rows) - 0.5, -0.5))
         axes.margins(x=0.12)
         plain_log(axes, "x")
-        axes.set_title(f"{evidence.where(dataset, part)}: a point a seed, a bar at the mean")
+        axes.set_title(f"{evidence.where(dataset, part)}: one point per seed, bar at the mean")
         if part.dagger & set(rows):
-            figure.supxlabel("†: trained on the network that scores it here", fontsize=6.5, color=GREY)
+            figure.supxlabel("†: trained with the network that scores it here", fontsize=6.5, color=GREY)
         yield f"-{dataset}{part.mark}", figure
 
 

@@ -1,5 +1,5 @@
 "use strict";
-// Text is set with textContent only: whatever a row is called, it stays text.
+// All text is set through textContent, so that no name of a row can become markup.
 const { names, columns, entries, real } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -17,7 +17,7 @@ function drawn(tag, attributes, text = "") {
   return element;
 }
 
-// Sorting: by number where a cell has one, else by text; what has no number stands last either way.
+// Sorts by number if a cell has one, otherwise by text. Cells without a number come last in both directions.
 function sort(head) {
   const table = head.closest("table"), column = head.cellIndex;
   const up = head.getAttribute("aria-sort") !== "ascending";
@@ -37,7 +37,7 @@ function sort(head) {
   table.append(...bodies);
 }
 
-let verdict = "";  // that claims must have to be shown; empty for all
+let verdict = "";  // only claims with this verdict are shown; empty: all
 
 function filter(text) {
   const words = text.toLowerCase().split(/\s+/).filter(Boolean);
@@ -50,7 +50,7 @@ function filter(text) {
   document.getElementById("nothing").hidden = bodies.some(body => !body.hidden);
 }
 
-// The matrix of trunks and priors: the lower the distance the darker, on a log scale over the table.
+// Tints the matrix of trunks and priors: the lower the distance, the darker the cell, on a log scale over the table.
 function tint(table) {
   const cells = [...table.querySelectorAll("tbody td[data-value]")].filter(cell => cell.cellIndex > 1);
   const logs = cells.map(cell => Math.log(Number(cell.dataset.value))), [least, most] = [Math.min(...logs), Math.max(...logs)];
@@ -63,8 +63,8 @@ for (const table of document.querySelectorAll("section[id^='matrix'] table")) ti
 
 const shown = number => Math.abs(number) >= 1e4 ? number.toLocaleString("en") : String(number);
 
-// The range of an axis: without single values far off (three times the middle 80% of their own curve) where these would
-// flatten all others to a line. They are drawn at the edge, which an arrow says.
+// The range of an axis. Outliers (beyond three times the range of the middle 80% of their own curve) are left out if they
+// would flatten everything else to a line; they are drawn at the edge, marked by an arrow.
 function near(seeds, ys) {
   const kept = seeds.flatMap(({ points }) => {
     const sorted = points.map(p => p[1]).sort((a, b) => a - b), at = q => sorted[Math.round(q * (sorted.length - 1))];
@@ -75,7 +75,7 @@ function near(seeds, ys) {
   return most - least > 10 * (high - low) && high > low ? [low, high] : [least, most];
 }
 
-// One chart a curve's name, one line a seed; the value under the pointer stands below.
+// One chart per curve, with one line per seed. The caption shows the value under the pointer.
 function chart(name, seeds) {
   const points = seeds.flatMap(seed => seed.points);
   const [width, height, left, top, bottom] = [260, 130, 38, 6, 16];
@@ -109,7 +109,7 @@ function chart(name, seeds) {
   return figure;
 }
 
-// The numbers of one protocol, or the costs: a line a seed, the columns that any of them has.
+// The numbers of one protocol, or the costs: one line per seed, and the columns that at least one seed has.
 function numbers(mine, protocol) {
   const known = mine.filter(trial => trial.numbers[protocol] || trial.state !== "ok");
   const kept = columns[protocol].map((name, i) => [name, i]).filter(([, i]) => known.some(trial => (trial.numbers[protocol] || [])[i] != null));
@@ -144,7 +144,7 @@ function pictures(trials) {
   const sheets = make("div", "", { class: "pictures" });
   for (const trial of trials.filter(trial => trial.grid)) {
     const figure = make("figure");
-    figure.append(make("img", "", { src: trial.grid, alt: `samples of seed ${trial.seed}`, loading: "lazy" }), make("figcaption", `seed ${trial.seed}: samples, none selected`));
+    figure.append(make("img", "", { src: trial.grid, alt: `samples of seed ${trial.seed}`, loading: "lazy" }), make("figcaption", `seed ${trial.seed}: first samples`));
     sheets.append(figure);
   }
   return sheets;
@@ -159,7 +159,7 @@ function open(row, dataset) {
     if (!dataset) content.append(make("h2", names[entry.dataset]));
     for (const trial of trials.filter(t => t.reason)) content.append(make("p", `seed ${trial.seed} ${trial.state}: ${trial.reason}`, { class: "collapsed" }));
     for (const protocol of Object.keys(columns)) content.append(...numbers(trials, protocol));
-    content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, a line a seed"), curves(trials), pictures(trials));
+    content.append(make("h3", trials.length > drawn ? `Curves of the first ${drawn} seeds` : "Curves, one line per seed"), curves(trials), pictures(trials));
   }
   const dialog = document.getElementById("opened"), link = `#${[row, dataset].filter(Boolean).map(encodeURIComponent).join("/")}`;
   document.getElementById("link").href = link;
@@ -170,7 +170,7 @@ document.getElementById("opened").addEventListener("close", () => history.replac
 
 let shownDataset = "";
 
-// Samples of every method on one dataset beside real images, the first thing on the page.
+// The gallery at the top of the page: samples of every method on one dataset next to real images.
 function gallery(dataset) {
   const section = document.getElementById("gallery"), sheets = section.querySelector(".pictures"), tabs = section.querySelector(".tabs");
   const sampled = entries.filter(entry => entry.trials.some(trial => trial.grid));
@@ -210,7 +210,7 @@ document.addEventListener("click", event => {
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
 
-// Distance against cost: what no other method beats on both sides with all seeds is filled.
+// Plots distance against cost. A point is filled unless another method beats it in both with every seed.
 function front(dataset, cost) {
   const section = document.getElementById("front"), [protocol] = Object.keys(columns).filter(Boolean);
   const here = entries.filter(entry => entry.dataset === dataset), device = mostly(here.flatMap(entry => entry.trials).map(trial => trial.device));
@@ -249,7 +249,7 @@ function front(dataset, cost) {
   return found.filter(one => !beaten(one)).map(one => names[one.row]);
 }
 
-// A point's name beside it, moved up or down to where no other name is, and to the left of points at the right edge.
+// Places a name next to its point, shifted up or down to avoid other names, and to the left at the right edge.
 function label(name, x, y, width, placed) {
   const wide = 5.2 * name.length, toLeft = x + 8 + wide > width, start = toLeft ? x - 8 - wide : x + 8;
   const free = at => placed.every(other => Math.abs(other.y - at) >= 10 || start > other.end || start + wide < other.start);

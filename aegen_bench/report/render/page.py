@@ -1,4 +1,4 @@
-"""The report as one HTML file that works offline: its tables can be sorted and filtered, and cells open details.
+"""The report as one HTML file that works offline. Its tables can be sorted and filtered, and its cells open details.
 
 The details are data in the page (`opened.py`), drawn by `page.js`. The jinja2 template `page.html` escapes all names,
 and the script sets text only, never markup, so that a row called `<script>` is harmless.
@@ -35,23 +35,24 @@ def write(
     """Write the page, and its sample grids next to it if they are too large to be embedded; return the paths."""
     import jinja2
 
-    found, originals = list(entries(evidence)), list(real(evidence))
+    every = evidence.crossed
+    found, originals = list(entries(every)), list(real(evidence))
     paths = [path, *_place([*originals, *(picture for _, pictures in found for picture in pictures)], path)]
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     here, attrs = files(__package__), evidence.frame.attrs
     claims = [table for table in tables if table.name == "claims"]
-    # What claims show, their summary would say twice.
+    # The cards of the claims already show what the table `verdicts` summarises.
     shown_twice = {"claims", "verdicts"} if claims else set()
     text = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
         profile=evidence.layout.profile,
         scored=next((part.name for part in evidence.parts), ""),
         counts=notes.trials(evidence.frame),
-        tables=[_shown(table, evidence) for table in tables if table.name not in shown_twice],
+        tables=[_shown(table, every) for table in tables if table.name not in shown_twice],
         claims=[(table.title, table.notes, list(_claims(evidence, findings))) for table in claims],
         data={
-            "names": _names(evidence),
-            "columns": columns(evidence),
+            "names": _names(every),
+            "columns": columns(every),
             "entries": [entry for entry, _ in found],
             "real": [picture.data for picture in originals],
         },
@@ -93,7 +94,7 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[st
             places = "; ".join(dict.fromkeys(one.place for one in group))
             first = group[0]
             where = f"{datasets} ({places})" if places else datasets
-            paper = "" if first.paper == "not tested" else f"; by the paper's numbers {first.paper}"
+            paper = "" if first.paper == "not tested" else f"; from the paper's numbers: {first.paper}"
             test = first.test + paper
             lines.append({"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": test})
         verdicts = [(line["where"], line["verdict"]) for line in lines if line["verdict"] != "not tested"]
