@@ -22,6 +22,8 @@ from scipy.stats import spearmanr
 from aegen_bench import results
 from aegen_bench.evaluation.metric import DISTANCES
 
+LEAST = 1.1
+
 
 def means(frame: pd.DataFrame, names: list[str]) -> pd.Series:
     """The mean of these metrics over seeds, by protocol and row; a seed's value is the mean over its draws."""
@@ -49,12 +51,14 @@ def main() -> None:
             [tuple(row.split("+")) for row in table.index], names=["trunk", "prior"]
         )
         of_trunk = table.unstack().dropna(subset=["normal", "kde"])
-        shares = of_trunk.rsub(of_trunk["normal"], axis=0).div(of_trunk["normal"] - of_trunk["kde"], axis=0)
+        way = of_trunk["normal"] - of_trunk["kde"]
+        near = way < np.log(LEAST)
+        shares = of_trunk.rsub(of_trunk["normal"], axis=0).div(way, axis=0)[~near]
+        shares.loc["mean"] = shares.mean()
         print(f"\n{names[protocol]}: share of the way from N(0, I) to kde")
-        print(shares[shares.mean().sort_values().index].round(2).to_string())
+        print(shares[shares.loc["mean"].sort_values().index].round(2).to_string())
         print(
-            "mean over trunks: "
-            + ", ".join(f"{prior} {share:.2f}" for prior, share in shares.mean().sort_values().items())
+            f"left out, because kde is not {LEAST:g} times as good as N(0, I): {', '.join(near[near].index) or 'none'}"
         )
         for trunk, row in of_trunk.iterrows():
             dense = {prior: nll[f"{trunk}+{prior}"] for prior in row.index if f"{trunk}+{prior}" in nll}
