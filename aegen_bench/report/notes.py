@@ -177,9 +177,11 @@ def departures(frame: pd.DataFrame, layout: Layout) -> list[str]:
     """Return how the profile departs from the paper's settings; nothing if it does not."""
     found = frame.attrs.get("overrides", {}).get(layout.profile, {})
     rows = set(frame["row"].unique())
+    concerned = {text: [row for row in where if row in rows] for text, where in found.items()}
     parts = [
-        text if rows <= set(where) else f"{text} ({', '.join(map(layout.published.name, where))})"
-        for text, where in found.items()
+        text if len(mine) == len(rows) else f"{text} ({', '.join(map(layout.published.name, mine))})"
+        for text, mine in concerned.items()
+        if mine
     ]
     return [f"Profile {layout.profile} departs from the paper's settings: {'; '.join(parts)}.", _DEVIATION] * bool(
         parts
