@@ -1,6 +1,8 @@
 """How much of what a prior gains in FD is in the first two moments of the codes, and does FD follow the likelihood?
 
-Asked 2026-11-30. Verdict: VERDICT
+Asked 2026-11-30. Verdict: a single Gaussian covers half of the way under EfficientNet on plain auto-encoders, less on
+others; and FD does not follow the likelihood: on all seven trunks, the flow is likelier and the mixture is closer
+(docs/findings.md).
 
 python experiments/moments.py [--results results] [--profile lite] [--dataset fashion]
 
@@ -22,7 +24,7 @@ from scipy.stats import spearmanr
 from aegen_bench import results
 from aegen_bench.evaluation.metric import DISTANCES
 
-LEAST = 1.1
+LEAST = 1.2
 
 
 def means(frame: pd.DataFrame, names: list[str]) -> pd.Series:
