@@ -160,9 +160,13 @@ def test_a_signal_saves_and_stops(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any, signals: list[int], code: int, after: str | None
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    with monkeypatch.context() as patch:
-        interrupt(patch, 3, *signals)
-        ended = one(*RUN[:5])
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which a run respects
+    try:
+        with monkeypatch.context() as patch:
+            interrupt(patch, 3, *signals)
+            ended = one(*RUN[:5])
+    finally:
+        signal.signal(signal.SIGHUP, ignored)
     assert ended.code == code and signal.getsignal(signal.SIGINT) is before
     (told,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]
     assert "the same command resumes" in told
