@@ -271,7 +271,7 @@ class Request:
             no_data=list(self.skipped),
             stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
             unasked=lambda trials: staleness.unasked(trials, folder=self.data) - {(profile, row) for row in asked},
-            described={protocol.id: protocol.describe() for protocol in self.study.protocols.values()},
+            described=self.study.described,
         )
         frame = made.chapters[0].evidence.crossed.frame
         if not (frame["status"] == "ok").any():

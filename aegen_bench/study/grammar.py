@@ -222,8 +222,7 @@ class Profile(Overlay):
     """A named choice of rows, datasets, seeds and budget.
 
     `scale_epochs` multiplies the number of epochs of every stage and moves milestones proportionally. `scoring` is
-    keyed by rows and groups; of several entries for a row, the last one wins,
-    setting by setting.
+    keyed by rows and groups; of several entries for a row, the last one wins, setting by setting.
     """
 
     models: Names

@@ -50,7 +50,7 @@ def unasked(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, 
 def described(folder: Path | None = None) -> dict[str, str]:
     """Return the descriptions of the study's protocols by id. Records keep the wording of the time they were scored."""
     study = _study("paper", folder)
-    return {protocol.id: protocol.describe() for protocol in study.protocols.values()} if study else {}
+    return study.described if study else {}
 
 
 def _study(profile: str, folder: Path | None) -> Study | None:

@@ -160,6 +160,11 @@ class Study:
             )
         return chosen
 
+    @property
+    def described(self) -> dict[str, str]:
+        """The descriptions of all protocols by id."""
+        return {protocol.id: protocol.describe() for protocol in self.protocols.values()}
+
     def scoring(self, row: str, dataset: str) -> tuple[list[Protocol], int]:
         """Return the protocols of a row on a dataset, with the metrics that the profile wants of it, and its draws."""
         usual = self.chosen_protocols(dataset)
