@@ -56,6 +56,7 @@ def train(
     checkpoints: Checkpoints | None = None,
     resume: dict[str, Any] | None = None,
     graphs: bool = True,
+    codes: Tensor | None = None,
 ) -> None:
     """Train `model` in place through all of its stages, then fit its density if it has one.
 
@@ -73,6 +74,7 @@ def train(
         checkpoints: Where and when to save.
         resume: A state read by `checkpoints`, from which training continues with the same numbers.
         graphs: Whether steps on a CUDA device may be replayed as CUDA graphs, which changes no number.
+        codes: `model.extract` of all images, on the model's device, if it is known and stays the same in training.
 
     Raises:
         Diverged: At the end of an epoch in which a number stopped being finite.
@@ -95,19 +97,20 @@ def train(
             saved, resume = resume, None
             if stage.data == "images":
                 data = images
+            elif saved:
+                data = saved["codes"].to(device)
             else:
-                data = saved["codes"].to(device) if saved else _extracted(model, images, seed, number, history)
+                data = _extracted(model, images, seed, number, history) if codes is None else codes
             plan, full = plans[stage.name], full_size or len(images)
             with keep.interrupts.at_steps():
                 run = _StageRun(model, stage, number, data, device, plan, seed, full, history, show, keep, graphs)
                 run.run(probe, saved)
         if model.has("fit"):
-            _fit(model, images, seed, history)
+            _fit(model, _extracted(model, images, seed, -1, history) if codes is None else codes, seed, history)
     model.eval()
 
 
-def _fit(model: Baseline, images: Tensor, seed: int, history: History) -> None:
-    codes = _extracted(model, images, seed, -1, history)
+def _fit(model: Baseline, codes: Tensor, seed: int, history: History) -> None:
     begin = now(codes.device)
     with torch.no_grad(), model.eval().using(stream(seed, "fit", device=codes.device)):
         model.fit(codes)

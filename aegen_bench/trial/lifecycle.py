@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import time
 import traceback
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -18,7 +20,7 @@ from aegen_bench.training import batches, loop
 from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.history import History, collapsed
 from aegen_bench.training.schedule import StagePlan
-from aegen_bench.trial import artefacts, scoring
+from aegen_bench.trial import artefacts, scoring, trunk_codes
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Job
 
@@ -82,6 +84,12 @@ def _train(job: Job, history: History, record: Record) -> None:
         record.environment["streamed"] = True
         job.show.note(f"{trial.label}: images do not fit on {job.device} and are streamed from the host")
 
+    codes = None
+    if record.trunk is not None and not saved:
+        begin = time.perf_counter()
+        encode = partial(loop.extract, model, images, seed=trial.seed, stage=-1)
+        codes = trunk_codes.kept("train", record.trunk, job.fingerprint("train"), len(images), job.device, encode)
+        history.seconds["extract"] += time.perf_counter() - begin
     loop.train(
         model,
         images,
@@ -95,6 +103,7 @@ def _train(job: Job, history: History, record: Record) -> None:
         checkpoints=checkpoints,
         resume=saved,
         graphs=place.graphs,
+        codes=codes,
     )
     job.show.phase("drawing artefacts")
     if record.trunk is None:
@@ -128,7 +137,7 @@ def _evaluate(job: Job) -> Record:
     if not protocols:
         return record
     model = models.from_record(record, job.entry, job.place.weights, job.place.data, job.place.results).to(job.device)
-    samples = scoring.Samples(job, model)
+    samples = scoring.Samples(job, model, record.trunk)
     try:
         with model.using(None, samples.fact):
             return scoring.scorer(job, protocols).complete(job.record, record, samples, draws=job.draws)

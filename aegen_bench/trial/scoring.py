@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cache, cached_property, partial
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -18,8 +18,9 @@ from aegen_bench.evaluation import Protocol, Subject, metrics
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.evaluation.scorer import GivenImages, Scorer
 from aegen_bench.prior import Pair
+from aegen_bench.results.record import TrunkUsed
 from aegen_bench.training.probe import Probe
-from aegen_bench.trial import artefacts, sampling
+from aegen_bench.trial import artefacts, sampling, trunk_codes
 from aegen_bench.trial.job import Job
 
 __all__ = ["Samples", "probe", "scorer"]
@@ -34,11 +35,12 @@ Codes = NDArray[np.floating]
 class Samples(Subject):
     """A trained model as the subject of scoring. Images and codes are made when a metric first needs them.
 
-    `seconds` is the time spent generating images, and `facts` has what the model logged meanwhile.
+    `trunk` names the weights of a pair's trunk. `seconds` is the time spent generating images, and `facts` has what the
+    model logged meanwhile.
     """
 
-    def __init__(self, job: Job, model: Baseline) -> None:
-        self.job, self.model, self.seed = job, model, job.trial.seed
+    def __init__(self, job: Job, model: Baseline, trunk: TrunkUsed | None) -> None:
+        self.job, self.model, self.trunk, self.seed = job, model, trunk, job.trial.seed
         self.seconds, self.facts = 0.0, dict[str, float]()
         self._generated, self._both_codes = cache(self._generate), cache(self._codes)
 
@@ -144,7 +146,11 @@ class Samples(Subject):
 
     @cached_property
     def _test_codes(self) -> torch.Tensor | None:
-        return sampling.encode(self.model, self._test, **self._at)
+        encode = partial(sampling.encode, self.model, self._test, **self._at)
+        if self.trunk is None:
+            return encode()
+        images, always = self.job.fingerprint("test"), cast(Callable[[], torch.Tensor], encode)
+        return trunk_codes.kept("test", self.trunk, images, len(self._test), self.job.device, always)
 
     def _codes(self, n: int) -> tuple[Codes, Codes] | None:
         """Return the codes of n training images, and as many sampled codes."""

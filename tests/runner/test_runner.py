@@ -241,7 +241,7 @@ def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.M
     monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("nobody compares these"))
     images, cpu = np.zeros((5, 1, 8, 8)), torch.device("cpu")
     asked: Any = SimpleNamespace(training_set=images, trial=SimpleNamespace(seed=0), device=cpu)
-    assert Samples(asked, nn.Identity()).codes(5) is None  # type: ignore[arg-type]
+    assert Samples(asked, nn.Identity(), None).codes(5) is None  # type: ignore[arg-type]
 
 
 def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
