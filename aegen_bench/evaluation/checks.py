@@ -88,7 +88,8 @@ def _largest_clusters(images: Images, n: int, seed: int) -> Images:
 
     pixels = images.reshape(len(images), -1).astype(np.float32) / 255
     how = {"n_clusters": 10, "n_init": 3, "batch_size": 100, "init_size": 300}
-    labels = nearest_centre(pixels, minibatch_kmeans(pixels, **how, random=np.random.default_rng(seed)))
+    centres = minibatch_kmeans(pixels, **how, randoms=[np.random.default_rng(seed)])
+    [labels] = nearest_centre(pixels, centres)
     sizes = np.bincount(labels, minlength=10)
     order = np.argsort(-sizes)
     kept = order[: int(np.searchsorted(sizes[order].cumsum(), len(images) / 2)) + 1]

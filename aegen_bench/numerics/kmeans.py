@@ -1,13 +1,21 @@
 """Mini-batch k-means (Sculley 2010), following scikit-learn's `MiniBatchKMeans` step by step: greedy k-means++,
 reassignment of rare clusters, and early stopping when the smoothed inertia no longer falls.
 
-It computes in the type of the rows, float32 or float64.
+Several independent clusterings of the same rows can run at once, which a GPU needs to be busy. Every random choice is
+made on the CPU, so it is the same on all devices. Everything is computed in the type of the rows, float32 or float64.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
+from torch import Tensor
 
 __all__ = ["minibatch_kmeans", "nearest_centre"]
 
@@ -19,71 +27,125 @@ Rows = NDArray[np.floating]
 
 
 def minibatch_kmeans(
-    x: Rows, *, n_clusters: int, n_init: int, batch_size: int, init_size: int, random: np.random.Generator
+    x: Rows,
+    *,
+    n_clusters: int,
+    n_init: int,
+    batch_size: int,
+    init_size: int,
+    randoms: Sequence[np.random.Generator],
+    device: str = "cpu",
 ) -> Rows:
-    """Return centres [n_clusters, d] of finite rows x [n, d], in the type of x; n_clusters is at most half a batch."""
-    import torch
+    """Return the centres [runs, n_clusters, d] of independent clusterings of finite rows x [n, d], in the type of x.
 
-    n, batch_size, init_size = len(x), min(batch_size, len(x)), min(init_size, len(x))
-    centres = _start(x, n_clusters, n_init, init_size, random)
-    sums, counts = np.zeros_like(centres), np.zeros(n_clusters)  # of all rows ever assigned to a cluster
-    total = torch.from_numpy(sums)  # shares the memory, because numpy has no fast sum by label
-    decay = min(2 * batch_size / (n + 1), 1)
-    smoothed = lowest = np.inf
-    idle = since_reassigned = 0
-    batch = np.empty((batch_size, x.shape[1]), x.dtype)  # reused, because new memory would cost as much as gathering
-    for step in range(EPOCHS * n // batch_size):
-        np.take(x, random.integers(n, size=batch_size), axis=0, out=batch, mode="clip")
-        scores = _scores(batch, centres)
-        inertia = float(scores.min(axis=1).sum() + np.vdot(batch, batch)) / batch_size
-        labels = scores.argmin(axis=1)
-        total.index_add_(0, torch.from_numpy(labels), torch.from_numpy(batch))
-        counts += np.bincount(labels, minlength=n_clusters)
-        since_reassigned += batch_size
-        if since_reassigned >= 10 * n_clusters or not counts.all():
-            since_reassigned = 0
-            _reassign_rare(batch, sums, counts, random)
-        np.divide(sums, counts[:, None], out=centres, where=counts[:, None] > 0)
+    There is one clustering for each generator of `randoms`; n_clusters is at most half a batch.
+    """
+
+    def begin(random: np.random.Generator) -> Rows:
+        return _start(x, n_clusters, n_init, init_size, random)
+
+    def run(random: np.random.Generator) -> Rows:
+        return _steps(rows, begin(random)[None], batch_size, [random])[0]
+
+    rows = torch.from_numpy(x).to(device)
+    with (
+        _one_thread_each() as threads,
+        ThreadPoolExecutor(threads, initializer=torch.set_num_threads, initargs=(1,)) as pool,
+    ):
+        if rows.device.type == "cpu":
+            return np.stack(list(pool.map(run, randoms)))
+        starts = list(pool.map(begin, randoms))
+    return _steps(rows, np.stack(starts), batch_size, randoms)
+
+
+@contextmanager
+def _one_thread_each() -> Iterator[int]:
+    """Use one thread per product: a batch of 100 rows is too small for two. Yield the number of threads until then."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        with threadpool_limits(1):
+            yield threads
+    finally:
+        torch.set_num_threads(threads)
+
+
+def _steps(x: Tensor, starts: Rows, batch_size: int, randoms: Sequence[np.random.Generator]) -> Rows:
+    """Return the centres of clusterings that begin with `starts` [runs, k, d] and run at once, one step at a time.
+
+    Those that have ended are computed further until all have, and the result is thrown away.
+    """
+    n, size = len(x), min(batch_size, len(x))
+    decay = min(2 * size / (n + 1), 1)
+    found, running = np.empty_like(starts), np.ones(len(starts), np.bool_)
+    first = torch.arange(len(starts), device=x.device)[:, None] * starts.shape[1]  # each run's first row in all sums
+    centres = torch.from_numpy(starts).to(x.device)
+    sums, counts = torch.zeros_like(centres), np.zeros(starts.shape[:2])  # of all rows ever assigned to a cluster
+    smoothed, lowest = np.full((2, len(starts)), np.inf)
+    idle, since_reassigned = np.zeros((2, len(starts)), np.int64)
+    for step in range(EPOCHS * n // size):
+        picked = np.stack([random.integers(n, size=size) for random in randoms])
+        batch = x[torch.from_numpy(picked).to(x.device)]  # [runs, size, d]
+        squared, labels = _scores(batch, centres).min(dim=2)
+        flat = batch.flatten(1)
+        inertia = (squared.sum(1) + torch.linalg.vecdot(flat, flat)).div_(size).cpu().numpy().astype(np.float64)
+        labels += first
+        sums.flatten(0, 1).index_add_(0, labels.flatten(), batch.flatten(0, 1))
+        counts += np.bincount(labels.cpu().numpy().ravel(), minlength=counts.size).reshape(counts.shape)
+        since_reassigned += size
+        for i in np.flatnonzero((since_reassigned >= 10 * counts.shape[1]) | ~counts.all(axis=1)):
+            since_reassigned[i] = 0
+            _reassign_rare(batch[i], sums[i], counts[i], randoms[i])
+        centres = sums / torch.from_numpy(counts).to(sums)[:, :, None]
         if step == 0:  # its inertia is that of the initial centres
             continue
         smoothed = inertia if step == 1 else smoothed * (1 - decay) + inertia * decay
-        idle = 0 if smoothed < lowest else idle + 1
-        lowest = min(lowest, smoothed)
-        if idle >= PATIENCE:
-            break
-    return centres
+        idle = np.where(smoothed < lowest, 0, idle + 1)
+        lowest = np.minimum(lowest, smoothed)
+        if (ended := running & (idle >= PATIENCE)).any():
+            found[ended] = centres.cpu().numpy()[ended]
+            running &= ~ended
+            if not running.any():
+                break
+    found[running] = centres.cpu().numpy()[running]
+    return found
 
 
-def nearest_centre(x: Rows, centres: Rows) -> NDArray[np.intp]:
-    """Return the index [..., n] of the nearest of centres [..., k, d] to each row of x [n, d]."""
-    *several, k, d = centres.shape
-    blocks = (_scores(x[i : i + 2048], centres.reshape(-1, d)) for i in range(0, len(x), 2048))
-    labels = [block.reshape(len(block), *several, k).argmin(axis=-1) for block in blocks]
-    return np.moveaxis(np.concatenate(labels), 0, -1)
+def nearest_centre(x: Rows, centres: Rows, *, device: str = "cpu") -> NDArray[np.int64]:
+    """Return the index [runs, n] of the nearest of centres [runs, k, d] to each row of x [n, d]."""
+    runs, k, d = centres.shape
+    rows, flat = (torch.from_numpy(one).to(device) for one in (x, centres.reshape(-1, d)))
+    parts = (_scores(part, flat) for part in rows.split(2048))
+    labels = [part.view(len(part), runs, k).argmin(dim=2).cpu() for part in parts]
+    return torch.cat(labels).T.numpy()
 
 
-def _scores(x: Rows, centres: Rows) -> Rows:
-    """Return squared distances [n, k] of rows [n, d] to centres [k, d], minus each row's squared norm."""
-    scores: Rows = np.einsum("kd,kd->k", centres, centres) - 2 * (x @ centres.T)
-    return scores
+def _scores(x: Tensor, centres: Tensor) -> Tensor:
+    """Return squared distances [..., n, k] of rows [..., n, d] to centres [..., k, d], less the rows' squared norms."""
+    return torch.linalg.vecdot(centres, centres).unsqueeze(-2) - 2 * (x @ centres.mT)
 
 
-def _reassign_rare(x: Rows, sums: Rows, counts: Rows, random: np.random.Generator) -> None:
+def _reassign_rare(x: Tensor, sums: Tensor, counts: NDArray[np.float64], random: np.random.Generator) -> None:
     """Move clusters with few rows to rows of the batch, with the smallest count of the other clusters."""
     rare = counts < REASSIGN_BELOW * counts.max()
     if rare.any():
-        counts[rare] = counts[~rare].min()
-        sums[rare] = x[random.choice(len(x), rare.sum(), replace=False)] * counts[rare, None]
+        counts[rare] = least = counts[~rare].min()
+        chosen = random.choice(len(x), rare.sum(), replace=False)
+        sums[torch.from_numpy(rare).to(x.device)] = x[torch.from_numpy(chosen).to(x.device)] * least
 
 
 def _start(x: Rows, n_clusters: int, n_init: int, size: int, random: np.random.Generator) -> Rows:
-    """Return the best of `n_init` initialisations, each made from `size` rows and all compared on `size` others."""
+    """Return the best of `n_init` initialisations [n_clusters, d] for rows x [n, d], each made from `size` rows and all
+    compared on `size` others.
+    """
+    size = min(size, len(x))
     held_out = x[random.integers(len(x), size=size)]
     starts = []
     for _ in range(n_init):
         rows = x[random.integers(len(x), size=size)]
         starts.append(rows[_plus_plus(rows, n_clusters, random)])
-    best: Rows = min(starts, key=lambda start: _scores(held_out, start).min(axis=1).sum())
+    scores = held_out @ np.concatenate(starts).T * -2 + np.concatenate([np.einsum("kd,kd->k", s, s) for s in starts])
+    best: Rows = starts[scores.reshape(size, n_init, n_clusters).min(axis=2).sum(axis=0).argmin()]
     return best
 
 

@@ -154,11 +154,10 @@ def test_clusters_are_as_good_as_those_of_scikit_learn(dtype):
 
     x = np.maximum(normal(0, 900, 24) + 3 * normal(9, 30, 24)[np.arange(900) % 30], 0)  # clustered, as after a ReLU
     theirs = [MiniBatchKMeans(**prd.KMEANS, random_state=seed).fit(x).inertia_ / len(x) for seed in range(30)]
-    sets = [
-        kmeans.minibatch_kmeans(x.astype(dtype), **prd.KMEANS, random=np.random.default_rng(seed)) for seed in range(30)
-    ]
+    randoms = [np.random.default_rng(seed) for seed in range(30)]
+    sets = kmeans.minibatch_kmeans(x.astype(dtype), **prd.KMEANS, randoms=randoms)
     ours = [inertia(x, centres) for centres in sets]
-    assert sets[0].shape == (20, 24) and sets[0].dtype == dtype
+    assert sets.shape == (30, 20, 24) and sets.dtype == dtype
     error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 30)
     assert abs(np.mean(ours) - np.mean(theirs)) < 3 * error
     assert error < 0.02 * np.mean(theirs), "runs that let a difference show"
@@ -167,9 +166,22 @@ def test_clusters_are_as_good_as_those_of_scikit_learn(dtype):
 
 def test_well_separated_clusters_are_found_and_every_row_gets_its_nearest_centre():
     x = np.repeat(np.float32([[0, 0], [1, 0], [5, 5]]), [30, 50, 20], axis=0)
-    for seed in range(4):
-        centres = kmeans.minibatch_kmeans(x, **{**prd.KMEANS, "n_clusters": 3}, random=np.random.default_rng(seed))
-        np.testing.assert_allclose(centres[kmeans.nearest_centre(x, centres)], x, atol=1e-6)
+    randoms = [np.random.default_rng(seed) for seed in range(4)]
+    found = kmeans.minibatch_kmeans(x, **{**prd.KMEANS, "n_clusters": 3}, randoms=randoms)
+    for centres, labels in zip(found, kmeans.nearest_centre(x, found), strict=True):
+        np.testing.assert_allclose(centres[labels], x, atol=1e-6)
+
+
+def test_clusterings_that_run_at_once_are_those_that_run_one_by_one():
+    x = np.maximum(normal(0, 900, 24) + 3 * normal(9, 30, 24)[np.arange(900) % 30], 0)
+    one_by_one = kmeans.minibatch_kmeans(x, **prd.KMEANS, randoms=[np.random.default_rng(seed) for seed in range(5)])
+    with emulated_cuda():
+        at_once = kmeans.minibatch_kmeans(
+            x, **prd.KMEANS, randoms=[np.random.default_rng(seed) for seed in range(5)], device="cuda"
+        )
+        labels = kmeans.nearest_centre(x, at_once, device="cuda")
+    np.testing.assert_allclose(at_once, one_by_one, atol=1e-5)
+    np.testing.assert_array_equal(labels, kmeans.nearest_centre(x, one_by_one))
 
 
 def test_the_ten_clusterings_of_prd_are_independent(monkeypatch):
@@ -465,7 +477,9 @@ def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
         for a, b in zip([*ours.draws, ours.model], [*theirs.draws, theirs.model], strict=True):
             assert a == pytest.approx(b, rel=1e-5, abs=1e-6)  # KID is near 0
     waited = {where.split("/")[-1].split(":")[0] for _, where in gpu.waits}
-    assert {"balls.py", "frechet.py", "kid.py", "memorisation.py", "copying.py"} <= waited, "all of them were there"
+    assert {"balls.py", "frechet.py", "kid.py", "memorisation.py", "copying.py", "kmeans.py"} <= waited, (
+        "all of them were there"
+    )
 
 
 def test_what_a_model_has_not_is_not_applicable_and_no_failure(tmp_path):

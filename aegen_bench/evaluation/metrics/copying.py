@@ -47,8 +47,9 @@ def copying_z(*, generated: Features, test: Features, training: Features, seed: 
             raise UserError(f"the test for copies needs finite features; {name} ones are NaN or infinite")
     regions = min(SETTINGS["regions"], len(training) // 2)
     how = {"n_clusters": regions, "n_init": 3, "batch_size": 100, "init_size": 300}
-    centres = minibatch_kmeans(training, **how, random=np.random.default_rng(seed))
-    of_generated, of_test, of_training = (nearest_centre(x, centres) for x in (generated, test, training))
+    centres = minibatch_kmeans(training, **how, randoms=[np.random.default_rng(seed)], device=device)
+    sets = (generated, test, training)
+    of_generated, of_test, of_training = (nearest_centre(x, centres, device=device)[0] for x in sets)
     total = weight = 0.0
     for region in range(regions):
         here = generated[of_generated == region], test[of_test == region], training[of_training == region]

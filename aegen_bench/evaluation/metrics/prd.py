@@ -4,7 +4,6 @@ recall) and the largest F1/8 score (`f1_8`, which emphasises precision).
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,6 @@ from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
 from aegen_bench.evaluation.metric import Inputs, Measured, Value
-from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "max_f_beta", "measure", "prd_curve"]
 
@@ -28,12 +26,15 @@ Array = NDArray[np.float64]
 
 def measure(inputs: Inputs) -> Measured:
     """Return F_8 and F_1/8, and the curve "prd" [2, 1001] of precision and recall."""
-    precision, recall = prd_curve(generated=inputs.generated, real=inputs.real, seed=inputs.seed)
+    sets = {"generated": inputs.generated, "real": inputs.real}
+    precision, recall = prd_curve(**sets, seed=inputs.seed, device=inputs.device)
     f8, f1_8 = max_f_beta(precision, recall, beta=SETTINGS["beta"])
     return {"f8": f8, "f1_8": f1_8, "prd": np.stack([precision, recall])}
 
 
-def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], seed: int) -> tuple[Array, Array]:
+def prd_curve(
+    *, generated: NDArray[np.floating], real: NDArray[np.floating], seed: int, device: str = "cpu"
+) -> tuple[Array, Array]:
     """Return precision [1001] and recall [1001] along the curve, from features [n, d] of equally many images.
 
     The curves of 10 independent clusterings of the union are averaged. UserError for sets of unequal size, fewer than
@@ -47,22 +48,16 @@ def prd_curve(*, generated: NDArray[np.floating], real: NDArray[np.floating], se
         raise UserError("PRD needs finite features; there are NaN or infinite ones")
     if len(real) < KMEANS["n_clusters"]:
         raise UserError(f"PRD needs at least {KMEANS['n_clusters']} images a set, there are {len(real)}")
-    from threadpoolctl import threadpool_info, threadpool_limits
+    from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
     n = len(generated)
     # Subtracting a common offset leaves distances unchanged, and saves digits in float32 products.
     offset = real[:1000].mean(axis=0)
     union = np.concatenate([generated - offset, real - offset])
-    threads = max((library["num_threads"] for library in threadpool_info()), default=1)
-
-    def centres(run: int) -> NDArray[np.floating]:
-        return minibatch_kmeans(union, **KMEANS, random=np.random.default_rng([seed, run]))
-
-    # One clustering per thread, each with single-threaded products: a batch of 100 is too small for two threads.
-    with threadpool_limits(1), ThreadPoolExecutor(threads) as pool:
-        found = np.stack(list(pool.map(centres, range(SETTINGS["runs"]))))
+    randoms = [np.random.default_rng([seed, run]) for run in range(SETTINGS["runs"])]
+    centres = minibatch_kmeans(union, **KMEANS, randoms=randoms, device=device)
     # Each side separately, so that rounding breaks ties in the same way for equal sets.
-    sides = (nearest_centre(side, found) for side in (union[:n], union[n:]))
+    sides = (nearest_centre(side, centres, device=device) for side in (union[:n], union[n:]))
     curves = [_curve(_shares(p), _shares(q)) for p, q in zip(*sides, strict=True)]
     precision, recall = np.mean(curves, axis=0)
     return precision, recall
