@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from aegen_bench.evaluation.metric import distance_name, distance_of
 from aegen_bench.report import budget
 from aegen_bench.report.budget import Curve
 from aegen_bench.report.cells import Cell, Entry, Number
-from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, devices, guest, invited, plan
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, guest, invited, plan
 from aegen_bench.results import ANCHORS, EXTERNAL, read_record, stages_with_trunk, timings, trial_folder
 from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
@@ -29,7 +30,7 @@ from aegen_bench.results.timings import Timing
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["HISTORY", "Evidence", "Part", "Row", "Trial", "distances", "reading"]
+__all__ = ["HISTORY", "Evidence", "Part", "Row", "Trial", "distances", "reading", "settled"]
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
@@ -183,11 +184,6 @@ class Evidence:
         """Return the name of a protocol's id; the id itself if its records lack the name; "" for no id."""
         return str(self.frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
 
-    @property
-    def devices(self) -> list[str]:
-        """The known devices of the trials."""
-        return devices(self.frame)
-
     @cached_property
     def pairs(self) -> dict[str, tuple[str, str]]:
         """Trunk and prior of each row that is a pair."""
@@ -320,8 +316,8 @@ class Evidence:
         return found
 
     def settled(self) -> dict[Entry, Cell]:
-        """Return the epochs and seconds until each probed entry came within 5% of its last distance, over the trials
-        that ended well.
+        """Return the epochs until each probed entry came within 5% of its last distance, over the trials that ended
+        well.
         """
         probed = self.frame.attrs.get("probed", {})
         found = {}
@@ -329,11 +325,9 @@ class Evidence:
             if (self.layout.profile, entry[1]) not in probed:
                 continue
             trials = [trial for trial in self.trials(*entry) if trial.state in ("ok", "collapsed")]
-            reached = [at for trial in trials if (at := _reached(self.history(trial)))]
+            reached = [float(sum(at.values())) for trial in trials if (at := settled(self.history(trial)))]
             if reached:
-                names = ("epochs until within 5%", "seconds until within 5%")
-                numbers = tuple(Number.of(name, x) for name, x in zip(names, zip(*reached, strict=True), strict=True))
-                found[entry] = Cell(*entry, numbers, len(reached))
+                found[entry] = Cell(*entry, (Number.of("epochs until within 5%", reached),), len(reached))
         return found
 
 
@@ -390,31 +384,19 @@ def fluctuation(history: History) -> float:
     return float(np.diff(logs).std(ddof=1)) if len(logs) >= 4 else math.nan
 
 
-def settled(history: History) -> Row | None:
-    """Return the first probe from which on the distance stays within 5% of the last one; None with fewer than two
-    probes.
+def settled(history: History) -> dict[str, int]:
+    """Return the epochs of each training stage up to the first probe from which on the distance stays within 5% of the
+    last one; empty with fewer than two probes.
     """
     found = distances(history["probes"])
     if len(found) < 2:
-        return None
+        return {}
     last = found[-1][1]
     away = [i for i, (_, value) in enumerate(found) if abs(value - last) > 0.05 * abs(last)]
-    return found[away[-1] + 1 if away else 0][0]
-
-
-def _reached(history: History) -> tuple[float, float] | None:
-    """Return the epochs, over all stages, and training seconds until the `settled` probe."""
-    if (probe := settled(history)) is None:
-        return None
-    stages = [row["stage"] for row in history["epochs"]]
-    before = stages.index(probe["stage"]) if probe["stage"] in stages else 0
-    return float(before + probe["epoch"]), float(probe["seconds"])
-
-
-def convergence(history: History) -> float:
-    """Return the training seconds until the `settled` probe; NaN if there is none."""
-    probe = settled(history)
-    return float(probe["seconds"]) if probe else math.nan
+    probe = found[away[-1] + 1 if away else 0][0]
+    stages = Counter(row["stage"] for row in history["epochs"])
+    before = list(takewhile(lambda stage: stage != probe["stage"], stages))
+    return {stage: stages[stage] for stage in before} | {probe["stage"]: int(probe["epoch"])}
 
 
 HISTORY: dict[str, Callable[[History], float]] = {
@@ -422,6 +404,5 @@ HISTORY: dict[str, Callable[[History], float]] = {
     "nll": last_epoch("terms", "nll"),
     "nll_gap": nll_gap,
     "fluctuation": fluctuation,
-    "convergence_seconds": convergence,
 }
 """Numbers computed from the history of a trial, by name."""

@@ -64,9 +64,9 @@ PAIRS = (
     "results, or comes from another device, the numbers that include the trunk's training are missing."
 )
 SETTLED = (
-    "within 5%: the epochs and training seconds after which the distance measured during training stays within 5% of "
-    "its last value; mean ± sample standard deviation over seeds, number of trials in brackets. By default, only "
-    "sweeps measure the distance during training."
+    "within 5%: the epochs after which the distance measured during training stays within 5% of its last value; mean ± "
+    "sample standard deviation over seeds, number of trials in brackets. By default, only sweeps measure the distance "
+    "during training."
 )
 
 
@@ -82,16 +82,7 @@ def budget(best: str) -> str:
     )
 
 
-TIMES = (
-    "Mean ± sample standard deviation over seeds, number of trials in brackets. s/epoch: mean over all epochs but the "
-    "first, without evaluation. training: the whole training, including extracting codes and fitting a density to "
-    "them. sampling: drawing the images of the first evaluation. memory: the peak during training, of the process on a "
-    "CPU or of PyTorch's allocator on a GPU."
-)
-NOT_TIMED = (
-    "This profile has no timing run, so these are the times of the trials themselves. Other programs may have run "
-    "alongside them, which makes the times hard to compare. `{time}` times each row on its own."
-)
+NOT_TIMED = "Times come from timing runs, and this profile has none: `{time}` makes Table 6."
 BUSY = "§: other programs used more than a tenth of the processors during the measurement, so these times are too long."
 PAPERS_TIMES = (
     "paper: Table 6 of the paper, measured on hardware that it does not name. Only ratios between rows are comparable, "

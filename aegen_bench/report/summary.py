@@ -19,7 +19,7 @@ from aegen_bench.results import ANCHORS, EXTERNAL
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["ANCHOR_NAMES", "Cells", "Layout", "Summary", "budgets", "devices", "guest", "invited", "plan"]
+__all__ = ["ANCHOR_NAMES", "Cells", "Layout", "Summary", "budgets", "guest", "invited", "plan"]
 
 Key = tuple[str, str, int]  # dataset, row, seed
 KEYS = ["dataset", "row", "seed"]
@@ -202,11 +202,6 @@ def budgets(costs: pd.DataFrame, prefix: str, what: str) -> dict[Entry, dict[str
         number = Number(f"{unit} {what}", low if low == high else None, low=low, high=high, stage=stage)
         found.setdefault((dataset, row), {})[key] = number
     return found
-
-
-def devices(frame: pd.DataFrame) -> list[str]:
-    """Return the known devices of the trials; times on different devices are not comparable."""
-    return sorted(set(frame["device"].unique()) - {""})
 
 
 def guest(profile: str, row: str) -> str:

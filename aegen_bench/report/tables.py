@@ -6,11 +6,11 @@ Tables of quality have one protocol each, tables of times one device; neither ar
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import combinations, product
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
@@ -40,9 +40,6 @@ from aegen_bench.report.evidence import Evidence, Part
 from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
 from aegen_bench.results import ANCHORS
 from aegen_bench.study.command import command
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 __all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
 
@@ -577,7 +574,7 @@ def epochs(evidence: Evidence) -> Tables:
         columns.append(Column(evidence.name(dataset), general, staged="named"))
         columns.append(Column("run", general, "all", staged="named"))
         if probed := any(where == dataset for where, _ in settled):
-            columns.append(measured("within 5%: epochs, s", fixed(0, "seeds")))
+            columns.append(measured("within 5%: epochs", fixed(0, "seeds")))
         columns += [Column("paper", general, staged="added")] * beside
         for row, line in lines.items():
             entry, end = (dataset, row), ended[dataset, row]
@@ -589,6 +586,8 @@ def epochs(evidence: Evidence) -> Tables:
             line += [_papers_costs(layout, 5, entry, "epochs")] * beside
     said = [notes.EPOCHS, *([notes.PAIRS] if evidence.pairs else [])]
     said += [notes.trials(evidence.frame), *([notes.SETTLED] if settled else [])]
+    if not evidence.timings:
+        said.append(notes.NOT_TIMED.format(time=command("time", layout.profile, results=evidence.root)))
     said += [*notes.departures(evidence.frame, layout), *notes.shares(evidence)]
     yield Table("table5", "Table 5", "Training epochs", columns, list(lines.values()), said, layout.profile)
 
@@ -607,88 +606,60 @@ def _unnumbered(cell: Cell) -> State:
 
 PACE, UNKNOWN = "seconds_per_epoch", "an unknown device"
 COSTS = {
-    "images/s": ("images_per_second", 1),
     "training, s": ("train_seconds", 1),
     "sampling, s": ("sample_seconds", 1),
     "memory, MiB": ("peak_memory", 2**20),
 }
 FLOW, ALONE = "glf", "rae_gmm"  # the same auto-encoder with a flow that learns its codes, and without
-Paces = dict[Entry, dict[str, Cell]]  # the seconds per epoch of each entry by training stage
-Totals = dict[str, dict[Entry, Cell]]  # what its whole training takes, by metric
 
 
 def times(evidence: Evidence) -> Tables:
-    """Return Table 6: the time and memory of the rows on one device, from timing runs if there are any, otherwise from
-    the trials.
+    """Return Table 6: the time and memory of the rows in the timing runs of one device, a line per training stage.
+    Numbers of the whole training are in the first one.
     """
-    layout, frame = evidence.layout, evidence.frame
-    several = len(evidence.timings or evidence.devices) > 1
+    layout, beside = evidence.layout, evidence.layout.profile == "paper"
+    sizes = evidence.whole.summary.cells(["parameters"])
     for i, (id, runs) in enumerate(evidence.timings.items(), 1):
-        paces: Paces = {}
-        totals: Totals = {"train_seconds": {}, "sample_seconds": {}, "peak_memory": {}}
-        for entry, run in runs.items():
+        paces: dict[Entry, dict[str, Cell]] = {}
+        lines, busy = [], any(run.busy for run in runs.values())
+        for entry in (entry for entry in product(layout.datasets, layout.rows) if entry in runs):
+            run = runs[entry]
             timed = {stage: Number.of(PACE, one.seconds, stage) for stage, one in run.stages.items()}
             paces[entry] = {stage: Cell(*entry, (pace,), len(pace.sample)) for stage, pace in timed.items()}
-            for (name, cells), value in zip(totals.items(), (run.training, run.sample, run.peak_memory), strict=True):
-                cells[entry] = Cell(*entry, (Number(name, value),))
-        totals["parameters"] = evidence.whole.summary.cells(["parameters"])
-        about, busy = next(iter(runs.values())).about, {entry for entry, run in runs.items() if run.busy}
-        said = [notes.timing(id, about), *([notes.BUSY] if busy else [])]
+            names = [evidence.name(entry[0]), evidence.name(entry[1]) + " §" * run.busy]
+            first = [Cell(*entry, text=name) for name in names]
+            rest = [_papers_costs(layout, 6, entry, PACE)] * beside
+            whole = zip(COSTS.values(), (run.training, run.sample, run.peak_memory), strict=True)
+            rest += [Cell(*entry, (Number(metric, value),)) for (metric, _), value in whole]
+            rest.append(sizes.get(entry, NOTHING))
+            for stage, pace in paces[entry].items():
+                lines.append([*first, Cell(text=stage), pace, *rest])
+                first, rest = [NOTHING] * len(first), [NOTHING] * len(rest)
+        columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
+        columns += [Column("paper", general, staged="added")] * beside
+        columns += [Column(head, fixed(None, "seeds", scale), "n", aligned=True) for head, (_, scale) in COSTS.items()]
+        about = next(iter(runs.values())).about
+        shares = _flow_shares(paces, layout)
+        by_name = {evidence.name(dataset): cell for dataset, cell in shares.items()}
+        said = [notes.timing(id, about), *[notes.BUSY] * busy]
+        said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
+        said += notes.flow_share(by_name, *map(evidence.name, (FLOW, ALONE)))
+        said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
         device = about.get("device", UNKNOWN)
-        yield _times(evidence, f"-timing{i}" * several, device, f", timing {id}", paces, totals, said, frame, busy)
-    for i, device in enumerate([] if evidence.timings else evidence.devices or [""], 1):
-        there = frame[frame["device"].isin([device, ""])] if device else frame
-        known = there["value"].notna() | (there["metric"] == "status")
-        costs, paces = Summary(there[(there["kind"] == "cost") & known], layout), {}
-        totals = {name: costs.cells([name]) for name, _ in COSTS.values()}
-        sizes = totals["parameters"] = costs.cells(["parameters"])
-        of_stages = there.loc[there["metric"].str.startswith(f"{PACE}."), ["dataset", "row", "metric"]]
-        for dataset, row, metric in of_stages.drop_duplicates().itertuples(index=False, name=None):
-            stage = metric.removeprefix(f"{PACE}.")
-            cells = costs.cells([metric], quantities=[PACE], stage=stage)
-            paces.setdefault((dataset, row), {})[stage] = cells[dataset, row]
-        for entry in set(sizes) | layout.planned:
-            none = replace(sizes[entry], numbers=(Number(PACE),), n=0, state=_unnumbered(sizes[entry]))
-            paces.setdefault(entry, {"": none})
-        alone = command("time", layout.profile, results=evidence.root)
-        said = [notes.TIMES, notes.NOT_TIMED.format(time=alone), notes.trials(there)]
-        yield _times(evidence, f"-device{i}" * several, device or UNKNOWN, "", paces, totals, said, there)
+        yield Table(
+            f"table6{f'-timing{i}' * (len(evidence.timings) > 1)}",
+            "Table 6",
+            f"Training time on {device}, timing {id}",
+            [*columns, count("parameters")],
+            lines,
+            said,
+            layout.profile,
+            device=device,
+            more=list(shares.values()),
+        )
 
 
-def _times(
-    evidence: Evidence,
-    mark: str,
-    device: str,
-    by: str,
-    paces: Paces,
-    totals: Totals,
-    said: list[str],
-    frame: pd.DataFrame,
-    busy: Collection[Entry] = (),
-) -> Table:
-    """Return a line per training stage; numbers of the whole training are in the first one."""
-    layout, beside, lines = evidence.layout, evidence.layout.profile == "paper", []
-    for entry in (entry for entry in product(layout.datasets, layout.rows) if entry in paces):
-        names = [evidence.name(entry[0]), evidence.name(entry[1]) + " §" * (entry in busy)]
-        first = [Cell(*entry, text=name) for name in names]
-        rest = [_papers_costs(layout, 6, entry, PACE)] * beside + [cells[entry] for cells in totals.values()]
-        for stage, pace in paces[entry].items():
-            lines.append([*first, Cell(text=stage), pace, *rest])
-            first, rest = [NOTHING] * len(first), [NOTHING] * len(rest)
-    columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
-    columns += [Column("paper", general, staged="added")] * beside
-    for head, (metric, scale) in COSTS.items():
-        if metric in totals:
-            columns.append(Column(head, fixed(None, "seeds", scale), "n", aligned=True))
-    shares = _flow_shares(paces, layout)
-    said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
-    said += notes.flow_share({evidence.name(d): cell for d, cell in shares.items()}, *map(evidence.name, (FLOW, ALONE)))
-    said += [notes.PAPERS_TIMES] * beside + notes.departures(frame, layout)
-    about = f"table6{mark}", "Table 6", f"Training time on {device}{by}", [*columns, count("parameters")], lines, said
-    return Table(*about, layout.profile, device=device, more=list(shares.values()))
-
-
-def _flow_shares(paces: Paces, layout: Layout) -> dict[str, Cell]:
+def _flow_shares(paces: Mapping[Entry, Mapping[str, Cell]], layout: Layout) -> dict[str, Cell]:
     """Return the share of GLF's epoch that the flow takes, by dataset, if RAE+GMM gives the time without a flow."""
     shares = {}
     for dataset in layout.datasets:

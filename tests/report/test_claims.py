@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import yaml
-from records import INCEPTION, ended, evaluation, make, put, put_artefacts
+from records import INCEPTION, ended, evaluation, make, put, put_artefacts, timing
 from scipy import stats
 
 from aegen_bench import report, results
@@ -20,6 +20,7 @@ from aegen_bench.report import claims, published
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import plan
+from aegen_bench.results import timings
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -386,24 +387,29 @@ def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -
 
 
 def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:
-    for row, device, first, times in (
-        ("glf", "EPYC", 0, (90.0, 91.0)),
-        ("glf", "H200", 2, (3.0, 3.1)),
-        ("vae", "EPYC", 0, (80.0, 81.0)),
-        ("vae", "H200", 2, (6.0, 6.1)),
-        ("vae", "old", 4, (900.0,)),
+    put(tmp_path, make(), make(row="vae"))
+    for row, device, seconds in (
+        ("glf", "EPYC", (90.0, 91.0)),
+        ("glf", "H200", (3.0, 3.1)),
+        ("vae", "EPYC", (80.0, 81.0)),
+        ("vae", "H200", (6.0, 6.1)),
+        ("vae", "old", (900.0,)),
     ):
-        for seed, took in enumerate(times, first):
-            where = {"environment": {"device": device}, "seconds": {"train": took}}
-            put(tmp_path, make(row=row, seed=seed, metrics={A: evaluation([{"fd": took}])}, **where))
-    about = {"name": "it", "says": "So it is", "section": "1", "measure": "train_seconds", "datasets": ["fashion"]}
-    there = {f.place: (f.verdict, f.numbers) for f in claims.evaluate(evidence(tmp_path, about | LOWER))}
-    assert there == {
+        timings.write(tmp_path, timing(row, *seconds, device=device))
+    about = {"name": "it", "says": "So it is", "section": "1", "datasets": ["fashion"], **LOWER}
+    findings = claims.evaluate(evidence(tmp_path, about | {"measure": "seconds_per_epoch"}))
+    assert {f.place.split(",")[0]: (f.verdict, f.numbers) for f in findings} == {
         "EPYC": (BAD, "GLF 90.5 ± 0.7 (2); VAE 80.5 ± 0.7 (2)"),
         "H200": (GOOD, "GLF 3.05 ± 0.07 (2); VAE 6.05 ± 0.07 (2)"),
         "old": (NONE, "VAE 900 (1)"),
     }
-    assert found(tmp_path, LOWER).numbers.startswith("GLF 46.8 ± 50.5 (4)"), "images are as good from either"
+
+
+def test_the_seconds_of_trials_decide_no_claim(tmp_path: Path) -> None:
+    for seed in range(3):
+        put(tmp_path, make(seed=seed, seconds={"train": 1.0 + seed}), make(row="vae", seed=seed))
+    told = found(tmp_path, LOWER, "train_seconds")
+    assert told.verdict == NONE and told.test.startswith("not timed: `aegen-bench time --profile lite --models glf")
 
 
 def test_each_protocol_has_its_own_verdict_and_a_claim_may_name_one(tmp_path: Path) -> None:
@@ -458,6 +464,8 @@ def test_what_histories_tell(tmp_path: Path) -> None:
     assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0}}, "nll").verdict == BAD
     bounds = {"between": {"rows": ["glf"], "low": 3.3e-5, "high": 3e-4}}
     assert found(tmp_path, bounds, "posterior_variance").verdict == GOOD
+    for row in ("glf", "glf_regularized"):
+        timings.write(tmp_path, timing(row, 9.0, 11.0))
     faster = found(tmp_path, {"lower": {"rows": ["glf"], "than": ["glf_regularized"]}}, "convergence_seconds")
     assert (faster.verdict, faster.numbers) == (GOOD, "GLF 70.0 ± 0.0 (3); GLF, regularized 80.0 ± 0.0 (3)")
     for seed in range(3):

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import INCEPTION, ended, evaluation, make, put
+from records import INCEPTION, ended, evaluation, make, put, stage, timing
 
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
@@ -23,6 +23,7 @@ from aegen_bench.report import published, tables
 from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
 from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
+from aegen_bench.results import timings
 from aegen_bench.study import Study, staleness
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
@@ -262,27 +263,19 @@ def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> 
 
 
 def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None:
-    two = make(row="two_stage_vae")
-    two["stages"] = {
-        "first": {"images": 100, "seconds": 8.0, "seconds_per_epoch": 5.0},
-        "second": {"images": 100, "seconds": 2.0, "seconds_per_epoch": None},
-    }
-    slow = make(seed=1)
-    slow["stages"]["train"]["seconds_per_epoch"] = 30.9
-    bad = ended("failed", row="vae", environment={})
-    [table] = built(tmp_path, make(), slow, two, bad, tables_=["6"], planned=[("fashion", "glf"), ("mnist", "glf")])
-    assert table.title == "Table 6. Training time on AMD EPYC, 2 threads. Profile lite"
+    stages = {"first": stage(5.0, epochs=4), "second": stage(2.0, epochs=8)}
+    for one in (timing("glf", 28.9, 30.9), timing("two_stage_vae", stages=stages)):
+        timings.write(tmp_path, one)
+    [table] = built(tmp_path, make(), make(row="two_stage_vae"), make(row="vae"), tables_=["6"])
+    assert table.title == f"Table 6. Training time on EPYC, 2 threads, timing {one.id}. Profile lite"
     assert grid(table).splitlines()[1] == (
-        "| ------- | ------------- | ------ | -------------: | ----------: | ----------: | --------------: "
-        "| ------------: | ---------: |"
+        "| ------- | ------------- | ------ | -------------: | ----------: | ----------: | ----------: | ---------: |"
     )
     assert ["|".join(row) for row in [table.heads, *table.texts()]] == [
-        "Dataset|Model|Stage|s/epoch|images/s|training, s|sampling, s|memory, MiB|parameters",
-        "Fashion|GLF|train|29.9 ± 1.4 (2)|413 ± 0 (2)|290 ± 0 (2)|4.00 ± 0.00 (2)|1,177 ± 0 (2)|13,225,141",
-        "Fashion|VAE||failed|failed|failed|failed|failed|failed",
-        "Fashion|Two-Stage VAE|first|5.00 (1)|20.0 (1)|290 (1)|4.00 (1)|1,177 (1)|13,225,141",
-        "||second|—|||||",
-        "MNIST|GLF||—|—|—|—|—|—",
+        "Dataset|Model|Stage|s/epoch|training, s|sampling, s|memory, MiB|parameters",
+        "Fashion|GLF|train|29.9 ± 1.4 (2)|302|4.00|1,024|13,225,141",
+        "Fashion|Two-Stage VAE|first|5.00 (1)|39.0|4.00|1,024|13,225,141",
+        "||second|2.00 (1)||||",
     ]
 
 
@@ -290,38 +283,20 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
     """By hand: 1 - 27 / 30 = 10%; the logarithms have s = 0.0472 and 0.0524, so their difference has the standard error
     0.0498 and, with 2 degrees of freedom, the interval 0.1054 +- 4.303 x 0.0498.
     """
-    records = []
-    for row, paces in (("glf", (29.0, 31.0)), ("rae_gmm", (26.0, 28.0))):
-        for seed, pace in enumerate(paces):
-            records.append(make(row=row, seed=seed))
-            records[-1]["stages"]["train"]["seconds_per_epoch"] = pace
+    records = make(), make(row="rae_gmm")
+    for one in (timing("glf", 29.0, 31.0), timing("rae_gmm", 26.0, 28.0)):
+        timings.write(tmp_path, one)
     [table] = built(tmp_path, *records, tables_=["6"])
     assert any(
         "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval -11.5% to 27.4%)" in n for n in table.notes
     )
-    records[2]["stages"]["train"]["seconds_per_epoch"] = 36.0
-    [odd] = built(tmp_path / "odd", *records, tables_=["6"])
+    timings.write(tmp_path, timing("rae_gmm", 36.0, 28.0))
+    [odd] = built(tmp_path, *records, tables_=["6"])
     assert any(note.startswith("The flow's share is unknown on Fashion") for note in odd.notes)
     assert not any("%" in note for note in odd.notes if "hare of the flow" in note)
+    timings.write(tmp_path / "alone", timing("glf", 29.0, 31.0))
     [alone] = built(tmp_path / "alone", make(), tables_=["6"])
     assert not any("share" in note for note in alone.notes)
-
-
-def test_table_6_says_once_a_line_how_trials_ended(tmp_path: Path) -> None:
-    [table] = built(tmp_path, make(collapsed=True), tables_=["6"])
-    assert table.texts() == [
-        [
-            "Fashion",
-            "GLF",
-            "train",
-            "28.9 (1) [1 collapsed]",
-            "413 (1)",
-            "290 (1)",
-            "4.00 (1)",
-            "1,177 (1)",
-            "13,225,141",
-        ]
-    ]
 
 
 def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:
@@ -387,16 +362,11 @@ def test_tables_of_two_protocols_come_in_the_order_of_the_records(tmp_path: Path
 
 
 def test_two_devices_get_a_table_of_times_each(tmp_path: Path) -> None:
-    other = make(row="vae", environment={"device": "NVIDIA H200"})
-    first, second = built(tmp_path, make(), other, tables_=["6"])
-    assert "on AMD EPYC" in first.title and "on NVIDIA H200" in second.title
-    assert [len(first.texts()), len(second.texts())] == [1, 1]
-
-
-def test_times_by_two_libraries_of_one_device_are_two_tables(tmp_path: Path) -> None:
-    faster = make(row="vae", environment={"device": "AMD EPYC, 2 threads", "products": "oneDNN"})
-    first, second = built(tmp_path, make(), faster, tables_=["6"])
-    assert "on AMD EPYC, 2 threads. " in first.title and "on AMD EPYC, 2 threads, oneDNN. " in second.title
+    for one in (timing("glf", 28.0), timing("vae", 3.0, device="NVIDIA H200")):
+        timings.write(tmp_path, one)
+    titles = {table.title.split(",")[0]: table for table in built(tmp_path, make(), make(row="vae"), tables_=["6"])}
+    [epyc, h200] = (titles[f"Table 6. Training time on {device}"] for device in ("EPYC", "NVIDIA H200"))
+    assert [len(table.texts()) for table in (epyc, h200)] == [1, 1]
 
 
 def test_a_metric_that_failed_shows_as_failed_and_one_not_measured_as_missing(tmp_path: Path) -> None:
@@ -428,11 +398,10 @@ def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
     for seed, sign in enumerate((-1, 1) if number in (1, 3, 4) else (0,)):
         offset = sign * cell.get("std", 0.0) / math.sqrt(2)
         draw = {name.replace("mean", "fid"): value + offset for name, value in cell.items() if name != "std"}
-        stages = {name: {"epochs": value, "seconds_per_epoch": value} for name, value in cell.items()}
         metrics = {A: evaluation([draw], INCEPTION)} if number in (1, 3, 4) else {}
         records.append(make(profile="paper", dataset=dataset, row=row, seed=seed, metrics=metrics))
-        if number in (5, 6):
-            records[-1]["stages"] = stages
+        if number == 5:
+            records[-1]["stages"] = {name: {"epochs": value} for name, value in cell.items()}
             records[-1]["config"]["stages"] = {name: {"epochs": value} for name, value in cell.items()}
     return records
 
@@ -470,6 +439,9 @@ def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> 
 
 def test_table_6_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
     """Two stages have two lines of ours, and one entry of the paper's in the first."""
+    for row, dataset in ((row, dataset) for row in PAPER.rows(6) for dataset in PAPER.datasets):
+        stages = {name: stage(pace) for name, pace in PAPER.value(6, row, dataset).items()}
+        timings.write(tmp_path, timing(row, profile="paper", dataset=dataset, stages=stages))
     table = published_table(tmp_path, 6)
     assert [row[1] for row in table.texts() if row[1]] == [PAPER.name(row) for row in PAPER.rows(6)] * 4
     ours: list[list[float]] = []
@@ -718,6 +690,7 @@ def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_pa
     put(tmp_path, make(metrics=both), trial("glf", 1, 14.0), make(profile="smoke", row="vae"))
     found = report.table(tmp_path, "1", profile="lite", protocol="lite")
     assert list(found.loc[("fashion", "glf", "fd"), ["value", "std", "n"]]) == [12.0, pytest.approx(math.sqrt(8)), 2]
+    timings.write(tmp_path, timing("glf", 28.9))
     times = report.table(tmp_path, "6", profile="lite")
     assert times.loc[("fashion", "glf", "seconds_per_epoch", "train"), "value"] == 28.9
     with pytest.raises(UserError, match="choose a profile, and a protocol or device; there are: lite, lite; lite, pa"):

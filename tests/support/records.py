@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from aegen_bench.results.timings import Stage, Timing, identity
+
 PROTOCOL = {
     "name": "lite",
     "extractor": "efficientnet_lite0",
@@ -93,3 +95,21 @@ def put_artefacts(folder: Path, epochs: int = 4, *, side: int = 8, probes: bool 
     rows = [{"stage": "train", "epoch": i, "images": i, "seconds": i, **values} for i in range(1, epochs + 1)]
     looked = [{**row, "metrics": {"fd": 50.0}, "probe_train": values, "probe_test": values} for row in rows]
     (folder / "history.json").write_text(json.dumps({"epochs": rows, "probes": looked if probes else []}))
+
+
+def timing(
+    row: str, *seconds: float, others: float | None = 0.0, device: str = "EPYC, 2 threads", **changes: Any
+) -> Timing:
+    """Return a timing run of a row on fashion under `lite`, with these seconds of each epoch of its stage `train`;
+    keywords replace its fields.
+    """
+    about = {"device": device, "precision": "fp32"}
+    facts = {"profile": "lite", "dataset": "fashion", "row": row, "key": "k", "when": "2026-01-01T00:00:00+00:00"}
+    spent = {"extract": 1.0, "fit": 2.0, "sample": 4.0, "sampled": 10_000, "peak_memory": 2**30, "others": others}
+    known: dict[str, Any] = {"id": identity(about), "about": about, **facts, **spent}
+    return Timing(**{**known, "stages": {"train": stage(*seconds)} if seconds else {}, **changes})
+
+
+def stage(*seconds: float, epochs: float = 10) -> Stage:
+    """Return a timed training stage with these seconds of each epoch."""
+    return Stage(seconds=seconds, epochs=epochs, images=12_000, steps=1870)

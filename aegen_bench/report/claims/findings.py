@@ -19,7 +19,6 @@ from aegen_bench.report.claims.measures import MEASURES, Measured, Printed, Sour
 from aegen_bench.report.claims.predicates import Check, Claim, Ends, Here, Predicate
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.published import Published
-from aegen_bench.report.summary import Summary
 from aegen_bench.study.reading import validated
 
 __all__ = ["Claim", "Finding", "alike", "claims", "evaluate", "load", "verdicts"]
@@ -66,15 +65,12 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
     """Yield the findings of each claim: one per dataset, and per protocol if it is about scores, or per device if it is
     about times.
     """
-    whole, frame = evidence.whole, evidence.frame
+    whole = evidence.whole
     plain = [Source(evidence, whole, whole.summary)]
     scored = [Source(evidence, part, part.summary) for part in evidence.parts]
     timed = [
         Source(evidence, whole, whole.summary, f"{next(iter(found.values())).about['device']}, timing {one}", found)
         for one, found in evidence.timings.items()
-    ] or [
-        Source(evidence, whole, Summary(frame[frame["device"] == one], evidence.layout), one)
-        for one in evidence.devices
     ]
     for claim in load(evidence.layout.published):
         about = MEASURES[claim.measure]

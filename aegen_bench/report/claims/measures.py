@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from aegen_bench.inference import LOG, RAW, Row, Scale, moderated
 from aegen_bench.report.cells import Cell, Entry, Number, fixed, measured
-from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial
+from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial, settled
 from aegen_bench.report.published import Published
 from aegen_bench.report.summary import Summary
 from aegen_bench.results.timings import Timing
@@ -26,7 +26,7 @@ class Measure(NamedTuple):
     label: str
     metric: str = ""
     scored: bool = False  # depends on the protocol; rows marked † have none
-    timed: bool = False  # depends on the device
+    timed: bool = False  # comes from a timing run
     exact: bool = False  # the same for every seed, so that one is enough
     scale: Scale = LOG  # the scale on which rows are compared
 
@@ -37,8 +37,8 @@ MEASURES = {
     "f1_8": Measure("F1/8", "f1_8", scored=True, scale=RAW),
     "memorisation": Measure("memorisation", "memorisation", scale=RAW),
     "copying": Measure("C_T", "copying_z", scored=True, scale=RAW),
-    "seconds_per_epoch": Measure("s/epoch", "seconds_per_epoch.train", timed=True),
-    "train_seconds": Measure("training, s", "train_seconds", timed=True),
+    "seconds_per_epoch": Measure("s/epoch", timed=True),
+    "train_seconds": Measure("training, s", timed=True),
     "states": Measure("how trials ended"),
     "flow_share": Measure("flow's parameters / the others", exact=True, scale=RAW),
     "posterior_variance": Measure("posterior variance"),
@@ -51,7 +51,7 @@ TIMED: dict[str, Callable[[Timing], tuple[float, ...]]] = {
     "seconds_per_epoch": lambda run: run.stages["train"].seconds if "train" in run.stages else (),
     "train_seconds": Timing.trainings,
 }
-"""The numbers of a timing run, if there is one, one per timed epoch."""
+"""Numbers of a timing run alone, one per timed epoch."""
 PROBED = ("nll_gap", "fluctuation", "convergence_seconds")
 """Measures read from probes, which only the rows of sweeps have by default."""
 _PRINTED = measured("", fixed(None, "seeds"))
@@ -88,13 +88,15 @@ class Sample:
 
 @dataclass(frozen=True)
 class Source:
-    """The trials whose numbers are used: under one protocol, on one `device`, or all if neither matters."""
+    """The trials whose numbers are used: under one protocol, or all if it does not matter; and for times, the timing
+    runs of one device.
+    """
 
     evidence: Evidence
     part: Part
     summary: Summary
     device: str = ""
-    timings: Mapping[Entry, Timing] | None = None
+    timings: Mapping[Entry, Timing] = field(default_factory=dict)
 
     @property
     def place(self) -> str:
@@ -125,15 +127,16 @@ class Measured:
         row, _, other = row.partition("@")
         evidence, summary, entry = self.source.evidence, self.source.summary, (other or self.dataset, row)
         name = evidence.name(row) + (f" on {evidence.name(other)}" if other else "")
-        if self.source.timings is not None and self.measure in TIMED:
-            run = self.source.timings.get(entry)
+        run = self.source.timings.get(entry)
+        if MEASURES[self.measure].timed:
             if run is None or run.busy:
                 time = command(
                     "time", evidence.layout.profile, models=[row], datasets=[entry[0]], results=evidence.root
                 )
                 why = "timed while other programs ran (§)" if run else f"not timed: `{time}`"
                 return Sample(name, why=why)
-            return Sample(name, TIMED[self.measure](run))
+            if self.measure in TIMED:
+                return Sample(name, TIMED[self.measure](run))
         here = {seed for (_, _, seed), _, _ in summary.trials.get(entry, [])}
         trials = [trial for trial in evidence.trials(*entry) if trial.seed in here]
         states = Counter(trial.state for trial in trials)
@@ -163,7 +166,7 @@ class Measured:
         """The rows that the claim mentions, with variances moderated by those of all rows of the profile if reading
         them is cheap.
         """
-        cheap = self.measure == "distance" or MEASURES[self.measure].metric
+        cheap = self.measure == "distance" or MEASURES[self.measure].metric or self.measure in TIMED
         names = dict.fromkeys([*self.named, *(self.source.evidence.layout.rows if cheap else [])])
         found, _ = moderated({name: self.sample(name).values for name in names}, self.scale)
         return found
@@ -181,6 +184,11 @@ class Measured:
         if metric:
             known = self.source.summary.numbers.get(metric, {})
             return known.get((trial.dataset, trial.row, trial.seed), math.nan)
+        if self.measure == "convergence_seconds":
+            run = self.source.timings[trial.dataset, trial.row]
+            epochs = settled(self.source.evidence.history(trial))
+            paces = [n * run.stages[stage].pace for stage, n in epochs.items() if stage in run.stages]
+            return math.fsum(paces) if epochs and len(paces) == len(epochs) else math.nan
         if self.measure in HISTORY:
             return HISTORY[self.measure](self.source.evidence.history(trial))
         if self.measure == "flow_share" and (record := self.source.evidence.record(trial)) is not None:
