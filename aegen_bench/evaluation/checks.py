@@ -6,7 +6,7 @@ A metric that fails a check stays in use: the table says what it does not detect
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -87,7 +87,7 @@ def _largest_clusters(images: Images, n: int, seed: int) -> Images:
     from aegen_bench.numerics.kmeans import minibatch_kmeans, nearest_centre
 
     pixels = images.reshape(len(images), -1).astype(np.float32) / 255
-    how = {"n_clusters": 10, "n_init": 3, "batch_size": 100, "init_size": 300}
+    how: dict[str, Any] = {"n_clusters": 10, "n_init": 3, "batch_size": 100, "init_size": 300}
     centres = minibatch_kmeans(pixels, **how, randoms=[np.random.default_rng(seed)])
     [labels] = nearest_centre(pixels, centres)
     sizes = np.bincount(labels, minlength=10)

@@ -8,10 +8,11 @@ from pathlib import Path
 from urllib.parse import unquote
 
 import pytest
-from records import ended, evaluation, make, put, put_artefacts
+from records import ended, evaluation, make, put, put_artefacts, timing
 
 from aegen_bench import report
 from aegen_bench.report.render import opened, page
+from aegen_bench.results import timings
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
@@ -71,9 +72,11 @@ def test_a_cell_of_the_matrix_opens_the_trials_of_its_pair(tmp_path: Path) -> No
 
 def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
+    for one in (timing("glf", 9.0), timing("vae", 1.0, device="NVIDIA H200")):
+        timings.write(tmp_path, one)
     [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["6"])
-    links = re.findall(r'<a href="#table6-device\d"[^>]*>(?:Table 6 )?<small>(.*?)</small></a>', path.read_text())
-    assert links == ["AMD EPYC, 2 threads", "NVIDIA H200"]
+    links = re.findall(r'<a href="#table6-timing\d"[^>]*>(?:Table 6 )?<small>(.*?)</small></a>', path.read_text())
+    assert sorted(links) == ["EPYC, 2 threads", "NVIDIA H200"]
     of_trials = re.findall(r'"device": ?"(.*?)"', path.read_text())
     assert of_trials == ["NVIDIA H200", "AMD EPYC, 2 threads"], "of vae and glf"
 

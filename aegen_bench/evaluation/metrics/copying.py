@@ -46,7 +46,7 @@ def copying_z(*, generated: Features, test: Features, training: Features, seed: 
         if not np.isfinite(features).all():
             raise UserError(f"the test for copies needs finite features; {name} ones are NaN or infinite")
     regions = min(SETTINGS["regions"], len(training) // 2)
-    how = {"n_clusters": regions, "n_init": 3, "batch_size": 100, "init_size": 300}
+    how: dict[str, Any] = {"n_clusters": regions, "n_init": 3, "batch_size": 100, "init_size": 300}
     centres = minibatch_kmeans(training, **how, randoms=[np.random.default_rng(seed)], device=device)
     sets = (generated, test, training)
     of_generated, of_test, of_training = (nearest_centre(x, centres, device=device)[0] for x in sets)
