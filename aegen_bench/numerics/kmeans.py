@@ -150,7 +150,7 @@ def _at_once(x: Tensor, starts: Rows, batch_size: int, randoms: Sequence[np.rand
 
 @contextmanager
 def _in_order() -> Iterator[None]:
-    """Add rows in their order, as a CPU does; by default a GPU adds them in any order, and each sum rounds differently."""
+    """Add rows in their order, as a CPU does. By default a GPU adds them in any order, which rounds differently."""
     before = torch.are_deterministic_algorithms_enabled()
     torch.use_deterministic_algorithms(True)
     try:
