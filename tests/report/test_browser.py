@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from records import evaluation, make, put
+from records import evaluation, make, put, timing
 from test_comparisons import crossed
 from test_page import EVIL, PUBLISHED, A, lay
 
 from aegen_bench import report
+from aegen_bench.results import timings
 
 webdriver = pytest.importorskip("selenium.webdriver")
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
@@ -31,6 +32,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed in range(3):  # worse in distance than GLF, and slower, with every seed
         slow = make(row="vae", seed=seed, metrics={A: evaluation([{"fd": 1000.5 + seed}])}, seconds={"train": 400.0})
         put(root / "results", slow)
+    for one in (timing("glf", 9.0, 9.1), timing("vae", 15.0, 15.2), timing("glf", 8.0, 8.3, dataset="mnist")):
+        timings.write(root / "results", one)
     names = ["1", "6", "scores", "claims"]
     [path] = report.write(root / "results", PUBLISHED, root / "out", ["html"], names)
     return path
