@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import time
 import traceback
 from functools import partial
 from pathlib import Path
@@ -86,10 +85,10 @@ def _train(job: Job, history: History, record: Record) -> None:
 
     codes = None
     if record.trunk is not None and not saved:
-        begin = time.perf_counter()
+        begin = loop.now(job.device)
         encode = partial(loop.extract, model, images, seed=trial.seed, stage=-1)
         codes = trunk_codes.kept("train", record.trunk, job.fingerprint("train"), len(images), job.device, encode)
-        history.seconds["extract"] += time.perf_counter() - begin
+        history.seconds["extract"] += loop.now(job.device) - begin
     loop.train(
         model,
         images,

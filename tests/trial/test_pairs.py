@@ -19,10 +19,11 @@ from test_cli import refused
 from aegen_bench import results, seeding
 from aegen_bench.progress import Progress
 from aegen_bench.results import locks
+from aegen_bench.results.record import TrunkUsed
 from aegen_bench.runner import single_trial
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
-from aegen_bench.trial import lifecycle, scoring
+from aegen_bench.trial import lifecycle, scoring, trunk_codes
 from aegen_bench.trial import model as models
 from aegen_bench.trial.job import Place
 
@@ -126,6 +127,24 @@ def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest
 
 def bench_metrics(bench: Bench, row: str) -> list[Any]:
     return [(entry["draws"], entry["model"]) for entry in bench.record(row)["metrics"].values()]
+
+
+def test_the_codes_of_a_trunk_are_extracted_once_and_those_of_another_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(trunk_codes, "_kept", {})
+    made: list[torch.Tensor] = []
+
+    def codes(weights: str, images: str = "digits", split: Any = "train") -> torch.Tensor:
+        def extract() -> torch.Tensor:
+            made.append(torch.full((5, 2), float(len(made))))
+            return made[-1]
+
+        trunk = TrunkUsed(key="0" * 16, weights_sha256=weights * 64)
+        return trunk_codes.kept(split, trunk, images, 5, torch.device("cpu"), extract)
+
+    assert [float(codes(weights)[0, 0]) for weights in "aabb"] == [0, 0, 1, 1]
+    assert float(codes("b", split="test")[0, 0]) == 2 and float(codes("b")[0, 0]) == 1, "each split has its own"
+    assert float(codes("b", images="others")[0, 0]) == 3
+    assert float(codes("a")[0, 0]) == 4, "only those of the last trunk are kept"
 
 
 def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_on_one_trunk(bench: Bench) -> None:
