@@ -287,9 +287,7 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
     for one in (timing("glf", 29.0, 30.0, 31.0), timing("rae_gmm", 26.0, 27.0, 28.0)):
         timings.write(tmp_path, one)
     [table] = built(tmp_path, *records, tables_=["6"])
-    assert any(
-        "(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval 2.5% to 16.9%)" in n for n in table.notes
-    )
+    assert any("(GLF - RAE+GMM) / GLF" in n and "Fashion 10.0% (95% interval 2.5% to 16.9%)" in n for n in table.notes)
     timings.write(tmp_path, timing("rae_gmm", 36.0, 28.0))
     [odd] = built(tmp_path, *records, tables_=["6"])
     assert any(note.startswith("The flow's share is unknown on Fashion") for note in odd.notes)
