@@ -9,7 +9,7 @@ from functools import cache
 import numpy as np
 from scipy import optimize, stats
 
-from aegen_bench.inference.moderation import BORROWED
+from aegen_bench.inference.moderation import borrowed
 
 __all__ = ["MOST", "POWER", "critical", "detectable", "detectable_by_t", "seeds_by_t", "seeds_needed"]
 
@@ -32,7 +32,7 @@ def _quantile(m: int, df: float, alpha: float) -> float:
 
 def degrees(m: int, n: int) -> float:
     """Return the degrees of freedom of a row of n seeds among m such rows with equal noise."""
-    return min(m * (n - 1), (1 + BORROWED) * (n - 1))
+    return min(m * (n - 1), n - 1 + float(borrowed(n - 1)))
 
 
 def detectable(spread: float, n: int, m: int, *, power: float = POWER, alpha: float = 0.05) -> float:
@@ -67,9 +67,11 @@ def seeds_by_t(gap: float, variance: float, *, power: float = POWER, alpha: floa
 
     `variance` is that of the difference between one seed of each row.
     """
-    return _fewest(
-        lambda n: detectable_by_t(math.sqrt(variance / n), (1 + BORROWED) * (n - 1), power=power, alpha=alpha), gap
-    )
+
+    def seen(n: int) -> float:
+        return detectable_by_t(math.sqrt(variance / n), n - 1 + float(borrowed(n - 1)), power=power, alpha=alpha)
+
+    return _fewest(seen, gap)
 
 
 def seeds_needed(gap: float, spread: float, m: int, *, power: float = POWER, alpha: float = 0.05) -> int | None:

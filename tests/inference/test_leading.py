@@ -25,11 +25,7 @@ def test_all_of_nine_equal_rows_stay_in_the_leading_group(n: int) -> None:
 
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_a_wild_row_drives_no_equal_row_out(n: int) -> None:
-    """With two seeds a wild row looks tame in one table of eight, and no test can then know; a given row stays."""
-    out = inference.left_out(QUICK, n, inference.ours(), wild=True)
-    assert within(out[:, 0].mean(), 0.06)
-    if n > 2:
-        assert within(out.any(axis=1).mean(), 0.06)
+    assert within(inference.left_out(QUICK, n, inference.ours(), wild=True).any(axis=1).mean(), 0.06)
 
 
 @pytest.mark.parametrize(("gap", "n", "least"), [(0.10, 3, 0.90), (0.05, 5, 0.50)])

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import special
 
-from aegen_bench.inference.moderation import BORROWED, _scaled_f, moderate, trigamma_inverse
+from aegen_bench.inference.moderation import _pooled, borrowed, moderate, trigamma_inverse
 
 
 @pytest.mark.parametrize("x", [1e-8, 1e-3, 0.5, 1.0, 10.0, 1e3, 1e9])
@@ -19,16 +19,28 @@ def test_the_fit_finds_the_prior_that_variances_were_drawn_with() -> None:
     generator = np.random.default_rng(0)
     d0, s02, d = 6.0, 0.04, np.repeat([1.0, 2.0, 4.0], 4000)
     sigma2 = d0 * s02 / generator.chisquare(d0, len(d))
-    typical, prior = _scaled_f(sigma2 * generator.chisquare(d) / d, d)
-    assert typical == pytest.approx(s02, rel=0.05) and prior == pytest.approx(d0, rel=0.15)
+    pooled, prior = _pooled(sigma2 * generator.chisquare(d) / d, d)
+    assert pooled == pytest.approx(s02 * d0 / (d0 - 2), rel=0.05) and prior == pytest.approx(d0, rel=0.15)
 
 
-def test_rows_that_differ_no_more_than_chance_are_drawn_to_the_pooled_variance() -> None:
-    """By hand: the pooled variance 1 with 10 degrees of freedom, a row's own 1.1 with 4."""
+def test_rows_that_differ_no_more_than_chance_have_the_pooled_variance() -> None:
     found = moderate([1.0, 1.1, 0.9, 1.0], [4.0] * 4)
-    assert np.isinf(found.prior_df) and found.typical == pytest.approx(1.0) and BORROWED == 2.5
-    assert found.variance[1] == pytest.approx((10 * 1.0 + 4 * 1.1) / 14)
-    assert found.df == pytest.approx([14.0] * 4)
+    assert np.isinf(found.prior_df) and found.typical == pytest.approx(1.0)
+    assert found.variance == pytest.approx([1.0] * 4) and found.df == pytest.approx([4.0 + 12.0] * 4)
+
+
+def test_a_moderated_variance_is_a_mean_weighted_by_degrees_of_freedom() -> None:
+    variances = [1.0, 4.0, 0.25, 0.1, 2.0]
+    found = moderate(variances, [4.0] * 5)
+    own, pooled = 4 / (4 + found.prior_df), np.mean(variances)
+    assert 0 < found.prior_df < 10 and found.typical == pytest.approx(pooled)
+    assert found.variance == pytest.approx([own * s2 + (1 - own) * pooled for s2 in variances])
+
+
+@pytest.mark.parametrize(("df", "expected"), [(0.0, 1.0), (1.0, 1.9), (2.0, 9.0), (4.0, 18.0)])
+def test_how_far_a_moderated_variance_counts_depends_on_the_seeds(df: float, expected: float) -> None:
+    assert df + borrowed(df) == pytest.approx(expected)
+    assert moderate(np.linspace(0.9, 1.1, 10), [df, *[3.0] * 9]).df[0] == pytest.approx(expected)
 
 
 def test_what_rows_lend_together_is_all_that_a_row_can_borrow() -> None:
@@ -45,7 +57,7 @@ def test_a_wild_row_keeps_its_variance_and_does_not_widen_the_others() -> None:
 
 def test_a_row_with_one_seed_takes_the_typical_variance() -> None:
     found = moderate([1.0, 1.0, 1.0, float("nan")], [2.0, 2.0, 2.0, 0.0])
-    assert found.variance[3] == pytest.approx(1.0) and found.df[3] == BORROWED
+    assert found.variance[3] == pytest.approx(1.0) and found.df[3] == borrowed(0.0)
 
 
 @pytest.mark.filterwarnings("error")

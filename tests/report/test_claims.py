@@ -225,14 +225,14 @@ def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Pat
 
 
 def test_a_claims_verdict_does_not_need_the_other_rows_but_may_gain_from_them(tmp_path: Path) -> None:
-    lay(tmp_path, "glf", seeds(95, 2, 2))
-    lay(tmp_path, "vae", seeds(100, 2, 2))
+    lay(tmp_path, "glf", seeds(95, 3, 3))
+    lay(tmp_path, "vae", seeds(100, 3, 3))
     claim = {"lower": {"rows": ["glf"], "than": ["vae"]}}
     assert found(tmp_path, claim).verdict == OPEN
     for row in ("aae", "rae_gmm", "wae_gan", "wae_mmd"):
-        lay(tmp_path, row, seeds(200, 4, 2))
+        lay(tmp_path, row, seeds(200, 4, 3))
     assert found(tmp_path, claim).verdict == GOOD
-    lay(tmp_path, "glann_perceptual", seeds(200, 90, 2))  # wild, and widens nobody's spread
+    lay(tmp_path, "glann_perceptual", seeds(200, 90, 3))  # wild, and widens nobody's spread
     assert found(tmp_path, claim).verdict == GOOD
 
 
