@@ -174,7 +174,7 @@ def _scores(x: Tensor, centres: Tensor) -> Tensor:
     return squares.unsqueeze(-2) - 2 * (x @ centres.mT)
 
 
-def _reassign_rare(x: Tensor, sums: Tensor, counts: NDArray[np.float64], random: np.random.Generator) -> None:
+def _reassign_rare(x: Tensor, sums: Tensor, counts: Rows, random: np.random.Generator) -> None:
     """Move clusters with few rows to rows of the batch, with the smallest count of the other clusters."""
     rare = counts < REASSIGN_BELOW * counts.max()
     if rare.any():
