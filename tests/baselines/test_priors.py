@@ -47,6 +47,7 @@ def sampled(prior: Any, n: int) -> torch.Tensor:
         return prior.sample(prior.noise(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_every_prior_keeps_the_contract(name: str) -> None:
     assert check(PRIORS[name]) == []
@@ -284,6 +285,7 @@ def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -
 # ---- new --prior and check ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
     ended = bench("new", "my_prior", "--prior")
     assert ended.code == 0 and "baselines/priors/my_prior.py: a working prior" in ended.out

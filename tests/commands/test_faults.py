@@ -124,6 +124,7 @@ def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
     assert printable(f"a{odd}\tb\nc") == "a31mred\tb\nc"
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback(bench: Bench) -> None:
     words = [sys.executable, "-m", "aegen_bench", "list", "groups"]
     with open("/dev/full", "w") as full:

@@ -112,6 +112,7 @@ def test_counting_computes_nothing_and_draws_nothing(linear: Kind) -> None:
 METHODS = sorted(path.stem for path in (HERE.parent / "baselines").glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path: Path) -> None:
     kind = shipped(name, "digits", (1, 8, 8), 32, tmp_path, "stages.*.batch=8", "precision=fp32")
@@ -235,6 +236,7 @@ def test_a_dry_run_without_forecast_or_without_work_times_nothing(
     assert "forecast" not in dry(finished, "--seeds", "3", "--no-forecast").out
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_here_end_a_dry_run_as_they_would_the_run_after_its_forecast(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(protocols=["paper"]))
     ended = dry(bench)

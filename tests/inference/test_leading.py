@@ -18,6 +18,7 @@ def within(rate: float, bound: float) -> bool:
     return rate <= bound + 3 * math.sqrt(bound * (1 - bound) / QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_all_of_nine_equal_rows_stay_in_the_leading_group(n: int) -> None:
     assert within(inference.left_out(QUICK, n, inference.ours()).any(axis=1).mean(), 0.05)

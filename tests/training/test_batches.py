@@ -118,6 +118,7 @@ def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
     fit(build("ae+flow", NETS()))  # its stage standardises the codes
 
 
+@pytest.mark.slow
 def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
     bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu")
     request.getfixturevalue("elsewhere")
