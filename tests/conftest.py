@@ -139,11 +139,6 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: "cluster" not in item.keywords)
 
 
-def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are processors, since tests of several processes often wait."""
-    return len(os.sched_getaffinity(0)) + 1
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """A folder with nothing but the profile `tiny`: three models, one seed, a second of work."""
