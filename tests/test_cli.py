@@ -172,6 +172,7 @@ def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Benc
     assert {bench.record(row)["status"] for row in ("vae", "rae_gmm", "glf")} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_colour_in_a_pipe(
     shared_run: tuple[Bench, Ended],
 ) -> None:

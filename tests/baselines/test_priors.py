@@ -121,6 +121,7 @@ def silent(prior: Any) -> Any:
     return prior
 
 
+@pytest.mark.slow
 def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_one() -> None:
     """Of N(0, I) the best denoiser is u / (s^2 + 1): what the preconditioning gives where the network is silent. Its
     ODE takes s_max e to s_max e / sqrt(s_max^2 + 1), which is e but for a part in 10,000.
@@ -304,6 +305,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "wrong", "said"), FAULTS.values(), ids=FAULTS)
 def test_check_names_what_is_wrong_with_a_prior(bench: Bench, right: str, wrong: str, said: str) -> None:
     bench("new", "mine", "--prior")

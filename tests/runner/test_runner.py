@@ -158,6 +158,7 @@ class Incompressible(Baseline):
         return x.flatten(1)[:, :8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "side", "limit"), [(1, 28, 2e6), (3, 32, 2e6), (3, 64, 2e6), (3, 256, 12e6)])
 def test_artefacts_stay_within_their_size_whatever_the_images(
     tmp_path: Path, channels: int, side: int, limit: float
@@ -196,6 +197,7 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     assert "tiny: 3 trials: 3 done" in finished(*RUN).out
 
 
+@pytest.mark.slow
 def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(finished: Bench) -> None:
     before = finished.record("glf")
     tiny = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction", "kid"]}
@@ -364,6 +366,7 @@ def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, m
         assert (model.flow.inverse(e) - z).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Bench) -> None:
     """The only trial is left to another run, which is at it."""
     with locks.claim(locks.lock_path(bench.folder / "results", "tiny", "digits", "glf", "seed-0")):
@@ -371,6 +374,7 @@ def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Be
     assert (ended.code, ended.err.count("Error")) == (0, 0) and "### " not in ended.out
 
 
+@pytest.mark.slow
 def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
     kept = [
         alter(finished, row, status=s, reason=f"it {s}", metrics={})
@@ -479,6 +483,7 @@ def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> No
     np.testing.assert_array_equal(*samples)
 
 
+@pytest.mark.slow
 def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
     ended = finished(*RUN, "--models", "glf", "--set", "draws=2", "--set", "train_images=128")
     assert ended.code == 0
@@ -490,6 +495,7 @@ def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
     assert f"Profile {name}" in ended.out and "VAE" not in ended.tables, "profiles are never merged"
 
 
+@pytest.mark.slow
 def test_a_probe_changes_no_weight(finished: Bench) -> None:
     plain = finished.record("glf")["key"]
     finished.declare(rows={"glf": {"probe": {"every": 1, "images": 40}}}, profiles=finished.tiny(models=["glf"]))
@@ -657,6 +663,7 @@ def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
         aegen_bench.results.load("nowhere")
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_cannot_be_done_stops_no_other(finished: Bench) -> None:
     rows = [row for row in ("glf", "vae") if (finished.trial(row) / "record.json").is_file()]
     assert rows

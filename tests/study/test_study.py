@@ -412,6 +412,7 @@ def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: 
     assert trial("glf_perceptual").key == trial("felt").key
 
 
+@pytest.mark.slow
 def test_the_perceptual_network_has_the_precision_of_its_row_if_nothing_else_is_said(make: Make) -> None:
     """Of rows in fp32, and of rows without that network, no key knows the setting."""
     rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
@@ -647,6 +648,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
 def test_a_text_that_grows_or_means_something_else_is_refused_at_once_with_its_line(
     make: Make, tmp_path: Path, text: str
@@ -868,6 +870,7 @@ def key(study: Study, row: str = "toy", seed: int = 0) -> str:
     return study.trials([row], ["digits"], [seed])[0].key
 
 
+@pytest.mark.slow
 def test_the_key_is_the_same_in_another_process(make: Make, tmp_path: Path) -> None:
     here = key(make())
     code = f"""

@@ -56,6 +56,7 @@ def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypa
         assert torch.equal(index, same_index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
 def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
     """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes; with a hook
