@@ -172,6 +172,7 @@ def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Benc
     assert {bench.record(row)["status"] for row in ("vae", "rae_gmm", "glf")} == {"ok"}
 
 
+@pytest.mark.slow
 def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_colour_in_a_pipe(
     shared_run: tuple[Bench, Ended],
 ) -> None:
@@ -184,6 +185,7 @@ def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_
     assert {path: path.stat().st_mtime_ns for path in (bench.folder / "results").rglob("*") if path.is_file()} == files
 
 
+@pytest.mark.slow
 def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_run: tuple[Bench, Ended]) -> None:
     told = finished("report").out
     folder = finished.folder / "results/tables/tiny"
@@ -210,6 +212,7 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
     refused(finished("report", "--results", "elsewhere"), "no results at elsewhere")
 
 
+@pytest.mark.slow
 def test_a_report_names_tables_that_an_earlier_one_left(finished: Bench) -> None:
     folder = finished.folder / "results/tables/tiny"
     assert "not of this report" not in finished("report").out
@@ -309,6 +312,7 @@ def test_a_named_dataset_without_data_stops_before_training_with_its_fetch_comma
     assert not (bench.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cells(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], datasets=["digits", "fashion"]))
     ended = bench("run", "--profile", "tiny")
@@ -338,6 +342,7 @@ def test_paper_without_inception_stops_before_training_and_says_what_works_offli
     assert not (bench.folder / "results").exists()
 
 
+@pytest.mark.slow
 def test_a_damaged_npz_is_named_and_the_cache_is_not_poisoned(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"]))
     bench.data.mkdir()

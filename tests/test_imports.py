@@ -97,6 +97,7 @@ def test_evaluation_and_report_do_not_know_each_other_but_for_how_to_read_a_metr
         assert [other for other in ours(FILES[name]) if under(other, "report", "study", *records)] == [], name
 
 
+@pytest.mark.slow
 def test_matplotlib_is_imported_in_the_folder_of_the_figures_alone() -> None:
     users = {n for n, p in FILES.items() if any(m.partition(".")[0] == "matplotlib" for m in imports(p))}
     assert users and all(under(name, "report.figures") for name in users)

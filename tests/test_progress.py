@@ -74,6 +74,7 @@ def test_who_looks_from_elsewhere_sees_the_phase_with_its_count(clock: list[floa
     assert facts(told[-1]) == "scoring with protocol lite: draw 1: 3,000 of 10,000, 0:25 left"
 
 
+@pytest.mark.slow
 def test_a_trial_names_its_phases_and_later_ones_say_how_long_it_takes(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
     ended = bench("run", "--profile", "tiny")
@@ -83,6 +84,7 @@ def test_a_trial_names_its_phases_and_later_ones_say_how_long_it_takes(bench: Be
         assert phase in (bench.trial("glf") / "log.txt").read_text()
 
 
+@pytest.mark.slow
 def test_what_follows_each_stage_is_known_from_finished_trials(bench: Bench, tmp_path: Path) -> None:
     from aegen_bench.runner import single_trial
     from aegen_bench.study import Study

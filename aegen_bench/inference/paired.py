@@ -57,7 +57,11 @@ def best_of_pairs(
 
 
 def _holm(p: list[float]) -> list[float]:
-    """Return Holm's adjusted p-values (Holm 1979)."""
-    from statsmodels.stats.multitest import multipletests
-
-    return [float(x) for x in multipletests(np.minimum(p, 1.0), method="holm")[1]] if p else []
+    """Return Holm's adjusted p-values (Holm 1979). That of statsmodels collects garbage at each call, which takes a
+    third of the time of a report.
+    """
+    order = np.argsort(p)
+    stepped = np.maximum.accumulate(np.sort(p) * np.arange(len(p), 0, -1))
+    adjusted = np.empty(len(p))
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()

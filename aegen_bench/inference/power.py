@@ -7,7 +7,7 @@ from collections.abc import Callable
 from functools import cache
 
 import numpy as np
-from scipy import optimize, stats
+from scipy import optimize, special, stats
 
 from aegen_bench.inference.moderation import borrowed
 
@@ -30,9 +30,10 @@ def _quantile(m: int, df: float, alpha: float) -> float:
     return float(qsturng(1 - alpha, m, df)) / 2**0.5
 
 
-def degrees(m: int, n: int) -> float:
-    """Return the degrees of freedom of a row of n seeds among m such rows with equal noise."""
-    return min(m * (n - 1), n - 1 + float(borrowed(n - 1)))
+@cache
+def _moderated_df(n: int) -> float:
+    """The degrees of freedom of the variance of n seeds, if other rows lend all that it may borrow."""
+    return n - 1 + float(borrowed(n - 1))
 
 
 def detectable(spread: float, n: int, m: int, *, power: float = POWER, alpha: float = 0.05) -> float:
@@ -41,7 +42,7 @@ def detectable(spread: float, n: int, m: int, *, power: float = POWER, alpha: fl
     """
     if n < 2 or not np.isfinite(spread):
         return float("nan")
-    df = degrees(m, n)
+    df = min(m * (n - 1), _moderated_df(n))
     return spread * math.sqrt(2 / n) * _shift(critical(m, df, alpha), df, power)
 
 
@@ -49,7 +50,7 @@ def detectable_by_t(error: float, df: float, *, power: float = POWER, alpha: flo
     """Return the difference that a one-sided t-test with this standard error detects with `power`."""
     if not (np.isfinite(error) and df > 0):
         return float("nan")
-    return error * _shift(float(stats.t.ppf(1 - alpha, df)), df, power)
+    return error * _shift(float(special.stdtrit(df, 1 - alpha)), df, power)
 
 
 @cache
@@ -69,7 +70,7 @@ def seeds_by_t(gap: float, variance: float, *, power: float = POWER, alpha: floa
     """
 
     def seen(n: int) -> float:
-        return detectable_by_t(math.sqrt(variance / n), n - 1 + float(borrowed(n - 1)), power=power, alpha=alpha)
+        return detectable_by_t(math.sqrt(variance / n), _moderated_df(n), power=power, alpha=alpha)
 
     return _fewest(seen, gap)
 

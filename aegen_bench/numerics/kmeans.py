@@ -75,7 +75,7 @@ def _one_by_one(x: Rows, centres: Rows, batch_size: int, random: np.random.Gener
     and sums cost less than torch's.
     """
     n, n_clusters, batch_size = len(x), len(centres), min(batch_size, len(x))
-    sums, counts = np.zeros_like(centres), np.zeros(n_clusters)  # of all rows ever assigned to a cluster
+    sums, counts = np.zeros_like(centres), np.zeros(n_clusters, x.dtype)  # of all rows ever assigned to a cluster
     total = torch.from_numpy(sums)  # shares the memory, because numpy has no fast sum by label
     decay = min(2 * batch_size / (n + 1), 1)
     smoothed = lowest = np.inf
@@ -92,7 +92,7 @@ def _one_by_one(x: Rows, centres: Rows, batch_size: int, random: np.random.Gener
         if since_reassigned >= 10 * n_clusters or not counts.all():
             since_reassigned = 0
             _reassign_rare(torch.from_numpy(batch), total, counts, random)
-        np.divide(sums, counts[:, None], out=centres, where=counts[:, None] > 0)
+        np.divide(sums, counts[:, None], out=centres)
         if step == 0:  # its inertia is that of the initial centres
             continue
         smoothed = inertia if step == 1 else smoothed * (1 - decay) + inertia * decay
@@ -174,7 +174,7 @@ def _scores(x: Tensor, centres: Tensor) -> Tensor:
     return squares.unsqueeze(-2) - 2 * (x @ centres.mT)
 
 
-def _reassign_rare(x: Tensor, sums: Tensor, counts: NDArray[np.float64], random: np.random.Generator) -> None:
+def _reassign_rare(x: Tensor, sums: Tensor, counts: Rows, random: np.random.Generator) -> None:
     """Move clusters with few rows to rows of the batch, with the smallest count of the other clusters."""
     rare = counts < REASSIGN_BELOW * counts.max()
     if rare.any():

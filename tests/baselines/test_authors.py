@@ -57,6 +57,7 @@ def test_new_writes_a_method_and_nothing_else(empty: Bench) -> None:
     assert re.search(r"^  my_model +An auto-encoder whose codes", empty("list", "models").out, re.M)
 
 
+@pytest.mark.slow
 def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> None:
     assert bench("new", "my_model").code == 0
     checked = bench("check", "my_model")
@@ -135,6 +136,7 @@ def test_check_says_what_is_wrong_a_line_each_and_ends_with_1(bench: Bench) -> N
     assert "baselines/mine.py: invalid syntax" in bench("check", "mine").out
 
 
+@pytest.mark.slow
 def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument_is(bench: Bench) -> None:
     rows = {
         "mild": {"baseline": "vae", "with": {"beta": 2}},
@@ -153,6 +155,7 @@ def test_an_unknown_name_is_refused_with_the_nearest_that_exists(bench: Bench) -
     refused(bench("check", "gfl"), "unknown model or prior 'gfl': did you mean 'glf'?")
 
 
+@pytest.mark.slow
 def test_check_says_what_takes_the_place_of_something_shipped(bench: Bench) -> None:
     path = bench.baseline("vae", (ROOT / "baselines" / "vae.py").read_text() + "\n\nX = 1\n")
     bench.declare(rows={"vae": {"with": {"beta": 2}}})

@@ -54,6 +54,7 @@ LEARNED = sorted(f"ae+{name}" for name, prior in catalog.find_priors(BASELINES).
 # ---- densities of codes -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["glf", "glf_regularized", "vae_flow_prior"])
 def test_the_density_of_a_flows_codes_is_that_of_its_noise_over_the_jacobian(name: str) -> None:
     model = build(name).double()
@@ -262,6 +263,7 @@ def test_history_holds_what_the_curves_need_of_each_epoch_and_of_each_probe_on_b
 # ---- golden numbers -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [*sorted(path.stem for path in BASELINES.glob("*.py")), *LEARNED])
 @pytest.mark.usefixtures("float64")
 def test_a_tiny_trial_still_gives_its_stored_loss(name: str) -> None:

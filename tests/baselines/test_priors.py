@@ -47,6 +47,7 @@ def sampled(prior: Any, n: int) -> torch.Tensor:
         return prior.sample(prior.noise(n))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", PRIORS)
 def test_every_prior_keeps_the_contract(name: str) -> None:
     assert check(PRIORS[name]) == []
@@ -120,6 +121,7 @@ def silent(prior: Any) -> Any:
     return prior
 
 
+@pytest.mark.slow
 def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_one() -> None:
     """Of N(0, I) the best denoiser is u / (s^2 + 1): what the preconditioning gives where the network is silent. Its
     ODE takes s_max e to s_max e / sqrt(s_max^2 + 1), which is e but for a part in 10,000.
@@ -284,6 +286,7 @@ def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -
 # ---- new --prior and check ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
     ended = bench("new", "my_prior", "--prior")
     assert ended.code == 0 and "baselines/priors/my_prior.py: a working prior" in ended.out
@@ -302,6 +305,7 @@ FAULTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("right", "wrong", "said"), FAULTS.values(), ids=FAULTS)
 def test_check_names_what_is_wrong_with_a_prior(bench: Bench, right: str, wrong: str, said: str) -> None:
     bench("new", "mine", "--prior")

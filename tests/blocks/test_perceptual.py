@@ -216,6 +216,7 @@ def test_in_bf16_the_network_rounds_and_the_distance_is_float32(plain: nn.Sequen
     assert not torch.equal(slope, other_slope) and float((slope - other_slope).norm() / slope.norm()) < 0.1
 
 
+@pytest.mark.slow
 def test_compiled_it_is_one_graph_in_training_steps_alone(
     plain: nn.Sequential, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -115,6 +115,7 @@ def test_of_very_many_names_the_nearest_are_listed() -> None:
     assert str(unknown("model", "x", ["a", "b"])) == "unknown model 'x' (there are: a, b)"
 
 
+@pytest.mark.slow
 def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
     odd = "\x1b[2J\x1b]0;title\x07\x9b31mred\r"
     records.put(bench.folder / "results", records.make(), records.ended("failed", seed=1, reason=f"why {odd}"))
@@ -124,6 +125,7 @@ def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
     assert printable(f"a{odd}\tb\nc") == "a31mred\tb\nc"
 
 
+@pytest.mark.slow
 def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback(bench: Bench) -> None:
     words = [sys.executable, "-m", "aegen_bench", "list", "groups"]
     with open("/dev/full", "w") as full:

@@ -112,6 +112,7 @@ def test_counting_computes_nothing_and_draws_nothing(linear: Kind) -> None:
 METHODS = sorted(path.stem for path in (HERE.parent / "baselines").glob("*.py"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", METHODS)
 def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path: Path) -> None:
     kind = shipped(name, "digits", (1, 8, 8), 32, tmp_path, "stages.*.batch=8", "precision=fp32")
@@ -194,6 +195,7 @@ def dry(bench: Bench, *options: str) -> Ended:
     return bench("run", "--profile", "tiny", "--models", "glf,vae", "--dry-run", *options)
 
 
+@pytest.mark.slow
 def test_a_dry_run_ends_with_images_flops_and_time(bench: Bench) -> None:
     ended = dry(bench, "--seeds", "2")
     assert ended.code == 0 and ended.err == ""
@@ -209,6 +211,7 @@ def done(row: str, seed: int, took: float, **environment: Any) -> dict[str, Any]
     return records.make(profile="tiny", dataset="digits", row=row, seed=seed, seconds=seconds, environment=environment)
 
 
+@pytest.mark.slow
 def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) -> None:
     records.put(
         bench.folder / "results", *(done("vae", s, took, device="other") for s, took in ((7, 60), (8, 70), (9, 90)))
@@ -218,6 +221,7 @@ def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) ->
     assert "and 2:20 of other work, as in the finished trials of this profile on other devices: " in ended.out
 
 
+@pytest.mark.slow
 def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) -> None:
     here = environment.describe(CPU)
     made = (done("vae", 7, 20, device="other"), done("vae", 8, 30, **here), done("rae_gmm", 9, 50, **here))
@@ -235,6 +239,7 @@ def test_a_dry_run_without_forecast_or_without_work_times_nothing(
     assert "forecast" not in dry(finished, "--seeds", "3", "--no-forecast").out
 
 
+@pytest.mark.slow
 def test_weights_that_are_not_here_end_a_dry_run_as_they_would_the_run_after_its_forecast(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(protocols=["paper"]))
     ended = dry(bench)

@@ -103,6 +103,7 @@ def test_an_interrupted_preparation_leaves_nothing_behind(tmp_path: Path) -> Non
     assert [p.name for p in tmp_path.glob("prepared/*/*") if p.suffix != ".lock"] == []
 
 
+@pytest.mark.slow
 def test_processes_that_prepare_the_same_set_at_once_agree(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     script = (

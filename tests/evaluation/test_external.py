@@ -77,6 +77,7 @@ def test_images_worse_than_noise_are_remarked_by_evaluate_and_below_the_table(fi
     assert "white (external) on digits" in line
 
 
+@pytest.mark.slow
 def test_a_folder_an_npz_and_an_npy_of_the_same_images_have_the_same_scores(finished: Bench) -> None:
     images = real(finished)
     save(finished.folder / "png", images)
@@ -92,6 +93,7 @@ def test_a_folder_an_npz_and_an_npy_of_the_same_images_have_the_same_scores(fini
     assert drawn[1:] == drawn[:-1]
 
 
+@pytest.mark.slow
 def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finished: Bench) -> None:
     save(finished.folder / "many", real(finished, n=80))
     ended = score(finished, "many")
@@ -200,6 +202,7 @@ def test_a_trial_is_completed_by_a_named_protocol_and_trains_nothing(finished: B
     refused(finished("evaluate", "--trial", trial, "--protocol", "smoke"), "no weights", "--retrain")
 
 
+@pytest.mark.slow
 def test_samples_of_a_trial_are_the_images_that_were_scored(finished: Bench) -> None:
     assert finished("sample", "glf", "--dataset", "digits", "-n", "64", "--out", "drawn").code == 0
     assert len(list((finished.folder / "drawn").glob("*.png"))) == 64
@@ -285,6 +288,7 @@ def test_wrong_arrays_are_one_line(finished: Bench, arrays: dict[str, np.ndarray
     refused(score(finished, "wrong.npz"), "wrong.npz", said)
 
 
+@pytest.mark.slow
 def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
     (finished.folder / "broken.npz").write_bytes(b"PK\x03\x04 not really")

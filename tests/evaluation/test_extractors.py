@@ -163,6 +163,7 @@ def cubic(target: int, scale: float, source: int) -> np.ndarray:
     return matrix
 
 
+@pytest.mark.slow
 def test_dinov2_equals_torchvisions_transformer_with_equal_weights(transformer):
     from torchvision.models import VisionTransformer
 
@@ -206,6 +207,7 @@ def test_images_are_resized_as_pillow_resizes_them(side):
     assert gap.max() <= 2 and (gap > 0).mean() < 0.02, "whole numbers; Pillow's factors have 8 bits less"
 
 
+@pytest.mark.slow
 def test_dinov2_reads_the_official_layout_and_normalises_for_imagenet(transformer, tmp_path, monkeypatch):
     torch.save(transformer.state_dict(), tmp_path / "weights.pth")
     monkeypatch.setattr(weights, "path", lambda name, folder: tmp_path / "weights.pth")

@@ -10,6 +10,7 @@ from scipy import stats
 
 from aegen_bench.inference import LOG, RAW, Difference, detectable, difference, equivalent, paired, seeds_needed
 from aegen_bench.inference.comparing import Row, moderated
+from aegen_bench.inference.paired import _holm
 from aegen_bench.inference.power import critical, detectable_by_t
 
 SLEEP = {  # Student's sleep data (Cushny and Peebles 1905), as R ships it: two drugs, ten patients
@@ -37,6 +38,14 @@ def test_pairs_cancel_what_their_trunk_does_to_both() -> None:
     apart = difference(*(moderated({k: list(v.values()) for k, v in table.items()}, LOG)[0][name] for name in "ba"))
     assert found["a", "b"].p_below() < 0.01 < 0.1 < apart.p_above()
     assert abs(found["b", "c"].t()) < 3
+
+
+@pytest.mark.parametrize("p", [[], [0.2], [0.01, 0.04, 0.03, 0.005], [0.5, 1.4, 0.02], [0.03, 0.03, 0.02]])
+def test_holms_correction_is_that_of_statsmodels(p: list[float]) -> None:
+    from statsmodels.stats.multitest import multipletests
+
+    expected = multipletests(np.minimum(p, 1.0), method="holm")[1].tolist() if p else []
+    assert _holm(p) == pytest.approx(expected)
 
 
 def test_pairs_are_of_the_same_seed_only() -> None:

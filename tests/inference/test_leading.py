@@ -18,16 +18,19 @@ def within(rate: float, bound: float) -> bool:
     return rate <= bound + 3 * math.sqrt(bound * (1 - bound) / QUICK)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_all_of_nine_equal_rows_stay_in_the_leading_group(n: int) -> None:
     assert within(inference.left_out(QUICK, n, inference.ours()).any(axis=1).mean(), 0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
 def test_a_wild_row_drives_no_equal_row_out(n: int) -> None:
     assert within(inference.left_out(QUICK, n, inference.ours(), wild=True).any(axis=1).mean(), 0.06)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("gap", "n", "least"), [(0.10, 3, 0.90), (0.05, 5, 0.50)])
 def test_a_row_behind_is_found(gap: float, n: int, least: float) -> None:
     found = inference.left_out(QUICK, n, inference.ours(), gap=gap)[:, -1].mean()
@@ -35,6 +38,7 @@ def test_a_row_behind_is_found(gap: float, n: int, least: float) -> None:
     assert found > 2 * inference.left_out(QUICK, n, inference.welch_holm, gap=gap)[:, -1].mean()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5])
 def test_a_far_row_that_is_added_changes_no_other_place(n: int) -> None:
     assert inference.changed(100, n) == 0

@@ -214,6 +214,7 @@ def crossed() -> list[dict[str, Any]]:
     return found
 
 
+@pytest.mark.slow
 def test_the_matrix_has_a_line_a_trunk_with_its_floor_and_the_leading_priors(tmp_path: Path) -> None:
     [table] = built(tmp_path, "matrix", *crossed(), ended("diverged", row="rae+normal", seed=2, config=PAIR))
     assert table.heads == ["Trunk", "reconstruction", "GMM", "flow", "N(0, I)"]
@@ -226,6 +227,7 @@ def test_the_matrix_has_a_line_a_trunk_with_its_floor_and_the_leading_priors(tmp
 PAIR = make()["config"] | {"trunk": {"row": "rae"}, "prior": "normal"}
 
 
+@pytest.mark.slow
 def test_a_pair_by_another_name_is_in_the_matrix_once(tmp_path: Path) -> None:
     named = trials("fashion", "glf_two_step", 50.0, 51.0, config=PAIR)
     [table] = built(tmp_path, "matrix", *crossed(), *named)

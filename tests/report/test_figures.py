@@ -53,6 +53,7 @@ def test_every_figure_is_found_by_name_and_the_papers_come_first() -> None:
     assert list(catalogue())[:7] == ["2", "3", "4", "5", "6", "7", "8"]
 
 
+@pytest.mark.slow
 def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
     lay(tmp_path / "results", make(), ended("diverged", row="vae"))
     for out in ("one", "two"):
@@ -147,6 +148,7 @@ def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
     assert entropy.get_ylim()[0] < 0 < 19 < entropy.get_ylim()[1]
 
 
+@pytest.mark.slow
 def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:
     for row in ("glf", "curve_glf", "curve_flow_prior_beta10"):
         lay(tmp_path, make(row=row), make(row=row, dataset="mnist"))
@@ -197,6 +199,7 @@ def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
         draw(tmp_path, "2", tmp_path / "out")
 
 
+@pytest.mark.slow
 def test_the_matrix_is_a_map_with_its_numbers_and_leading_priors(tmp_path: Path) -> None:
     for trunk in ("rae", "vae"):
         put(tmp_path, make(row=trunk))

@@ -174,6 +174,7 @@ def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, on
     assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "their trials open"
 
 
+@pytest.mark.slow
 def test_pairs_of_a_matrix_are_in_its_tables_only(tmp_path: Path) -> None:
     for seed, row in enumerate(("ae", "rae")):
         below = trunk(row, seed)

@@ -143,6 +143,7 @@ def forbid(folder: Path) -> Iterator[None]:
         yield
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["lost+found", "lite/lost+found", "lite/fashion/lost+found"])
 def test_a_folder_that_cannot_be_listed_stops_clean_and_no_other_command(bench: Bench, kept: Path, name: str) -> None:
     checkpoint = trial(bench)

@@ -158,6 +158,7 @@ class Incompressible(Baseline):
         return x.flatten(1)[:, :8]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("channels", "side", "limit"), [(1, 28, 2e6), (3, 32, 2e6), (3, 64, 2e6), (3, 256, 12e6)])
 def test_artefacts_stay_within_their_size_whatever_the_images(
     tmp_path: Path, channels: int, side: int, limit: float
@@ -178,6 +179,7 @@ def test_artefacts_stay_within_their_size_whatever_the_images(
 # ---- what the next run does ------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(finished: Bench) -> None:
     before, weights = contents(finished.trial("glf")), contents(finished.data / "weights")
     old = finished.record("glf")
@@ -195,6 +197,7 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
     assert "tiny: 3 trials: 3 done" in finished(*RUN).out
 
 
+@pytest.mark.slow
 def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(finished: Bench) -> None:
     before = finished.record("glf")
     tiny = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction", "kid"]}
@@ -205,6 +208,7 @@ def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(fin
     assert "kid" in draw and "kid" not in old["draws"][0] and draw | old["draws"][0] == draw
 
 
+@pytest.mark.slow
 def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
     def put(seed: int) -> None:
         made = np.random.default_rng(seed).integers(256, size=(300, 8, 8)).astype(np.uint8)
@@ -226,6 +230,7 @@ def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
     )
 
 
+@pytest.mark.slow
 def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
     damaged = finished.trial("glf") / "artefacts.npz"
@@ -244,6 +249,7 @@ def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.M
     assert Samples(asked, nn.Identity(), None).codes(5) is None  # type: ignore[arg-type]
 
 
+@pytest.mark.slow
 def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(protocols=["other"]))
     assert finished(*RUN).code == 0
@@ -253,6 +259,7 @@ def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
     assert all(table.count("- Protocol ") == 1 for table in tables)
 
 
+@pytest.mark.slow
 def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
     finished: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -279,6 +286,7 @@ def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
         assert "prd" in made
 
 
+@pytest.mark.slow
 def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_retrain_keeps_it_aside(
     finished: Bench,
 ) -> None:
@@ -296,6 +304,7 @@ def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_ret
     assert finished.weights("glf").is_file()
 
 
+@pytest.mark.slow
 def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked_for(finished: Bench) -> None:
     weights = finished.weights("glf")
     before = weights.read_bytes()
@@ -306,6 +315,7 @@ def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked
     assert weights.read_bytes() == before
 
 
+@pytest.mark.slow
 def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
     before, old = contents(finished.trial("glf")), finished.record("glf")
@@ -356,6 +366,7 @@ def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, m
         assert (model.flow.inverse(e) - z).abs().max() < 1e-3
 
 
+@pytest.mark.slow
 def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Bench) -> None:
     """The only trial is left to another run, which is at it."""
     with locks.claim(locks.lock_path(bench.folder / "results", "tiny", "digits", "glf", "seed-0")):
@@ -363,6 +374,7 @@ def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Be
     assert (ended.code, ended.err.count("Error")) == (0, 0) and "### " not in ended.out
 
 
+@pytest.mark.slow
 def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
     kept = [
         alter(finished, row, status=s, reason=f"it {s}", metrics={})
@@ -377,6 +389,7 @@ def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(fi
     assert "diverged" in ended.tables
 
 
+@pytest.mark.slow
 def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Bench) -> None:
     path = bench.baseline("raises", FAULTS["raises"])
     bench.declare(profiles=bench.tiny(models=["raises"]))
@@ -389,6 +402,7 @@ def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Benc
     assert not list(bench.trial("raises").glob("record.*.json")), "a failed record protects nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("status", ["ok", "failed"])
 def test_a_record_of_another_key_that_came_since_the_plan_is_left_alone_unless_it_failed(
     finished: Bench, monkeypatch: pytest.MonkeyPatch, status: str
@@ -420,6 +434,7 @@ def test_a_corrupt_record_is_named_skipped_and_not_overwritten(finished: Bench, 
     assert "VAE" in ended.tables and path.read_text() == content
 
 
+@pytest.mark.slow
 def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
     for name, source in FAULTS.items():
         bench.baseline(name, source)
@@ -442,6 +457,7 @@ def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
     assert again.code == 1 and "retry: raises" in again.out and "diverges on digits" not in again.err
 
 
+@pytest.mark.slow
 def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_record(finished: Bench) -> None:
     shipped = Path(aegen_bench.__file__).parent.parent / "baselines" / "glf.py"
     finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
@@ -451,6 +467,7 @@ def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_re
     assert finished.record("glf")["config"]["shadows"] == str(shipped)
 
 
+@pytest.mark.slow
 def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
     assert bench(*RUN).code == 0
@@ -466,6 +483,7 @@ def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> No
     np.testing.assert_array_equal(*samples)
 
 
+@pytest.mark.slow
 def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
     ended = finished(*RUN, "--models", "glf", "--set", "draws=2", "--set", "train_images=128")
     assert ended.code == 0
@@ -477,6 +495,7 @@ def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
     assert f"Profile {name}" in ended.out and "VAE" not in ended.tables, "profiles are never merged"
 
 
+@pytest.mark.slow
 def test_a_probe_changes_no_weight(finished: Bench) -> None:
     plain = finished.record("glf")["key"]
     finished.declare(rows={"glf": {"probe": {"every": 1, "images": 40}}}, profiles=finished.tiny(models=["glf"]))
@@ -491,6 +510,7 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
     assert set(probe["probe_test"]["terms"]["model"]) == {"reconstruction", "nll"}
 
 
+@pytest.mark.slow
 def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
@@ -526,6 +546,7 @@ def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     return bench
 
 
+@pytest.mark.slow
 def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_said_once(fashion_only: Bench) -> None:
     ended = fashion_only(*RUN, "--seeds", "2")
     assert ended.code == 0 and "scored by tiny (" in ended.out
@@ -642,6 +663,7 @@ def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
         aegen_bench.results.load("nowhere")
 
 
+@pytest.mark.slow
 def test_an_evaluation_that_cannot_be_done_stops_no_other(finished: Bench) -> None:
     rows = [row for row in ("glf", "vae") if (finished.trial(row) / "record.json").is_file()]
     assert rows

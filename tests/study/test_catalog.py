@@ -149,6 +149,7 @@ class Packaged(Baseline):
 """
 
 
+@pytest.mark.slow
 def test_a_method_of_an_installed_package_is_checked_and_trained_as_any_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -370,6 +371,7 @@ def test_an_import_that_takes_long_is_named_while_one_waits(
     assert said.startswith(f"still importing {method.path}; Ctrl-C stops\n") and said.count("\n") < 4
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_an_import_that_never_ends(bench: Bench) -> None:
     bench.baseline("endless", f"{HEAD}print('begun', flush=True)\nwhile True:\n    pass\n{PLAIN}")
     process = bench.start("check", "endless")

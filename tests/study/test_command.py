@@ -79,6 +79,7 @@ def test_where_weights_are_gone_the_hint_trains_the_trial_again(finished: Bench)
 ELSEWHERE = {"results": "other results", "data": "more data", "weights": "its weights"}
 
 
+@pytest.mark.slow
 def test_every_printed_command_is_understood_and_looks_where_the_one_before_looked(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:

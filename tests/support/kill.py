@@ -96,7 +96,7 @@ class Bench:
     stacks: Path
     address: str = ""
     expected: dict[str, dict[str, Any]] = field(default_factory=dict)
-    times: dict[tuple[str, str], float] = field(default_factory=dict)
+    times: dict[str, float] = field(default_factory=dict)
 
     def leave_alone(self, row: str) -> None:
         """Do the trial of `row` undisturbed."""
@@ -105,15 +105,14 @@ class Bench:
             begin(alone if alone.is_dir() else prepare(alone), row).join()
             self.expected[row] = essence(alone, row)
 
-    def lasts(self, how: str, row: str) -> float:
-        """Processor seconds of the trial of `row` when it is done in this way and saved as often, and not disturbed."""
-        if (how, row) not in self.times:
+    def lasts(self, row: str) -> float:
+        """Processor seconds of the trial of `row` when it is saved as often and not disturbed."""
+        if row not in self.times:
             folder = prepare(Path(tempfile.mkdtemp(dir=self.root), "timed"))
-            runs = self._begin(how, folder, [row])
-            self.times[how, row] = max((cpu for _, cpu in follow(folder, row, runs)), default=1.0)
-            for run in runs:
-                run.join()
-        return self.times[how, row]
+            [run] = runs = self._begin("one", folder, [row])
+            self.times[row] = max((cpu for _, cpu in follow(folder, row, runs)), default=1.0)
+            run.join()
+        return self.times[row]
 
     def disturb(self, how: str, rows: Sequence[str], share: float) -> tuple[str, str, bool]:
         """Disturb the trial of the first row and let the next run finish them all. Return where it was hit, after what
@@ -133,7 +132,7 @@ class Bench:
         return [begin(folder, ",".join(rows), *OFTEN, *args) for _ in range(2 if how == "two" else 1)]
 
     def _kill(self, how: str, folder: Path, rows: Sequence[str], share: float) -> str:
-        moment = share * self.lasts(how, rows[0])
+        moment = share * self.lasts(rows[0])
         runs, where = self._begin(how, folder, rows), "its end"
         for process, seconds in follow(folder, rows[0], runs):
             if seconds >= moment:

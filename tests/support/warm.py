@@ -1,6 +1,7 @@
 """Processes that begin with the imports done: forked from a server that has imported everything and computed nothing.
 
 They start in a tenth of a second. A process of Python's own takes four seconds of a core to import torch and the rest.
+The worker processes of a command begin so too, instead of being spawned.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
+from multiprocessing import forkserver
 from multiprocessing.connection import Connection
+from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
+from typing import Any
 
 # torch's optimizers import torch._dynamo when they first step, which takes longer than a small trial.
 NEEDED = (
@@ -39,12 +43,41 @@ def environment_of(environment: Mapping[str, str]) -> None:
     os.environ.update(environment)
 
 
+class _Worker(ForkServerProcess):
+    """A worker of a command, in the command's environment."""
+
+    def __init__(self, *args: Any, **more: Any) -> None:
+        super().__init__(*args, **more)
+        self._environment = dict(os.environ)
+
+    def run(self) -> None:
+        environment_of(self._environment)
+        super().run()
+
+
+class _Workers(ForkServerContext):
+    Process = _Worker  # type: ignore[assignment]
+
+
+def _fork_workers(server: str) -> None:
+    """Let the server at this address fork what this process would spawn."""
+    mine, real = forkserver._forkserver, multiprocessing.get_context  # type: ignore[attr-defined]
+    mine._forkserver_address, mine.ensure_running = server, lambda: None
+    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
+
+
 def _command(
-    args: tuple[str, ...], folder: Path, environment: dict[str, str], memory: tuple[int, int], *ends: Connection
+    args: tuple[str, ...],
+    folder: Path,
+    environment: dict[str, str],
+    memory: tuple[int, int],
+    server: str,
+    *ends: Connection,
 ) -> None:
     """Run a command as `python -m aegen_bench` does, with its output in two pipes."""
     from aegen_bench import cli
 
+    _fork_workers(server)
     resource.setrlimit(resource.RLIMIT_DATA, memory)
     for number, end in enumerate(ends, 1):
         os.dup2(end.fileno(), number)
@@ -65,7 +98,9 @@ class Command:
     def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         pipes = [processes.Pipe(duplex=False) for _ in range(2)]
         ends = [writing for _, writing in pipes]
-        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), *ends)
+        forkserver.ensure_running()
+        server = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
+        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server, *ends)
         self._process = processes.Process(target=_command, args=given)
         self._process.start()
         for end in ends:

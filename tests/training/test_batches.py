@@ -56,6 +56,7 @@ def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypa
         assert torch.equal(index, same_index)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
 def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
     """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes; with a hook
@@ -118,6 +119,7 @@ def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
     fit(build("ae+flow", NETS()))  # its stage standardises the codes
 
 
+@pytest.mark.slow
 def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
     bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu")
     request.getfixturevalue("elsewhere")

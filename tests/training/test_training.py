@@ -456,6 +456,7 @@ TOYS = [f"tests/toys/{path.name}" for path in sorted((HERE / "toys").glob("*.py"
 ON_A_CPU = {"vqvae_ar": 2}  # one_hot checks its least and its greatest index; on CUDA it leaves that to the kernel
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", [*METHODS, *TOYS])
 def test_no_step_waits_for_the_device(path: str) -> None:
     more = waits(from_file(path), 6) - waits(from_file(path), 2)  # of one epoch

@@ -30,6 +30,7 @@ def faces(bench: Bench) -> Bench:
     return bench
 
 
+@pytest.mark.slow
 def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))  # the true ones take ten times as long
     ended = faces("run", "--profile", "tiny")
@@ -43,6 +44,7 @@ def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pyte
     assert (folder / "artefacts.npz").stat().st_size < 12e6
 
 
+@pytest.mark.slow
 def test_glf_with_a_perceptual_loss_trains_on_it_too(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))
