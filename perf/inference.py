@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from aegen_bench.inference import ALPHA, LOG, RAW, Place, Scale, leading_group
+from aegen_bench.inference.paired import holm
 
 Numbers = NDArray[np.float64]
 Group = Callable[[Numbers], NDArray[np.bool_]]  # [rows, seeds] -> whether each row is in the leading group
@@ -46,13 +47,11 @@ def welch_holm(table: Numbers) -> NDArray[np.bool_]:
     error = (variance[i] + variance[j]) / n
     df = error**2 / ((variance[i] ** 2 + variance[j] ** 2) / n**2 / (n - 1))
     p = 2 * stats.t.sf(np.abs(mean[i] - mean[j]) / error**0.5, df)
-    order = np.argsort(p)
-    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
     best = mean.argmin()
     lead = np.ones(len(mean), dtype=bool)
-    for at, adjusted in zip(order, stepped, strict=True):
-        if best in (i[at], j[at]) and adjusted < ALPHA:
-            lead[j[at] if i[at] == best else i[at]] = False
+    for one, other, adjusted in zip(i, j, holm(p), strict=True):
+        if best in (one, other) and adjusted < ALPHA:
+            lead[other if one == best else one] = False
     return lead
 
 

@@ -28,10 +28,10 @@ def borrowed(df: ArrayLike) -> Numbers:
     """Return the largest numbers of degrees of freedom that rows with `df` of their own may borrow from the others.
 
     Deviation: Smyth, with thousands of genes, sets no limit. A table of about nine rows is too small to learn how rare
-    wild rows are, and with two or three seeds a wild row often looks like the others by chance. The limits are the
-    largest with which, beside a wild row, all equal rows stay in the leading group in 94% of tables
-    (`perf/inference.py`). A row of one or two seeds may borrow hardly anything: two values are close together in one
-    of six tables even if their spread is twelve times the others'.
+    wild rows are, and with two or three seeds a wild row often looks like the others by chance. The limits are about
+    the largest with which, beside a wild row, all equal rows of two or three seeds stay in the leading group in 94% of
+    tables (`perf/inference.py`). A row of one or two seeds may borrow hardly anything: two values are close together in
+    one of six tables even if their spread is twelve times the others'.
     """
     own = np.asarray(df, dtype=float)
     return np.select([own > 1, own > 0], [3.5 * own, 0.9 * own], 1.9)

@@ -92,7 +92,7 @@ def _one_by_one(x: Rows, centres: Rows, batch_size: int, random: np.random.Gener
         if since_reassigned >= 10 * n_clusters or not counts.all():
             since_reassigned = 0
             _reassign_rare(torch.from_numpy(batch), total, counts, random)
-        np.divide(sums, counts[:, None], out=centres)
+        np.divide(sums, counts[:, None], out=centres)  # an empty cluster has just been given a row
         if step == 0:  # its inertia is that of the initial centres
             continue
         smoothed = inertia if step == 1 else smoothed * (1 - decay) + inertia * decay

@@ -318,8 +318,10 @@ def resolution(where: str, group: Leading, draws: float) -> str:
     )
 
 
-def overall(strata: Sequence[str], left_out: Sequence[str], *, any_: bool) -> list[str]:
+def overall(strata: Sequence[str], left_out: Sequence[str], *, datasets: int, any_: bool) -> list[str]:
     """Return how distances are normalised, or why they are not."""
+    if not any_ and datasets > 1:
+        return [f"No average over datasets: no row has a number in each of {', '.join(strata)}."]
     if not any_:
         return [
             "No average over datasets: it takes at least two datasets on which both rows and the floor were scored; "

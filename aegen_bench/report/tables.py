@@ -458,7 +458,7 @@ def overall(evidence: Evidence) -> Tables:
             line += [Cell(row=row, numbers=(number,), n=trials), Cell(numbers=(replace(number, quantity=""),))]
         lines.append([*line, Cell(numbers=(Number(value=n),))])
     left_out = [evidence.name(row) for row in layout.rows if found and row not in found]
-    said = notes.overall(strata, left_out, any_=bool(found))
+    said = notes.overall(strata, left_out, datasets=len(datasets), any_=bool(found))
     for part in evidence.parts:
         said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
     columns = [words("Model"), Column("ratio to the floor", plain(",.2f"))]

@@ -10,7 +10,7 @@ from scipy import stats
 
 from aegen_bench.inference import LOG, RAW, Difference, detectable, difference, equivalent, paired, seeds_needed
 from aegen_bench.inference.comparing import Row, moderated
-from aegen_bench.inference.paired import _holm
+from aegen_bench.inference.paired import holm
 from aegen_bench.inference.power import critical, detectable_by_t
 
 SLEEP = {  # Student's sleep data (Cushny and Peebles 1905), as R ships it: two drugs, ten patients
@@ -45,7 +45,7 @@ def test_holms_correction_is_that_of_statsmodels(p: list[float]) -> None:
     from statsmodels.stats.multitest import multipletests
 
     expected = multipletests(np.minimum(p, 1.0), method="holm")[1].tolist() if p else []
-    assert _holm(p) == pytest.approx(expected)
+    assert holm(p) == pytest.approx(expected)
 
 
 def test_pairs_are_of_the_same_seed_only() -> None:

@@ -157,6 +157,13 @@ def test_one_dataset_or_no_anchor_averages_nothing_and_says_what_it_needs(tmp_pa
     assert any("at least two datasets" in note and "here: Fashion" in note for note in table.notes)
 
 
+def test_if_no_row_has_every_dataset_this_is_said(tmp_path: Path) -> None:
+    records = [*trials("fashion", "vae", *BAD), *trials("mnist", "glf", *GOOD)]
+    [table] = built(tmp_path, "overall", *records, anchors("fashion", 1.0), anchors("mnist", 1.0))
+    assert table.texts() == []
+    assert any("no row has a number in each of" in note for note in table.notes)
+
+
 def test_two_protocols_have_comparisons_of_their_own(tmp_path: Path) -> None:
     both = [*trials("fashion", "vae", *BAD), *trials("fashion", "glf", *GOOD)]
     for record in both:
