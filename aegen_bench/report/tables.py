@@ -604,7 +604,7 @@ def _unnumbered(cell: Cell) -> State:
     return "missing" if cell.state == "ok" else cell.state
 
 
-PACE, UNKNOWN = "seconds_per_epoch", "an unknown device"
+PACE = "seconds_per_epoch"
 COSTS = {
     "training, s": ("train_seconds", 1),
     "sampling, s": ("sample_seconds", 1),
@@ -638,14 +638,14 @@ def times(evidence: Evidence) -> Tables:
         columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
         columns += [Column("paper", general, staged="added")] * beside
         columns += [Column(head, fixed(None, "seeds", scale), "n", aligned=True) for head, (_, scale) in COSTS.items()]
-        about = next(iter(runs.values())).about
+        first_run = next(iter(runs.values()))
         shares = _flow_shares(paces, layout)
         by_name = {evidence.name(dataset): cell for dataset, cell in shares.items()}
-        said = [notes.timing(id, about), *[notes.BUSY] * busy]
+        said = [notes.timing(id, first_run.about), *[notes.BUSY] * busy]
         said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
         said += notes.flow_share(by_name, *map(evidence.name, (FLOW, ALONE)))
         said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
-        device = about.get("device", UNKNOWN)
+        device = first_run.device
         yield Table(
             f"table6{f'-timing{i}' * (len(evidence.timings) > 1)}",
             "Table 6",
