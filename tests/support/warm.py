@@ -6,6 +6,7 @@ The worker processes of a command begin so too, instead of being spawned.
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -26,8 +27,10 @@ NEEDED = (
     "aegen_bench.cli",
     "aegen_bench.commands.request",
     "aegen_bench.report",
+    "aegen_bench.runner.cluster",
     "aegen_bench.runner.workers",
     "PIL.Image",
+    "distributed.cli.dask_worker",
     "safetensors.torch",
     "sklearn.datasets",
     "sklearn.mixture",
@@ -37,21 +40,37 @@ processes = multiprocessing.get_context("forkserver")
 processes.set_forkserver_preload(list(NEEDED))
 
 
-def environment_of(environment: Mapping[str, str]) -> None:
-    """Make an environment that of this process: the server keeps that of the first who used it."""
+def settle(environment: Mapping[str, str], address: str) -> None:
+    """Give this forked process an environment, since the server keeps that of the first who used it, and let the
+    server at this address fork what this process would spawn.
+
+    With `STACKS`, a folder, in the environment, SIGQUIT makes it write its stack to a file there named by its pid.
+    """
     os.environ.clear()
     os.environ.update(environment)
+    if folder := environment.get("STACKS"):
+        faulthandler.register(signal.SIGQUIT, open(Path(folder, str(os.getpid())), "w"), all_threads=True)  # noqa: SIM115
+    mine, real = forkserver._forkserver, multiprocessing.get_context  # type: ignore[attr-defined]
+    mine._forkserver_address = address
+    mine.ensure_running = forkserver.ensure_running = lambda: None
+    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
+
+
+def server() -> str:
+    """The address of the server, which runs from now on."""
+    forkserver.ensure_running()
+    return forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
 
 
 class _Worker(ForkServerProcess):
-    """A worker of a command, in the command's environment."""
+    """A worker of a command, in the command's environment; what it spawns in turn is forked, too."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._environment = dict(os.environ)
+        self._given = dict(os.environ), server()
 
     def run(self) -> None:
-        environment_of(self._environment)
+        settle(*self._given)
         super().run()
 
 
@@ -59,25 +78,18 @@ class _Workers(ForkServerContext):
     Process = _Worker  # type: ignore[assignment]
 
 
-def _fork_workers(server: str) -> None:
-    """Let the server at this address fork what this process would spawn."""
-    mine, real = forkserver._forkserver, multiprocessing.get_context  # type: ignore[attr-defined]
-    mine._forkserver_address, mine.ensure_running = server, lambda: None
-    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
-
-
 def _command(
     args: tuple[str, ...],
     folder: Path,
     environment: dict[str, str],
     memory: tuple[int, int],
-    server: str,
+    address: str,
     *ends: Connection,
 ) -> None:
     """Run a command as `python -m aegen_bench` does, with its output in two pipes."""
     from aegen_bench import cli
 
-    _fork_workers(server)
+    settle(environment, address)
     resource.setrlimit(resource.RLIMIT_DATA, memory)
     for number, end in enumerate(ends, 1):
         os.dup2(end.fileno(), number)
@@ -86,7 +98,6 @@ def _command(
     sys.stdout = io.TextIOWrapper(out)
     sys.stderr = io.TextIOWrapper(err, errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment_of(environment)
     os.chdir(folder)
     sys.argv = ["aegen-bench", *args]
     cli.main()
@@ -98,9 +109,7 @@ class Command:
     def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         pipes = [processes.Pipe(duplex=False) for _ in range(2)]
         ends = [writing for _, writing in pipes]
-        forkserver.ensure_running()
-        server = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
-        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server, *ends)
+        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server(), *ends)
         self._process = processes.Process(target=_command, args=given)
         self._process.start()
         for end in ends:
