@@ -44,6 +44,7 @@ PLACES = {
     "in _train": "training",
 }
 
+
 def working(folder: Path, row: str) -> psutil.Process | None:
     """The process that does the trial of `row` now."""
     from aegen_bench.results import locks

@@ -23,7 +23,7 @@ STUDY = {
             "datasets": ["digits"],
             "seeds": 1,
             "protocols": ["tiny"],
-            "draws": 5,
+            "draws": 2,
             "train_images": 128,
             "stages": {"*": {"epochs": 3, "batch": 32, "lr_at": {}}},
         }
