@@ -68,9 +68,9 @@ class Dask:
         return next(psutil.Process(parent) for parent, children in families if pid in children)
 
     def stop(self) -> None:
+        """End the workers, then the scheduler, without which a worker takes eight seconds to end."""
         for process in reversed(self.processes):
             process.terminate()
-        for process in self.processes:
             process.join(GRACE)
             process.kill()
             process.join()
