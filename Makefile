@@ -8,7 +8,7 @@ SIDE_BY_SIDE := -n auto --dist worksteal
 bench: .venv/installed
 	$(BIN)/aegen-bench run --profile smoke
 
-# mypy needs half a minute of one core without a cache, in which the tests begin.
+# Without a cache, mypy takes half a minute of one core: the tests run meanwhile.
 test: style
 	$(MAKE) --no-print-directory --jobs 2 types tests
 

@@ -9,7 +9,7 @@ how often
 for the leading group of the report, for Welch's tests between all pairs with Holm's correction and, with equal rows,
 for Hsu's single-step comparisons with the best with the variance pooled over all rows. Then the same for scores, by
 scale, in how many tables a place changes when a row is added that is far behind, and how often the intervals of the
-table `overall` hold.
+table `overall` contain the true score.
 
     python perf/inference.py            # 2,000 tables each, about two minutes on one core
     python perf/inference.py --quick    # 100
@@ -122,8 +122,8 @@ def scores(count: int, n: int, level: float, spread: float, scale: Scale) -> tup
 _LOGIT = Scale(logarithmic=False, window=1.0)
 
 
-def held(count: int, seeds: tuple[int, ...]) -> float:
-    """Return how often the 95% intervals of the scores of nine rows hold, on datasets with these numbers of seeds."""
+def coverage(count: int, seeds: tuple[int, ...]) -> float:
+    """Return how often the 95% intervals of nine rows contain their scores, on datasets with these numbers of seeds."""
     generator, found = np.random.default_rng(3), list[bool]()
     truth = np.linspace(0, 0.4, ROWS)
     for _ in range(count):
@@ -163,9 +163,9 @@ def main() -> None:
         for name, scale in (("as they are", RAW), ("logit", _LOGIT)):
             wrong, found = scores(count // 4, 3, level, spread, scale)
             print(f"around {level} ± {spread}, {name:<12} {wrong:.1%} / {found:.1%}")
-    print("\nIntervals of the table `overall`, nine rows on three datasets: they hold in")
+    print("\nIntervals of the table `overall`, nine rows on three datasets: they contain the score in")
     for seeds in ((2, 2, 2), (3, 3, 2), (3, 3, 3), (5, 5, 3), (10, 10, 10)):
-        print(f"{held(count // 4, seeds):.1%} with {', '.join(map(str, seeds))} seeds")
+        print(f"{coverage(count // 4, seeds):.1%} with {', '.join(map(str, seeds))} seeds")
 
 
 if __name__ == "__main__":

@@ -44,7 +44,5 @@ def test_a_fresh_process_with_the_weights_draws_the_same_samples_and_of_another_
         drawn[name] = [samples(model, seed) for seed in (0, 1)]
         assert len({untrained, *drawn[name]}) == 3, name
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / name)
-    process = warm.processes.Process(target=draw, args=(tmp_path, tmp_path / "drawn.json"))
-    process.start()
-    process.join()
+    warm.run(draw, tmp_path, tmp_path / "drawn.json")
     assert json.loads((tmp_path / "drawn.json").read_text()) == drawn

@@ -65,13 +65,10 @@ def test_the_second_stage_is_compared_with_a_loop_of_the_same_losses(script: Scr
     assert 0.1 < float(line) < 10
 
 
-def check(folder: Path, options: tuple[str, ...], broken: str, given: tuple[dict[str, str], str]) -> None:
-    """Run `perf/gpu.py`, whose section `broken` ends the process, and write what it prints to `folder`/said; `given` is
-    what `settle` takes.
-    """
+def check(folder: Path, options: tuple[str, ...], broken: str) -> None:
+    """Run `perf/gpu.py`, whose section `broken` ends the process, and write what it prints to `folder`/said."""
     import gpu
 
-    warm.settle(*given)
     if broken:
         gpu.SECTIONS[broken] = (lambda quick: os._exit(3), 15)
     os.chdir(folder)
@@ -83,11 +80,7 @@ def check(folder: Path, options: tuple[str, ...], broken: str, given: tuple[dict
 
 def checked(folder: Path, *options: str, broken: str = "") -> list[dict[str, Any]]:
     """What the GPU check says on an emulated device."""
-    given = dict(os.environ), warm.server()
-    process = warm.processes.Process(target=check, args=(folder, options, broken, given))
-    process.start()
-    process.join()
-    assert process.exitcode == 0
+    warm.run(check, folder, options, broken)
     return [json.loads(line) for line in (folder / "said").read_text().splitlines()]
 
 

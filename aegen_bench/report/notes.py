@@ -338,9 +338,9 @@ def overall(
     return [
         f"Geometric mean over {where} of the row's Fréchet distance divided by that of training images (the floor). "
         "Datasets and networks have equal weights, however many trials there are.",
-        "95% intervals: bootstrap over seeds within each dataset; with three seeds they are somewhat too narrow "
-        "(docs/statistics.md). A row with a single seed is given the typical spread of the other rows; without any row "
-        "with two seeds there are no intervals.",
+        "95% intervals: bootstrap over the seeds that all of these networks have scored, within each dataset; with few "
+        "seeds they are too narrow (docs/statistics.md). A row with a single seed is given the typical spread of the "
+        "other rows; without any row with two seeds there are no intervals.",
         *([f"Left out, because they lack some of these: {', '.join(left_out)}."] if left_out else []),
         *(
             [f"Not counted: {', '.join(uncounted)}, under which fewer than two rows have a number on every dataset."]

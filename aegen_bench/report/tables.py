@@ -436,7 +436,8 @@ def _compared(
 def overall(evidence: Evidence) -> Tables:
     """Return the ratio of each row's distance to the floor's, as a geometric mean over all datasets and networks.
 
-    A network under which fewer than two rows have every dataset does not count, unless that is so under all of them.
+    A network under which fewer than two rows have every dataset does not count, unless no other has more. Only seeds
+    that all of the networks have scored count.
     """
     layout, ratios = evidence.layout, {part.id: _over_the_floor(part, evidence.layout) for part in evidence.parts}
     datasets = [dataset for dataset in layout.datasets if any(dataset in mine for mine in ratios.values())]

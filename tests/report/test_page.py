@@ -98,6 +98,8 @@ def test_the_chart_of_costs_takes_seconds_from_timing_runs_alone(tmp_path: Path)
         "sampling, s": {"fashion": {"glf": [4]}},
         "parameters": None,
     }
+    timings.write(tmp_path, timing("vae", 1.0, others=0.5))
+    assert costs()["training, s"] == {"fashion": {"glf": [83, 93]}}, "beside other work"
     timings.write(tmp_path, timing("vae", 1.0, device="NVIDIA H200"))
     assert [name.partition(", timing")[0] for name in costs()] == [
         "training, s (EPYC, 2 threads", "sampling, s (EPYC, 2 threads",

@@ -90,7 +90,7 @@ def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_
         ("list", "--trials", "--profile", "tiny"),
         ("report", "--profile", "tiny"),
     )
-    # The kinds of errors in turn: `test_a_file_system_without_locks_is_one_line` has all of them.
+    # Each command with one of the errors; `run` meets all of them in `test_a_file_system_without_locks_is_one_line`.
     numbers = itertools.cycle((errno.ENOSYS, errno.ENOLCK, errno.EIO))
     asked = [(number, list(command)) for number, command in zip(numbers, commands, strict=False)]
     for (number, command), ended in zip(

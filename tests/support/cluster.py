@@ -2,8 +2,8 @@
 
 python tests/support/cluster.py [--trials 6] [--images 1200] [--epochs 10]
 
-Each time anew: results, scheduler, and workers, which wait when the clock starts; the start of their trial processes is
-in the time. Worth something only where two cores are free: the load of the machine stands beside the numbers.
+Each time anew: results, scheduler, and workers, which wait when the clock starts. Their trial processes are forked with
+their imports done. Worth something only where two cores are free: the load of the machine stands beside the numbers.
 """
 
 from __future__ import annotations

@@ -133,8 +133,8 @@ class Bench:
         for process, seconds in follow(folder, rows[0], runs):
             if seconds >= moment:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    where = place_of(process, self.stacks)
                     victims = [self.dask.parent_of(process.pid), process] if how == "dask" and self.dask else [process]
+                    where = place_of(process, self.stacks)
                     for victim in victims:
                         victim.kill()
                 break
@@ -172,7 +172,7 @@ def laboratory(how: Sequence[str]) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as held:
         bench = Bench(Path(root), Path(root, "stacks"))
         bench.stacks.mkdir()
-        os.environ |= {"OMP_NUM_THREADS": "1", "STACKS": str(bench.stacks)}
+        os.environ |= {"OMP_NUM_THREADS": "1", "TEST_STACKS": str(bench.stacks)}
         if "dask" in how:
             Path(root, "dask").mkdir()
             bench.dask = held.enter_context(scheduler(Path(root, "dask")))

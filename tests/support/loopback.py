@@ -15,7 +15,7 @@ from typing import Any
 
 import psutil
 from distributed import Client
-from warm import processes, server, settle
+from warm import Process
 
 PATIENCE = 300.0  # seconds: on a loaded machine a process takes its time to start
 GRACE = 20.0  # seconds to end in: a nanny that is told to while its worker still starts may not
@@ -44,8 +44,8 @@ class Dask:
     def start(self, *args: str, without: str = "") -> None:
         """Start `dask ARGS`, in a process that cannot import the package `without`."""
         words = [*args, "--scheduler-file", str(self.folder / "scheduler.json"), "--no-dashboard"]
-        given = {**os.environ, "OMP_NUM_THREADS": "1"}, server()
-        process = processes.Process(target=_dask, args=(words, self.folder, given, without))
+        environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+        process = Process(target=_dask, args=(words, self.folder, without), environment=environment)
         process.start()
         self.processes.append(process)
 
@@ -65,7 +65,10 @@ class Dask:
         """The worker, or nanny, that started the process `pid`; to the system both are children of the server."""
         with Client(self.address) as client:
             families = client.run(_family, nanny=nanny).values()
-        return next(psutil.Process(parent) for parent, children in families if pid in children)
+        for parent, children in families:
+            if pid in children:
+                return psutil.Process(parent)
+        raise psutil.NoSuchProcess(pid)
 
     def stop(self) -> None:
         """End the workers, then the scheduler, without which a worker takes eight seconds to end."""
@@ -81,11 +84,10 @@ def _family() -> tuple[int, list[int]]:
     return os.getpid(), [child.pid for child in multiprocessing.process._children]  # type: ignore[attr-defined]
 
 
-def _dask(words: Sequence[str], folder: Path, given: tuple[dict[str, str], str], without: str) -> None:
-    """Run `dask WORDS`; `given` is what `settle` takes."""
+def _dask(words: Sequence[str], folder: Path, without: str) -> None:
+    """Run `dask WORDS`."""
     from dask.__main__ import main
 
-    settle(*given)
     if without:
         for name in [name for name in sys.modules if name.startswith(f"{without}.")]:
             del sys.modules[name]

@@ -28,4 +28,4 @@ for name in metrics.names():
     metrics.load(name)
 PIL.Image.init()
 published.load(published.default())
-Study("smoke", local=Path("no such folder"), data=Path())
+Study("smoke", local=Path("no such folder"), data=Path("no such folder"))

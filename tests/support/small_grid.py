@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 import yaml
-from warm import processes, server, settle
+from warm import Process
 
 ROWS = ("vae", "rae_gmm", "two_stage_vae", "glann", "wae_gan", "vqvae_ar")
 STUDY = {
@@ -33,12 +33,10 @@ TIMES = ("seconds", "peak_memory", "environment", "stages")
 RESUMED = re.compile(r"resumes after (.*) from its checkpoint")
 
 
-def command(folder: Path, *args: str, given: tuple[dict[str, str], str] | None = None) -> None:
-    """The command `run` of one process, its words in `folder`/log; `given` is what `settle` takes."""
+def command(folder: Path, *args: str) -> None:
+    """The command `run` of one process, its words in `folder`/log."""
     from aegen_bench import cli
 
-    if given is not None:
-        settle(*given)
     os.chdir(folder)
     os.environ["AEGEN_BENCH_DATA"] = str(folder.parent / "data")
     sys.argv = ["aegen-bench", "run", "--profile", "kill", "--weights", "weights", *args]
@@ -55,8 +53,7 @@ def prepare(folder: Path) -> Path:
 
 def begin(folder: Path, row: str, *args: str) -> Any:
     """Start the trials of `row` (or several, comma separated) in a process of its own."""
-    more = {"given": (dict(os.environ), server())}
-    process = processes.Process(target=command, args=(folder, "--models", row, *args), kwargs=more)
+    process = Process(target=command, args=(folder, "--models", row, *args))
     process.start()
     return process
 

@@ -1,7 +1,6 @@
 """Processes that begin with the imports done: forked from a server that imported `prepared.py` and computed nothing.
 
 They start in a tenth of a second. A process of Python's own takes four seconds of a core to import torch and the rest.
-The worker processes of a command begin so too, instead of being spawned.
 """
 
 from __future__ import annotations
@@ -14,7 +13,8 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
+import threading
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
@@ -23,79 +23,85 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(["prepared"])
+_server: Any = forkserver._forkserver  # type: ignore[attr-defined]
+_server.set_forkserver_preload(["prepared"])
+_starting = threading.Lock()
 
 
 def _ensure_running(start: Callable[[], None] = forkserver.ensure_running) -> None:
     """Start the server, unless it runs, so that it finds `prepared`."""
-    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
-        start()
+    with _starting:
+        if _server._forkserver_address is None:
+            here = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+            with mock.patch.dict(os.environ, PYTHONPATH=os.pathsep.join(here)):
+                start()
 
 
-_of_this_process: Any = forkserver._forkserver  # type: ignore[attr-defined]
-_of_this_process.ensure_running = forkserver.ensure_running = _ensure_running
+_server.ensure_running = forkserver.ensure_running = _ensure_running
 
 
-def settle(environment: Mapping[str, str], address: str) -> None:
-    """Give this forked process an environment, since the server keeps that of the first who used it, and let the
-    server at this address fork what this process would spawn.
+class Process(ForkServerProcess):
+    """A process that the server forks, by default with the environment and the output of the one that starts it.
 
-    With `STACKS`, a folder, in the environment, SIGQUIT makes it write its stack to a file there named by its pid.
+    What it spawns in turn is forked, too. With TEST_STACKS, a folder, in the environment, SIGQUIT makes it write its
+    stack to a file there, named by its pid.
     """
-    os.environ.clear()
-    os.environ.update(environment)
-    if folder := environment.get("STACKS"):
-        faulthandler.register(signal.SIGQUIT, open(Path(folder, str(os.getpid())), "w"), all_threads=True)  # noqa: SIM115
-    _of_this_process._forkserver_address = address
-    _of_this_process.ensure_running = forkserver.ensure_running = lambda: None
-    fork_what_is_spawned()
+
+    def __init__(
+        self, *args: Any, environment: Mapping[str, str] | None = None, output: Sequence[int] = (1, 2), **more: Any
+    ) -> None:
+        super().__init__(*args, **more)
+        self._environment, self._output = environment, output
+
+    def start(self) -> None:
+        forkserver.ensure_running()
+        output = [Connection(os.dup(number), readable=False) for number in self._output]
+        environment = dict(os.environ if self._environment is None else self._environment)
+        self._given = environment, _server._forkserver_address, output
+        super().start()
+        for end in output:
+            end.close()
+
+    def run(self) -> None:
+        assert "prepared" in sys.modules, "the server could not import it: its own output says why"
+        environment, _server._forkserver_address, output = self._given
+        os.environ.clear()
+        os.environ.update(environment)
+        for number, end in enumerate(output, 1):
+            os.dup2(end.fileno(), number)
+            end.close()
+        if folder := environment.get("TEST_STACKS"):
+            file = open(Path(folder, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
+            faulthandler.register(signal.SIGQUIT, file, all_threads=True)
+        fork_what_is_spawned()
+        super().run()
+
+
+class _Forked(ForkServerContext):
+    Process = Process  # type: ignore[assignment]
 
 
 def fork_what_is_spawned() -> None:
     """Let the server fork the processes that this one would spawn from now on."""
     real = multiprocessing.get_context
-    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
+    multiprocessing.get_context = lambda method=None: _Forked() if method == "spawn" else real(method)
 
 
-def server() -> str:
-    """The address of the server, which runs from now on."""
-    forkserver.ensure_running()
-    return str(_of_this_process._forkserver_address)
+def run(target: Callable[..., None], *args: Any, patience: float = 600.0) -> None:
+    """Call a function in a process of its own, which must end well within so many seconds."""
+    process = Process(target=target, args=args)
+    process.start()
+    process.join(patience)
+    process.kill()
+    process.join()
+    assert process.exitcode == 0, f"{target.__name__} ended with {process.exitcode}"
 
 
-class _Worker(ForkServerProcess):
-    """A worker of a command, in the command's environment; what it spawns in turn is forked, too."""
-
-    def __init__(self, *args: Any, **more: Any) -> None:
-        super().__init__(*args, **more)
-        self._given = dict(os.environ), server()
-
-    def run(self) -> None:
-        settle(*self._given)
-        super().run()
-
-
-class _Workers(ForkServerContext):
-    Process = _Worker  # type: ignore[assignment]
-
-
-def _command(
-    args: tuple[str, ...],
-    folder: Path,
-    environment: dict[str, str],
-    memory: tuple[int, int],
-    address: str,
-    *ends: Connection,
-) -> None:
-    """Run a command as `python -m aegen_bench` does, with its output and errors at the two ends."""
+def _command(args: tuple[str, ...], folder: Path, memory: tuple[int, int]) -> None:
+    """Run a command as `python -m aegen_bench` does."""
     from aegen_bench import cli
 
-    settle(environment, address)
     resource.setrlimit(resource.RLIMIT_DATA, memory)
-    for number, end in enumerate(ends, 1):
-        os.dup2(end.fileno(), number)
-        end.close()
     out, err = (io.BufferedWriter(io.FileIO(number, "w", closefd=False)) for number in (1, 2))
     sys.stdout = io.TextIOWrapper(out)
     sys.stderr = io.TextIOWrapper(err, errors="backslashreplace", line_buffering=True)
@@ -111,14 +117,14 @@ class Command:
     """
 
     def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str], out: int = -1) -> None:
-        pipes = [processes.Pipe(duplex=False) for _ in range(2)]
-        ends = [writing if out < 0 else Connection(os.dup(out), readable=False) for _, writing in pipes]
-        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server(), *ends)
-        self._process = processes.Process(target=_command, args=given)
+        pipes = [os.pipe() for _ in range(2)]
+        self.stdout, self.stderr = (os.fdopen(reading) for reading, _ in pipes)
+        output = [writing if out < 0 else out for _, writing in pipes]
+        given = args, folder, resource.getrlimit(resource.RLIMIT_DATA)
+        self._process = Process(target=_command, args=given, environment=environment, output=output)
         self._process.start()
-        for end in ends:
-            end.close()
-        self.stdout, self.stderr = (os.fdopen(os.dup(reading.fileno())) for reading, _ in pipes)
+        for _, writing in pipes:
+            os.close(writing)
 
     @property
     def pid(self) -> int:

@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 import small_grid
 import torch
+import warm
 from conftest import Bench
 
 from aegen_bench import files
@@ -89,7 +90,7 @@ def test_a_killed_trial_ends_as_one_that_was_left_alone(
     row: str, looks: int, target: str, calls: int, alone: Any, tmp_path: Path
 ) -> None:
     folder = small_grid.prepare(tmp_path / "work")
-    process = small_grid.processes.Process(target=dying, args=(folder, row, looks, target, calls))
+    process = warm.Process(target=dying, args=(folder, row, looks, target, calls))
     process.start()
     process.join()
     assert process.exitcode == -signal.SIGKILL

@@ -55,8 +55,8 @@ def columns(evidence: Evidence) -> dict[str, list[str]]:
 def costs(evidence: Evidence) -> list[dict[str, Any]]:
     """Return each cost that a method's distance can be drawn against: {name, values: {dataset: {row: numbers}}}.
 
-    Seconds come from timing runs alone, one number per timed epoch; with runs under several conditions, the name tells
-    them apart. Parameters come from the trials.
+    Seconds come from timing runs alone, one number per timed epoch, without runs beside other work; with runs under
+    several conditions, the name tells them apart. Parameters come from the trials.
     """
     found: dict[str, dict[str, dict[str, list[float | None]]]] = {}
 
@@ -65,7 +65,7 @@ def costs(evidence: Evidence) -> list[dict[str, Any]]:
 
     for id, runs in evidence.timings.items():
         where = f" ({next(iter(runs.values())).device}, timing {id})" if len(evidence.timings) > 1 else ""
-        for (dataset, row), run in runs.items():
+        for (dataset, row), run in ((entry, run) for entry, run in runs.items() if not run.busy):
             add(f"training, s{where}", dataset, row, run.trainings() or [run.training])
             add(f"sampling, s{where}", dataset, row, [run.sample])
     sizes = evidence.frame[evidence.frame["metric"] == "parameters"]

@@ -180,7 +180,7 @@ function gallery(dataset) {
   if (!datasets.length) return;
   section.hidden = false;
   const shownNow = shownDataset = datasets.includes(dataset) ? dataset : datasets[0];
-  chartCosts(shownNow);
+  offerCosts(shownNow);
   tabs.replaceChildren(...datasets.map(name => make("button", names[name], { type: "button", role: "tab", "aria-selected": name === shownNow, "data-tab": name })));
   sheets.replaceChildren();
   for (const { grid } of real.filter(one => one.dataset === shownNow)) {
@@ -213,7 +213,7 @@ document.addEventListener("click", event => {
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
 
 // The methods with a distance and this cost on a dataset: all values of both.
-function priced(dataset, cost) {
+function withCost(dataset, cost) {
   const [protocol] = Object.keys(columns).filter(Boolean);
   return entries.filter(entry => entry.dataset === dataset).map(entry => ({
     row: entry.row, marked: entry.marked, xs: (cost.values[dataset]?.[entry.row] || []).filter(x => x > 0),
@@ -224,20 +224,20 @@ function priced(dataset, cost) {
 let chosenCost = "";  // the name of the cost that the reader chose
 
 // Offers the costs that at least two methods of the dataset have, and draws the chart of the chosen one, or of the first.
-function chartCosts(dataset) {
-  const possible = costs.filter(cost => priced(dataset, cost).length > 1), choice = document.getElementById("cost");
+function offerCosts(dataset) {
+  const possible = costs.filter(cost => withCost(dataset, cost).length > 1), choice = document.getElementById("cost");
   const cost = possible.find(({ name }) => name === chosenCost) || possible[0];
   document.getElementById("front").hidden = !cost;
   choice.replaceChildren(...possible.map(({ name }) => make("option", name, { value: name })));
   if (cost) {
     choice.value = cost.name;
-    front(dataset, cost);
+    drawCosts(dataset, cost);
   }
 }
 
-// Plots distance against cost. A point is filled unless another method beats it in both, whatever the seed.
-function front(dataset, cost) {
-  const found = priced(dataset, cost);
+// Plots distance against cost. A point is filled unless another method's worst values beat its best ones in both.
+function drawCosts(dataset, cost) {
+  const found = withCost(dataset, cost);
   const [least, most, mean] = [v => Math.min(...v), v => Math.max(...v), v => v.reduce((a, b) => a + b) / v.length];
   const beaten = one => one.marked || found.some(other => other !== one && !other.marked && most(other.xs) < least(one.xs) && most(other.ys) < least(one.ys));
   const [width, height, left, bottom] = [560, 320, 58, 36], log = Math.log;
@@ -276,7 +276,7 @@ function label(name, x, y, width, placed) {
 
 const brief = number => number >= 1000 ? Math.round(number).toLocaleString("en") : String(Number(number.toPrecision(3)));
 
-document.getElementById("cost").addEventListener("change", event => { chosenCost = event.target.value; chartCosts(shownDataset); });
+document.getElementById("cost").addEventListener("change", event => { chosenCost = event.target.value; offerCosts(shownDataset); });
 
 gallery();
 
