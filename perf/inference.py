@@ -8,7 +8,8 @@ how often
 
 for the leading group of the report, for Welch's tests between all pairs with Holm's correction and, with equal rows,
 for Hsu's single-step comparisons with the best with the variance pooled over all rows. Then the same for scores, by
-scale, and in how many tables a place changes when a row is added that is far behind.
+scale, in how many tables a place changes when a row is added that is far behind, and how often the intervals of the
+table `overall` hold.
 
     python perf/inference.py            # 2,000 tables each, about two minutes on one core
     python perf/inference.py --quick    # 100
@@ -24,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aegen_bench.inference import ALPHA, LOG, RAW, Place, Scale, leading_group
+from aegen_bench.inference import ALPHA, LOG, RAW, Place, Scale, leading_group, overall
 from aegen_bench.inference.paired import holm
 
 Numbers = NDArray[np.float64]
@@ -121,6 +122,22 @@ def scores(count: int, n: int, level: float, spread: float, scale: Scale) -> tup
 _LOGIT = Scale(logarithmic=False, window=1.0)
 
 
+def held(count: int, seeds: tuple[int, ...]) -> float:
+    """Return how often the 95% intervals of the scores of nine rows hold, on datasets with these numbers of seeds."""
+    generator, found = np.random.default_rng(3), list[bool]()
+    truth = np.linspace(0, 0.4, ROWS)
+    for _ in range(count):
+        noise = [SPREAD * generator.standard_normal((ROWS, n)) for n in seeds]
+        samples = {
+            str(row): {str(i): list(np.exp(level + each[row])) for i, each in enumerate(noise)}
+            for row, level in enumerate(truth)
+        }
+        standings = overall(samples)
+        ends = [standings[str(row)].interval or (np.nan, np.nan) for row in range(ROWS)]
+        found += [low <= np.exp(level) <= high for (low, high), level in zip(ends, truth, strict=True)]
+    return float(np.mean(found))
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="the short form, to see that it works")
@@ -146,6 +163,9 @@ def main() -> None:
         for name, scale in (("as they are", RAW), ("logit", _LOGIT)):
             wrong, found = scores(count // 4, 3, level, spread, scale)
             print(f"around {level} ± {spread}, {name:<12} {wrong:.1%} / {found:.1%}")
+    print("\nIntervals of the table `overall`, nine rows on three datasets: they hold in")
+    for seeds in ((2, 2, 2), (3, 3, 2), (3, 3, 3), (5, 5, 3), (10, 10, 10)):
+        print(f"{held(count // 4, seeds):.1%} with {', '.join(map(str, seeds))} seeds")
 
 
 if __name__ == "__main__":

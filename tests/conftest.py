@@ -23,6 +23,7 @@ import yaml
 # One thread whatever else the machine does: a run chooses its threads by what is free, and bit equality holds at equal
 # numbers of threads. The tests run side by side instead.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+warm.fork_what_is_spawned()
 
 TINY = {
     "protocols": {

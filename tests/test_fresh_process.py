@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import subprocess
-import sys
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import warm
 from methods import BASELINES, build
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
 from aegen_bench.conformance.subject import train_a_little
 from aegen_bench.trial.sampling import generate
@@ -20,22 +19,20 @@ from aegen_bench.trial.sampling import generate
 pytestmark = pytest.mark.slow
 
 NAMES = sorted(path.stem for path in BASELINES.glob("*.py"))
-CHILD = """
-import sys
-from pathlib import Path
-from safetensors.torch import load_file
-from methods import build
-from test_fresh_process import samples
-
-for path in sorted(Path(sys.argv[1]).iterdir()):
-    model = build(path.stem, seed=1)
-    model.load_state_dict(load_file(path))
-    print(path.stem, *(samples(model, seed) for seed in (0, 1)))
-"""
 
 
 def samples(model: Any, seed: int) -> str:
     return hashlib.sha256(generate(model, 6, seed=seed, draw=0, device=torch.device("cpu")).tobytes()).hexdigest()
+
+
+def draw(weights: Path, out: Path) -> None:
+    """Write the hashes of the samples that each model with these weights draws."""
+    drawn = {}
+    for name in NAMES:
+        model = build(name, seed=1)
+        model.load_state_dict(load_file(weights / name))
+        drawn[name] = [samples(model, seed) for seed in (0, 1)]
+    out.write_text(json.dumps(drawn))
 
 
 def test_a_fresh_process_with_the_weights_draws_the_same_samples_and_of_another_seed_others(tmp_path: Path) -> None:
@@ -47,8 +44,7 @@ def test_a_fresh_process_with_the_weights_draws_the_same_samples_and_of_another_
         drawn[name] = [samples(model, seed) for seed in (0, 1)]
         assert len({untrained, *drawn[name]}) == 3, name
         save_file({key: value.contiguous() for key, value in model.state_dict().items()}, tmp_path / name)
-    command = [sys.executable, "-c", CHILD, str(tmp_path)]
-    here = Path(__file__).parent
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here / "support")])}
-    out = subprocess.run(command, cwd=here, env=env, check=True, capture_output=True, text=True).stdout
-    assert {name: hashes for name, *hashes in map(str.split, out.splitlines())} == drawn
+    process = warm.processes.Process(target=draw, args=(tmp_path, tmp_path / "drawn.json"))
+    process.start()
+    process.join()
+    assert json.loads((tmp_path / "drawn.json").read_text()) == drawn

@@ -6,13 +6,13 @@ import json
 import os
 import re
 import runpy
-import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import warm
 
 from aegen_bench import weights
 
@@ -65,11 +65,35 @@ def test_the_second_stage_is_compared_with_a_loop_of_the_same_losses(script: Scr
     assert 0.1 < float(line) < 10
 
 
+def check(folder: Path, options: tuple[str, ...], broken: str, given: tuple[dict[str, str], str]) -> None:
+    """Run `perf/gpu.py`, whose section `broken` ends the process, and write what it prints to `folder`/said; `given` is
+    what `settle` takes.
+    """
+    import gpu
+
+    warm.settle(*given)
+    if broken:
+        gpu.SECTIONS[broken] = (lambda quick: os._exit(3), 15)
+    os.chdir(folder)
+    with Path("said").open("wb") as said:
+        os.dup2(said.fileno(), 1)
+    sys.argv = ["gpu.py", "--quick", "--rehearse", *options]
+    gpu.main()
+
+
+def checked(folder: Path, *options: str, broken: str = "") -> list[dict[str, Any]]:
+    """What the GPU check says on an emulated device."""
+    given = dict(os.environ), warm.server()
+    process = warm.processes.Process(target=check, args=(folder, options, broken, given))
+    process.start()
+    process.join()
+    assert process.exitcode == 0
+    return [json.loads(line) for line in (folder / "said").read_text().splitlines()]
+
+
 def test_the_gpu_check_runs_to_its_end_on_an_emulated_device(tmp_path: Path) -> None:
     """Every section, so that it works on the day there is a GPU. What only a real one has is left out by name."""
-    call = [sys.executable, str(ROOT / "perf/gpu.py"), "--quick", "--rehearse", "--out", str(tmp_path / "gpu.json")]
-    said = subprocess.run(call, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=300).stdout
-    lines = [json.loads(line) for line in said.splitlines()]
+    lines = checked(tmp_path, "--out", "gpu.json")
     by_section: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         by_section.setdefault(line["section"], []).append(line)
@@ -87,16 +111,6 @@ def test_the_gpu_check_runs_to_its_end_on_an_emulated_device(tmp_path: Path) -> 
 
 
 def test_a_section_of_the_gpu_check_that_dies_costs_itself_alone(tmp_path: Path) -> None:
-    wrong = "import os, gpu; gpu.SECTIONS['machine'] = (lambda quick: os._exit(3), 15); gpu.main()"
-    call = [sys.executable, "-c", wrong, "--quick", "--rehearse", "--only", "machine,checkpoint"]
-    said = subprocess.run(
-        call,
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-        env={**os.environ, "PYTHONPATH": str(ROOT / "perf")},
-    ).stdout
-    first, *rest = [json.loads(line) for line in said.splitlines()]
+    first, *rest = checked(tmp_path, "--only", "machine,checkpoint", broken="machine")
     assert first == {"section": "machine", "failed": "ended with 3"}
     assert rest[-1]["section"] == "checkpoint" and rest[-1]["ended"]

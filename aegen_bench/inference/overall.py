@@ -1,4 +1,4 @@
-"""Scores of rows over all datasets and networks of a profile."""
+"""Scores of rows over all datasets of a profile."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ __all__ = ["Standing", "overall"]
 
 Numbers = NDArray[np.float64]
 RESAMPLES = 2000
-Ratios = Mapping[str, Sequence[float]]  # by stratum, the ratio of FD to the floor's FD, one per seed
+Ratios = Mapping[str, Sequence[float]]  # by dataset, the ratio of FD to the floor's FD, one per seed
 
 
 @dataclass(frozen=True)
 class Standing:
     """A row's geometric mean ratio and its rank (1 is best), each with its 95% interval.
 
-    Intervals are None if a stratum has no row with two seeds, so that its spread is unknown.
+    Intervals are None if no row has two seeds on a dataset, so that the spread there is unknown.
     """
 
     ratio: float
@@ -32,29 +32,30 @@ class Standing:
 
 
 def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, Standing]:
-    """Average rows over strata, where a stratum is one network on one dataset.
+    """Average rows over datasets.
 
-    All strata have equal weight, however many trials they have: the score is exp(mean over strata of mean over seeds of
-    the log ratio). Rows that lack a stratum, or have a ratio there that is not positive and finite, are left out.
+    All datasets have equal weight, however many trials they have: the score is exp(mean over datasets of mean over
+    seeds of the log ratio). Rows that lack a dataset, or have a ratio there that is not positive and finite, are left
+    out.
 
-    The intervals come from a bootstrap over seeds within strata. Deviations are widened by sqrt(n / (n - 1)), because n
-    resampled seeds vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3). A single
-    seed cannot be resampled; it gets normal noise with the typical spread of the other rows in the stratum.
+    The intervals come from a bootstrap over seeds within datasets. Deviations are widened by sqrt(n / (n - 1)), because
+    n resampled seeds vary too little (Efron and Tibshirani 1993, An Introduction to the Bootstrap, section 5.3). A
+    single seed cannot be resampled; it gets normal noise with the typical spread of the other rows on the dataset.
 
     Args:
-        samples: For each row and stratum, the ratios of its seeds' distances to the distance of real training images
-            (the floor).
+        samples: For each row and dataset, the ratios of its seeds' distances to the distance of real training images
+            (the floor); with several networks, their geometric means.
         level: Coverage of the intervals.
     """
-    strata = sorted({stratum for row in samples.values() for stratum in row})
+    datasets = sorted({dataset for row in samples.values() for dataset in row})
     logs = {
-        row: [np.log(np.asarray(mine[stratum], dtype=float)) for stratum in strata]
+        row: [np.log(np.asarray(mine[dataset], dtype=float)) for dataset in datasets]
         for row, mine in samples.items()
-        if all(mine.get(stratum) and all(math.isfinite(x) and x > 0 for x in mine[stratum]) for stratum in strata)
+        if all(mine.get(dataset) and all(math.isfinite(x) and x > 0 for x in mine[dataset]) for dataset in datasets)
     }
     if not logs:
         return {}
-    typical = [_typical([mine[i] for mine in logs.values()]) for i in range(len(strata))]
+    typical = [_typical([mine[i] for mine in logs.values()]) for i in range(len(datasets))]
     known = all(math.isfinite(spread) for spread in typical)
     points = {row: float(np.mean([x.mean() for x in mine])) for row, mine in logs.items()}
     order = sorted(points, key=lambda row: points[row])

@@ -318,21 +318,35 @@ def resolution(where: str, group: Leading, draws: float) -> str:
     )
 
 
-def overall(strata: Sequence[str], left_out: Sequence[str], *, datasets: int, any_: bool) -> list[str]:
+def overall(
+    datasets: Sequence[str],
+    networks: Sequence[str],
+    left_out: Sequence[str],
+    uncounted: Sequence[str],
+    *,
+    any_: bool,
+) -> list[str]:
     """Return how distances are normalised, or why they are not."""
-    if not any_ and datasets > 1:
-        return [f"No average over datasets: no row has a number in each of {', '.join(strata)}."]
+    where = f"{', '.join(datasets) or 'none'} (under {', '.join(networks) or 'no network'})"
+    if not any_ and len(datasets) > 1:
+        return [f"No average over datasets: no row has a number in each of {where}."]
     if not any_:
         return [
             "No average over datasets: it takes at least two datasets on which both rows and the floor were scored; "
-            f"here: {', '.join(strata) or 'none'}."
+            f"here: {where}."
         ]
     return [
-        f"Geometric mean over {', '.join(strata)} of the row's Fréchet distance divided by that of training images "
-        "(the floor). Each of these has the same weight, however many trials it has.",
-        "95% intervals: bootstrap over seeds, separately within each of these. A row with a single seed is given the "
-        "typical spread of the other rows; without any row with two seeds there are no intervals.",
+        f"Geometric mean over {where} of the row's Fréchet distance divided by that of training images (the floor). "
+        "Datasets and networks have equal weights, however many trials there are.",
+        "95% intervals: bootstrap over seeds within each dataset; with three seeds they are somewhat too narrow "
+        "(docs/statistics.md). A row with a single seed is given the typical spread of the other rows; without any row "
+        "with two seeds there are no intervals.",
         *([f"Left out, because they lack some of these: {', '.join(left_out)}."] if left_out else []),
+        *(
+            [f"Not counted: {', '.join(uncounted)}, under which fewer than two rows have a number on every dataset."]
+            if uncounted
+            else []
+        ),
     ]
 
 

@@ -434,18 +434,25 @@ def _compared(
 
 
 def overall(evidence: Evidence) -> Tables:
-    """Return the ratio of each row's distance to the floor's, as a geometric mean over all datasets and networks."""
-    layout, samples, strata = evidence.layout, dict[str, dict[str, list[float]]](), list[str]()
-    datasets = set[str]()
-    for part in evidence.parts:
-        for dataset in layout.datasets:
-            sound = _sound(part.distances, dataset, [row for row in layout.rows if row not in part.dagger])
-            floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
-            if floor.n and floor.value > 0 and sound:
-                datasets.add(dataset)
-                strata.append(f"{evidence.name(dataset)} under {part.name}")
-                for row, cell in sound.items():
-                    samples.setdefault(row, {})[strata[-1]] = [x / floor.value for x in cell.numbers[0].sample]
+    """Return the ratio of each row's distance to the floor's, as a geometric mean over all datasets and networks.
+
+    A network under which fewer than two rows have every dataset does not count, unless that is so under all of them.
+    """
+    layout, ratios = evidence.layout, {part.id: _over_the_floor(part, evidence.layout) for part in evidence.parts}
+    datasets = [dataset for dataset in layout.datasets if any(dataset in mine for mine in ratios.values())]
+    whole = {
+        id: sum(all(row in mine.get(dataset, {}) for dataset in datasets) for row in layout.rows)
+        for id, mine in ratios.items()
+    }
+    enough = min(2, max(whole.values(), default=0))
+    counted = [part for part in evidence.parts if whole[part.id] >= enough]
+    samples: dict[str, dict[str, list[float]]] = {}
+    for dataset, row in product(datasets, layout.rows):
+        each = [ratios[part.id].get(dataset, {}).get(row, {}) for part in counted]
+        shared = set.intersection(*map(set, each)) if each else set()
+        # A seed's networks stay together: they score the same images, so that they may err alike.
+        means = [math.exp(math.fsum(math.log(mine[seed]) for mine in each) / len(each)) for seed in sorted(shared)]
+        samples.setdefault(row, {})[dataset] = means
     found = inference.overall(samples) if len(datasets) > 1 else {}
     lines = []
     for row, one in found.items():
@@ -458,8 +465,10 @@ def overall(evidence: Evidence) -> Tables:
             line += [Cell(row=row, numbers=(number,), n=trials), Cell(numbers=(replace(number, quantity=""),))]
         lines.append([*line, Cell(numbers=(Number(value=n),))])
     left_out = [evidence.name(row) for row in layout.rows if found and row not in found]
-    said = notes.overall(strata, left_out, datasets=len(datasets), any_=bool(found))
-    for part in evidence.parts:
+    uncounted = [part.name for part in evidence.parts if whole[part.id] < enough]
+    names = list(map(evidence.name, datasets)), [part.name for part in counted]
+    said = notes.overall(*names, left_out, uncounted, any_=bool(found))
+    for part in counted:
         said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
     columns = [words("Model"), Column("ratio to the floor", plain(",.2f"))]
     columns += [Column("95% interval", ends(",.2f")), count("rank")]
@@ -467,6 +476,20 @@ def overall(evidence: Evidence) -> Tables:
     caption = "Distance relative to that of training images, over all datasets and networks, lower is better"
     about = replace(evidence.parts[0] if len(evidence.parts) == 1 else evidence.whole, mark="")
     yield _table(about, layout, "overall", "Overall", caption, columns, lines, said)
+
+
+def _over_the_floor(part: Part, layout: Layout) -> dict[str, dict[str, dict[int, float]]]:
+    """Return {dataset: {row: {seed: distance divided by the floor's}}}, without datasets that lack either."""
+    found = {}
+    for dataset in layout.datasets:
+        sound = _sound(part.distances, dataset, [row for row in layout.rows if row not in part.dagger])
+        floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
+        if floor.n and floor.value > 0 and sound:
+            seeds = {row: part.seeds(dataset, row) for row in sound}
+            found[dataset] = {
+                row: {seed: x / floor.value for seed, x in mine.items() if x > 0} for row, mine in seeds.items()
+            }
+    return found
 
 
 def agreement(evidence: Evidence) -> Tables:
@@ -604,7 +627,7 @@ def _unnumbered(cell: Cell) -> State:
     return "missing" if cell.state == "ok" else cell.state
 
 
-PACE, UNKNOWN = "seconds_per_epoch", "an unknown device"
+PACE = "seconds_per_epoch"
 COSTS = {
     "training, s": ("train_seconds", 1),
     "sampling, s": ("sample_seconds", 1),
@@ -638,14 +661,14 @@ def times(evidence: Evidence) -> Tables:
         columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
         columns += [Column("paper", general, staged="added")] * beside
         columns += [Column(head, fixed(None, "seeds", scale), "n", aligned=True) for head, (_, scale) in COSTS.items()]
-        about = next(iter(runs.values())).about
+        first_run = next(iter(runs.values()))
         shares = _flow_shares(paces, layout)
         by_name = {evidence.name(dataset): cell for dataset, cell in shares.items()}
-        said = [notes.timing(id, about), *[notes.BUSY] * busy]
+        said = [notes.timing(id, first_run.about), *[notes.BUSY] * busy]
         said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
         said += notes.flow_share(by_name, *map(evidence.name, (FLOW, ALONE)))
         said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
-        device = about.get("device", UNKNOWN)
+        device = first_run.device
         yield Table(
             f"table6{f'-timing{i}' * (len(evidence.timings) > 1)}",
             "Table 6",

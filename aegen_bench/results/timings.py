@@ -66,6 +66,11 @@ class Timing(_Strict):
     others: Annotated[float, Field(ge=0, le=1)] | None
 
     @property
+    def device(self) -> str:
+        """The device of the run, for people."""
+        return self.about.get("device", "an unknown device")
+
+    @property
     def training(self) -> float:
         """Seconds of the whole training, extrapolated from the timed epochs."""
         return math.fsum(stage.epochs * stage.pace for stage in self.stages.values()) + self.extract + self.fit

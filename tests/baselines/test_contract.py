@@ -175,7 +175,7 @@ FAULTS = {
     ),
     "a slow step": (
         Z,
-        Z + "\n        for _ in range(300 * (len(x) > 16)):\n            self.encoder(x)",
+        Z + "\n        for _ in range(120 * (len(x) > 16)):\n            self.encoder(x)",
         "times as long as one of GLF with the same networks, images and batch: over 10 times is too slow",
     ),
     "a tensor made on the CPU": (Z, Z + " + torch.zeros(4)", "fails on devices other than the CPU"),

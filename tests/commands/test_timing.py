@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
-import warm
 from conftest import Bench
 
 from aegen_bench import environment
-from aegen_bench.commands import timing
 from aegen_bench.results import timings
 
 pytestmark = pytest.mark.slow
@@ -18,9 +15,8 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other work is seen, and what times a row starts with its imports done."""
+    """No other work is seen."""
     monkeypatch.setattr(environment, "free_processors", lambda: None)
-    monkeypatch.setattr(timing, "multiprocessing", SimpleNamespace(get_context=lambda kind: warm.processes))
 
 
 def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench) -> None:

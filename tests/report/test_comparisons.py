@@ -111,7 +111,7 @@ def test_over_all_datasets_each_counts_the_same_whatever_its_trials(tmp_path: Pa
     assert texts[0][1:4] == ["6.00", "6.00 to 6.00", "1"] and texts[0][5] == "6"
     assert texts[2][1] == f"{(np.sqrt(11.5 * 12.5 * 9 * 11)) ** 0.5:.2f}" and texts[2][3] == "3"
     notes = " ".join(table.notes)
-    assert "Geometric mean over MNIST under lite, Fashion under lite" in notes and "lack some of these: AAE." in notes
+    assert "Geometric mean over MNIST, Fashion (under lite)" in notes and "lack some of these: AAE." in notes
 
 
 def test_over_all_networks_too(tmp_path: Path) -> None:
@@ -126,11 +126,42 @@ def test_over_all_networks_too(tmp_path: Path) -> None:
         other["settings"]["protocol"]["name"] = "other"
         record["metrics"]["b" * 12] = other
     [table] = built(tmp_path, "overall", *both)
-    assert len(table.notes[0].split(" under ")) == 5  # two datasets by two networks
+    assert "over MNIST, Fashion (under lite, other)" in table.notes[0]
     assert (
         table.texts()[0][1] == f"{(np.prod(BAD) ** (1 / 3) / 10 * np.prod(GOOD) ** (1 / 3) / 10 * 2 * 2) ** 0.25:.2f}"
         and table.name == "overall"
     )
+
+
+def test_a_seed_that_one_network_likes_and_another_does_not_widens_no_interval(tmp_path: Path) -> None:
+    """Both score the same images. 10 and 40 under one, 40 and 10 under the other: 20 for each seed."""
+    both = [*trials("fashion", "vae", 10.0, 40.0), *trials("mnist", "vae", 10.0, 40.0)]
+    both += [anchors("fashion", 10.0), anchors("mnist", 10.0)]
+    for record in both:
+        value = 10.0 if record["row"] == "floor" else {0: 40.0, 1: 10.0}[record["seed"]]
+        other = evaluation([{"fd": value}], {**REAL, "extractor": "classifier"})
+        other["settings"]["protocol"]["name"] = "other"
+        record["metrics"]["b" * 12] = other
+    [table] = built(tmp_path, "overall", *both)
+    assert table.texts() == [["VAE", "2.00", "2.00 to 2.00", "1", "1 to 1", "4"]]
+
+
+def test_a_network_under_which_only_one_row_has_every_dataset_does_not_count(tmp_path: Path) -> None:
+    """The other network has scored GLF alone. With that network, GLF would be the only row of the table."""
+    every = [
+        *(*trials("fashion", "vae", 40.0, 40.0), *trials("mnist", "vae", 90.0, 90.0)),
+        *(*trials("fashion", "glf", 20.0, 20.0), *trials("mnist", "glf", 10.0, 10.0)),
+        *(anchors("fashion", 10.0), anchors("mnist", 10.0)),
+    ]
+    for record in every:
+        if record["row"] != "vae":
+            other = evaluation([{"fd": 7.0}], {**REAL, "extractor": "classifier"})
+            other["settings"]["protocol"]["name"] = "other"
+            record["metrics"]["b" * 12] = other
+    [table] = built(tmp_path, "overall", *every)
+    assert [line[:2] for line in table.texts()] == [["GLF", "1.41"], ["VAE", "6.00"]]
+    assert "Not counted: other, under which fewer than two rows have" in table.notes[-1]
+    assert "(under lite)" in table.notes[0]
 
 
 @pytest.mark.parametrize(("other", "told"), [([1.0, 2.0, 3.0], "1.00"), ([3.0, 2.0, 1.0], "-1.00"), ([1.0, 3.0], "")])

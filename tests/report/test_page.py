@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
+from typing import Any
 from urllib.parse import unquote
 
 import pytest
@@ -79,6 +80,29 @@ def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> 
     assert sorted(links) == ["EPYC, 2 threads", "NVIDIA H200"]
     of_trials = re.findall(r'"device": ?"(.*?)"', path.read_text())
     assert of_trials == ["NVIDIA H200", "AMD EPYC, 2 threads"], "of vae and glf"
+
+
+def test_the_chart_of_costs_takes_seconds_from_timing_runs_alone(tmp_path: Path) -> None:
+    """glf has one, vae only its trial's seconds; parameters are a fact of both trials."""
+
+    def costs() -> dict[str, Any]:
+        [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1"])
+        data = path.read_text().partition('id="data">')[2].partition("</script>")[0]
+        return {cost["name"]: cost["values"] for cost in json.loads(data)["costs"]}
+
+    put(tmp_path, make(), make(row="vae"))
+    assert costs() == {"parameters": {"fashion": {"glf": [13225141], "vae": [13225141]}}}
+    timings.write(tmp_path, timing("glf", 8.0, 9.0))  # of ten; 3 s for codes and prior, 4 s for sampling
+    assert costs() | {"parameters": None} == {
+        "training, s": {"fashion": {"glf": [83, 93]}},
+        "sampling, s": {"fashion": {"glf": [4]}},
+        "parameters": None,
+    }
+    timings.write(tmp_path, timing("vae", 1.0, device="NVIDIA H200"))
+    assert [name.partition(", timing")[0] for name in costs()] == [
+        "training, s (EPYC, 2 threads", "sampling, s (EPYC, 2 threads",
+        "training, s (NVIDIA H200", "sampling, s (NVIDIA H200", "parameters",
+    ]  # fmt: skip
 
 
 def test_a_page_of_one_device_names_it_once(written: Path) -> None:

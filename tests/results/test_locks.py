@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import itertools
 import json
 import os
 import subprocess
@@ -81,18 +82,17 @@ def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_
     (finished.trial("vae") / "record.lock").touch()
     (finished.folder / "results/external/digits/images/seed-0").mkdir(parents=True)
     (finished.folder / "results/external/digits/images/seed-0/record.lock").touch()
-    asked = [
-        (number, list(command))
-        for number in (errno.ENOSYS, errno.ENOLCK, errno.EIO)
-        for command in (
-            ("run", "--profile", "tiny", "--models", "vae", "--seeds", "2"),
-            ("evaluate", "images", "--dataset", "digits", "--protocol", "tiny"),
-            ("evaluate", "--trial", str(finished.trial("vae")), "--protocol", "other"),
-            ("clean", "--yes"),
-            ("list", "--trials", "--profile", "tiny"),
-            ("report", "--profile", "tiny"),
-        )
-    ]
+    commands = (
+        ("run", "--profile", "tiny", "--models", "vae", "--seeds", "2"),
+        ("evaluate", "images", "--dataset", "digits", "--protocol", "tiny"),
+        ("evaluate", "--trial", str(finished.trial("vae")), "--protocol", "other"),
+        ("clean", "--yes"),
+        ("list", "--trials", "--profile", "tiny"),
+        ("report", "--profile", "tiny"),
+    )
+    # The kinds of errors in turn: `test_a_file_system_without_locks_is_one_line` has all of them.
+    numbers = itertools.cycle((errno.ENOSYS, errno.ENOLCK, errno.EIO))
+    asked = [(number, list(command)) for number, command in zip(numbers, commands, strict=False)]
     for (number, command), ended in zip(
         asked, no_flock.run(finished.folder, finished.data, no_flock.shim(tmp_path), asked), strict=True
     ):

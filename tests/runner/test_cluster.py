@@ -6,14 +6,12 @@ import dataclasses
 import runpy
 import signal
 import socket
-import subprocess
 import sys
 import types
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import psutil
 import pytest
 from conftest import Bench
 from dask.utils import parse_timedelta
@@ -139,13 +137,11 @@ def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
 ) -> None:
     cluster.workers(2)
     process = slow.start(*RUN, "--cluster", cluster.address)
-    worker = psutil.Process(half_done(slow)["pid"]).parent()
-    assert worker is not None
+    worker = cluster.parent_of(half_done(slow)["pid"])
     if how == "killed":
         worker.kill()
     else:
-        nanny = worker.parent()
-        assert nanny is not None
+        nanny = cluster.parent_of(worker.pid, nanny=True)
         nanny.terminate()
         nanny.wait(PATIENCE)
     go_on(slow)
@@ -164,9 +160,7 @@ def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_doe
         assert process.stderr is not None
         assert process.stderr.readline().endswith("has no worker yet: waiting for the first\n")
         alone.workers(1)
-        worker = psutil.Process(half_done(slow)["pid"]).parent()
-        assert worker is not None
-        worker.kill()
+        alone.parent_of(half_done(slow)["pid"]).kill()
         go_on(slow)
         out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0 and "ended: 1 ok" in out, err
@@ -259,14 +253,8 @@ def test_a_worker_with_other_code(bench: Bench, cluster: Dask, monkeypatch: pyte
 
 
 def test_a_worker_without_aegen_bench(bench: Bench, tmp_path: Path) -> None:
-    without = (
-        "import sys; sys.modules['aegen_bench'] = None; import distributed.cli.dask_worker as worker; worker.main()"
-    )
     with scheduler(tmp_path) as bare:
-        words = ["--scheduler-file", str(tmp_path / "scheduler.json"), "--no-nanny", "--no-dashboard"]
-        with (tmp_path / "log").open("ab") as log:
-            worker = subprocess.Popen([sys.executable, "-c", without, *words], cwd=tmp_path, stderr=log)
-        bare.processes.append(worker)
+        bare.start("worker", "--no-nanny", without="aegen_bench")
         bare.wait_for(1)
         line = refused(bench, "--cluster", bare.address)
     assert (

@@ -28,6 +28,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from loopback import Dask, scheduler
 from small_grid import RESUMED, ROWS, begin, essence, prepare, trial
 
 HOW = ("one", "two", "jobs", "dask", "disk")
@@ -42,11 +43,6 @@ PLACES = {
     "in _extracted": "between stages",
     "in _train": "training",
 }
-# In every Python process below this one, also in those that nobody here starts. Workers import first what they need.
-STACK = "import faulthandler, os, signal, sys\n"
-STACK += "if any('spawn_main' in word for word in sys.orig_argv): import torch._dynamo\n"
-STACK += "log = open(os.path.join(os.environ['KILL_STACKS'], str(os.getpid())), 'w')\n"
-STACK += "faulthandler.register(signal.SIGQUIT, log, all_threads=True)\n"
 
 
 def working(folder: Path, row: str) -> psutil.Process | None:
@@ -94,7 +90,7 @@ class Bench:
 
     root: Path
     stacks: Path
-    address: str = ""
+    dask: Dask | None = None
     expected: dict[str, dict[str, Any]] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)
 
@@ -128,7 +124,7 @@ class Bench:
             return where, "; ".join(on), all(essence(folder, row) == self.expected[row] for row in rows)
 
     def _begin(self, how: str, folder: Path, rows: Sequence[str]) -> list[Any]:
-        args = {"jobs": ("--jobs", "2"), "dask": ("--cluster", self.address)}.get(how, ())
+        args = {"jobs": ("--jobs", "2"), "dask": ("--cluster", self.dask.address if self.dask else "")}.get(how, ())
         return [begin(folder, ",".join(rows), *OFTEN, *args) for _ in range(2 if how == "two" else 1)]
 
     def _kill(self, how: str, folder: Path, rows: Sequence[str], share: float) -> str:
@@ -137,8 +133,8 @@ class Bench:
         for process, seconds in follow(folder, rows[0], runs):
             if seconds >= moment:
                 with contextlib.suppress(psutil.NoSuchProcess):
-                    victims = [process.parent(), process] if how == "dask" else [process]
                     where = place_of(process, self.stacks)
+                    victims = [self.dask.parent_of(process.pid), process] if how == "dask" and self.dask else [process]
                     for victim in victims:
                         victim.kill()
                 break
@@ -176,16 +172,11 @@ def laboratory(how: Sequence[str]) -> Iterator[Bench]:
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as held:
         bench = Bench(Path(root), Path(root, "stacks"))
         bench.stacks.mkdir()
-        Path(root, "sitecustomize.py").write_text(STACK)
-        path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-        os.environ |= {"OMP_NUM_THREADS": "1", "KILL_STACKS": str(bench.stacks), "PYTHONPATH": path}
+        os.environ |= {"OMP_NUM_THREADS": "1", "STACKS": str(bench.stacks)}
         if "dask" in how:
-            from loopback import scheduler
-
             Path(root, "dask").mkdir()
-            dask = held.enter_context(scheduler(Path(root, "dask")))
-            dask.workers(2)
-            bench.address = dask.address
+            bench.dask = held.enter_context(scheduler(Path(root, "dask")))
+            bench.dask.workers(2)
         yield bench
 
 

@@ -1,19 +1,21 @@
-"""A dask scheduler and its workers on this machine's loopback, for measurements and tests."""
+"""A dask scheduler and its workers on this machine's loopback, in processes that begin with the imports done."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import multiprocessing.process
 import os
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import psutil
 from distributed import Client
+from warm import processes, server, settle
 
 PATIENCE = 300.0  # seconds: on a loaded machine a process takes its time to start
 GRACE = 20.0  # seconds to end in: a nanny that is told to while its worker still starts may not
@@ -33,17 +35,18 @@ class Dask:
     """A scheduler on a free port, and workers of one thread, each with its nanny; their words in `folder`/log."""
 
     folder: Path
-    processes: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    processes: list[Any] = field(default_factory=list)
 
     @property
     def address(self) -> str:
         return json.loads((self.folder / "scheduler.json").read_text())["address"]
 
-    def start(self, *args: str) -> None:
-        words = [sys.executable, "-m", "dask", *args, "--scheduler-file", str(self.folder / "scheduler.json")]
-        env = {**os.environ, "OMP_NUM_THREADS": "1"}
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen([*words, "--no-dashboard"], cwd=self.folder, env=env, stdout=log, stderr=log)
+    def start(self, *args: str, without: str = "") -> None:
+        """Start `dask ARGS`, in a process that cannot import the package `without`."""
+        words = [*args, "--scheduler-file", str(self.folder / "scheduler.json"), "--no-dashboard"]
+        given = {**os.environ, "OMP_NUM_THREADS": "1"}, server()
+        process = processes.Process(target=_dask, args=(words, self.folder, given, without))
+        process.start()
         self.processes.append(process)
 
     def workers(self, count: int) -> None:
@@ -58,15 +61,41 @@ class Dask:
         with Client(self.address) as client:
             client.wait_for_workers(count, timeout=PATIENCE)
 
+    def parent_of(self, pid: int, *, nanny: bool = False) -> psutil.Process:
+        """The worker, or nanny, that started the process `pid`; to the system both are children of the server."""
+        with Client(self.address) as client:
+            families = client.run(_family, nanny=nanny).values()
+        return next(psutil.Process(parent) for parent, children in families if pid in children)
+
     def stop(self) -> None:
+        """End the workers, then the scheduler, without which a worker takes eight seconds to end."""
         for process in reversed(self.processes):
             process.terminate()
-        for process in self.processes:
-            try:
-                process.wait(GRACE)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            process.join(GRACE)
+            process.kill()
+            process.join()
+
+
+def _family() -> tuple[int, list[int]]:
+    """Return the pid of this process, and those of the processes that it started."""
+    return os.getpid(), [child.pid for child in multiprocessing.process._children]  # type: ignore[attr-defined]
+
+
+def _dask(words: Sequence[str], folder: Path, given: tuple[dict[str, str], str], without: str) -> None:
+    """Run `dask WORDS`; `given` is what `settle` takes."""
+    from dask.__main__ import main
+
+    settle(*given)
+    if without:
+        for name in [name for name in sys.modules if name.startswith(f"{without}.")]:
+            del sys.modules[name]
+        sys.modules[without] = None  # type: ignore[assignment]
+    os.chdir(folder)
+    with Path("log").open("ab") as log:
+        os.dup2(log.fileno(), 1)
+        os.dup2(log.fileno(), 2)
+    sys.argv = ["dask", *words]
+    main()
 
 
 @contextlib.contextmanager

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import faulthandler
 import json
 import os
 import re
-import signal
 import sys
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import yaml
-from warm import environment_of, processes
+from warm import processes, server, settle
 
 ROWS = ("vae", "rae_gmm", "two_stage_vae", "glann", "wae_gan", "vqvae_ar")
 STUDY = {
@@ -25,7 +23,7 @@ STUDY = {
             "datasets": ["digits"],
             "seeds": 1,
             "protocols": ["tiny"],
-            "draws": 5,
+            "draws": 2,
             "train_images": 128,
             "stages": {"*": {"epochs": 3, "batch": 32, "lr_at": {}}},
         }
@@ -35,15 +33,12 @@ TIMES = ("seconds", "peak_memory", "environment", "stages")
 RESUMED = re.compile(r"resumes after (.*) from its checkpoint")
 
 
-def command(folder: Path, *args: str, environment: dict[str, str] | None = None) -> None:
-    """The command `run` of one process, its words in `folder`/log."""
+def command(folder: Path, *args: str, given: tuple[dict[str, str], str] | None = None) -> None:
+    """The command `run` of one process, its words in `folder`/log; `given` is what `settle` takes."""
     from aegen_bench import cli
 
-    if environment is not None:
-        environment_of(environment)
-    if (stacks := os.environ.get("KILL_STACKS")) and Path(stacks).is_dir():
-        stack = open(Path(stacks, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
-        faulthandler.register(signal.SIGQUIT, stack, all_threads=True)
+    if given is not None:
+        settle(*given)
     os.chdir(folder)
     os.environ["AEGEN_BENCH_DATA"] = str(folder.parent / "data")
     sys.argv = ["aegen-bench", "run", "--profile", "kill", "--weights", "weights", *args]
@@ -60,7 +55,7 @@ def prepare(folder: Path) -> Path:
 
 def begin(folder: Path, row: str, *args: str) -> Any:
     """Start the trials of `row` (or several, comma separated) in a process of its own."""
-    more = {"environment": dict(os.environ)}
+    more = {"given": (dict(os.environ), server())}
     process = processes.Process(target=command, args=(folder, "--models", row, *args), kwargs=more)
     process.start()
     return process

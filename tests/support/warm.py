@@ -1,4 +1,4 @@
-"""Processes that begin with the imports done: forked from a server that has imported everything and computed nothing.
+"""Processes that begin with the imports done: forked from a server that imported `prepared.py` and computed nothing.
 
 They start in a tenth of a second. A process of Python's own takes four seconds of a core to import torch and the rest.
 The worker processes of a command begin so too, instead of being spawned.
@@ -6,6 +6,7 @@ The worker processes of a command begin so too, instead of being spawned.
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import multiprocessing
 import os
@@ -13,45 +14,65 @@ import resource
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from multiprocessing import forkserver
 from multiprocessing.connection import Connection
 from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
-# torch's optimizers import torch._dynamo when they first step, which takes longer than a small trial.
-NEEDED = (
-    "aegen_bench.cli",
-    "aegen_bench.commands.request",
-    "aegen_bench.report",
-    "aegen_bench.runner.workers",
-    "PIL.Image",
-    "safetensors.torch",
-    "sklearn.datasets",
-    "sklearn.mixture",
-    "torch._dynamo",
-)
 processes = multiprocessing.get_context("forkserver")
-processes.set_forkserver_preload(list(NEEDED))
+processes.set_forkserver_preload(["prepared"])
 
 
-def environment_of(environment: Mapping[str, str]) -> None:
-    """Make an environment that of this process: the server keeps that of the first who used it."""
+def _ensure_running(start: Callable[[], None] = forkserver.ensure_running) -> None:
+    """Start the server, unless it runs, so that it finds `prepared`."""
+    with mock.patch.dict(os.environ, PYTHONPATH=str(Path(__file__).parent)):
+        start()
+
+
+_of_this_process: Any = forkserver._forkserver  # type: ignore[attr-defined]
+_of_this_process.ensure_running = forkserver.ensure_running = _ensure_running
+
+
+def settle(environment: Mapping[str, str], address: str) -> None:
+    """Give this forked process an environment, since the server keeps that of the first who used it, and let the
+    server at this address fork what this process would spawn.
+
+    With `STACKS`, a folder, in the environment, SIGQUIT makes it write its stack to a file there named by its pid.
+    """
     os.environ.clear()
     os.environ.update(environment)
+    if folder := environment.get("STACKS"):
+        faulthandler.register(signal.SIGQUIT, open(Path(folder, str(os.getpid())), "w"), all_threads=True)  # noqa: SIM115
+    _of_this_process._forkserver_address = address
+    _of_this_process.ensure_running = forkserver.ensure_running = lambda: None
+    fork_what_is_spawned()
+
+
+def fork_what_is_spawned() -> None:
+    """Let the server fork the processes that this one would spawn from now on."""
+    real = multiprocessing.get_context
+    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
+
+
+def server() -> str:
+    """The address of the server, which runs from now on."""
+    forkserver.ensure_running()
+    return str(_of_this_process._forkserver_address)
 
 
 class _Worker(ForkServerProcess):
-    """A worker of a command, in the command's environment."""
+    """A worker of a command, in the command's environment; what it spawns in turn is forked, too."""
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
-        self._environment = dict(os.environ)
+        self._given = dict(os.environ), server()
 
     def run(self) -> None:
-        environment_of(self._environment)
+        settle(*self._given)
         super().run()
 
 
@@ -59,25 +80,18 @@ class _Workers(ForkServerContext):
     Process = _Worker  # type: ignore[assignment]
 
 
-def _fork_workers(server: str) -> None:
-    """Let the server at this address fork what this process would spawn."""
-    mine, real = forkserver._forkserver, multiprocessing.get_context  # type: ignore[attr-defined]
-    mine._forkserver_address, mine.ensure_running = server, lambda: None
-    multiprocessing.get_context = lambda method=None: _Workers() if method == "spawn" else real(method)
-
-
 def _command(
     args: tuple[str, ...],
     folder: Path,
     environment: dict[str, str],
     memory: tuple[int, int],
-    server: str,
+    address: str,
     *ends: Connection,
 ) -> None:
-    """Run a command as `python -m aegen_bench` does, with its output in two pipes."""
+    """Run a command as `python -m aegen_bench` does, with its output and errors at the two ends."""
     from aegen_bench import cli
 
-    _fork_workers(server)
+    settle(environment, address)
     resource.setrlimit(resource.RLIMIT_DATA, memory)
     for number, end in enumerate(ends, 1):
         os.dup2(end.fileno(), number)
@@ -86,21 +100,20 @@ def _command(
     sys.stdout = io.TextIOWrapper(out)
     sys.stderr = io.TextIOWrapper(err, errors="backslashreplace", line_buffering=True)
     signal.signal(signal.SIGINT, signal.default_int_handler)
-    environment_of(environment)
     os.chdir(folder)
     sys.argv = ["aegen-bench", *args]
     cli.main()
 
 
 class Command:
-    """A command of the program in a process of its own; the part of `subprocess.Popen` that tests use."""
+    """A command of the program in a process of its own; the part of `subprocess.Popen` that tests use. It prints to
+    `out`, an open file, if there is one.
+    """
 
-    def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
+    def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str], out: int = -1) -> None:
         pipes = [processes.Pipe(duplex=False) for _ in range(2)]
-        ends = [writing for _, writing in pipes]
-        forkserver.ensure_running()
-        server = forkserver._forkserver._forkserver_address  # type: ignore[attr-defined]
-        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server, *ends)
+        ends = [writing if out < 0 else Connection(os.dup(out), readable=False) for _, writing in pipes]
+        given = (args, folder, environment, resource.getrlimit(resource.RLIMIT_DATA), server(), *ends)
         self._process = processes.Process(target=_command, args=given)
         self._process.start()
         for end in ends:

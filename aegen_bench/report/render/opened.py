@@ -1,5 +1,5 @@
-"""The details that a cell of the page opens: numbers of all its trials, and curves and samples of its first seeds, with
-as little data as drawing them takes.
+"""The data that the page's script draws: what a cell opens (numbers of all its trials, and curves and samples of its
+first seeds), and the costs for the chart of quality against cost; no more than drawing them takes.
 """
 
 from __future__ import annotations
@@ -7,10 +7,10 @@ from __future__ import annotations
 import base64
 import io
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import product
-from typing import Any
+from typing import Any, cast
 
 from numpy.typing import NDArray
 
@@ -19,7 +19,7 @@ from aegen_bench.numerics.pictures import grid
 from aegen_bench.report.cells import fixed, measured
 from aegen_bench.report.evidence import Evidence, Trial
 
-__all__ = ["DRAWN", "Picture", "columns", "entries", "real"]
+__all__ = ["DRAWN", "Picture", "columns", "costs", "entries", "real"]
 
 DRAWN = 400
 """The number of trials with curves and samples in the page: the first seeds of each entry, equally many of each."""
@@ -50,6 +50,29 @@ def columns(evidence: Evidence) -> dict[str, list[str]]:
     scores = frame[frame["kind"].isin(["draw", "model"])]
     names = scores.groupby("protocol", sort=False)["metric"].unique()
     return {str(protocol): list(found) for protocol, found in names.items()} | {"": list(_COSTS.values())}
+
+
+def costs(evidence: Evidence) -> list[dict[str, Any]]:
+    """Return each cost that a method's distance can be drawn against: {name, values: {dataset: {row: numbers}}}.
+
+    Seconds come from timing runs alone, one number per timed epoch; with runs under several conditions, the name tells
+    them apart. Parameters come from the trials.
+    """
+    found: dict[str, dict[str, dict[str, list[float | None]]]] = {}
+
+    def add(name: str, dataset: str, row: str, values: Iterable[float]) -> None:
+        found.setdefault(name, {}).setdefault(dataset, {})[row] = [_short(value) for value in values]
+
+    for id, runs in evidence.timings.items():
+        where = f" ({next(iter(runs.values())).device}, timing {id})" if len(evidence.timings) > 1 else ""
+        for (dataset, row), run in runs.items():
+            add(f"training, s{where}", dataset, row, run.trainings() or [run.training])
+            add(f"sampling, s{where}", dataset, row, [run.sample])
+    sizes = evidence.frame[evidence.frame["metric"] == "parameters"]
+    for entry, values in sizes.groupby(["dataset", "row"], sort=False)["value"]:
+        dataset, row = cast("tuple[str, str]", entry)
+        add("parameters", dataset, row, sorted({*values.dropna()}))
+    return [{"name": name, "values": values} for name, values in found.items()]
 
 
 def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]]:

@@ -1,6 +1,6 @@
 "use strict";
 // All text is set through textContent, so that no name of a row can become markup.
-const { names, columns, entries, real } = JSON.parse(document.getElementById("data").textContent);
+const { names, columns, costs, entries, real } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, text = "", attributes = {}) {
@@ -180,7 +180,7 @@ function gallery(dataset) {
   if (!datasets.length) return;
   section.hidden = false;
   const shownNow = shownDataset = datasets.includes(dataset) ? dataset : datasets[0];
-  front(shownNow, Number(document.getElementById("cost").value || 0));
+  chartCosts(shownNow);
   tabs.replaceChildren(...datasets.map(name => make("button", names[name], { type: "button", role: "tab", "aria-selected": name === shownNow, "data-tab": name })));
   sheets.replaceChildren();
   for (const { grid } of real.filter(one => one.dataset === shownNow)) {
@@ -212,17 +212,32 @@ document.addEventListener("click", event => {
 });
 document.getElementById("filter").addEventListener("input", event => filter(event.target.value));
 
-// Plots distance against cost. A point is filled unless another method beats it in both with every seed.
+// The methods with a distance and this cost on a dataset: all values of both.
+function priced(dataset, cost) {
+  const [protocol] = Object.keys(columns).filter(Boolean);
+  return entries.filter(entry => entry.dataset === dataset).map(entry => ({
+    row: entry.row, marked: entry.marked, xs: (cost.values[dataset]?.[entry.row] || []).filter(x => x > 0),
+    ys: entry.trials.map(trial => trial.numbers[protocol]?.[0]).filter(y => y > 0),
+  })).filter(one => one.xs.length && one.ys.length);
+}
+
+let chosenCost = "";  // the name of the cost that the reader chose
+
+// Offers the costs that at least two methods of the dataset have, and draws the chart of the chosen one, or of the first.
+function chartCosts(dataset) {
+  const possible = costs.filter(cost => priced(dataset, cost).length > 1), choice = document.getElementById("cost");
+  const cost = possible.find(({ name }) => name === chosenCost) || possible[0];
+  document.getElementById("front").hidden = !cost;
+  choice.replaceChildren(...possible.map(({ name }) => make("option", name, { value: name })));
+  if (cost) {
+    choice.value = cost.name;
+    front(dataset, cost);
+  }
+}
+
+// Plots distance against cost. A point is filled unless another method beats it in both, whatever the seed.
 function front(dataset, cost) {
-  const section = document.getElementById("front"), [protocol] = Object.keys(columns).filter(Boolean);
-  const here = entries.filter(entry => entry.dataset === dataset), device = mostly(here.flatMap(entry => entry.trials).map(trial => trial.device));
-  const found = here.map(entry => {
-    const fair = entry.trials.filter(trial => trial.device === device || columns[""][cost] === "parameters");
-    const xs = fair.map(trial => trial.numbers[""]?.[cost]).filter(x => x > 0), ys = entry.trials.map(trial => trial.numbers[protocol]?.[0]).filter(y => y > 0);
-    return { row: entry.row, marked: entry.marked, xs, ys };
-  }).filter(one => one.xs.length && one.ys.length);
-  section.hidden = found.length < 2;
-  if (section.hidden) return [];
+  const found = priced(dataset, cost);
   const [least, most, mean] = [v => Math.min(...v), v => Math.max(...v), v => v.reduce((a, b) => a + b) / v.length];
   const beaten = one => one.marked || found.some(other => other !== one && !other.marked && most(other.xs) < least(one.xs) && most(other.ys) < least(one.ys));
   const [width, height, left, bottom] = [560, 320, 58, 36], log = Math.log;
@@ -233,7 +248,7 @@ function front(dataset, cost) {
   svg.append(drawn("path", { class: "axis", d: `M${left} 4V${height - bottom}H${width}` }));
   for (const v of [y0, (y0 + y1) / 2, y1]) svg.append(drawn("text", { x: left - 4, y: y(Math.exp(v)) + 3, "text-anchor": "end" }, brief(Math.exp(v))));
   for (const v of [x0, (x0 + x1) / 2, x1]) svg.append(drawn("text", { x: x(Math.exp(v)), y: height - bottom + 12, "text-anchor": "middle" }, brief(Math.exp(v))));
-  svg.append(drawn("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, `${columns[""][cost]}, log scale`));
+  svg.append(drawn("text", { x: (left + width) / 2, y: height - 6, "text-anchor": "middle" }, `${cost.name}, log scale`));
   svg.append(drawn("text", { transform: `translate(9 ${(height - bottom) / 2}) rotate(-90)`, "text-anchor": "middle" }, "Fréchet distance, log scale"));
   const placed = found.map(one => ({ y: y(mean(one.ys)) + 3, start: x(mean(one.xs)) - 4, end: x(mean(one.xs)) + 4 }));
   const caption = make("figcaption", names[dataset]), figure = make("figure", "", { class: "chart front" });
@@ -242,13 +257,12 @@ function front(dataset, cost) {
     point.append(drawn("path", { d: `M${x(least(one.xs))} ${y(py)}H${x(most(one.xs))}M${x(px)} ${y(least(one.ys))}V${y(most(one.ys))}` }), drawn("circle", { cx: x(px), cy: y(py), r: 4 }));
     point.append(drawn("title", {}, names[one.row]));
     if (!out) point.append(label(names[one.row], x(px), y(py), width, placed));
-    point.addEventListener("pointerenter", () => { caption.textContent = `${names[one.row]}: ${brief(py)} at ${brief(px)} (${columns[""][cost]})`; });
+    point.addEventListener("pointerenter", () => { caption.textContent = `${names[one.row]}: ${brief(py)} at ${brief(px)} (${cost.name})`; });
     point.addEventListener("click", () => open(names[one.row], names[dataset]));
     svg.append(point);
   }
   figure.append(svg, caption);
-  section.querySelector(".pictures").replaceChildren(figure);
-  return found.filter(one => !beaten(one)).map(one => names[one.row]);
+  document.querySelector("#front .pictures").replaceChildren(figure);
 }
 
 // Places a name next to its point, shifted up or down to avoid other names, and to the left at the right edge.
@@ -261,14 +275,8 @@ function label(name, x, y, width, placed) {
 }
 
 const brief = number => number >= 1000 ? Math.round(number).toLocaleString("en") : String(Number(number.toPrecision(3)));
-function mostly(values) {
-  const counts = new Map();
-  for (const value of values) counts.set(value, (counts.get(value) || 0) + 1);
-  return [...counts].reduce((a, b) => b[1] > a[1] ? b : a, [undefined, 0])[0];
-}
 
-document.getElementById("cost").replaceChildren(...columns[""].map((name, i) => make("option", name, { value: i })));
-document.getElementById("cost").addEventListener("change", event => front(shownDataset, Number(event.target.value)));
+document.getElementById("cost").addEventListener("change", event => { chosenCost = event.target.value; chartCosts(shownDataset); });
 
 gallery();
 

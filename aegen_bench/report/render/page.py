@@ -21,7 +21,7 @@ from aegen_bench.report.cells import Cell, Printed, Table
 from aegen_bench.report.claims import Finding, alike
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render.markdown import LONG
-from aegen_bench.report.render.opened import Picture, columns, entries, real
+from aegen_bench.report.render.opened import Picture, columns, costs, entries, real
 
 __all__ = ["INLINE_BYTES", "write"]
 
@@ -53,6 +53,7 @@ def write(
         data={
             "names": _names(every),
             "columns": columns(every),
+            "costs": costs(every),
             "entries": [entry for entry, _ in found],
             "real": [picture.data for picture in originals],
         },

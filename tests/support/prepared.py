@@ -1,0 +1,31 @@
+"""Imported by the server of `warm.py`: what a command imports late, and what it reads of the package's own files."""
+
+from __future__ import annotations
+
+import importlib
+from pathlib import Path
+
+import PIL.Image
+
+from aegen_bench.evaluation import metrics
+from aegen_bench.report import published
+from aegen_bench.study import Study
+
+for name in (
+    "aegen_bench.cli",
+    "aegen_bench.commands.request",
+    "aegen_bench.runner.cluster",
+    "aegen_bench.runner.workers",
+    "distributed.cli.dask_worker",
+    "safetensors.torch",
+    "sklearn.datasets",
+    "sklearn.mixture",
+    # torch's optimizers import it when they first step, which takes longer than a small trial.
+    "torch._dynamo",
+):
+    importlib.import_module(name)
+for name in metrics.names():
+    metrics.load(name)
+PIL.Image.init()
+published.load(published.default())
+Study("smoke", local=Path("no such folder"), data=Path())
