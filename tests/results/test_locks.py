@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import itertools
 import json
 import os
 import subprocess
@@ -82,17 +81,18 @@ def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_
     (finished.trial("vae") / "record.lock").touch()
     (finished.folder / "results/external/digits/images/seed-0").mkdir(parents=True)
     (finished.folder / "results/external/digits/images/seed-0/record.lock").touch()
-    commands = (
-        ("run", "--profile", "tiny", "--models", "vae", "--seeds", "2"),
-        ("evaluate", "images", "--dataset", "digits", "--protocol", "tiny"),
-        ("evaluate", "--trial", str(finished.trial("vae")), "--protocol", "other"),
-        ("clean", "--yes"),
-        ("list", "--trials", "--profile", "tiny"),
-        ("report", "--profile", "tiny"),
-    )
-    # Each command with one of the errors; `run` meets all of them in `test_a_file_system_without_locks_is_one_line`.
-    numbers = itertools.cycle((errno.ENOSYS, errno.ENOLCK, errno.EIO))
-    asked = [(number, list(command)) for number, command in zip(numbers, commands, strict=False)]
+    asked = [
+        (number, list(command))
+        for number in (errno.ENOSYS, errno.ENOLCK, errno.EIO)
+        for command in (
+            ("run", "--profile", "tiny", "--models", "vae", "--seeds", "2"),
+            ("evaluate", "images", "--dataset", "digits", "--protocol", "tiny"),
+            ("evaluate", "--trial", str(finished.trial("vae")), "--protocol", "other"),
+            ("clean", "--yes"),
+            ("list", "--trials", "--profile", "tiny"),
+            ("report", "--profile", "tiny"),
+        )
+    ]
     for (number, command), ended in zip(
         asked, no_flock.run(finished.folder, finished.data, no_flock.shim(tmp_path), asked), strict=True
     ):

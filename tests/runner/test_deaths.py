@@ -115,10 +115,9 @@ def test_workers_that_vanish_without_a_word_are_failed_trials_whatever_their_exi
 
 def test_a_run_whose_only_process_vanishes_without_a_word_does_not_end_well(two: Bench) -> None:
     two.baseline("ends", method("__import__('ctypes').CDLL(None)._exit(0)", "step"))
-    ended = two.process(*RUN, cold=True)
-    assert ended.code == 1 and "run: a method, or a library that it uses, has ended the process" in ended.err
-    two.process(*RUN)
-    assert locks.deaths(locks.lock_path(two.folder / "results", "tiny", "digits", "ends", "seed-0")) == 2
+    for _ in range(2):
+        ended = two.process(*RUN, cold=True)
+        assert ended.code == 1 and "run: a method, or a library that it uses, has ended the process" in ended.err
     ended = two.process(*RUN)  # in a process of its own, as what was killed twice
     assert ended.code == 1 and two.record("ends")["reason"] == "killed (out of memory?)"
     assert two.record("vae")["status"] == "ok"

@@ -35,7 +35,7 @@ class Dask:
     """A scheduler on a free port, and workers of one thread, each with its nanny; their words in `folder`/log."""
 
     folder: Path
-    processes: list[Any] = field(default_factory=list)
+    processes: list[Process] = field(default_factory=list)
 
     @property
     def address(self) -> str:

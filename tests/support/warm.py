@@ -112,19 +112,17 @@ def _command(args: tuple[str, ...], folder: Path, memory: tuple[int, int]) -> No
 
 
 class Command:
-    """A command of the program in a process of its own; the part of `subprocess.Popen` that tests use. It prints to
-    `out`, an open file, if there is one.
-    """
+    """A command of the program in a process of its own; the part of `subprocess.Popen` that tests use."""
 
-    def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str], out: int = -1) -> None:
+    def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         pipes = [os.pipe() for _ in range(2)]
         self.stdout, self.stderr = (os.fdopen(reading) for reading, _ in pipes)
-        output = [writing if out < 0 else out for _, writing in pipes]
+        output = [writing for _, writing in pipes]
         given = args, folder, resource.getrlimit(resource.RLIMIT_DATA)
         self._process = Process(target=_command, args=given, environment=environment, output=output)
         self._process.start()
-        for _, writing in pipes:
-            os.close(writing)
+        for end in output:
+            os.close(end)
 
     @property
     def pid(self) -> int:
