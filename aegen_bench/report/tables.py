@@ -452,8 +452,9 @@ def overall(evidence: Evidence) -> Tables:
         each = [ratios[part.id].get(dataset, {}).get(row, {}) for part in counted]
         shared = set.intersection(*map(set, each)) if each else set()
         # A seed's networks stay together: they score the same images, so that they may err alike.
-        means = [math.exp(math.fsum(math.log(mine[seed]) for mine in each) / len(each)) for seed in sorted(shared)]
-        samples.setdefault(row, {})[dataset] = means
+        by_seed = [[mine[seed] for mine in each] for seed in sorted(shared)]
+        means = [math.prod(mine) ** (1 / len(mine)) if min(mine) > 0 else 0.0 for mine in by_seed]
+        samples.setdefault(row, {})[dataset] = means  # rows with a mean of 0 are left out
     found = inference.overall(samples) if len(datasets) > 1 else {}
     lines = []
     for row, one in found.items():
@@ -486,10 +487,8 @@ def _over_the_floor(part: Part, layout: Layout) -> dict[str, dict[str, dict[int,
         sound = _sound(part.distances, dataset, [row for row in layout.rows if row not in part.dagger])
         floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
         if floor.n and floor.value > 0 and sound:
-            seeds = {row: part.seeds(dataset, row) for row in sound}
-            found[dataset] = {
-                row: {seed: x / floor.value for seed, x in mine.items() if x > 0} for row, mine in seeds.items()
-            }
+            seeds = {row: part.seeds(dataset, row).items() for row in sound}
+            found[dataset] = {row: {seed: x / floor.value for seed, x in mine} for row, mine in seeds.items()}
     return found
 
 
@@ -669,16 +668,15 @@ def times(evidence: Evidence) -> Tables:
         said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
         said += notes.flow_share(by_name, *map(evidence.name, (FLOW, ALONE)))
         said += [notes.PAPERS_TIMES] * beside + notes.departures(evidence.frame, layout)
-        device = first_run.device
         yield Table(
             f"table6{f'-timing{i}' * (len(evidence.timings) > 1)}",
             "Table 6",
-            f"Training time on {device}, timing {id}",
+            f"Training time on {first_run.place}",
             [*columns, count("parameters")],
             lines,
             said,
             layout.profile,
-            device=device,
+            device=first_run.device,
             more=list(shares.values()),
         )
 

@@ -71,6 +71,11 @@ class Timing(_Strict):
         return self.about.get("device", "an unknown device")
 
     @property
+    def place(self) -> str:
+        """The device and the id of the run, for people."""
+        return f"{self.device}, timing {self.id}"
+
+    @property
     def training(self) -> float:
         """Seconds of the whole training, extrapolated from the timed epochs."""
         return math.fsum(stage.epochs * stage.pace for stage in self.stages.values()) + self.extract + self.fit

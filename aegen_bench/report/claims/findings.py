@@ -69,8 +69,8 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
     plain = [Source(evidence, whole, whole.summary)]
     scored = [Source(evidence, part, part.summary) for part in evidence.parts]
     timed = [
-        Source(evidence, whole, whole.summary, f"{next(iter(found.values())).about['device']}, timing {one}", found)
-        for one, found in evidence.timings.items()
+        Source(evidence, whole, whole.summary, next(iter(found.values())).place, found)
+        for found in evidence.timings.values()
     ]
     for claim in load(evidence.layout.published):
         about = MEASURES[claim.measure]

@@ -63,8 +63,8 @@ def costs(evidence: Evidence) -> list[dict[str, Any]]:
     def add(name: str, dataset: str, row: str, values: Iterable[float]) -> None:
         found.setdefault(name, {}).setdefault(dataset, {})[row] = [_short(value) for value in values]
 
-    for id, runs in evidence.timings.items():
-        where = f" ({next(iter(runs.values())).device}, timing {id})" if len(evidence.timings) > 1 else ""
+    for runs in evidence.timings.values():
+        where = f" ({next(iter(runs.values())).place})" if len(evidence.timings) > 1 else ""
         for (dataset, row), run in ((entry, run) for entry, run in runs.items() if not run.busy):
             add(f"training, s{where}", dataset, row, run.trainings() or [run.training])
             add(f"sampling, s{where}", dataset, row, [run.sample])
