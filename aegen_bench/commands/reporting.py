@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -63,7 +62,7 @@ def report(
     --out: in the default folder it would replace the full one.
     """
     from aegen_bench import report as reports
-    from aegen_bench.study import staleness
+    from aegen_bench.study.staleness import Present
 
     chosen = [name for name in (datasets or "all").split(",") if name != "all"]
     some = bool(models or chosen)
@@ -80,26 +79,25 @@ def report(
     groups = _groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
-    unasked = partial(staleness.unasked, folder=data)
+    present = Present(data)
     if figures:
         named = figures.split(",")
-        show(reports.draw(results, papers, place, named, profile=profile, only=only, unasked=unasked))
+        show(reports.draw(results, papers, place, named, profile=profile, only=only, unasked=present.unasked))
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
-    stale = partial(staleness.stale, folder=data)
     made = reports.make(
         results,
         papers,
         names,
         profile=profile,
         protocol=protocol,
-        stale=stale,
+        stale=present.stale,
         spread=spread,
         only=only,
-        unasked=unasked,
-        described=staleness.described(data),
+        unasked=present.unasked,
+        described=present.described,
     )
     if part and not out:
         show(_whole(made) if formats is None else [made.text(*wanted)])

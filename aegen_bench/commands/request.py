@@ -255,10 +255,10 @@ class Request:
         """The first table, and the page, of which it says where it is. None where no trial has ended well."""
         from aegen_bench import report
         from aegen_bench.commands import reporting
-        from aegen_bench.study import staleness
+        from aegen_bench.study.staleness import Present
 
         profile, crossed = self.study.profile_name, self.study.crossed(self.models)
-        asked = set(self.models) - crossed
+        asked, present = set(self.models) - crossed, Present(self.data)
         cells = [(p.trial.dataset, p.trial.row) for p in planned if p.trial.row in asked]
         # The plan also knows which trials used other images.
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
@@ -269,8 +269,8 @@ class Request:
             profile=profile,
             planned=list(dict.fromkeys(cells)),
             no_data=list(self.skipped),
-            stale=lambda trials: seen | staleness.stale(trials, folder=self.data),
-            unasked=lambda trials: staleness.unasked(trials, folder=self.data) - {(profile, row) for row in asked},
+            stale=lambda trials: seen | present.stale(trials),
+            unasked=lambda trials: present.unasked(trials) - {(profile, row) for row in asked},
             described=self.study.described,
         )
         frame = made.chapters[0].evidence.crossed.frame

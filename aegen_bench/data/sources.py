@@ -7,7 +7,7 @@ import os
 import pickle
 import re
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -101,10 +101,17 @@ def _ready(images: Images) -> tuple[tuple[int, ...], Fill]:
     return images.shape, lambda out, progress: np.copyto(out, images)
 
 
-def _digits(split: Split) -> Images:
+@cache
+def _ink() -> npt.NDArray[np.float64]:
+    """The digits of scikit-learn, [1797, 8, 8] in [0, 16]: a text file, slow to read."""
     from sklearn.datasets import load_digits
 
-    ink: npt.NDArray[np.float64] = load_digits().images  # (1797, 8, 8), 0..16
+    ink: npt.NDArray[np.float64] = load_digits().images
+    return ink
+
+
+def _digits(split: Split) -> Images:
+    ink = _ink()
     # RandomState rather than default_rng, because numpy guarantees that its streams never change.
     order = np.random.RandomState(0).permutation(len(ink))
     chosen = order[:1297] if split == "train" else order[1297:]

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
@@ -244,9 +245,10 @@ class Metric(Protocol):
         ...
 
 
-def names() -> list[str]:
+@cache
+def names() -> tuple[str, ...]:
     """Return the names of all metrics, without importing them."""
-    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
+    return tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__"))
 
 
 def load(name: str) -> Metric:

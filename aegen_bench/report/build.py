@@ -221,9 +221,9 @@ def table(
     `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
     if there are several profiles, protocols or devices, whose numbers are not comparable, and none is chosen.
     """
-    from aegen_bench.study.staleness import unasked
+    from aegen_bench.study.staleness import Present
 
-    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, unasked=unasked)
+    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, unasked=Present().unasked)
     tables = [one for chapter in made.chapters for one in chapter.tables if device in (None, one.device)]
     kinds = {(one.profile, one.protocol_name, one.device) for one in tables}
     if len(kinds) != 1:

@@ -14,52 +14,60 @@ from aegen_bench.study.study import Study
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["described", "stale", "unasked"]
+__all__ = ["Present"]
 
 
-def stale(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str, str]]:
-    """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not the present one.
+class Present:
+    """The studies that results come from, as they are now: each is read once, when it is first needed.
 
-    Profiles, datasets and rows that the study does not have are ignored.
+    `folder` is the data folder, by default that of `AEGEN_BENCH_DATA`.
     """
-    columns = ["profile", "dataset", "row", "seed", "key"]
-    each = trials[columns].drop_duplicates()
-    studies = {profile: _study(profile, folder) for profile in each["profile"].unique()}
-    found = set()
-    for entry, mine in each.groupby(columns[:3]):
-        profile, dataset, row = map(str, entry)
-        keys = _keys(studies[profile], dataset, row, [int(seed) for seed in mine["seed"]])
-        if any(keys.get(seed, key) != key for seed, key in zip(mine["seed"], mine["key"], strict=True)):
-            found.add((profile, dataset, row))
-    return found
 
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder or default_folder()
+        self._studies: dict[str, Study | None] = {}
 
-def unasked(trials: pd.DataFrame, folder: Path | None = None) -> set[tuple[str, str]]:
-    """Return the (profile, row) of results (`results.load`) that are no rows of their own: pairs of a matrix
-    (`Study.crossed`) and trunks of pairs, unless they are in `all` or among the profile's models.
-    """
-    found = set()
-    for profile, mine in trials[["profile", "row"]].drop_duplicates().groupby("profile"):
-        rows, pairs = set(mine["row"]), trials.attrs["pairs"]
-        trunks = {pairs[profile, row][0] for row in rows if (profile, row) in pairs} & rows
-        if study := _study(str(profile), folder) if trunks else None:
-            found |= {(str(profile), row) for row in (trunks | study.crossed(rows)) & study.unlisted}
-    return found
+    def stale(self, trials: pd.DataFrame) -> set[tuple[str, str, str]]:
+        """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not the present one.
 
+        Profiles, datasets and rows that the study does not have are ignored.
+        """
+        columns = ["profile", "dataset", "row", "seed", "key"]
+        found = set()
+        for entry, mine in trials[columns].drop_duplicates().groupby(columns[:3]):
+            profile, dataset, row = map(str, entry)
+            keys = _keys(self._study(profile), dataset, row, [int(seed) for seed in mine["seed"]])
+            if any(keys.get(seed, key) != key for seed, key in zip(mine["seed"], mine["key"], strict=True)):
+                found.add((profile, dataset, row))
+        return found
 
-def described(folder: Path | None = None) -> dict[str, str]:
-    """Return the descriptions of the study's protocols by id. Records keep the wording of the time they were scored."""
-    study = _study("paper", folder)
-    return study.described if study else {}
+    def unasked(self, trials: pd.DataFrame) -> set[tuple[str, str]]:
+        """Return the (profile, row) of results (`results.load`) that are no rows of their own: pairs of a matrix
+        (`Study.crossed`) and trunks of pairs, unless they are in `all` or among the profile's models.
+        """
+        found = set()
+        for profile, mine in trials[["profile", "row"]].drop_duplicates().groupby("profile"):
+            rows, pairs = set(mine["row"]), trials.attrs["pairs"]
+            trunks = {pairs[profile, row][0] for row in rows if (profile, row) in pairs} & rows
+            if study := self._study(str(profile)) if trunks else None:
+                found |= {(str(profile), row) for row in (trunks | study.crossed(rows)) & study.unlisted}
+        return found
 
+    @property
+    def described(self) -> dict[str, str]:
+        """The descriptions of the study's protocols by id. Records keep the wording of the time they were scored."""
+        study = self._study("paper")
+        return study.described if study else {}
 
-def _study(profile: str, folder: Path | None) -> Study | None:
-    """Return the study for the name of a profile in results, `lite+train_images=4000`; None if there is none."""
-    name, settings = asked_as(profile)
-    try:
-        return Study(name, local=Path.cwd(), data=folder or default_folder(), settings=settings)
-    except UserError:
-        return None
+    def _study(self, profile: str) -> Study | None:
+        """Return the study for the name of a profile in results, `lite+train_images=4000`; None if there is none."""
+        if profile not in self._studies:
+            name, settings = asked_as(profile)
+            try:
+                self._studies[profile] = Study(name, local=Path.cwd(), data=self._folder, settings=settings)
+            except UserError:
+                self._studies[profile] = None
+        return self._studies[profile]
 
 
 def _keys(study: Study | None, dataset: str, row: str, seeds: Sequence[int]) -> dict[int, str]:

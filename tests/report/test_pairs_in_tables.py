@@ -12,7 +12,7 @@ from aegen_bench import report, results
 from aegen_bench.report import Only
 from aegen_bench.report.cells import Table
 from aegen_bench.results import timings
-from aegen_bench.study import staleness
+from aegen_bench.study.staleness import Present
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
@@ -130,23 +130,23 @@ def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
     """`ae` is `by_name`; `vae` is in `all`, and a row whatever else it is."""
     ae, vae = trunk(), trunk("vae", seed=1)
     put(tmp_path, ae, vae, pair("glf_two_step", ae), pair("vae+flow", vae), trunk("glf", seed=2))
-    table = built(tmp_path, "1", unasked=staleness.unasked)
+    table = built(tmp_path, "1", unasked=Present().unasked)
     assert models(table) == ["VAE", "GLF", "GLF, two-step", "VAE + flow"]
     assert "Trained only as trunks of these rows, and not shown: AE (to show: `--models ae`)." in table.notes
     assert any(note == "Trials: 4 (4 ok)." for note in table.notes)
     assert models(built(tmp_path, "1")) == ["VAE", "GLF", "AE", "GLF, two-step", "VAE + flow"]
-    named = built(tmp_path, "1", unasked=staleness.unasked, only=Only({"ae": ["ae"], "glf": ["glf"]}))
+    named = built(tmp_path, "1", unasked=Present().unasked, only=Only({"ae": ["ae"], "glf": ["glf"]}))
     assert models(named) == ["GLF", "AE"]
-    pairs = built(tmp_path, "1", unasked=staleness.unasked, only=Only({"vae+flow": ["vae+flow"]}))
+    pairs = built(tmp_path, "1", unasked=Present().unasked, only=Only({"vae+flow": ["vae+flow"]}))
     assert models(pairs) == ["VAE + flow"] and any("VAE (to show: `--models vae`)." in note for note in pairs.notes)
-    costs = [line[2:] for line in built(tmp_path, "5", unasked=staleness.unasked).texts() if "two-step" in line[0]]
+    costs = [line[2:] for line in built(tmp_path, "5", unasked=Present().unasked).texts() if "two-step" in line[0]]
     assert costs == [["train 10, prior 5"]]
 
 
 def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: Path) -> None:
     ae = trunk()
     put(tmp_path, ae, trunk("glf", seed=2))
-    assert models(built(tmp_path, "1", unasked=staleness.unasked)) == ["GLF", "AE"]
+    assert models(built(tmp_path, "1", unasked=Present().unasked)) == ["GLF", "AE"]
     for record in (ae | {"profile": "mine"}, pair("glf_two_step", ae, profile="mine")):
         put(tmp_path / "mine", record)
     study = Path("benchmarks.yaml")
@@ -155,7 +155,7 @@ def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: 
         for models_, unasked in (("[glf_two_step]", {("mine", "ae")}), ("[ae, glf_two_step]", set())):
             mine = f"{{models: {models_}, datasets: [fashion], seeds: 1, protocols: [lite]}}"
             study.write_text(f"profiles: {{mine: {mine}}}")
-            assert staleness.unasked(results.load(tmp_path / "mine")) == unasked
+            assert Present().unasked(results.load(tmp_path / "mine")) == unasked
 
 
 @pytest.mark.parametrize("only", [None, Only({"matrix": ["ae+flow", "ae+gmm", "rae+flow", "rae+gmm"]})], ids=str)
@@ -164,13 +164,13 @@ def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, on
         below = trunk(row, seed)
         below["metrics"][A]["model"]["reconstruction_fd"] = 50.0 + seed
         put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
-    options: dict[str, Any] = {"unasked": staleness.unasked, **({"only": only} if only else {})}
+    options: dict[str, Any] = {"unasked": Present().unasked, **({"only": only} if only else {})}
     assert [line[:2] for line in built(tmp_path, "matrix", **options).texts()] == [
         ["AE", "50.0 (1)"],
         ["RAE", "51.0 (1)"],
     ]
     assert set(models(built(tmp_path, "1", **options))) == {"AE + flow", "AE + GMM", "RAE + flow", "RAE + GMM"}
-    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], unasked=staleness.unasked)
+    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], unasked=Present().unasked)
     assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "their trials open"
 
 
@@ -180,7 +180,7 @@ def test_pairs_of_a_matrix_are_in_its_tables_only(tmp_path: Path) -> None:
         below = trunk(row, seed)
         put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
     put(tmp_path, trunk("glf", seed=2))
-    unasked: dict[str, Any] = {"unasked": staleness.unasked}
+    unasked: dict[str, Any] = {"unasked": Present().unasked}
     table = built(tmp_path, "1", **unasked)
     assert models(table) == ["GLF"] and any(
         "4 pairs of a trunk and a prior appear only in" in note for note in table.notes

@@ -24,7 +24,8 @@ from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measure
 from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
 from aegen_bench.results import timings
-from aegen_bench.study import Study, staleness
+from aegen_bench.study import Study
+from aegen_bench.study.staleness import Present
 
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 PAPER = published.load(PUBLISHED)
@@ -94,7 +95,7 @@ def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, li
 
 def test_a_protocol_is_described_in_the_present_words(tmp_path: Path) -> None:
     study = Study("lite", local=tmp_path, data=tmp_path)
-    assert staleness.described().items() >= {(one.id, one.describe()) for one in study.protocols.values()}
+    assert Present().described.items() >= {(one.id, one.describe()) for one in study.protocols.values()}
     put(tmp_path, trial("glf", 0, 1.0))
     for described, first in (
         ({A: "Protocol, reworded."}, "Protocol, reworded."),

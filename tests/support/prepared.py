@@ -7,6 +7,8 @@ from pathlib import Path
 
 import PIL.Image
 
+from aegen_bench.data import sources
+from aegen_bench.data.recipe import Recipe
 from aegen_bench.evaluation import metrics
 from aegen_bench.report import published
 from aegen_bench.study import Study
@@ -28,4 +30,5 @@ for name in metrics.names():
     metrics.load(name)
 PIL.Image.init()
 published.load(published.default())
+sources.read("digits", Recipe(source="digits"), Path("no such folder"), "train")
 Study("smoke", local=Path("no such folder"), data=Path("no such folder"))

@@ -78,15 +78,15 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
         if claim.protocol:
             sources = [source for source in sources if source.place == claim.protocol]
         for dataset in claim.datasets:
-            yield from (_finding(claim, source, dataset) for source in sources)
+            paper = _of_paper(claim, dataset, evidence.layout.published)
+            yield from (_finding(claim, source, dataset, paper) for source in sources)
             if not sources:
                 why = f"no scores{f' under protocol {claim.protocol}' if claim.protocol else ''}"
-                paper = _of_paper(claim, dataset, evidence.layout.published)
                 yield Finding(claim, dataset, claim.protocol, "not tested", "", why, paper)
 
 
-def _finding(claim: Claim, source: Source, dataset: str) -> Finding:
-    predicate, paper = claim.predicate, _of_paper(claim, dataset, source.evidence.layout.published)
+def _finding(claim: Claim, source: Source, dataset: str, paper: Verdict) -> Finding:
+    predicate = claim.predicate
     if not source.has(dataset):
         return Finding(claim, dataset, source.place, "not tested", "", "no results on this dataset", paper)
     here = Measured(source, dataset, claim.measure, predicate.named())

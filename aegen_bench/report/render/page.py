@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from functools import cache
 from importlib.resources import files
 from math import log
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from aegen_bench import __version__
@@ -23,6 +24,9 @@ from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render.markdown import LONG
 from aegen_bench.report.render.opened import Picture, columns, costs, entries, real
 
+if TYPE_CHECKING:
+    import jinja2
+
 __all__ = ["INLINE_BYTES", "write"]
 
 INLINE_BYTES = 2_500_000
@@ -33,18 +37,14 @@ def write(
     evidence: Evidence, tables: Sequence[Table], findings: Sequence[Finding], skipped: Sequence[str], path: Path
 ) -> list[Path]:
     """Write the page, and its sample grids next to it if they are too large to be embedded; return the paths."""
-    import jinja2
-
     every = evidence.crossed
     found, originals = list(entries(every)), list(real(evidence))
     paths = [path, *_place([*originals, *(picture for _, pictures in found for picture in pictures)], path)]
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
     here, attrs = files(__package__), evidence.frame.attrs
     claims = [table for table in tables if table.name == "claims"]
     # The cards of the claims already show what the table `verdicts` summarises.
     shown_twice = {"claims", "verdicts"} if claims else set()
-    text = environment.from_string((here / "page.html").read_text(encoding="utf-8")).render(
+    text = _template().render(
         profile=evidence.layout.profile,
         scored=next((part.name for part in evidence.parts), ""),
         counts=notes.trials(evidence.frame),
@@ -67,6 +67,15 @@ def write(
     if not (path.is_file() and path.read_bytes() == text.encode()):  # a run that has nothing to do changes nothing
         write_text(path, text)
     return paths
+
+
+@cache
+def _template() -> jinja2.Template:
+    import jinja2
+
+    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
+    environment.policies["json.dumps_kwargs"] = {"sort_keys": False, "separators": (",", ":")}
+    return environment.from_string((files(__package__) / "page.html").read_text(encoding="utf-8"))
 
 
 def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
