@@ -105,7 +105,7 @@ def of_record(config: Mapping[str, Any], local: Path) -> Method:
 
 
 def _find(local: Path, base: str, place: str) -> dict[str, Method]:
-    points = _installed(tuple(sys.path)).select(group=f"aegen_bench.{Path(place).name}")
+    points = _installed(f"aegen_bench.{Path(place).name}", tuple(sys.path))
     entries = {e.name: e for e in (_from_entry_point(point, base) for point in points)}
     for folder in (shipped() / place, local / place):
         for path in sorted(folder.glob("*.py")):
@@ -118,10 +118,10 @@ def _find(local: Path, base: str, place: str) -> dict[str, Method]:
     return entries
 
 
-@functools.lru_cache(maxsize=1)
-def _installed(path: tuple[str, ...]) -> EntryPoints:
-    """Return all entry points of the packages in this `sys.path`. To read them takes longer than to find the files."""
-    return entry_points()
+@functools.lru_cache(maxsize=2)
+def _installed(group: str, path: tuple[str, ...]) -> EntryPoints:
+    """Return the entry points of the packages in this `sys.path`. Reading them takes longer than reading the files."""
+    return entry_points(group=group)
 
 
 def read(name: str, path: Path, base: str = "Baseline") -> Method:
