@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import io
 import json
 import os
@@ -24,6 +25,7 @@ import yaml
 # numbers of threads. The tests run side by side instead.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warm.fork_what_is_spawned()
+gc.disable()  # while modules are imported, which would take a third longer
 
 TINY = {
     "protocols": {
@@ -136,8 +138,13 @@ class Bench:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that at the end no worker is left alone with it."""
+    """What takes longest comes first, so that at the end no worker is left alone with it.
+
+    What has been imported by now stays: the garbage collector need not look through it again and again.
+    """
     items.sort(key=lambda item: "cluster" not in item.keywords)
+    gc.freeze()
+    gc.enable()
 
 
 @pytest.fixture

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, Protocol, TypeVar, cast, get_args
@@ -245,16 +244,15 @@ class Metric(Protocol):
         ...
 
 
-@cache
-def names() -> tuple[str, ...]:
+def names() -> list[str]:
     """Return the names of all metrics, without importing them."""
-    return tuple(sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__"))
+    return sorted(file.stem for file in FOLDER.glob("*.py") if file.stem != "__init__")
 
 
 def load(name: str) -> Metric:
     """Return the metric `name`; UserError for an unknown one."""
-    if name not in names():
-        raise errors.unknown("metric", name, names())
+    if name not in (known := names()):
+        raise errors.unknown("metric", name, known)
     return cast(Metric, import_module(f"{__package__}.metrics.{name}"))
 
 

@@ -45,9 +45,10 @@ class Protocol(BaseModel):
     @field_validator("metrics")
     @classmethod
     def _metrics_exist(cls, names: tuple[str, ...]) -> tuple[str, ...]:
+        known = metrics.names()
         for name in names:
-            if name not in metrics.names():
-                raise errors.unknown("metric", name, metrics.names())
+            if name not in known:
+                raise errors.unknown("metric", name, known)
         return names
 
     @property

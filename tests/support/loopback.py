@@ -39,7 +39,8 @@ class Dask:
 
     @property
     def address(self) -> str:
-        return json.loads((self.folder / "scheduler.json").read_text())["address"]
+        text = until(lambda: file.read_text() if (file := self.folder / "scheduler.json").is_file() else "")
+        return json.loads(text)["address"]
 
     def start(self, *args: str, without: str = "") -> None:
         """Start `dask ARGS`, in a process that cannot import the package `without`."""
