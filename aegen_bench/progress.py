@@ -330,7 +330,7 @@ def facts(figures: dict[str, Any]) -> str:
 
 
 def _columns(figures: dict[str, Any]) -> tuple[str, str, str]:
-    """What is being done, how fast, and how long it still takes; empty where it is not known."""
+    """Return what is being done, how fast, and the time left; unknown ones are empty."""
     stage, pace, rest = str(figures.get("stage") or "begins"), "", ""
     if figures.get("epochs"):
         stage += f": epoch {figures['epoch']}/{figures['epochs']}"
@@ -350,13 +350,13 @@ def clock(seconds: float) -> str:
 
 
 def terminal_width(stream: TextIO | None) -> int | None:
-    """The width of the terminal that a stream is; None where it is a pipe or a file."""
+    """Return the width of the terminal behind a stream; None for a pipe or file."""
     return shutil.get_terminal_size().columns if stream is not None and stream.isatty() else None
 
 
 def wrapped(text: str, width: int) -> str:
-    """Wrap lines at spaces. What stands between backticks is never broken, so that a command can be pasted whole. A
-    line goes on under its last column (what follows two spaces or more), or under the text of a list's item.
+    """Wrap lines at spaces, but not between backticks, so that commands can be copied whole. Continuation lines are
+    indented to the last column (text after two or more spaces), or to the text of a list item.
 
     >>> print(wrapped("  paper  table1 on mnist; `aegen-bench run`", 30))
       paper  table1 on mnist;

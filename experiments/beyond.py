@@ -25,7 +25,7 @@ from unittest import mock
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # where what the scripts that measure share stands
+sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # for contest.py, which the scripts share
 from contest import build, in_turn, machine, made_up, nets, options, ratio
 from torch import Tensor, nn
 from torch.nn.functional import conv2d, pad, pixel_shuffle
@@ -38,7 +38,7 @@ BATCH, WARM = 64, 4
 
 @dataclass(frozen=True)
 class Idea:
-    """`prepare` changes the model, `images` a batch; `compile` compiles forward and loss."""
+    """An idea: `prepare` changes the model and `images` a batch; `compile` compiles the forward pass and the loss."""
 
     library: str = "BLAS"
     prepare: Callable[[Any], Any] = lambda model: None
@@ -50,7 +50,7 @@ class Idea:
 
 
 class PixelShuffled(nn.ConvTranspose2d):
-    """A transposed 4x4 convolution of stride 2 as a 3x3 convolution to four times the channels: 9/4 of its FLOPs."""
+    """A transposed 4x4 convolution of stride 2, as a 3x3 convolution to four times the channels: 9/4 of the FLOPs."""
 
     TAPS = torch.tensor([[3, 1, 4], [4, 2, 0]])  # of an even and an odd pixel, from left to right; 4 is a zero
 
@@ -96,7 +96,7 @@ COMPILED = {
 
 
 class Loop:
-    """`training_loop.bare` with an idea in it, a step at a time; `warm` are the seconds of its first steps."""
+    """The loop of `training_loop.bare` with an idea, step by step; `warm` has the seconds of its first steps."""
 
     def __init__(self, row: str, side: int, idea: Idea) -> None:
         self.idea, made = idea, nets(side, 8 * BATCH)
@@ -143,7 +143,7 @@ KINDS = {
 
 
 def profile(sides: list[int], model: str, steps: int) -> None:
-    """Where the time of a step goes, by the operators' own time."""
+    """Show which operators take the time of a step."""
     from torch.profiler import ProfilerActivity
     from torch.profiler import profile as watch
 

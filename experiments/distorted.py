@@ -33,7 +33,7 @@ NOT_OF_IMAGES = ("fd_infinity_slope", "fd_infinity_r2")  # they describe a fit
 
 
 def distorted(images: Images) -> Iterator[tuple[str, Images]]:
-    """Images [n, C, S, S] as they are, then worse and worse."""
+    """Yield the images [n, C, S, S] unchanged, then with increasing distortion."""
     yield "as they are", images
     for sigma in (0.5, 1.0, 2.0):
         blurred = gaussian_filter(images.astype(np.float32), (0, 0, sigma, sigma))

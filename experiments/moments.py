@@ -28,7 +28,7 @@ LEAST = 1.2
 
 
 def means(frame: pd.DataFrame, names: list[str]) -> pd.Series:
-    """The mean of these metrics over seeds, by protocol and row; a seed's value is the mean over its draws."""
+    """Return the mean of these metrics over seeds, by protocol and row; that of a seed is the mean over its draws."""
     mine = frame[frame["metric"].isin(names)]
     seeds = mine.groupby(["protocol", "row", "seed"])["value"].mean()
     logs = np.log(seeds) if names == list(DISTANCES) else seeds

@@ -46,7 +46,7 @@ def training_codes(model: Baseline, record: dict[str, Any]) -> Tensor:
 
 
 def mixture(z: Tensor) -> Tensor:
-    """Ten full Gaussians on standardised codes, as in baselines/rae_gmm.py."""
+    """A mixture of ten full Gaussians on standardised codes, as in baselines/rae_gmm.py."""
     center, scale = z.double().mean(0), z.double().std(0)
     fitted = GaussianMixture(10, max_iter=2000, random_state=0).fit(((z.double() - center) / scale).numpy())
     return (torch.from_numpy(fitted.sample(N)[0]) * scale + center).float()
@@ -54,7 +54,7 @@ def mixture(z: Tensor) -> Tensor:
 
 @dataclass(frozen=True)
 class Prior:
-    """What trains a row's prior: the stage, the parameters, the loss on codes at their places in the training set."""
+    """How a row trains its prior: stage, parameters, and the loss of codes at positions in the training set."""
 
     stage: str
     parameters: list[Tensor]
@@ -63,7 +63,7 @@ class Prior:
 
     @classmethod
     def of(cls, model: Baseline, z: Tensor) -> Prior | None:
-        """None for one that is not trained."""
+        """Return the prior of a model; None if it is not trained."""
         stage = next((stage for stage in model.stages() if stage.data == "codes"), None)
         if stage is None:
             flow = getattr(model, "flow", None)
@@ -78,7 +78,7 @@ class Prior:
         return cls(stage.name, parameters, loss, stage.before_epoch)
 
     def train(self, z: Tensor, steps: int) -> None:
-        """Adam 1e-3, halved half-way, batches of 64."""
+        """Train with Adam in batches of 64, at a learning rate of 1e-3 that is halved half-way."""
         adam = torch.optim.Adam(self.parameters, lr=1e-3, weight_decay=2e-5, fused=True)
         order = seeding.stream(0, "order")
         for step in range(steps):

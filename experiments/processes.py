@@ -29,7 +29,7 @@ from typing import Any
 import torch
 from beyond import BARE, BATCH, IDEAS, ONEDNN, Loop
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # where what the scripts that measure share stands
+sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # for contest.py, which the scripts share
 from contest import in_turn, machine, options, ratio
 from training_loop import LOSSES
 
@@ -56,7 +56,7 @@ def child(args: Any, side: int, name: str, *options: str, threads: int = 1) -> s
 
 
 def answer(started: subprocess.Popen[str]) -> list[float]:
-    """Seconds of its steps, faults a step, peak memory in MB."""
+    """What a process reports: seconds of its steps, page faults per step, peak memory in MB."""
     said, _ = started.communicate()
     if started.returncode:
         sys.exit(f"experiments/processes.py --child ended with {started.returncode}")
@@ -93,7 +93,7 @@ def by_rounds(args: Any) -> None:
 
 
 def pairs(args: Any) -> None:
-    """By the clock; seconds are those of as many images."""
+    """Compare two trials side by side, with one thread each, with a single trial on two threads, by wall-clock time."""
     print("| side | model | images/s of two trials, a thread each | of one on two threads | side by side / one |")
     print("|---:|---|---:|---:|---:|")
     for side in args.sides:

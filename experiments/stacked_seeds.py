@@ -23,7 +23,7 @@ from unittest import mock
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # where what the scripts that measure share stands
+sys.path.insert(0, str(Path(__file__).parents[1] / "perf"))  # for contest.py, which the scripts share
 from contest import build, in_turn, machine, nets, options, ratio
 from torch import Tensor, nn
 from torch.func import functional_call, stack_module_state, vmap
@@ -56,7 +56,7 @@ class Flow(nn.Module):
 
     def __init__(self, side: int) -> None:
         super().__init__()
-        self.flow = build("glf", nets(side, 1)).flow  # that of GLF in two steps, too
+        self.flow = build("glf", nets(side, 1)).flow  # also the flow of GLF in two steps
 
     def forward(self, given: Tensor) -> Tensor:
         nll: Tensor = self.flow.nll(given.chunk(4, 1)[0]).mean()
@@ -64,7 +64,7 @@ class Flow(nn.Module):
 
 
 def in_turn_of(kind: type[nn.Module], side: int, library: str, given: Tensor, steps: int, clock: Clock) -> float:
-    """Seconds of `steps` steps of each seed; `given` is [k, b, 4 d]."""
+    """Return the seconds of `steps` steps of each seed; `given` is [k, b, 4 d]."""
     with mock.patch.object(tuning, "library", lambda: library):
         models = [kind(side) for _ in given]
     adams = [torch.optim.Adam(model.parameters(), lr=1e-4, fused=True) for model in models]

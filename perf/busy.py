@@ -41,7 +41,7 @@ KINDS = ("training", "sampling")
 
 
 def measure(steps: int) -> dict[str, float]:
-    """Seconds for `steps` batches of 64, in training and in sampling, in this process."""
+    """Return the seconds for `steps` batches of 64, in training and in sampling, in this process."""
     made, device = nets(28, 64 * steps), torch.device("cpu")
     model, images, history = build("glf", made), made_up(made), History()
     with environment.exact(), tuning.keeping_memory():
@@ -56,7 +56,7 @@ def plan() -> dict[str, StagePlan]:
 
 
 def apart(setting: str, steps: int) -> dict[str, float]:
-    """The same in a process of its own, with an environment of its own."""
+    """Return the same from a separate process with the environment of a setting."""
     env = {name: value for name, value in os.environ.items() if name not in OURS} | SETTINGS[setting]
     call = [sys.executable, __file__, "--steps", str(steps), "--measure"]
     told: dict[str, float] = json.loads(subprocess.run(call, env=env, capture_output=True, check=True).stdout)
@@ -70,7 +70,7 @@ def spin() -> None:
 
 @contextlib.contextmanager
 def other_work(count: int) -> Iterator[None]:
-    """Within: so many other processes that compute."""
+    """Context in which `count` other processes compute."""
     others = [multiprocessing.get_context("spawn").Process(target=spin, daemon=True) for _ in range(count)]
     for other in others:
         other.start()

@@ -59,7 +59,9 @@ def seconds(work: Callable[[], object]) -> float:
 
 
 def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[str, list[float]]:
-    """Seconds that each says it took, by round; the order turns around from round to round. A first round warms up."""
+    """Return the seconds that each contender reports, by round. The order is reversed after each round; the first round
+    is a warm-up.
+    """
     taken: dict[str, list[float]] = {name: [] for name in contenders}
     for number in range(rounds + 1):
         for name in list(contenders)[:: 1 if number % 2 else -1]:
@@ -70,7 +72,7 @@ def in_turn(contenders: Mapping[str, Callable[[], float]], rounds: int) -> dict[
 
 
 def ratio(over: list[float], under: list[float]) -> str:
-    """Median of the rounds' ratios, with the least and the greatest."""
+    """Format the median of the rounds' ratios, with the smallest and the largest."""
     each = sorted(a / b for a, b in zip(over, under, strict=True))
     return f"{statistics.median(each):.3f} ({each[0]:.3f}, {each[-1]:.3f})"
 
@@ -85,7 +87,7 @@ def peak(device: torch.device, side: int = 2048, times: int = 8) -> float:
 
 
 def study(folder: Path, dataset: str, rows: tuple[str, ...], epochs: int, images: int) -> None:
-    """Write a study with one profile, `perf`, whose trials are scored in a moment, into a working folder."""
+    """Write a study into a working folder. Its only profile, `perf`, has trials that are scored quickly."""
     protocol = {"extractor": "random_conv", "count": 100, "metrics": ["fd"]}
     profile = {
         **{"models": list(rows), "datasets": [dataset], "seeds": 1, "protocols": ["moment"], "train_images": images},
@@ -96,7 +98,7 @@ def study(folder: Path, dataset: str, rows: tuple[str, ...], epochs: int, images
 
 
 def bench(folder: Path, *args: str) -> float:
-    """Seconds of an `aegen-bench` command in a process of its own; its weights stay in the folder."""
+    """Return the seconds of an `aegen-bench` command in a new process; weights are kept in the folder."""
     call = [sys.executable, "-m", "aegen_bench", *args, "--weights", "weights", "--device", "cpu"]
     env = {**os.environ, "PYTHONPATH": str(ROOT)}
     begin = time.perf_counter()
@@ -107,5 +109,5 @@ def bench(folder: Path, *args: str) -> float:
 
 
 def records(folder: Path, profile: str = "perf") -> list[dict[str, Any]]:
-    """Of the trials that were run in the folder."""
+    """Return the records of the trials in the folder."""
     return [record.content() for _, record in results.records(folder / "results", profile=profile)]

@@ -36,7 +36,7 @@ from torch import Tensor
 Facts = Iterator[dict[str, Any]]
 DEVICE = torch.device("cuda", 0)
 METHODS = sorted(path.stem for path in (ROOT / "baselines").glob("*.py"))
-FAULTS = {  # rows that end badly, for the trial after them
+FAULTS = {  # rows that fail, to see whether the next trial still works
     "asserts": "self.decoder(torch.ones(8, 4, device=x.device)[torch.full((1,), 99, device=x.device)]).mean()",
     "demands": "torch.empty(2**50, device=x.device).mean()",
 }
@@ -61,7 +61,7 @@ class Faulty(Baseline):
 
 
 def machine(quick: bool) -> Facts:
-    """What it is."""
+    """Describe the machine and its software."""
     properties = torch.cuda.get_device_properties(DEVICE)
     yield {"name": properties.name, "bytes": properties.total_memory, "torch": torch.__version__}
     yield {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version(), "gpus": torch.cuda.device_count()}
@@ -88,8 +88,8 @@ def digits(n: int = 64) -> Any:
 
 
 def trained(row: str, *, steps: int = 20, streamed: bool = False, stop: int = 0, **how: Any) -> Any:
-    """Train all stages of a method on made-up digits: the model, and what must be equal of two trainings. `stop` ends
-    the first stage after so many steps and resumes it from its checkpoint.
+    """Train all stages of a method on random images, and return the model and what two equal trainings must share.
+    With `stop`, the first stage is stopped after so many steps and resumed from its checkpoint.
     """
     from aegen_bench.errors import Stopped
     from aegen_bench.training import loop
@@ -130,7 +130,7 @@ def state(model: Any) -> list[list[float]]:
 
 
 def methods(quick: bool) -> Facts:
-    """Every method on the device: stages with hooks, extraction, fit, codes and samples; no step waits."""
+    """Run every method on the device: stages with hooks, extraction, fit, codes, samples. No step may synchronise."""
     from aegen_bench.training import loop
     from aegen_bench.trial import sampling
 
@@ -156,7 +156,7 @@ def methods(quick: bool) -> Facts:
 
 
 def equality(quick: bool) -> Facts:
-    """Bit for bit: replayed against launched one by one, a repetition, streamed, and resumed at a step."""
+    """Compare plain steps, bit for bit, with replayed, repeated, streamed and resumed ones."""
     told: list[str] = []
     from aegen_bench.progress import Progress
 
@@ -178,7 +178,7 @@ def equality(quick: bool) -> Facts:
 
 
 def deterministic(quick: bool) -> Facts:
-    """Which methods use operations that torch calls nondeterministic."""
+    """Report which methods use operations that torch calls nondeterministic."""
     import warnings
 
     for row in some(quick):
@@ -192,7 +192,7 @@ def deterministic(quick: bool) -> Facts:
 
 
 def against_cpu(quick: bool) -> Facts:
-    """The numbers of a CPU: losses from equal weights, flows that are undone, features; and that TF32 is off."""
+    """Compare losses of equal weights, inverted flows and features with the CPU, and check that TF32 is off."""
     from aegen_bench import environment, seeding
     from aegen_bench.blocks.execution import tf32
     from aegen_bench.evaluation.extractors.inception import Inception, network
@@ -233,7 +233,7 @@ def against_cpu(quick: bool) -> Facts:
 
 
 def command(folder: Path, rows: str, *more: str) -> tuple[str, dict[str, Any]]:
-    """Run rows of a tiny study in this process: what it says, and the records by row."""
+    """Run rows of a tiny study in this process, and return its output and the records by row."""
     import yaml
 
     from aegen_bench import cli
@@ -257,7 +257,7 @@ def command(folder: Path, rows: str, *more: str) -> tuple[str, dict[str, Any]]:
 
 
 def after_a_fault(quick: bool) -> Facts:
-    """A trial after one whose kernel asserts, and after one that asks for more memory than there is."""
+    """Run a trial after one whose kernel asserts, and after one that asks for more memory than there is."""
     for fault in FAULTS:
         with tempfile.TemporaryDirectory() as folder:
             said, records = command(Path(folder), f"{fault},glf", "--device", "cuda:0")
@@ -268,7 +268,7 @@ def after_a_fault(quick: bool) -> Facts:
 
 
 def two_processes(quick: bool) -> Facts:
-    """Two trials at a time on one GPU have the numbers of one."""
+    """Check that two trials at a time on one GPU give the same numbers as one."""
     found = []
     for more in (["--device", "cuda:0"], ["--devices", "cuda:0", "--jobs-per-device", "2"]):
         with tempfile.TemporaryDirectory() as folder:
@@ -284,14 +284,14 @@ def two_processes(quick: bool) -> Facts:
 
 
 def untrained(name: str, folder: Path) -> dict[str, Any]:
-    """In the place of VGG16's weights."""
+    """Return random weights in place of those of VGG16."""
     from torchvision.models import vgg16
 
     return vgg16(weights=None).state_dict()
 
 
 def cases(quick: bool) -> Iterator[tuple[str, str, int, int]]:
-    """Row, dataset, side and steps of an epoch: cheap and telling ones first."""
+    """Yield row, dataset, side and steps per epoch, the cheapest and most informative ones first."""
     sides = {"digits": 8} if quick else {"fashion": 28, "cifar10": 32, "celeba": 64}
     rows = ("glf", "two_stage_vae", "rae_gmm", "vae", "glann")
     for dataset, side in sides.items():
@@ -301,7 +301,7 @@ def cases(quick: bool) -> Iterator[tuple[str, str, int, int]]:
 
 
 def timed(row: str, dataset: str, side: int, steps: int, how: dict[str, str], graphs: bool = True) -> dict[str, float]:
-    """Milliseconds of a step of each stage, of epochs after the first, with the paper's batches."""
+    """Return the milliseconds per step of each stage, without its first epoch, with the paper's batch sizes."""
     from aegen_bench import environment, weights
     from aegen_bench.cost import counting
     from aegen_bench.study import Study
@@ -332,7 +332,7 @@ def timed(row: str, dataset: str, side: int, steps: int, how: dict[str, str], gr
 
 
 def speed(quick: bool) -> Facts:
-    """Steps launched one by one and replayed, by precision."""
+    """Time plain and replayed steps in each precision."""
     for row, dataset, side, steps in cases(quick):
         ways: list[tuple[str, dict[str, str], bool]] = [("fp32", {}, False), ("fp32, graph", {}, True)]
         ways += [(f"{p}, graph", {"precision": p}, True) for p in ("tf32", "bf16")]
@@ -349,7 +349,7 @@ def speed(quick: bool) -> Facts:
 
 
 def kernels(quick: bool) -> Facts:
-    """Kernels a step, and the share of the time that the GPU computes, of steps launched one by one."""
+    """Count the kernels of a plain step, and measure the share of the time in which the GPU computes."""
     from torch.profiler import ProfilerActivity, profile
 
     from aegen_bench.cost.counting import _step
@@ -372,7 +372,7 @@ def kernels(quick: bool) -> Facts:
 
 
 def compiling(quick: bool) -> Facts:
-    """--compile of GLF at 28 px: seconds of the first epoch, and of a step afterwards."""
+    """Time GLF at 28 px with --compile: the first epoch, and a step afterwards."""
     from aegen_bench import environment
     from aegen_bench.training import loop
     from aegen_bench.training.history import History
@@ -391,14 +391,14 @@ def compiling(quick: bool) -> Facts:
 
 
 def _rate(row: str, side: int, queue: Any, begin: Any) -> None:
-    """In a process of its own: steps a second of a row's costliest stage while others do the same."""
+    """Measure, in a separate process, the steps/s of a row's most expensive stage while others do the same."""
     begin.wait()
     dataset = {28: "fashion", 64: "celeba"}[side]
     queue.put(1000 / max(timed(row, dataset, side, 60, {}).values()))
 
 
 def sharing(quick: bool) -> Facts:
-    """Steps a second of 1, 2 and 4 processes on one GPU together."""
+    """Measure the total steps/s of 1, 2 and 4 processes that share a GPU."""
     context = multiprocessing.get_context("fork")
     for row, side in (("glf", 28), ("glf", 64)):
         for count in (1, 2, 4):
@@ -413,7 +413,7 @@ def sharing(quick: bool) -> Facts:
 
 
 def streaming(quick: bool) -> Facts:
-    """Images on the device against images streamed to it."""
+    """Compare steps on images on the device with steps on streamed images."""
     from aegen_bench.training import loop
     from aegen_bench.training.history import History
     from aegen_bench.training.schedule import StagePlan
@@ -436,7 +436,7 @@ def streaming(quick: bool) -> Facts:
 
 
 def extractor(quick: bool) -> Facts:
-    """Inception: images a second by batch, and whether features depend on the batch."""
+    """Measure Inception's images/s by batch size, and whether features depend on the batch size."""
     from aegen_bench import environment
     from aegen_bench.evaluation.extractors.inception import Inception, network
 
@@ -465,7 +465,7 @@ def metrics(quick: bool) -> Facts:
 
     n, d = (100, 16) if quick else (10_000, 2048)
     random = np.random.default_rng(0)
-    # Sets that are far apart, so that FD-infinity needs two rounds of subsets only.
+    # The sets are far apart, so that FD-infinity needs only two rounds of subsets.
     real, generated = (np.maximum(scale * random.normal(size=(n, d)), 0).astype(np.float32) for scale in (1, 1.3))
 
     def measured(name: str, place: str, rows: int) -> dict[str, float]:
@@ -491,7 +491,7 @@ def metrics(quick: bool) -> Facts:
 
 
 def checkpoint(quick: bool) -> Facts:
-    """How long training stands still for a checkpoint of the largest model."""
+    """Time a checkpoint of the largest model, for which training pauses."""
     from aegen_bench.training.checkpoint import Checkpoints, model_state
 
     model = build("two_stage_vae", nets(8 if quick else 64, 64)).to(DEVICE)
@@ -502,7 +502,7 @@ def checkpoint(quick: bool) -> Facts:
 
 
 def matching(quick: bool) -> Facts:
-    """GLANN's match of all codes with candidates, once an epoch."""
+    """Time GLANN's matching of all codes with candidates, which happens once per epoch."""
     from aegen_bench import seeding
 
     n = 256 if quick else 162_770
@@ -515,7 +515,7 @@ def matching(quick: bool) -> Facts:
 
 
 def memory(quick: bool) -> Facts:
-    """What a training of GLF at 64 px takes by torch's count, with and without graphs."""
+    """Measure the memory of training GLF at 64 px, as counted by torch, with and without graphs."""
     for graphs in (True,) if quick else (False, True):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats(DEVICE)
@@ -524,7 +524,7 @@ def memory(quick: bool) -> Facts:
     yield clocks()
 
 
-SECTIONS: dict[str, tuple[Callable[[bool], Facts], int]] = {  # in the order of their worth, with seconds at most
+SECTIONS: dict[str, tuple[Callable[[bool], Facts], int]] = {  # by importance, each with its time limit in seconds
     "machine": (machine, 15),
     "methods": (methods, 45),
     "equality": (equality, 80),
@@ -547,7 +547,7 @@ NEEDS_A_GPU = ("kernels", "sharing", "two_processes", "compiling")  # profiler, 
 
 
 def run(name: str, quick: bool, rehearse: bool, out: Path) -> None:
-    """A section, in a process of its own."""
+    """Run a section in a separate process."""
 
     def say(facts: dict[str, Any]) -> None:
         line = json.dumps({"section": name, **facts}, default=str)

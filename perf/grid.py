@@ -23,7 +23,7 @@ ROWS = ("vae", "rae_gmm", "glf")
 
 
 def loops(args: Any) -> float:
-    """Seconds of the bare loops of the grid, in a process of its own."""
+    """Return the seconds of the bare loops of the grid, run in a separate process."""
     call = [sys.executable, __file__, "--bare", "--seeds", str(args.seeds), "--epochs", str(args.epochs)]
     return float(subprocess.run(call, check=True, capture_output=True, text=True).stdout)
 

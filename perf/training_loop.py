@@ -46,7 +46,7 @@ def harness(row: str, made: Nets, images: Tensor, batch: int) -> float:
 
 
 def bare(row: str, made: Nets, images: Tensor, batch: int, epochs: int = 1) -> float:
-    """The usual training loop: the same networks and losses, fused Adam, no logging, no harness."""
+    """Return the seconds of the usual training loop: same networks and losses, fused Adam, no logging, no harness."""
     model = build(row, made).train()
     groups = [{"params": [*model.encoder.parameters(), *model.decoder.parameters()]}]
     groups += [{"params": model.flow.parameters(), "weight_decay": 2e-5}] if row == "glf" else []
@@ -97,7 +97,7 @@ LOSSES = {"vae": vae, "rae_gmm": rae_gmm, "glf": glf, "wae_mmd": wae_mmd}
 
 
 def theirs(row: str, made: Nets, images: Tensor, batch: int) -> float:
-    """One epoch of pythae's trainer with the shared networks; as usual there, the loader gets the images as floats."""
+    """Return the seconds of an epoch of pythae's trainer with the shared networks, with its usual loader of floats."""
     from pythae import models, trainers
     from pythae.data.datasets import BaseDataset
     from pythae.models.base.base_utils import ModelOutput

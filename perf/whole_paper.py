@@ -37,20 +37,20 @@ TRAINING_SETS = {  # images, channels, side
 # Data sheets, dense: FLOP/s in float32 without tensor cores and in TF32, bytes/s of the memory.
 GPUS = {"A100 SXM": (19.5e12, 156e12, 2.0e12), "H100 SXM": (66.9e12, 495e12, 3.35e12)}
 SHARES = {"fp32": 0.6, "tf32": 0.35}  # of these rates, for products of these sizes: assumed
-LAUNCH = 5e-6  # seconds of the CPU for a kernel: assumed
+LAUNCH = 5e-6  # CPU seconds to launch a kernel: assumed
 # Seconds of a draw's metrics with 2,048 features on two idle cores, from the times in docs/evaluation.md: fd and prd as
 # measured; kid, precision_recall and density_coverage with 1,280 times 1.6; fd_infinity times 1.6^2.5.
 METRICS = 0.8 + 0.6 + 1.6 * (2.2 + 2.7 + 0.8) + 1.6**2.5 * 2.3
 
 
 def untrained(name: str, folder: Path) -> dict[str, Any]:
-    """In the place of VGG16's weights: their shapes."""
+    """Return tensors with the shapes of VGG16's weights."""
     with counting.META:
         return vgg16(weights=None).state_dict()
 
 
 def inception_flops() -> int:
-    """Of an image, whatever its side: it is resized."""
+    """Return the FLOPs of an image, which do not depend on its size, because it is resized."""
     with counting.META:
         extractor = Inception(network()).eval()
     image = torch.zeros(1, 3, 32, 32, dtype=torch.uint8, device=counting.META)
@@ -77,7 +77,7 @@ class Traffic(TorchDispatchMode):
 
 @dataclass(frozen=True)
 class Work:
-    """Of a trial's training. By stage: FLOPs, bytes and kernels of a step, and how many steps. FLOPs of all hooks."""
+    """The work of a training: FLOPs, bytes and kernels per step and the number of steps by stage; FLOPs of hooks."""
 
     stages: list[tuple[int, int, int, int]]
     hooks: float

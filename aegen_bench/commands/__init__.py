@@ -1,1 +1,1 @@
-"""What the commands do. `cli` parses; here a command line becomes a request, and a request what it asked for."""
+"""The commands. `cli` parses the command line, `request` resolves it, and the other modules carry it out."""

@@ -25,7 +25,7 @@ class Finding(NamedTuple):
 
 
 def lines(datasets: Mapping[str, Recipe], folder: Path) -> Iterator[str]:
-    """A line a finding, and at the end one command that brings all that can be downloaded."""
+    """Yield one line per finding, and at the end one command that downloads everything that can be downloaded."""
     findings = report(datasets, folder)
     width = max(len(finding.what) for finding in findings)
     for finding in findings:

@@ -62,7 +62,7 @@ def _overview(asked: Request) -> Iterator[str | Grid]:
 
 
 def _sections(asked: Request) -> dict[str, list[str]]:
-    """The rows by where they belong, without those of sweeps and pairs, which are groups."""
+    """Return the rows by section. Rows of sweeps and pairs are listed as groups instead."""
     groups = dict(asked.study.groups)
     everything, table1 = groups.pop("all"), groups.pop("table1", [])
     grouped = {row for rows in (everything, table1, *groups.values()) for row in rows}
@@ -81,9 +81,9 @@ def _wrapped(parts: Mapping[str, str], width: int = 100) -> Iterator[str]:
 
 
 def _models(asked: Request, long: bool) -> Iterator[str]:
-    """A line a row: in sections, with those of a sweep as one; or `long`, every row with its arguments."""
+    """Yield one line per row, in sections, and one per sweep; if `long`, every row with its arguments instead."""
     if long:
-        pairs = asked.study.listed_pairs  # a set of pairs is a line among the groups
+        pairs = asked.study.listed_pairs  # they are listed as one group
         yield from (_model(asked, row, long=True) for row in asked.study.rows if row not in pairs)
         return
     sections = {kind: rows for kind, rows in _sections(asked).items() if rows}
@@ -228,7 +228,7 @@ def _trains(name: str) -> bool:
 
 
 def _leaves(value: Any, name: str = "") -> dict[str, Any]:
-    """{'with': {'beta': 1}} -> {'with.beta': 1}."""
+    """Flatten nested settings: {'with': {'beta': 1}} becomes {'with.beta': 1}."""
     if not isinstance(value, Mapping) or not value:
         return {name: value}
     return {k: v for key, part in value.items() for k, v in _leaves(part, f"{name}.{key}" if name else key).items()}

@@ -108,26 +108,26 @@ def report(
 
 
 def published() -> Path:
-    """The file of the paper's numbers: the local one, else the shipped one."""
+    """Return the path of the paper's numbers: the local file, or else the shipped one."""
     from aegen_bench.report import published as papers
 
     return papers.default()
 
 
 def _groups(folder: Path | None) -> dict[str, list[str]]:
-    """Return the groups of rows by name; `all` is every row that is in no sweep."""
+    """Return the groups of rows by name."""
     return Study("paper", local=Path.cwd(), data=folder or default_folder()).groups
 
 
 def tables_folder(results: Path) -> Path:
-    """Return where reports of a results folder are written; a link `tables` in results from a stranger leads nowhere
-    else.
+    """Return the folder for the reports of a results folder. UserError if it is a link that leads elsewhere, as it
+    could be in results from a stranger.
     """
     return inside(results, "tables", "PROFILE").parent
 
 
 def first_tables(made: Report, *, matrix: bool = False) -> Iterator[str | Grid]:
-    """The first table of each profile, or of its matrix, with how the trials ended, and what was not read."""
+    """Yield the first table of each profile, or its matrix, with the outcomes of trials, and what could not be read."""
     from aegen_bench.report import notes
 
     for one in made.chapters:
@@ -138,14 +138,14 @@ def first_tables(made: Report, *, matrix: bool = False) -> Iterator[str | Grid]:
 
 
 def _whole(made: Report) -> Iterator[str | Grid]:
-    """Every table with its notes."""
+    """Yield all tables with their notes, and what could not be read."""
     for one in made.chapters:
         yield from map(of_table, one.tables)
         yield from one.skipped
 
 
 def _written(made: Report, paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
-    """What was written where, what could not be read, and, of a whole report, what else lies there."""
+    """Yield what was written and where, what could not be read and, for a full report, which other files are there."""
     unreadable = (text for chapter in made.chapters for text in chapter.evidence.unreadable)
     yield from (f"skipped: {text}" for text in dict.fromkeys(unreadable))
     names = {"report.html": "page", "tables.md": "all tables and notes", "main.tex": "an article of them"}
@@ -155,4 +155,4 @@ def _written(made: Report, paths: Sequence[Path], place: Path, *, whole: bool) -
     for folder in dict.fromkeys(path.parent for path in paths):
         others = sorted(path.name for path in {*folder.iterdir()} - {*paths} if path.suffix in kinds)
         if others and whole:
-            yield f"{folder} also has, not of this report: {', '.join(others)}"
+            yield f"{folder} also contains files that are not from this report: {', '.join(others)}"

@@ -238,7 +238,7 @@ class Request:
         return summary
 
     def _failures(self, bad: Sequence[tuple[Job, Outcome]]) -> Iterator[str]:
-        """What did not end well and where to look: a line for the trials of a row that ended alike."""
+        """Yield what went wrong and where to look: one line for all trials of a row that ended in the same way."""
         alike: dict[tuple[str, str, str], list[tuple[Job, Outcome]]] = {}
         for job, outcome in bad:
             alike.setdefault((job.trial.row, job.trial.dataset, outcome.status), []).append((job, outcome))
@@ -252,7 +252,7 @@ class Request:
                 yield f"  is the method at fault? `{check_command(row, self.data)}`"
 
     def _tables(self, planned: Sequence[Job]) -> Iterator[str | Grid]:
-        """The first table, and the page, of which it says where it is. None where no trial has ended well."""
+        """Yield the first table and the path of the page, which is written; nothing if no trial has ended well."""
         from aegen_bench import report
         from aegen_bench.commands import reporting
         from aegen_bench.study.staleness import Present

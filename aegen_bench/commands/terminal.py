@@ -1,4 +1,4 @@
-"""How commands print: words wrapped and rich tables on a terminal; in a pipe plain lines, nothing cut or wrapped."""
+"""How commands print: wrapped text and rich tables on a terminal, and plain lines, never cut or wrapped, in a pipe."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ SPOKEN = {
     "retrain": "to retrain",
     "evaluate": "to score",
 }
-"""What the states of trials that a run would do are called, so that none reads as if it were done already."""
+"""How the states of trials that a run would work on are shown, so that none reads as if it were done already."""
 MANY = 20
-"""A plan of more rows shows the pairs of a trunk as one, and a forecast of more cells the costliest."""
+"""In a plan of more rows, the pairs of a trunk share a line; a forecast of more cells shows the costliest."""
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A small table: the names of its columns and the cells of its rows, the first of which names the row.
+    """A small table: its column names and the cells of its rows, the first of which is the row's name.
 
-    `right` are the columns of numbers, `title` stands above and `notes` below. `plain` is what a pipe gets instead;
-    without it, aligned text.
+    `right` are the indices of columns with numbers. `title` is printed above the table and `notes` below. `plain` is
+    the text for a pipe, by default the cells as aligned text.
     """
 
     columns: Sequence[str]
@@ -45,7 +45,7 @@ class Grid:
     plain: str | None = None
 
     def text(self) -> str:
-        """Return it as text for a pipe: whole words, nothing cut to a width."""
+        """Return the table as text for a pipe, where nothing is cut or wrapped."""
         if self.plain is not None:
             return self.plain
         lines = [list(self.columns)] * any(self.columns) + [[str(cell) for cell in row] for row in self.rows]
@@ -56,9 +56,9 @@ class Grid:
         )
 
     def parts(self, width: int) -> list[list[int]]:
-        """Share the columns out so that each part fits into the width; every part has the first column."""
+        """Return the column indices of each part, so that every part fits into the width and begins with column 0."""
         cells = [[str(row[i]) for row in self.rows] for i in range(len(self.columns))]
-        # A head is wrapped at its words; a blank stands before the first column and three before every other.
+        # Heads are wrapped between words. One blank precedes the first column, three precede each of the others.
         wide = [3 + max(map(len, [*name.split(), *cells[i], ""])) for i, name in enumerate(self.columns)]
         parts, room = [[0]], width + 2 - wide[0]
         for i in range(1, len(wide)):
@@ -71,7 +71,7 @@ class Grid:
 
 
 def of_table(table: Table, notes: Sequence[str] | None = None) -> Grid:
-    """A table of a report, with its own notes or these; a pipe gets it as Markdown."""
+    """Return a table of a report, with its own notes or the given ones; in a pipe it is printed as Markdown."""
     from dataclasses import replace
 
     from aegen_bench.report.render import markdown
@@ -82,19 +82,20 @@ def of_table(table: Table, notes: Sequence[str] | None = None) -> Grid:
 
 
 def counted(states: Iterable[str]) -> str:
-    """'2 done, 4 to train' of the states of trials."""
+    """Count the states of trials: '2 done, 4 to train'."""
     return ", ".join(f"{n} {SPOKEN.get(state, state)}" for state, n in Counter(states).items())
 
 
 def spoken(state: str) -> str:
-    """The state of a trial as it is shown."""
+    """Return the state of a trial as it is printed."""
     return SPOKEN.get(state, state)
 
 
 def grid(trials: Iterable[tuple[str, str, str]], *, joined: bool = False) -> Iterator[str | Grid]:
-    """Rows by datasets: how many trials are in which state, of (row, dataset, state). Datasets of which all trials
-    have `no data` are a line. Among many rows those of one trunk (trunk+prior) are one; if `joined`, so are all that
-    have the same states.
+    """Yield a table of rows by datasets that counts the trials in each state, given (row, dataset, state) of each.
+
+    Datasets without images share a line below it. If there are many rows, the pairs of a trunk (trunk+prior) share a
+    line; if `joined`, so do all rows with the same states.
     """
     trials = list(trials)
     names = _folded(list(dict.fromkeys(row for row, _, _ in trials)))
@@ -112,7 +113,7 @@ def grid(trials: Iterable[tuple[str, str, str]], *, joined: bool = False) -> Ite
 
 
 def _joined(rows: Sequence[list[str]]) -> list[list[str]]:
-    """Lines with the same cells as one; of more than two rows the first is named."""
+    """Join lines with the same cells. A line of more than two rows names only the first of them."""
     alike: dict[tuple[str, ...], list[str]] = {}
     for name, *cells in rows:
         alike.setdefault(tuple(cells), []).append(name)
@@ -123,7 +124,7 @@ def _joined(rows: Sequence[list[str]]) -> list[list[str]]:
 
 
 def _folded(rows: Sequence[str]) -> Mapping[str, str]:
-    """What each row is called in a plan: of many rows, the pairs of a trunk share a name."""
+    """Return the name of each row in a plan. If there are many rows, the pairs of a trunk share a name."""
     if len(rows) <= MANY:
         return {row: row for row in rows}
     priors = Counter(row.partition("+")[0] for row in rows if "+" in row)
@@ -135,7 +136,7 @@ def _folded(rows: Sequence[str]) -> Mapping[str, str]:
 
 
 def show(lines: Iterable[str | Grid]) -> None:
-    """Print each line as soon as it is there."""
+    """Print each line as soon as it is available."""
     width = terminal_width(sys.stdout)
     for line in lines:
         if isinstance(line, str):
@@ -147,7 +148,7 @@ def show(lines: Iterable[str | Grid]) -> None:
 
 
 def _show_rich(grid: Grid, width: int) -> None:
-    """As wide as it needs to be; what a terminal has no room for is shown below, under the same rows."""
+    """Print a table with rich. Columns that do not fit on the terminal follow below, under the same rows."""
     from rich.box import SIMPLE_HEAD
     from rich.console import Console
     from rich.table import Table as RichTable

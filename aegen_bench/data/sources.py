@@ -103,7 +103,7 @@ def _ready(images: Images) -> tuple[tuple[int, ...], Fill]:
 
 @cache
 def _ink() -> npt.NDArray[np.float64]:
-    """The digits of scikit-learn, [1797, 8, 8] in [0, 16]: a text file, slow to read."""
+    """Return the digits of scikit-learn, [1797, 8, 8] in [0, 16]. They are in a text file, which is slow to read."""
     from sklearn.datasets import load_digits
 
     ink: npt.NDArray[np.float64] = load_digits().images

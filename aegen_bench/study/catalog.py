@@ -135,7 +135,7 @@ def read(name: str, path: Path, base: str = "Baseline") -> Method:
 
 @functools.lru_cache(maxsize=512)
 def _read(name: str, path: Path, base: str, content: bytes) -> Method:
-    """What the content of a file says of its method, all but `code`, which is of the files beside it, too."""
+    """Return the method that the content of a file describes, without `code`, which depends on other files as well."""
     if name == "all":
         raise UserError("'all' means every row: use another name")
     tree = source.parse(content)

@@ -1,4 +1,4 @@
-"""What the present study says about results: which are stale, which it did not ask for, and how they were scored."""
+"""Compares results with the current study: which are stale, which are no rows of their own, how they were scored."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ __all__ = ["Present"]
 
 
 class Present:
-    """The studies that results come from, as they are now: each is read once, when it is first needed.
+    """The current state of the studies that results come from. Each study is read once, when it is first needed.
 
     `folder` is the data folder, by default that of `AEGEN_BENCH_DATA`.
     """
@@ -28,7 +28,7 @@ class Present:
         self._studies: dict[str, Study | None] = {}
 
     def stale(self, trials: pd.DataFrame) -> set[tuple[str, str, str]]:
-        """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not the present one.
+        """Return the (profile, dataset, row) of results (`results.load`) with a trial whose key is not the current one.
 
         Profiles, datasets and rows that the study does not have are ignored.
         """
@@ -71,7 +71,7 @@ class Present:
 
 
 def _keys(study: Study | None, dataset: str, row: str, seeds: Sequence[int]) -> dict[int, str]:
-    """Return the present keys of a row's trials by seed; empty if the study has no such trials."""
+    """Return the current keys of a row's trials by seed; empty if the study has no such trials."""
     if study is None or dataset not in study.datasets or row not in study.rows:
         return {}
     try:
