@@ -24,7 +24,7 @@ DOCS = Path(__file__).parents[2] / "docs/images.md"
 
 
 def table(number: int) -> dict[str, str]:
-    """{first cell: second cell} of one of the tables in docs/images.md."""
+    """Return {first cell: second cell} for the rows of a table in docs/images.md."""
     tables = re.findall(r"(?:^\|.*\n)+", DOCS.read_text(), re.MULTILINE)
     rows = [[cell.strip() for cell in line.strip("|\n").split("|")] for line in tables[number].splitlines()[2:]]
     return {first: second for first, second in rows}
@@ -41,7 +41,7 @@ def encoded(image: Image.Image, kind: str = "PNG", **options: object) -> bytes:
 
 
 def png(depth: int, colour: int, *rows: bytes, size: tuple[int, int] = (8, 8)) -> bytes:
-    """A PNG as no library of ours writes it: rows of raw bytes, no palette."""
+    """Return a PNG of a kind that none of our libraries writes: rows of raw bytes, no palette."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -60,7 +60,7 @@ def of(array: np.ndarray, mode: str | None = None) -> Image.Image:
 
 def turned() -> bytes:
     exif = Image.Exif()
-    exif[0x0112] = 6  # to be shown a quarter turn clockwise
+    exif[0x0112] = 6  # to be displayed rotated clockwise by a quarter turn
     return encoded(of(COLOUR), exif=exif)
 
 
@@ -69,7 +69,7 @@ def several(kind: str) -> bytes:
     return encoded(frames[0], kind, save_all=True, append_images=frames[1:])
 
 
-# Each line of the table -> files, by name, whose content is one example each.
+# Examples of each line of the table: {line: {file name: content}}.
 EXAMPLES: dict[str, dict[str, bytes]] = {
     "PNG, JPEG, WebP, BMP or TIFF (`.png .jpg .jpeg .webp .bmp .tif .tiff`)": {
         "a.png": encoded(of(COLOUR)),
@@ -176,7 +176,7 @@ def test_a_file_is_read_as_the_table_says(
         assert images.shape == (1, 1 if outcome == "grey" else 3, 8, 8)
 
 
-def test_an_image_that_is_eps_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_eps_image_starts_no_program(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "posix_spawn", None)
     monkeypatch.setattr("subprocess.Popen.__init__", lambda *args, **options: pytest.fail(f"started {args}"))
     with pytest.raises(UserError, match="found something else"):
@@ -192,7 +192,7 @@ def test_an_image_is_turned_upright_once(tmp_path: Path, kind: str) -> None:
     name = f"a.{kind.lower()}"
     images = as_dataset(tmp_path, name, lambda path: path.write_bytes(encoded(of(blocks), kind, exif=exif)))
     bright = images[0, 0, 4::8, 4::8] > 127
-    assert bright.tolist() == [[False, True], [False, False]], "a quarter turn clockwise"
+    assert bright.tolist() == [[False, True], [False, False]], "expected one quarter turn clockwise"
 
 
 SPECIAL: dict[str, Callable[[Path], object]] = {
@@ -206,7 +206,7 @@ SPECIAL: dict[str, Callable[[Path], object]] = {
 
 @pytest.mark.parametrize("use", [as_dataset, as_generated])
 @pytest.mark.parametrize("kind", SPECIAL)
-def test_what_is_no_regular_file_is_named_and_not_waited_for(
+def test_a_path_that_is_not_a_regular_file_is_named_without_waiting(
     tmp_path: Path, kind: str, use: Callable[..., np.ndarray]
 ) -> None:
     with pytest.raises(UserError, match=r"a\.png"):
@@ -219,7 +219,7 @@ def test_a_link_to_an_image_is_followed(tmp_path: Path) -> None:
     np.testing.assert_array_equal(images[0], COLOUR.transpose(2, 0, 1))
 
 
-def test_names_that_are_not_utf_8_are_read_and_named_escaped(tmp_path: Path) -> None:
+def test_file_names_that_are_not_utf_8_are_accepted_and_shown_escaped(tmp_path: Path) -> None:
     def write(path: Path) -> None:
         Path(os.fsdecode(os.fsencode(path.with_suffix("")) + b"\xff.png")).write_bytes(encoded(of(GREY)))
 
@@ -283,7 +283,7 @@ def test_an_array_is_read_as_the_table_says(tmp_path: Path, array: np.ndarray, o
                 use()
 
 
-def test_half_a_level_beyond_the_range_is_rounded_and_more_is_shown_with_its_digits(tmp_path: Path) -> None:
+def test_values_within_half_a_level_of_the_range_are_rounded_and_others_shown_in_full(tmp_path: Path) -> None:
     np.save(tmp_path / "near.npy", np.array([[[1.0000001, -0.001], [0.0, 1.001]]] * 2))
     files = data.find(tmp_path / "near.npy")
     assert files.take(np.arange(1), files.first()).tolist() == [[[[255, 0], [0, 255]]]]
@@ -294,7 +294,7 @@ def test_half_a_level_beyond_the_range_is_rounded_and_more_is_shown_with_its_dig
 
 
 def hostile(kind: str) -> bytes:
-    """An npz that asks for more than it holds, or for code to be run."""
+    """Return an npz to be refused: it declares too much data, or is cut off, encrypted, pickled or LZMA-compressed."""
     array = io.BytesIO()
     np.save(array, random_images(4, 8, 8))
     content = array.getvalue()
@@ -312,14 +312,14 @@ def hostile(kind: str) -> bytes:
         for name in ("x_train.npy", "x_test.npy"):
             made.writestr(name, content)
     raw = archive.getvalue()
-    if kind == "encrypted":  # the flag in both headers of each member
+    if kind == "encrypted":  # set the flag in both headers of each member
         raw = re.sub(rb"(PK\x03\x04..).", lambda found: found[1] + b"\x01", raw, flags=re.DOTALL)
         raw = re.sub(rb"(PK\x01\x02....).", lambda found: found[1] + b"\x01", raw, flags=re.DOTALL)
     return raw[: len(raw) // 2] if kind == "cut" else raw
 
 
 @pytest.mark.parametrize("kind", ["a shape of TiB", "objects", "another method", "encrypted", "cut"])
-def test_an_npz_that_lies_is_refused_before_memory_is_asked_for(tmp_path: Path, kind: str) -> None:
+def test_a_hostile_npz_is_refused_before_memory_is_allocated(tmp_path: Path, kind: str) -> None:
     (tmp_path / "toy.npz").write_bytes(hostile(kind))
     with pytest.raises(UserError, match=r"toy\.npz: expected an npz file"):
         data.load("toy", Recipe(source="npz"), tmp_path, "train")
@@ -327,7 +327,7 @@ def test_an_npz_that_lies_is_refused_before_memory_is_asked_for(tmp_path: Path, 
         data.find(tmp_path / "toy.npz")
 
 
-def test_a_fifo_that_is_called_npz_is_not_waited_for(tmp_path: Path) -> None:
+def test_a_fifo_named_npz_is_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "toy.npz")
     for use in (
         lambda: data.find(tmp_path / "toy.npz"),

@@ -26,7 +26,7 @@ def test_celeba_crops_are_the_boxes_of_the_papers(
     np.testing.assert_array_equal(images, expected)
 
 
-def test_celeba_follows_the_partition_file_and_counts_its_progress(tmp_path: Path) -> None:
+def test_celeba_follows_the_partition_file_and_reports_progress(tmp_path: Path) -> None:
     decoded = write_celeba(tmp_path)
     calls: list[tuple[int, int]] = []
     train = data.load("celeba", CELEBA, tmp_path, "train", progress=lambda *done: calls.append(done))
@@ -37,7 +37,7 @@ def test_celeba_follows_the_partition_file_and_counts_its_progress(tmp_path: Pat
     assert calls == [(8, 8)]
 
 
-def test_training_images_that_hide_something_are_refused_as_scored_ones_are(tmp_path: Path) -> None:
+def test_training_images_with_transparency_are_refused_like_scored_ones(tmp_path: Path) -> None:
     for i in range(10):
         alpha = np.full((8, 8, 1), 255 if i else 0, np.uint8)
         (tmp_path / "sprites").mkdir(exist_ok=True)
@@ -48,21 +48,21 @@ def test_training_images_that_hide_something_are_refused_as_scored_ones_are(tmp_
     assert data.load("sprites", Recipe(source="folder", size=8), tmp_path, "train").shape == (8, 3, 8, 8)
 
 
-def test_celeba_by_tf1_bilinear_takes_the_aliased_pixels(tmp_path: Path) -> None:
+def test_celeba_resized_by_tf1_bilinear_is_aliased(tmp_path: Path) -> None:
     decoded = write_celeba(tmp_path)
     recipe = CELEBA.model_copy(update={"resize": "tf1_bilinear"})
     test = data.load("celeba", recipe, tmp_path, "test")
-    # 160 / 64 = 2.5: every even output pixel is one source pixel, untouched.
+    # 160 / 64 = 2.5, so every even output pixel is a copy of one source pixel.
     expected = [x[29:189:5, 9:169:5].transpose(2, 0, 1) for x in decoded[9:]]
     np.testing.assert_array_equal(test[:, :, ::2, ::2], expected)
 
 
 def test_tf1_bilinear_has_its_origin_in_the_corner_and_no_antialiasing() -> None:
     row = np.array([[0, 10, 20, 30, 40]], np.uint8).repeat(5, axis=0)
-    # Source columns 0, 2.5: the second is the mean of 20 and 30.
+    # The source columns are 0 and 2.5; the second is the mean of 20 and 30.
     np.testing.assert_array_equal(tf1_bilinear(row, 2), [[0, 25], [0, 25]])
     square = np.array([[0, 100], [50, 200]], np.uint8)
-    # Source rows and columns 0, 0.5, 1, 1.5; past the last pixel comes the last. 87.5 is rounded to even.
+    # The source rows and columns are 0, 0.5, 1, 1.5; beyond the last pixel, it repeats. 87.5 is rounded to even.
     np.testing.assert_array_equal(
         tf1_bilinear(square, 4),
         [[0, 50, 100, 100], [25, 88, 150, 150], [50, 125, 200, 200], [50, 125, 200, 200]],
@@ -133,7 +133,7 @@ def test_a_folder_is_cropped_and_resized_to_the_declared_size(tmp_path: Path) ->
         ((4, 12, 3), Recipe(source="folder", crop=8), r"2\.png: expected at least the crop of 8, found 12x4"),
     ],
 )
-def test_the_first_odd_image_of_a_folder_is_named(
+def test_the_first_image_of_a_wrong_size_is_named(
     tmp_path: Path, shape: tuple[int, ...], recipe: Recipe, message: str
 ) -> None:
     for i in range(20):

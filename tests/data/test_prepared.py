@@ -18,7 +18,7 @@ from aegen_bench.data import Recipe
 from aegen_bench.errors import MissingError, UserError
 
 
-def test_the_cache_is_mapped_read_only_and_its_json_vouches_for_it(tmp_path: Path) -> None:
+def test_the_cache_is_mapped_read_only_and_described_by_its_json(tmp_path: Path) -> None:
     write_npz(tmp_path)
     recipe = Recipe(source="npz")
     images = data.load("toy", recipe, tmp_path, "train")
@@ -30,7 +30,7 @@ def test_the_cache_is_mapped_read_only_and_its_json_vouches_for_it(tmp_path: Pat
     assert cached(tmp_path).parent.name == f"toy-{recipe.digest}"
 
 
-def test_a_sound_cache_is_not_made_again(tmp_path: Path) -> None:
+def test_an_intact_cache_is_not_made_again(tmp_path: Path) -> None:
     write_npz(tmp_path)
     data.load("toy", Recipe(source="npz"), tmp_path, "train")
     before = cached(tmp_path).stat()
@@ -39,7 +39,7 @@ def test_a_sound_cache_is_not_made_again(tmp_path: Path) -> None:
     assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
 
 
-def test_a_cache_outlives_its_source_and_a_copy_with_new_times(tmp_path: Path) -> None:
+def test_a_cache_is_used_without_its_source_and_with_new_file_times(tmp_path: Path) -> None:
     path = write_npz(tmp_path)
     for split in ("train", "test"):
         before = data.load("toy", Recipe(source="npz"), tmp_path, split).copy()  # type: ignore[arg-type]
@@ -70,7 +70,7 @@ def test_a_damaged_cache_is_made_again(tmp_path: Path, damage: str) -> None:
     assert not array.with_suffix(".part").exists()
 
 
-def test_a_damaged_cache_without_its_source_is_missing_not_used(tmp_path: Path) -> None:
+def test_a_damaged_cache_without_its_source_counts_as_missing(tmp_path: Path) -> None:
     path = write_npz(tmp_path)
     data.load("toy", Recipe(source="npz"), tmp_path, "train")
     path.unlink()
@@ -119,7 +119,7 @@ def test_processes_that_prepare_the_same_set_at_once_agree(tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-def test_a_full_disk_or_quota_is_told_before_the_images_are_written(
+def test_a_full_disk_or_quota_is_reported_before_the_images_are_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
 ) -> None:
     def full(descriptor: int, start: int, size: int) -> None:
@@ -133,7 +133,7 @@ def test_a_full_disk_or_quota_is_told_before_the_images_are_written(
     assert not [path for path in (tmp_path / "prepared").rglob("*") if path.suffix in (".npy", ".part", ".json")]
 
 
-def test_a_file_system_that_reserves_nothing_is_written_in_full(
+def test_images_are_written_in_full_where_space_cannot_be_reserved(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = write_npz(tmp_path)
@@ -142,9 +142,7 @@ def test_a_file_system_that_reserves_nothing_is_written_in_full(
     np.testing.assert_array_equal(images, np.load(path)["x_train"].transpose(0, 3, 1, 2))
 
 
-def test_images_are_prepared_elsewhere_and_those_of_two_data_folders_are_kept_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_cache_elsewhere_keeps_two_data_folders_apart(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / "one", tmp_path / "two"]
     cache = tmp_path / "cache"
     monkeypatch.setenv("AEGEN_BENCH_CACHE", str(cache))
@@ -163,11 +161,11 @@ def test_images_are_prepared_elsewhere_and_those_of_two_data_folders_are_kept_ap
     assert len(list(cache.glob("prepared/toy-*"))) == 2
     for folder in folders:
         (folder / "toy.npz").unlink()
-        assert data.missing("toy", Recipe(source="npz"), folder) is None, "prepared is enough"
+        assert data.missing("toy", Recipe(source="npz"), folder) is None, "the prepared images are enough"
     assert data.missing("toy", Recipe(source="npz"), tmp_path / "three") is not None
 
 
-def test_what_was_prepared_in_the_data_folder_is_used_with_a_cache_elsewhere(
+def test_images_prepared_in_the_data_folder_are_used_with_a_cache_elsewhere(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_npz(tmp_path)
@@ -179,7 +177,7 @@ def test_what_was_prepared_in_the_data_folder_is_used_with_a_cache_elsewhere(
 
 
 @pytest.mark.parametrize("xdg", [True, False])
-def test_a_read_only_data_folder_has_its_cache_where_caches_lie(
+def test_a_read_only_data_folder_has_its_cache_in_the_users_cache_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, xdg: bool
 ) -> None:
     home = tmp_path / "home"
@@ -197,7 +195,7 @@ def test_a_read_only_data_folder_has_its_cache_where_caches_lie(
     assert data.cache_folder(folder) == place and list(place.glob("prepared/toy-*/train.npy"))
 
 
-def test_no_home_folder_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_unknown_home_folder_is_an_error_unless_the_data_folder_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HOME", "AEGEN_BENCH_DATA"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
@@ -208,7 +206,7 @@ def test_no_home_folder_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("named", ["data folder", "one of its folders"])
-def test_a_folder_that_cannot_be_listed_is_skipped_with_a_word(
+def test_a_folder_that_cannot_be_listed_is_skipped_with_a_warning(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, named: str
 ) -> None:
     lost = tmp_path / ("lost+found" if named == "one of its folders" else "")
@@ -237,7 +235,9 @@ def test_a_folder_that_cannot_be_listed_is_skipped_with_a_word(
         ("toy", Recipe(source="folder"), r"no images in .*toy; put them there"),
     ],
 )
-def test_missing_data_say_in_one_line_how_to_get_them(tmp_path: Path, name: str, recipe: Recipe, hint: str) -> None:
+def test_the_error_for_missing_data_says_in_one_line_how_to_get_them(
+    tmp_path: Path, name: str, recipe: Recipe, hint: str
+) -> None:
     told = data.missing(name, recipe, tmp_path / "nowhere")
     assert told is not None and "\n" not in told
     with pytest.raises(MissingError, match=hint) as error:
@@ -245,17 +245,17 @@ def test_missing_data_say_in_one_line_how_to_get_them(tmp_path: Path, name: str,
     assert str(error.value) == told
 
 
-def test_nothing_is_missing_where_a_source_lies(tmp_path: Path) -> None:
+def test_nothing_is_missing_if_the_sources_exist(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     write_idx(tmp_path, "train", random_images(2, 28, 28))
     assert data.missing("celeba", CELEBA, tmp_path) is None
     assert data.missing("digits", Recipe(source="digits"), tmp_path) is None
-    assert data.missing("fashion", Recipe(source="fashion"), tmp_path) is not None, "no test split yet"
+    assert data.missing("fashion", Recipe(source="fashion"), tmp_path) is not None, "there is no test split yet"
     write_idx(tmp_path, "t10k", random_images(2, 28, 28))
     assert data.missing("fashion", Recipe(source="fashion"), tmp_path) is None
 
 
-def test_discover_finds_own_data_and_nothing_else(tmp_path: Path) -> None:
+def test_discover_finds_the_users_data_and_nothing_else(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     write_npz(tmp_path, "arrays")
     write_npz(tmp_path, "both")
@@ -267,7 +267,7 @@ def test_discover_finds_own_data_and_nothing_else(tmp_path: Path) -> None:
     assert data.discover(tmp_path / "nowhere") == {}
 
 
-def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_download_is_reported_in_one_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from torchvision import datasets
 
     def no_network(self: object, root: Path, download: bool) -> None:
@@ -279,7 +279,7 @@ def test_a_failed_download_is_one_line(tmp_path: Path, monkeypatch: pytest.Monke
     assert str(error.value).endswith("failed: RuntimeError: first mirror: no route to host")
 
 
-def test_fetch_says_where_there_is_nothing_to_fetch(tmp_path: Path) -> None:
+def test_fetch_says_when_there_is_nothing_to_fetch(tmp_path: Path) -> None:
     write_npz(tmp_path, "cifar10")
     assert "scikit-learn" in data.fetch("digits", Recipe(source="digits"), tmp_path)
     assert "cifar10.npz are used" in data.fetch("cifar10", Recipe(source="cifar10"), tmp_path)
@@ -287,10 +287,10 @@ def test_fetch_says_where_there_is_nothing_to_fetch(tmp_path: Path) -> None:
         data.fetch("toy", Recipe(source="folder"), tmp_path)
 
 
-def test_recipes_differ_in_their_digest_and_refuse_what_has_no_effect() -> None:
+def test_recipes_have_different_digests_and_refuse_settings_without_effect() -> None:
     others = (Recipe(source="celeba", crop=140, size=64), Recipe(source="mnist"))
     assert len({CELEBA.digest, *(recipe.digest for recipe in others)}) == 3
-    # A digest is part of folder names that stay on disk: it must be the same tomorrow.
+    # A digest is part of the names of folders that stay on disk, so it must not change over time.
     assert CELEBA.digest == "3479cfeab253"
     tf1 = {"source": "npz", "resize": "tf1_bilinear"}
     for wrong in ({"source": "mnist", "crop": 20}, tf1, {"source": "nowhere"}):
@@ -313,4 +313,4 @@ def test_the_shape_of_the_training_split_is_known_before_and_after_it_is_prepare
     assert not (tmp_path / "prepared").exists()
     assert data.load("mine", recipe, tmp_path, "train").shape == data.shape("mine", recipe, tmp_path, "train")
     (tmp_path / "mine.npz").write_bytes(b"no archive")
-    assert data.shape("mine", recipe, tmp_path, "train") == (7, 3, 12, 12), "the cache says it"
+    assert data.shape("mine", recipe, tmp_path, "train") == (7, 3, 12, 12), "the shape is taken from the cache"

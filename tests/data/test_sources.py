@@ -39,7 +39,7 @@ def test_idx_files_are_read_as_torchvision_reads_them(tmp_path: Path) -> None:
         np.testing.assert_array_equal(images[:, 0], read_image_file(str(path)).numpy())
 
 
-def test_cifar_pickles_as_python_2_wrote_them_come_in_batch_order(
+def test_cifar_pickles_written_by_python_2_are_read_in_batch_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from torchvision.datasets import CIFAR10
@@ -67,7 +67,7 @@ def test_cifar_pickles_as_python_2_wrote_them_come_in_batch_order(
         data.load("cifar10", recipe, tmp_path, "train")
 
 
-def test_an_npz_goes_before_the_source_and_keeps_its_pixels(tmp_path: Path) -> None:
+def test_an_npz_is_preferred_to_the_source_and_keeps_its_pixels(tmp_path: Path) -> None:
     write_idx(tmp_path, "train", random_images(9, 28, 28))
     grey, colour = random_images(5, 12, 12), random_images(6, 12, 12, 3)
     write_npz(tmp_path, "fashion", x_train=grey, x_test=grey[:2])
@@ -100,7 +100,7 @@ def test_an_npz_that_does_not_fit_is_named_with_what_was_found(
 
 
 @pytest.mark.parametrize("damage", ["truncated", "noise", "empty", "bare array", "no x_test"])
-def test_a_file_that_is_no_npz_is_named(tmp_path: Path, damage: str) -> None:
+def test_a_file_that_is_not_a_valid_npz_is_named(tmp_path: Path, damage: str) -> None:
     path = write_npz(tmp_path)
     raw = path.read_bytes()
     if damage == "bare array":
@@ -114,7 +114,7 @@ def test_a_file_that_is_no_npz_is_named(tmp_path: Path, damage: str) -> None:
         data.load("toy", Recipe(source="npz"), tmp_path, "train")
 
 
-def test_an_npz_of_another_size_than_declared_is_refused(tmp_path: Path) -> None:
+def test_an_npz_of_images_not_of_the_declared_size_is_refused(tmp_path: Path) -> None:
     write_npz(tmp_path)
     with pytest.raises(UserError, match=r"toy\.npz: expected square images of side 16 .* found 7 of 8x8"):
         data.load("toy", Recipe(source="npz", size=16), tmp_path, "train")
@@ -128,7 +128,7 @@ def test_a_truncated_idx_file_is_named(tmp_path: Path, keep: int) -> None:
         data.load("fashion", Recipe(source="fashion"), tmp_path, "train")
 
 
-# ---- data as people have them ------------------------------------------------------------------
+# ---- data in the layouts that people have ------------------------------------------------------
 
 
 def test_the_keys_of_medmnist_are_read(tmp_path: Path) -> None:
@@ -154,20 +154,20 @@ def test_a_folder_for_each_class_is_read_as_torchvision_reads_it(tmp_path: Path,
     np.testing.assert_array_equal(train, [np.asarray(image).transpose(2, 0, 1) for image, _ in theirs])
 
 
-def test_an_image_that_moves_to_another_class_is_noticed(tmp_path: Path) -> None:
-    for label in ("cats", "dogs"):
+def test_an_image_moved_to_another_class_counts_only_if_the_order_changes(tmp_path: Path) -> None:
+    for seed, label in enumerate(("cats", "dogs")):
         for split in ("train", "test"):
-            write_png(tmp_path / "pets" / split / label / "1.png", random_images(8, 8, seed=len(label)))
+            write_png(tmp_path / "pets" / split / label / "1.png", random_images(8, 8, seed=seed))
     before = data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train")
-    (tmp_path / "pets/train/dogs/1.png").rename(tmp_path / "pets/train/cats/0.png")
-    assert data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train") == before, "the same order"
-    (tmp_path / "pets/train/cats/0.png").rename(tmp_path / "pets/train/cats/2.png")
-    write_png(tmp_path / "pets/train/cats/1.png", random_images(8, 8, seed=9))
+    (tmp_path / "pets/train/dogs/1.png").rename(tmp_path / "pets/train/cats/2.png")
+    after = data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train")
+    assert after == before, "the same images in the same order"
+    (tmp_path / "pets/train/cats/2.png").rename(tmp_path / "pets/train/cats/0.png")
     assert data.fingerprint("pets", Recipe(source="folder"), tmp_path, "train") != before
 
 
 @pytest.mark.parametrize("place", ["cifar10/train/{}.png", "cifar10/train/frogs/{}.png", "cifar10/{}.png"])
-def test_a_folder_called_like_a_declared_dataset_is_used(tmp_path: Path, place: str) -> None:
+def test_a_folder_named_like_a_declared_dataset_is_used(tmp_path: Path, place: str) -> None:
     images = [write_png(tmp_path / place.format(i), random_images(32, 32, 3, seed=i)) for i in range(5)]
     if "train" in place:
         write_png(tmp_path / place.replace("train", "test").format(0), random_images(32, 32, 3, seed=9))
@@ -204,7 +204,7 @@ def test_celeba_is_found_wherever_an_archive_puts_it(tmp_path: Path, layout: str
     np.testing.assert_array_equal(data.load("celeba", CELEBA, tmp_path / "data", "train"), expected)
 
 
-def test_celeba_that_is_half_there_is_told_what_is_missing(tmp_path: Path) -> None:
+def test_only_the_missing_part_of_an_incomplete_celeba_is_named(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     (tmp_path / "celeba/list_eval_partition.txt").unlink()
     told = data.missing("celeba", CELEBA, tmp_path)
@@ -214,7 +214,7 @@ def test_celeba_that_is_half_there_is_told_what_is_missing(tmp_path: Path) -> No
     assert nowhere is not None and "list_eval_partition.txt and no " in nowhere and "img_align_celeba" in nowhere
 
 
-def test_a_partition_file_leads_out_of_no_folder(tmp_path: Path) -> None:
+def test_a_partition_file_cannot_lead_out_of_its_folder(tmp_path: Path) -> None:
     write_celeba(tmp_path)
     (tmp_path / "celeba/list_eval_partition.txt").write_text("../../secret.jpg 0\n")
     with pytest.raises(UserError, match=r"list_eval_partition\.txt:1: expected a file name"):

@@ -12,14 +12,14 @@ from aegen_bench.evaluation.agreement import Agreement, rank_correlations
 A = {"vae": 3.0, "glf": 1.0, "rae": 2.0, "wae": 9.0}
 
 
-def test_the_same_order_is_1_and_the_reverse_minus_1_whatever_the_scale() -> None:
+def test_the_same_order_gives_1_and_the_reverse_minus_1_whatever_the_scale() -> None:
     found = rank_correlations({"a": A, "b": {k: v**3 for k, v in A.items()}, "c": {k: -v for k, v in A.items()}})
     assert {pair: of.correlation for pair, of in found.items()} == pytest.approx(
         {("a", "b"): 1, ("a", "c"): -1, ("b", "c"): -1}
     )
 
 
-def test_rows_of_one_network_only_do_not_count_and_ties_are_scipys() -> None:
+def test_rows_of_only_one_network_do_not_count_and_ties_are_ranked_as_in_scipy() -> None:
     b = {"vae": 5.0, "glf": 5.0, "rae": 1.0, "wae": 7.0, "aae": 0.0}
     (of,) = rank_correlations({"a": A, "b": b}).values()
     assert of.rows == 4 and of.correlation == pytest.approx(spearmanr(list(A.values()), [b[k] for k in A]).statistic)

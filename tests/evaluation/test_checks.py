@@ -39,13 +39,13 @@ def test_each_check_can_fail_alone(name: str, change: dict[str, float]) -> None:
     assert [check for check, ok in passed.items() if not ok] == [name]
 
 
-def test_what_a_number_is_not_meant_to_see_is_marked() -> None:
+def test_a_failed_check_is_in_brackets_if_the_number_is_not_meant_to_pass_it() -> None:
     assert (_mark("fd", "copies", False), _mark("fd", "blur", False)) == ("(✗)", "✗")
     assert (_mark("precision", "half the modes", False), _mark("recall", "half the modes", False)) == ("(✗)", "✗")
     assert _mark("copying_z", "copies", False) == "✗" and _mark("fd", "blur", True) == "✓"
 
 
-def test_the_page_has_every_number_that_is_checked_every_check_and_the_rules_of_today() -> None:
+def test_the_page_has_every_checked_number_every_check_and_the_current_rules() -> None:
     numbers = {n for name in metrics.names() if metrics.load(name).PER == "draw" for n in metrics.load(name).VALUES}
     page = (Path(__file__).parents[2] / "docs/metric-checks.md").read_text(encoding="utf-8")
     blocks = re.findall(r"^<!-- aegen-bench check-metrics [^\n]* -->\n(#.*?)<!-- end -->", page, re.M | re.S)

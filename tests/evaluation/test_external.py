@@ -14,6 +14,7 @@ from conftest import Bench, Ended
 from PIL import Image
 
 from aegen_bench import data
+from aegen_bench.evaluation import metrics
 
 DIGITS = data.Recipe(source="digits")
 
@@ -67,7 +68,7 @@ def test_a_folder_of_images_is_scored_and_joins_the_table_of_its_dataset_and_pro
     assert "Profile external" in alone and "mine" in alone and "Table 5" not in alone
 
 
-def test_images_worse_than_noise_are_remarked_by_evaluate_and_below_the_table(finished: Bench) -> None:
+def test_images_worse_than_noise_are_flagged_by_evaluate_and_below_the_table(finished: Bench) -> None:
     save(finished.folder / "white", np.full_like(real(finished), 255))
     assert "note: the distance is larger than that of uniform noise (" in score(finished, "white").out
     table = finished("report", "--profile", "tiny", "--tables", "1").out
@@ -82,7 +83,7 @@ def test_a_folder_an_npz_and_an_npy_of_the_same_images_have_the_same_scores(fini
     images = real(finished)
     save(finished.folder / "png", images)
     save(finished.folder / "colour", images, "RGB")  # grey saved with three equal channels
-    save(finished.folder / "opaque", images, "RGBA")  # and with an alpha that hides nothing
+    save(finished.folder / "opaque", images, "RGBA")  # and with a fully opaque alpha channel
     np.savez(finished.folder / "adm.npz", arr_0=images.transpose(0, 2, 3, 1), labels=np.zeros(64))
     np.savez(finished.folder / "grey.npz", images[:, 0])
     np.save(finished.folder / "floats.npy", images / np.float32(255))
@@ -94,7 +95,7 @@ def test_a_folder_an_npz_and_an_npy_of_the_same_images_have_the_same_scores(fini
 
 
 @pytest.mark.slow
-def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finished: Bench) -> None:
+def test_a_seeded_subset_of_extra_images_is_scored_and_too_few_are_refused(finished: Bench) -> None:
     save(finished.folder / "many", real(finished, n=80))
     ended = score(finished, "many")
     assert "64 of 80 images" in ended.err and ended.code == 0
@@ -102,13 +103,13 @@ def test_of_more_images_a_seeded_subset_in_name_order_and_of_fewer_a_count(finis
     refused(score(finished, "many", "--count", "100"), "has 80 images", "needs 100", "--count 80")
     assert score(finished, "many", "--count", "50").code == 0
     ids = list(record(finished, "many")["metrics"])
-    assert len(set(ids)) == 2, "another count is another protocol"
+    assert len(set(ids)) == 2, "a different count makes a different protocol"
     assert score(finished, "many", "--results", "again").code == 0
     again = json.loads((finished.folder / "again/external/digits/many/seed-0/record.json").read_text())
     assert fd(again) == first
 
 
-def test_scored_again_nothing_is_computed_and_other_images_need_a_name(finished: Bench) -> None:
+def test_the_same_images_are_not_scored_again_and_other_images_need_a_name(finished: Bench) -> None:
     folder = save(finished.folder / "mine", real(finished))
     score(finished, folder)
     place = finished.folder / "results/external/digits/mine/seed-0"
@@ -127,13 +128,13 @@ def test_scored_again_nothing_is_computed_and_other_images_need_a_name(finished:
     assert record(finished, "other", seed=3)["seed"] == 3
 
 
-def test_two_generators_whose_folders_have_one_name_need_one(finished: Bench) -> None:
+def test_a_second_folder_of_the_same_name_needs_another_name(finished: Bench) -> None:
     for generator, split in (("gan", "train"), ("vae", "test")):
         save(finished.folder / generator / "samples", real(finished, split))
     assert score(finished, "gan/samples").code == 0
     refused(score(finished, "vae/samples"), "is the record of other images: use --name OTHER")
     assert score(finished, "vae/samples", "--name", "vae").code == 0
-    assert score(finished, "gan/samples").code == 0, "the same images again"
+    assert score(finished, "gan/samples").code == 0, "the same images are accepted again"
     assert fd(record(finished, "samples")) != fd(record(finished, "vae"))
 
 
@@ -152,7 +153,7 @@ def test_a_name_that_cannot_be_a_folder_of_results_is_refused(finished: Bench, n
 
 
 @pytest.mark.parametrize("name", [b".hidden", b"\xff"])
-def test_a_folder_whose_name_cannot_be_kept_asks_for_another(finished: Bench, name: bytes) -> None:
+def test_a_folder_whose_name_cannot_be_used_asks_for_another(finished: Bench, name: bytes) -> None:
     folder = save(finished.folder / os.fsdecode(name), real(finished))
     refused(score(finished, folder), "--name")
     assert score(finished, folder, "--name", "mine").code == 0
@@ -160,7 +161,7 @@ def test_a_folder_whose_name_cannot_be_kept_asks_for_another(finished: Bench, na
 
 
 @pytest.mark.parametrize("against", ["{}/train", "{}/real.npy"])
-def test_what_is_compared_with_goes_by_two_parts_of_its_path(finished: Bench, against: str) -> None:
+def test_the_images_compared_with_are_named_by_the_last_two_parts_of_their_path(finished: Bench, against: str) -> None:
     for place, split in (("a", "train"), ("b", "test")):
         save(finished.folder / place / "test", real(finished, "test"))
         save(finished.folder / place / "train", real(finished, split))
@@ -172,13 +173,13 @@ def test_what_is_compared_with_goes_by_two_parts_of_its_path(finished: Bench, ag
     assert fd(record(finished, "test", f"vs_b-{last}")) < 1e-6 < fd(record(finished, "test", f"vs_a-{last}"))
 
 
-def test_an_unnamed_folder_goes_by_its_whole_name(finished: Bench) -> None:
+def test_the_default_name_is_the_whole_name_of_the_folder(finished: Bench) -> None:
     for name, split in (("s_beta0.5", "train"), ("s_beta0.7", "test")):
         assert score(finished, save(finished.folder / name, real(finished, split))).code == 0
     assert fd(record(finished, "s_beta0.5")) != fd(record(finished, "s_beta0.7"))
 
 
-def test_two_folders_against_each_other(finished: Bench) -> None:
+def test_two_folders_are_compared_with_each_other(finished: Bench) -> None:
     a, b = save(finished.folder / "a", real(finished)), save(finished.folder / "b", real(finished, "test"))
     ended = finished("evaluate", str(a), "--against", str(b), "--protocol", "tiny")
     vs_b = f"vs_{finished.folder.name}-b"
@@ -187,14 +188,14 @@ def test_two_folders_against_each_other(finished: Bench) -> None:
     assert same.code == 0 and fd(record(finished, "b", vs_b)) < 1e-6 < fd(record(finished, "a", vs_b))
 
 
-def test_a_trial_is_completed_by_a_named_protocol_and_trains_nothing(finished: Bench) -> None:
+def test_a_named_protocol_is_added_to_a_trial_without_training(finished: Bench) -> None:
     before = finished.record("glf")
     trial = "results/tiny/digits/glf/seed-0"
     ended = finished("evaluate", "--trial", trial, "--protocol", "other")
     assert ended.code == 0 and "Protocol" in ended.out and "fd" in ended.out
     after = finished.record("glf")
     assert len(after["metrics"]) == 2 and {**after, "metrics": before["metrics"]} == before
-    assert finished("evaluate", "--trial", trial).code == 0, "nothing lacks, nothing changes"
+    assert finished("evaluate", "--trial", trial).code == 0, "nothing is missing, so nothing changes"
     assert finished.record("glf") == after
     refused(finished("evaluate", "--trial", "results/tiny/digits/glf/seed-9"), "no record at")
     refused(finished("evaluate", "--trial", trial, "--protocol", "othr"), "did you mean 'other'?")
@@ -239,7 +240,7 @@ def test_samples_that_cannot_all_be_written_leave_nothing(finished: Bench, monke
 # ---- wrong input -----------------------------------------------------------------------------------------
 
 
-def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Bench) -> None:
+def test_wrong_images_are_reported_in_one_line_with_the_file_or_number_at_fault(finished: Bench) -> None:
     images = real(finished)
     small = save(finished.folder / "small", images[:63])
     refused(score(finished, small), "small has 63 images, protocol tiny needs 64", "--count 63")
@@ -264,7 +265,7 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
     refused(score(finished, "nowhere"), "nowhere: no such folder or file")
     (finished.folder / "note.txt").write_text("images")
     refused(score(finished, "note.txt"), "note.txt: expected a folder of images, an .npz or an .npy")
-    assert list((finished.folder / "results").rglob("external/**/record.json")) == [], "what was refused leaves nothing"
+    assert list((finished.folder / "results").rglob("external/**/record.json")) == [], "refused images leave no record"
 
 
 @pytest.mark.parametrize(
@@ -283,13 +284,13 @@ def test_wrong_images_are_one_line_with_the_file_or_number_at_fault(finished: Be
         ({"c": np.zeros(3), "images": np.zeros((64, 16, 16), np.uint8)}, "do not fit (1, 8, 8)"),
     ],
 )
-def test_wrong_arrays_are_one_line(finished: Bench, arrays: dict[str, np.ndarray], said: str) -> None:
+def test_wrong_arrays_are_reported_in_one_line(finished: Bench, arrays: dict[str, np.ndarray], said: str) -> None:
     np.savez(finished.folder / "wrong.npz", **arrays)
     refused(score(finished, "wrong.npz"), "wrong.npz", said)
 
 
 @pytest.mark.slow
-def test_a_wrong_request_is_one_line(finished: Bench) -> None:
+def test_a_wrong_request_is_reported_in_one_line(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
     (finished.folder / "broken.npz").write_bytes(b"PK\x03\x04 not really")
     refused(score(finished, "broken.npz"), "broken.npz", "does not load")
@@ -319,7 +320,7 @@ def test_a_wrong_request_is_one_line(finished: Bench) -> None:
     assert not (finished.folder / "results/external").exists()
 
 
-def test_images_and_anchors_are_no_trials_and_a_trial_lies_where_it_says(finished: Bench) -> None:
+def test_images_and_anchors_are_not_trials_and_a_moved_trial_is_refused(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
     score(finished, "mine")
     for place in ("external/digits/mine", "anchors/digits/floor"):
@@ -338,10 +339,12 @@ def test_a_weights_file_with_another_sha256_is_refused_before_anything_is_scored
     refused(ended, str(file), "expected sha256 b938bf1b", "delete it and run `aegen-bench fetch dinov2_small`")
 
 
-# ---- what fails, what is stopped, what is done twice at once -----------------------------------------------
+# ---- failures, caches, images that change, interrupts ---------------------------------------------------
 
 
-def test_a_metric_that_fails_is_a_line_an_exit_code_and_tried_again(finished: Bench) -> None:
+def test_a_failed_metric_is_recorded_reported_in_one_line_and_tried_again(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     save(finished.folder / "few", real(finished, n=19))
     ended = score(finished, "few", "--count", "19")
     assert ended.code == 1 and "aegen-bench: failed: prd: recorded with the reason" in ended.err
@@ -349,9 +352,13 @@ def test_a_metric_that_fails_is_a_line_an_exit_code_and_tried_again(finished: Be
     assert "fd " in ended.out and "note: 19 images for 64 features: the covariance is singular" in ended.out
     (entry,) = record(finished, "few")["metrics"].values()
     assert set(entry["failed"]) == {"prd"} and set(entry["draws"][0]) == {"fd"}
+    monkeypatch.setattr(metrics.load("prd"), "measure", lambda inputs: {"f8": 0.5, "f1_8": 0.5})
+    assert score(finished, "few", "--count", "19").code == 0
+    (entry,) = record(finished, "few")["metrics"].values()
+    assert entry["failed"] == {} and entry["draws"][0].keys() == {"fd", "f8", "f1_8"}
 
 
-def test_distances_are_computed_where_their_features_cannot_be_kept(
+def test_distances_are_computed_even_if_their_features_cannot_be_cached(
     finished: Bench, caplog: pytest.LogCaptureFixture
 ) -> None:
     save(finished.folder / "mine", real(finished, n=40))
@@ -369,7 +376,7 @@ def test_features_are_kept_in_the_cache_folder(finished: Bench, monkeypatch: pyt
     assert score(finished, "mine", "--count", "40").code == 0
     assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
     assert set((finished.data / "cache").iterdir()) == before
-    assert score(finished, "mine").code == 0, "those in the data folder are used"
+    assert score(finished, "mine").code == 0, "the features in the data folder are used"
     assert len(list((finished.folder / "kept/cache").glob("*/real.npy"))) == 1
 
 
@@ -384,16 +391,16 @@ def test_other_real_images_under_an_old_name_are_not_taken_for_the_old_ones(fini
     assert finished(*command, "--name", "mine").code == 0
     assert fd(record(finished, "mine", "vs_here-real")) > 1e-3
     (aside,) = (finished.folder / "results/external/vs_here-real/mine/seed-0").glob("record.*.1.json")
-    assert fd(json.loads(aside.read_text())) < 1e-6, "the first folder held the very images"
+    assert fd(json.loads(aside.read_text())) < 1e-6, "the first folder held the same images as the scored one"
 
 
-def test_grey_images_with_alpha_are_compared_with_as_grey(finished: Bench) -> None:
+def test_real_images_in_grey_with_alpha_count_as_grey(finished: Bench) -> None:
     save(finished.folder / "mine", real(finished))
     save(finished.folder / "real", real(finished), "LA")
     assert finished("evaluate", "mine", "--against", "real", "--protocol", "tiny").code == 0
 
 
-def test_ctrl_c_is_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_is_reported_in_one_line_and_leaves_nothing(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     from aegen_bench.evaluation.metrics import prd
 
     def interrupted(inputs: Any) -> None:

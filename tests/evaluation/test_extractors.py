@@ -56,7 +56,10 @@ def test_pixels_of_grey_images_are_three_equal_channels(tmp_path):
 
 
 def haar_packets(image, level):
-    """[c, s, s] -> [4^level, c, s / 2^level, s / 2^level]: blocks of 2^level px a side times the Walsh functions."""
+    """Return the packets [4^level, c, s / 2^level, s / 2^level] of an image [c, s, s].
+
+    They are its blocks of 2^level x 2^level pixels, multiplied by the Walsh functions.
+    """
     block = 2**level
     walsh = hadamard(block) / block**0.5
     blocks = image.reshape(len(image), image.shape[1] // block, block, image.shape[2] // block, block)
@@ -85,7 +88,10 @@ def test_odd_sides_are_extended_by_the_pixel_before_the_last(tmp_path):
 
 @pytest.mark.parametrize("channels", [1, 3])
 def test_the_wavelet_distance_is_the_mean_over_packets_as_the_authors_tool_computes_it(channels, tmp_path):
-    """An RGB image, in float64, the square root of a product of covariances. No metric but distances applies."""
+    """The tool converts images to RGB and takes, in float64, the square root of the product of the covariances.
+
+    Of the metrics used here, only `fd` and `reconstruction_fd` apply to packets.
+    """
     generated, real = noise(300, channels, side=8), noise(300, channels, side=8, seed=1) // 2
     protocol = Protocol(extractor="wavelet", count=300, metrics=("fd", "reconstruction_fd", "fd_infinity", "kid"))
     swapped = {"reconstructions": lambda: (real, generated)}
@@ -104,7 +110,7 @@ def test_the_wavelet_distance_is_the_mean_over_packets_as_the_authors_tool_compu
     assert found.model["reconstruction_fd"] == found.draws[0]["fwd"] and not found.failed
     assert all("packets" in found.settings[name]["not_applicable"] for name in ("fd_infinity", "kid"))
     again = scored(protocol, generated=[generated], real=real, data_folder=tmp_path, **swapped)
-    assert again.draws == found.draws  # from the kept features and reference
+    assert again.draws == found.draws  # computed from the cached features and reference
 
 
 # ---- dinov2
@@ -112,7 +118,7 @@ def test_the_wavelet_distance_is_the_mean_over_packets_as_the_authors_tool_compu
 
 @pytest.fixture(scope="module")
 def transformer():
-    """The network with weights that make every part matter."""
+    """The network, with random weights that make every part matter."""
     network = vision_transformer.VisionTransformer(384, 6, 12).eval().requires_grad_(False)
     draw = torch.Generator().manual_seed(0)
     for name, parameter in network.named_parameters():
@@ -152,7 +158,7 @@ def test_parameters_are_named_as_in_the_official_file(transformer):
 
 
 def cubic(target: int, scale: float, source: int) -> np.ndarray:
-    """The matrix [target, source] of cubic convolution (Keys 1981, a = -0.75) at `scale`, the border repeated."""
+    """Return the matrix [target, source] of cubic convolution (Keys 1981, a = -0.75) at `scale`; borders repeat."""
     matrix = np.zeros((target, source))
     for i in range(target):
         at = (i + 0.5) / scale - 0.5
@@ -180,7 +186,8 @@ def test_dinov2_equals_torchvisions_transformer_with_equal_weights(transformer):
         "encoder.ln.bias": state["norm.bias"],
     }
     names = {"attn.qkv": "self_attention.in_proj_", "norm1": "ln_1.", "norm2": "ln_2.", "mlp.fc1": "mlp.0."}
-    scaled = {"attn.proj": ("self_attention.out_proj.", "ls1"), "mlp.fc2": ("mlp.3.", "ls2")}  # it has no scale
+    # torchvision's transformer has no layer scale, so it is multiplied into the layer before it.
+    scaled = {"attn.proj": ("self_attention.out_proj.", "ls1"), "mlp.fc2": ("mlp.3.", "ls2")}
     for i in range(12):
         for kind in ("weight", "bias"):
             layer = f"encoder.layers.encoder_layer_{i}."
@@ -204,7 +211,9 @@ def test_images_are_resized_as_pillow_resizes_them(side):
     pillow = Image.fromarray(image[0].transpose(1, 2, 0)).resize((224, 224), Image.Resampling.BICUBIC)
     ours = vision_transformer.resized(torch.from_numpy(image))[0].permute(1, 2, 0).numpy()
     gap = np.abs(ours - np.asarray(pillow, np.float32))
-    assert gap.max() <= 2 and (gap > 0).mean() < 0.02, "whole numbers; Pillow's factors have 8 bits less"
+    assert gap.max() <= 2 and (gap > 0).mean() < 0.02, (
+        "only rounding may differ: pixels are whole numbers, and Pillow's factors have 8 bits less"
+    )
 
 
 @pytest.mark.slow
@@ -219,7 +228,7 @@ def test_dinov2_reads_the_official_layout_and_normalises_for_imagenet(transforme
     np.testing.assert_allclose(found, transformer(x).numpy(), rtol=1e-4, atol=1e-4)
 
 
-def test_dinov2_is_the_large_network_and_the_small_one_keeps_the_protocol_id_that_it_had(monkeypatch):
+def test_dinov2_is_the_large_network_and_the_small_one_keeps_its_protocol_id(monkeypatch):
     sizes = {}
     monkeypatch.setattr(torch, "load", lambda file, **how: sizes.setdefault("state", {}))
     monkeypatch.setattr(nn.Module, "load_state_dict", lambda network, state: sizes.update(network=network))
@@ -248,7 +257,7 @@ def metadata(name, folder):
 
 
 @pytest.mark.parametrize("dataset", extractors.recipe("classifier").weights)
-def test_a_classifier_gives_finite_features_that_repeat_from_verified_weights(dataset, tmp_path):
+def test_a_classifier_gives_finite_repeatable_features_from_verified_weights(dataset, tmp_path):
     network = extractors.build("classifier", tmp_path, dataset)
     images = noise(5, channels=1)
     found = features(network, images)
@@ -258,7 +267,7 @@ def test_a_classifier_gives_finite_features_that_repeat_from_verified_weights(da
     np.testing.assert_array_equal(found, features(network, images.repeat(3, axis=1)))
 
 
-def test_the_networks_of_two_datasets_are_two(tmp_path):
+def test_two_datasets_have_different_networks(tmp_path):
     names = extractors.recipe("classifier").weights
     assert set(names.values()) == set(SHIPPED)
     found = [
@@ -272,7 +281,7 @@ def test_a_dataset_without_a_network_is_refused_by_name(tmp_path):
         extractors.build("classifier", tmp_path, "digits")
 
 
-def test_another_file_in_the_place_of_shipped_weights_is_refused(tmp_path, monkeypatch):
+def test_another_file_in_place_of_shipped_weights_is_refused(tmp_path, monkeypatch):
     wrong = replace(weights.FILES["classifier_fashion"], sha256="0" * 64)
     monkeypatch.setitem(weights.FILES, "classifier_fashion", wrong)
     with pytest.raises(UserError, match=r"expected sha256 0{64}, found .*: install the package again"):
@@ -283,7 +292,7 @@ def test_another_file_in_the_place_of_shipped_weights_is_refused(tmp_path, monke
 
 
 @pytest.mark.parametrize("name", SHIPPED)
-def test_shipped_weights_are_small_and_the_docs_say_how_they_came_about(name, tmp_path):
+def test_shipped_weights_are_small_and_the_docs_say_how_they_were_trained(name, tmp_path):
     network = extractors.build("classifier", tmp_path, name.removeprefix("classifier_"))
     assert sum(parameter.numel() for parameter in classifier.Classifier().parameters()) <= 400_000
     assert sum(buffer.numel() for buffer in network.state_dict().values()) < 400_000

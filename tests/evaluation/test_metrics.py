@@ -1,4 +1,4 @@
-"""The metrics on inputs whose answers are known."""
+"""The metrics on inputs with known answers."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_moments_are_those_of_numpy_in_float64():
 
 
 @pytest.mark.parametrize("batch", [1, 50, 1024, 1500, 4000])
-def test_moments_do_not_depend_on_how_the_features_come(batch):
+def test_moments_do_not_depend_on_how_the_features_are_batched(batch):
     x = normal(0, 2500, 5)
     stream = Accumulator()
     for start in range(0, len(x), batch):
@@ -103,7 +103,7 @@ def test_eigenvalue_route_equals_the_matrix_square_root(cov_b):
 
     mean, cov_a = np.zeros(24), covariance(5, 24, 24)
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # sqrtm warns of singular input
+        warnings.simplefilter("ignore")  # sqrtm warns about singular input
         root = sqrtm(cov_a @ cov_b)
     expected = np.trace(cov_a) + np.trace(cov_b) - 2 * np.trace(root).real
     assert frechet_distance(mean_a=mean, cov_a=cov_a, mean_b=mean, cov_b=cov_b) == pytest.approx(expected, abs=1e-3)
@@ -139,7 +139,7 @@ def test_non_finite_features_are_refused():
         fd(bad, normal(12, 20, 4))
 
 
-# ---- PRD (order of the summaries: recall-weighted, precision-weighted)
+# ---- PRD (the summaries in this order: F8, which favours recall, then F1/8, which favours precision)
 
 
 def ten_modes(seed, n, modes):
@@ -157,7 +157,7 @@ def test_prd_of_disjoint_sets_is_zero():
     assert prd(x, x + 100) == pytest.approx((0.0, 0.0), abs=1e-6)
 
 
-def test_prd_of_two_draws_of_one_law_is_near_one():
+def test_prd_of_two_draws_of_one_distribution_is_near_one():
     assert min(prd(normal(15, 3000, 8), normal(16, 3000, 8))) >= 0.98
 
 
@@ -182,7 +182,7 @@ def test_prd_curve_is_reproduced_by_its_seed_alone():
 
 
 def test_prd_follows_its_definition_on_known_histograms(monkeypatch):
-    monkeypatch.setitem(prd_module.KMEANS, "n_clusters", 2)  # two far points: the clusters are known
+    monkeypatch.setitem(prd_module.KMEANS, "n_clusters", 2)  # with two distant points, the clusters are known
     generated = np.repeat(np.float32([[0], [100]]), [30, 70], axis=0)
     real = np.repeat(np.float32([[0], [100]]), [60, 40], axis=0)
     precision, recall = prd_curve(generated=generated, real=real, seed=0)
@@ -243,7 +243,7 @@ def test_reconstructions_of_another_shape_or_dtype_are_refused():
 def test_a_metric_returns_the_values_it_declares_and_leaves_its_inputs_alone(name, monkeypatch):
     metric = metrics.load(name)
     if name == "copying":
-        monkeypatch.setitem(metric.SETTINGS, "regions", 1)  # 50 images have not ten
+        monkeypatch.setitem(metric.SETTINGS, "regions", 1)  # 50 images are too few for ten
     images = np.random.default_rng(0).integers(256, size=(50, 1, 4, 4)).astype(np.uint8)
     a, b = normal(0, 50, 6), normal(1, 50, 6)
     kept = a.copy(), b.copy(), images.copy()

@@ -46,7 +46,7 @@ def normal(seed, n, d, scale=1.0, shift=0.0):
 
 
 @pytest.mark.parametrize(("n_generated", "n_real"), [(80, 120), (60, 60)])
-def test_kid_is_torch_fidelitys_on_the_same_subsets(monkeypatch, n_generated, n_real):
+def test_kid_equals_that_of_torch_fidelity_on_the_same_subsets(monkeypatch, n_generated, n_real):
     reference = pytest.importorskip("torch_fidelity.metric_kid")
     monkeypatch.setitem(kid_module.SETTINGS, "subset_size", 50)
     generated, real = normal(0, n_generated, 40, 1.2, 0.3), normal(1, n_real, 40)
@@ -63,7 +63,7 @@ def test_kid_of_small_sets_uses_all_of_them_once_and_is_unbiased():
     value, _, used = kid(generated=normal(0, 200, 8), real=normal(1, 200, 8), seed=0)
     assert used == {"subsets": 1, "subset_size": 200}
     many = [kid(generated=normal(2 * s, 30, 8), real=normal(2 * s + 1, 30, 8), seed=0)[0] for s in range(60)]
-    assert min(many) < 0 < max(many)  # an unbiased estimate of 0 falls on both sides
+    assert min(many) < 0 < max(many)  # an unbiased estimate of 0 falls on both sides of it
     assert abs(np.mean(many)) < 4 * np.std(many) / np.sqrt(len(many))
     assert abs(value) < 0.1
 
@@ -81,7 +81,7 @@ def test_the_standard_error_of_kid_is_its_spread_over_new_images(monkeypatch, si
     found = [kid(generated=normal(s, 100, 8, 1.2, 0.3), real=normal(1000 + s, 100, 8), seed=s) for s in range(200)]
     values, errors, used = zip(*found, strict=True)
     assert used[0]["subsets"] == subsets
-    # the spread of 200 numbers is known to 5%
+    # estimated from 200 numbers, the spread is accurate to 5%
     assert np.mean(errors) == pytest.approx(np.std(values, ddof=1), rel=0.15)
 
 
@@ -93,7 +93,7 @@ def exact(a, b):
 
 
 @pytest.mark.parametrize("block", [2**25, 700])
-@pytest.mark.parametrize("shift", [0, 300])  # far from 0 the float32 products cancel
+@pytest.mark.parametrize("shift", [0, 300])  # far from 0, float32 products lose digits by cancellation
 def test_neighbours_and_balls_are_those_of_brute_force(monkeypatch, block, shift):
     monkeypatch.setattr(balls, "BLOCK", block)
     x, y = normal(0, 90, 12, 1, shift), normal(1, 70, 12, 0.8, shift)
@@ -160,8 +160,8 @@ def test_clusters_are_as_good_as_those_of_scikit_learn(dtype):
     assert sets.shape == (30, 20, 24) and sets.dtype == dtype
     error = np.sqrt((np.var(ours, ddof=1) + np.var(theirs, ddof=1)) / 30)
     assert abs(np.mean(ours) - np.mean(theirs)) < 3 * error
-    assert error < 0.02 * np.mean(theirs), "runs that let a difference show"
-    assert np.std(ours, ddof=1) > np.std(theirs, ddof=1) / 2, "each clustering has a start of its own"
+    assert error < 0.02 * np.mean(theirs), "the runs must be precise enough to show a difference"
+    assert np.std(ours, ddof=1) > np.std(theirs, ddof=1) / 2, "each clustering must start differently"
 
 
 def test_well_separated_clusters_are_found_and_every_row_gets_its_nearest_centre():
@@ -172,7 +172,7 @@ def test_well_separated_clusters_are_found_and_every_row_gets_its_nearest_centre
         np.testing.assert_allclose(centres[labels], x, atol=1e-6)
 
 
-def test_clusterings_that_run_at_once_are_those_that_run_one_by_one():
+def test_clusterings_computed_at_once_equal_those_computed_one_by_one():
     x = np.maximum(normal(0, 900, 24) + 3 * normal(9, 30, 24)[np.arange(900) % 30], 0)
     one_by_one = kmeans.minibatch_kmeans(x, **prd.KMEANS, randoms=[np.random.default_rng(seed) for seed in range(5)])
     with emulated_cuda():
@@ -192,18 +192,19 @@ def test_the_ten_clusterings_of_prd_are_independent(monkeypatch):
         curves = [prd.prd_curve(generated=generated, real=real, seed=seed) for seed in range(seeds)]
         return np.std([prd.max_f_beta(*curve)[0] for curve in curves], ddof=1)
 
-    # The mean of ten independent clusterings scatters by 1 / sqrt(10) = 0.32 of one's, of two groups by 0.71.
+    # The mean of ten independent clusterings has 1 / sqrt(10) = 0.32 of the spread of one; with only two independent
+    # groups, it would have 0.71.
     assert spread(10, 20) < 0.5 * spread(1, 60)
 
 
-def test_labels_of_several_sets_of_centres_are_those_by_hand():
+def test_labels_of_several_sets_of_centres_equal_those_computed_by_hand():
     x, centres = normal(5, 7, 3), normal(6, 4, 3).reshape(2, 2, 3)
     by_hand = np.square(x[None, :, None] - centres[:, None]).sum(axis=-1).argmin(axis=-1)
     np.testing.assert_array_equal(kmeans.nearest_centre(x, centres), by_hand)
 
 
 def published_prd(generated, real, seed):
-    """F8 and F1/8 of the published algorithm, with what were scikit-learn's defaults then, and seeded."""
+    """Return F8 and F1/8 by the published algorithm, but seeded, with scikit-learn's defaults of that time."""
     from sklearn.cluster import MiniBatchKMeans
 
     union = np.vstack([generated, real]).astype(np.float64)
@@ -231,7 +232,7 @@ def test_prd_is_within_the_seed_spread_of_the_published_algorithm():
     b = np.array([published_prd(generated, real, seed) for seed in range(100, 160, 10)])
     error = np.sqrt(a.var(axis=0, ddof=1) / 12 + b.var(axis=0, ddof=1) / 6)
     assert (np.abs(a.mean(axis=0) - b.mean(axis=0)) < 3 * error).all()
-    assert (error < 0.005).all() and a.mean(axis=0).max() < 0.99, "an error and sets that let a difference show"
+    assert (error < 0.005).all() and a.mean(axis=0).max() < 0.99, "the error and the sets must let a difference show"
     assert ours(0) == ours(0) and ours(0) != ours(1)
 
 
@@ -240,7 +241,7 @@ def test_prd_is_within_the_seed_spread_of_the_published_algorithm():
 
 @settings(max_examples=20, deadline=None, derandomize=True)
 @given(st.integers(2, 30), st.integers(2, 30), st.integers(1, 12), st.floats(0, 3), st.integers(0, 99))
-def test_frechet_distance_is_never_negative_symmetric_and_blind_to_order(n_a, n_b, d, scale, seed):
+def test_frechet_distance_is_symmetric_never_negative_and_independent_of_order(n_a, n_b, d, scale, seed):
     a, b = normal(seed, n_a, d), normal(seed + 1, n_b, d, scale)
 
     def fd(x, y):
@@ -252,7 +253,7 @@ def test_frechet_distance_is_never_negative_symmetric_and_blind_to_order(n_a, n_
     assert fd(a[::-1], b[::-1]) == pytest.approx(fd(a, b), abs=1e-5)
 
 
-def test_a_kept_reference_gives_the_distance_bit_for_bit():
+def test_a_stored_reference_gives_the_same_distance_bit_for_bit():
     (mean_a, cov_a, _), (mean_b, cov_b, _) = moments(normal(0, 90, 20)), moments(normal(1, 80, 20, 1.3))
     fresh = frechet_distance(mean_a=mean_a, cov_a=cov_a, mean_b=mean_b, cov_b=cov_b)
     assert distance_to(Reference.of(Moments(mean_a, cov_a, 90)), Moments(mean_b, cov_b, 80)) == fresh
@@ -288,7 +289,7 @@ def test_the_error_of_fd_infinity_is_its_spread_over_subsets_and_decides_how_man
 
 @pytest.mark.parametrize("taken", [0, 1, 2500])
 def test_moments_without_some_features_are_those_of_the_rest(taken):
-    x = normal(0, 5000, 30, 2, 100)  # more than a block of rows
+    x = normal(0, 5000, 30, 2, 100)  # more rows than one block
     rest, expected = without(moments(x), x[:taken]), moments(x[taken:])
     assert rest.n == expected.n
     np.testing.assert_allclose(rest.mean, expected.mean, rtol=1e-12)
@@ -309,7 +310,7 @@ def test_fd_infinity_starts_where_the_paper_does_and_at_half_of_fewer_images():
 def test_sliced_distance_of_shifted_points_is_the_shift_over_the_root_of_the_dimension():
     a = np.random.default_rng(0).normal(size=(300, 9))
     got = sliced_wasserstein(a, a + np.full(9, 2.0), projections=4000, seed=0)
-    assert got == pytest.approx(2.0, rel=0.03)  # a shift of length 2 sqrt(9), seen along a random direction
+    assert got == pytest.approx(2.0, rel=0.03)  # a shift of length 2 sqrt(9), projected onto random directions
     assert sliced_wasserstein(a, a[::-1], projections=50, seed=0) == pytest.approx(0, abs=1e-12)
 
 
@@ -365,9 +366,9 @@ def test_clipped_density_and_coverage_are_the_share_of_good_images(share):
     assert found["clipped_coverage"] == pytest.approx(share, abs=0.04)
 
 
-def test_an_outlier_among_the_real_images_and_crowding_do_not_raise_clipped_density():
+def test_neither_outliers_among_the_real_images_nor_crowding_inflate_clipped_density():
     real = normal(0, 1000, 6)
-    real[:5] += 100  # balls that hold everything in between
+    real[:5] += 100  # outliers, whose balls contain everything in between
     between = normal(1, 1000, 6) + 60
     assert measure("density_coverage", between, real)["density"] > 0.2
     assert measure("clipped_density_coverage", between, real)["clipped_density"] == 0
@@ -378,17 +379,17 @@ def test_an_outlier_among_the_real_images_and_crowding_do_not_raise_clipped_dens
 # ---- copies
 
 
-def test_a_copier_fails_and_unseen_images_and_blurred_ones_are_told_from_it():
+def test_copies_are_told_apart_from_unseen_and_from_poor_images():
     training, test = normal(0, 3000, 6), normal(1, 1500, 6)
     said = partial(copying_z, test=test, training=training, seed=0)
     assert abs(said(generated=normal(2, 1500, 6))) < 1.5
     assert said(generated=training[:1500] + 0.05 * normal(3, 1500, 6)) < -3
     mixed = np.concatenate([training[:500] + 0.05 * normal(3, 500, 6), normal(4, 1000, 6)])
-    assert said(generated=mixed) < -3, "a third of copies"
-    assert said(generated=normal(2, 1500, 6, 1.6)) > 3, "not for free: images unlike the data are not near 0"
+    assert said(generated=mixed) < -3, "a third of the images are copies"
+    assert said(generated=normal(2, 1500, 6, 1.6)) > 3, "images unlike the data must not score near 0"
 
 
-def test_the_test_for_copies_of_one_region_is_scipys_mann_whitney(monkeypatch):
+def test_the_test_for_copies_in_one_region_equals_scipys_mann_whitney(monkeypatch):
     from scipy.stats import mannwhitneyu
 
     monkeypatch.setitem(copying.SETTINGS, "regions", 1)
@@ -401,11 +402,11 @@ def test_the_test_for_copies_of_one_region_is_scipys_mann_whitney(monkeypatch):
 # ---- the density of codes
 
 
-def test_a_classifier_tells_other_codes_and_not_equal_ones():
+def test_a_classifier_tells_codes_apart_only_if_their_distributions_differ():
     codes = normal(0, 800, 5), normal(1, 800, 5)
     assert held_out_accuracy(*codes, seed=0) == pytest.approx(0.5, abs=0.06)
     dependent = codes[1].copy()
-    dependent[:, 1] = dependent[:, 0]  # the same margins
+    dependent[:, 1] = dependent[:, 0]  # the same marginal distributions
     assert held_out_accuracy(codes[0], dependent, seed=0) > 0.8
 
 
@@ -418,7 +419,7 @@ def test_ssim_of_equal_and_of_constant_images_is_known():
     a, b = np.full((1, 1, 16, 16), 51, np.uint8), np.full((1, 1, 16, 16), 204, np.uint8)
     assert reconstruction_ssim(a, b) == pytest.approx((2 * 0.2 * 0.8 + 1e-4) / (0.2**2 + 0.8**2 + 1e-4))
     assert reconstruction_ssim(x, 255 - x) < -0.5
-    assert reconstruction_ssim(noise(0, 4, 8), noise(0, 4, 8)) == pytest.approx(1), "smaller than the window"
+    assert reconstruction_ssim(noise(0, 4, 8), noise(0, 4, 8)) == pytest.approx(1), "images smaller than the window"
 
 
 # ---- all of them through evaluate
@@ -433,7 +434,7 @@ def scores(folder, protocol=EVERY, n=40, **more):
 
 
 def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_used(tmp_path, monkeypatch):
-    monkeypatch.setitem(copying.SETTINGS, "regions", 1)  # 40 images have no ten of them
+    monkeypatch.setitem(copying.SETTINGS, "regions", 1)  # 40 images are too few for ten
     result = scores(
         tmp_path,
         reconstructions=lambda: (noise(0, 60, 12), noise(3, 60, 12)),
@@ -446,7 +447,7 @@ def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_use
         test_images=lambda: noise(0, 60, 12),
     )
     assert result.failed == {} and set(result.settings) == set(metrics.names())
-    assert result.model["code_nll"] == 2, "nats a dimension"
+    assert result.model["code_nll"] == 2, "nats per dimension"
     per_draw = {v for name in metrics.names() for v in metrics.load(name).VALUES if metrics.load(name).PER == "draw"}
     assert [set(draw) for draw in result.draws] == [per_draw - {"fid", "fwd"}] * 2
     assert {*OF_THE_MODEL, "interpolation_fd_nearest", "reconstruction_ssim"} <= set(result.model)
@@ -455,8 +456,8 @@ def test_every_metric_of_a_full_evaluation_gives_its_values_and_says_what_it_use
 
 
 def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
-    """Of an emulated one, whose arithmetic is a CPU's: everything is where it should be, and the other ways to
-    compute are right.
+    """The GPU is emulated and has the arithmetic of a CPU, so this tests that everything is on the right device and
+    that the algorithms used only on a GPU are right.
     """
     monkeypatch.setitem(copying.SETTINGS, "regions", 1)
     monkeypatch.setitem(fd_infinity.SETTINGS, "most_rounds", 2)
@@ -478,18 +479,18 @@ def test_metrics_on_a_gpu_give_the_numbers_of_the_cpu(tmp_path, monkeypatch):
             assert a == pytest.approx(b, rel=1e-5, abs=1e-6)  # KID is near 0
     waited = {where.split("/")[-1].split(":")[0] for _, where in gpu.waits}
     assert {"balls.py", "frechet.py", "kid.py", "memorisation.py", "copying.py", "kmeans.py"} <= waited, (
-        "all of them were there"
+        "each of these modules must have used the GPU"
     )
 
 
-def test_what_a_model_has_not_is_not_applicable_and_no_failure(tmp_path):
+def test_what_a_model_lacks_is_not_applicable_rather_than_a_failure(tmp_path):
     result = scores(tmp_path, interpolations=lambda: None, codes=lambda: None)
     assert result.failed == {} and result.model == {}
     for name in (*OF_THE_MODEL, "memorisation", "reconstruction"):
         assert result.settings[name]["not_applicable"]
 
 
-def test_too_few_images_fail_the_metrics_that_need_more_with_the_number(tmp_path):
+def test_metrics_that_need_more_images_fail_and_say_how_many(tmp_path):
     result = scores(tmp_path, EVERY.model_copy(update={"count": 3}), n=3)
     assert "at least 4 images a set, there are 3" in result.failed["precision_recall"]
     assert "at least 6 images a set, there are 3" in result.failed["density_coverage"]
@@ -498,7 +499,7 @@ def test_too_few_images_fail_the_metrics_that_need_more_with_the_number(tmp_path
     assert {"fd", "kid"} <= set(result.draws[0])
 
 
-def test_the_root_of_the_real_covariance_is_computed_once_and_again_where_the_file_is_damaged(tmp_path, monkeypatch):
+def test_the_root_of_the_real_covariance_is_computed_once_and_again_if_the_file_is_damaged(tmp_path, monkeypatch):
     computed = []
     true_of = Reference.of
     monkeypatch.setattr(Reference, "of", lambda *a: computed.append(1) or true_of(*a))

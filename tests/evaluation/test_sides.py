@@ -17,7 +17,10 @@ SIDED = {
 
 
 def modes(seed, n, of):
-    """Balls of 3 dimensions around `of` corners: in 16, a fifth of a set lies outside the balls of its own law."""
+    """Return n points, spread in 3 of the 16 dimensions around `of` corners.
+
+    Spread in all 16, a fifth of a set would lie outside the neighbour balls of another set of the same distribution.
+    """
     rng = np.random.default_rng(seed)
     return (10 * np.eye(16)[rng.integers(of, size=n)] + 0.3 * rng.normal(size=(n, 3)) @ np.eye(3, 16)).astype(
         np.float32
@@ -32,18 +35,18 @@ def test_a_generator_that_drops_half_of_the_modes_is_precise_and_recalls_half(na
 
 
 @pytest.mark.parametrize("name", SIDED)
-def test_a_generator_of_twice_the_modes_recalls_all_and_is_half_precise(name):
+def test_a_generator_with_twice_the_modes_recalls_all_and_is_half_precise(name):
     precision, recall = SIDED[name]
     invented = measure(name, modes(1, 800, 10), modes(0, 800, 5))
     assert invented[recall] > 0.85 and 0.4 < invented[precision] < 0.6
 
 
-# ---- real photographs, spoiled step by step
+# ---- real photographs, damaged step by step
 
 
 @pytest.fixture(scope="module")
 def patches():
-    """Two interleaved sets of 32 x 32 patches of the photographs that scikit-learn ships, and the extractor."""
+    """Two interleaved sets of 32 x 32 patches of the photographs that scikit-learn ships."""
     from sklearn.datasets import load_sample_images
 
     photographs = load_sample_images().images
@@ -66,7 +69,7 @@ def blurred(images, level):
 
 @pytest.fixture(scope="module")
 def worsening(patches, tmp_path_factory):
-    """{damage: {value: numbers at damage 0, 1, 2}} of every metric of a generated set."""
+    """{damage: {value: numbers at levels 0, 1 and 2}} for every metric that compares generated with real features."""
     network = extractors.build("random_conv", tmp_path_factory.mktemp("data"), "digits")
     real, others = patches
 
@@ -81,7 +84,7 @@ def worsening(patches, tmp_path_factory):
         sets = [features(damage(others, level)) for level in range(3)]
         measured = [{k: v for n in names for k, v in measure(n, x, of_real).items()} for x in sets]
         numbers = {key: [m[key] for m in measured] for key in measured[0] if key not in ("settings", "prd")}
-        # One PRD of so few images varies by as much as a little blur changes it.
+        # With so few images, a single PRD varies as much as a little blur changes it.
         repeated = [[measure("prd", x, of_real, seed) for seed in range(8)] for x in sets]
         numbers |= {key: [np.mean([m[key] for m in many]) for many in repeated] for key in ("f8", "f1_8")}
         found[damage.__name__] = numbers
@@ -97,7 +100,7 @@ def test_distances_grow_as_images_get_worse(worsening, damage, value):
 
 
 FRACTIONS = ["f8", "f1_8", "precision", "recall", "density", "coverage"]
-# Blurred images lie between the real ones, well inside their balls: precision does not see a little blur.
+# Blurred images lie between the real ones, well inside their balls, so precision does not detect a little blur.
 BLIND = [("blurred", "precision")]
 
 
@@ -112,6 +115,6 @@ def test_fractions_fall_as_images_get_worse(worsening, damage, value):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("damage", "value"), BLIND)
-def test_heavy_damage_is_seen_also_where_a_little_is_not(worsening, damage, value):
+def test_heavy_damage_is_detected_even_where_a_little_is_not(worsening, damage, value):
     clean, _, worst = worsening[damage][value]
     assert clean > worst

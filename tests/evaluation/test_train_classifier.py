@@ -18,7 +18,7 @@ from aegen_bench.evaluation.train_classifier import PLANS, Plan, augmented, main
 
 
 def bars(n: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Grey noise, 12 x 12, with a bright row or column that tells the class."""
+    """Return n grey 12 x 12 images of noise, with a bright row or column that shows the class, and their classes."""
     draw = np.random.default_rng(seed)
     classes = draw.integers(10, size=n).astype(np.uint8)
     images = draw.integers(100, size=(n, 12, 12)).astype(np.uint8)
@@ -35,7 +35,7 @@ def write(folder: Path, **changes: np.ndarray) -> None:
 
 @pytest.fixture
 def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
-    """Train on `bars`, from arrays changed as asked, and return the file."""
+    """A function that trains on `bars`, with the given arrays replaced, and returns the file of weights."""
     monkeypatch.setitem(PLANS, "mnist", Plan(3, 0, False))  # a shift would change what the bars mean
 
     def trained(*options: str, **changes: np.ndarray) -> Path:
@@ -47,7 +47,7 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     return trained
 
 
-def test_it_learns_says_how_and_leaves_a_file_for_the_extractor(run, capsys) -> None:
+def test_the_script_trains_reports_and_writes_a_file_for_the_extractor(run, capsys) -> None:
     file = run()
     out = capsys.readouterr().out
     with safe_open(file, "pt") as held:
@@ -68,7 +68,7 @@ def test_it_learns_says_how_and_leaves_a_file_for_the_extractor(run, capsys) -> 
     assert sum(parameter.numel() for parameter in network.parameters()) <= 400_000
 
 
-def test_the_weights_repeat_and_know_neither_test_images_nor_test_labels(run) -> None:
+def test_the_weights_are_reproducible_and_independent_of_test_images_and_labels(run) -> None:
     first = load_file(run("--epochs", "1"))
     other = bars(200, 2)
     again = load_file(run("--epochs", "1", x_test=other[0], y_test=other[1][::-1]))
@@ -92,14 +92,14 @@ def test_images_without_classes_are_refused(run, changes, said) -> None:
         run(**changes)
 
 
-def test_missing_images_are_told_in_one_line(tmp_path: Path) -> None:
+def test_missing_images_are_reported_with_how_to_fetch_them(tmp_path: Path) -> None:
     with pytest.raises(MissingError, match="aegen-bench fetch mnist"):
         main(["mnist", "--data", str(tmp_path)])
     with pytest.raises(MissingError, match="aegen-bench fetch fashion"):
         main(["fashion", "--data", str(tmp_path)])
 
 
-def test_augmentation_shifts_on_black_and_mirrors_half_where_the_plan_says_so() -> None:
+def test_augmentation_shifts_on_black_and_mirrors_if_the_plan_says_so() -> None:
     images = torch.from_numpy(np.random.default_rng(0).integers(1, 256, size=(400, 3, 6, 5)).astype(np.uint8))
     padded = torch.nn.functional.pad(images, [2] * 4)
     for mirror in (False, True):
@@ -116,4 +116,4 @@ def test_augmentation_shifts_on_black_and_mirrors_half_where_the_plan_says_so() 
             ]
             assert len(at) == 1
             found.add(at[0])
-        assert len(found) == (50 if mirror else 25), "every shift, mirrored and not"
+        assert len(found) == (50 if mirror else 25), "expected every shift, mirrored and not"

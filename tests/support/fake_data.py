@@ -1,4 +1,4 @@
-"""Small data sets in the layouts of the real ones, for the tests of aegen_bench.data."""
+"""Small datasets in the layouts of the real ones, for the tests of aegen_bench.data."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def write_png(path: Path, image: Array) -> Array:
 
 
 def write_celeba(folder: Path) -> list[Array]:
-    """12 jpgs of 178x218 in the official layout, 8 train, 1 validation, 3 test -> what they decode to."""
+    """Write 12 JPEGs of 178x218 in the official layout (8 train, 1 validation, 3 test), and return them as decoded."""
     images, lines = folder / "celeba/img_align_celeba", []
     decoded = []
     images.mkdir(parents=True)
