@@ -1,4 +1,4 @@
-"""Fixtures: the program in a temporary folder, called in this process or a new one, and one finished run."""
+"""Fixtures: the program in a temporary folder, run in this process or in a new one, and one finished run."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ import pytest
 import warm
 import yaml
 
-# One thread whatever else the machine does: a run chooses its threads by what is free, and bit equality holds at equal
-# numbers of threads. The tests run side by side instead.
+# Use one thread, however busy the machine is: a run chooses its number of threads by what is free, and results are
+# bit-equal only for equal numbers of threads. The tests run in parallel instead.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 warm.fork_what_is_spawned()
-gc.disable()  # while modules are imported, which would take a third longer
+gc.disable()  # while modules are imported; collecting garbage would make that take a third longer
 
 TINY = {
     "protocols": {
@@ -47,7 +47,7 @@ TINY = {
 
 @dataclass(frozen=True)
 class Ended:
-    """An exit code and what was printed."""
+    """The exit code and the output of a command."""
 
     code: int
     out: str
@@ -60,13 +60,13 @@ class Ended:
 
 @dataclass(frozen=True)
 class Bench:
-    """A working folder and a data folder, and the program in them."""
+    """The program in a working folder, with a data folder."""
 
     folder: Path
     data: Path
 
     def __call__(self, *args: str) -> Ended:
-        """Run a command as the console script does, in this process."""
+        """Run a command in this process, as the console script does."""
         from aegen_bench import cli
 
         code, before = 0, Path.cwd()
@@ -87,10 +87,10 @@ class Bench:
         return Ended(code, out.getvalue(), err.getvalue())
 
     def start(self, *args: str, cold: bool = False, **env: str) -> warm.Command | subprocess.Popen[str]:
-        """Start a command in a process of its own, which Ctrl-C reaches even where this one was told to ignore it.
+        """Start a command in a new process, which Ctrl-C reaches even if this process ignores it.
 
-        Its imports are done. `cold`, it is all that a user starts: `python -m aegen_bench`, which is watched by another
-        process and imports torch, which takes four seconds.
+        The process starts with its imports done. With `cold`, the command is started as by a user, with
+        `python -m aegen_bench`: it is watched by a parent process and takes four seconds to import torch.
         """
         environment = {**os.environ, "AEGEN_BENCH_DATA": str(self.data), **env}
         if not cold:
@@ -112,12 +112,12 @@ class Bench:
         return Ended(process.returncode, out, err)
 
     def declare(self, **sections: Any) -> None:
-        """Write benchmarks.yaml: TINY with sections laid over it, name by name."""
+        """Write benchmarks.yaml: TINY with the entries of `sections`, which replace those of the same name."""
         content = {name: {**TINY.get(name, {}), **sections.get(name, {})} for name in {**TINY, **sections}}
         (self.folder / "benchmarks.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     def tiny(self, **changes: Any) -> dict[str, Any]:
-        """The section `profiles` with the profile `tiny` changed."""
+        """Return the section `profiles`, with `changes` made to the profile `tiny`."""
         return {"tiny": {**TINY["profiles"]["tiny"], **changes}}
 
     def baseline(self, name: str, source: str) -> Path:
@@ -138,9 +138,9 @@ class Bench:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What takes longest comes first, so that at the end no worker is left alone with it.
+    """Run the slowest tests first, so that no worker is left with one at the end.
 
-    What has been imported by now stays: the garbage collector need not look through it again and again.
+    Also exempt everything imported so far from garbage collection, so that it is not scanned again and again.
     """
     items.sort(key=lambda item: "cluster" not in item.keywords)
     gc.freeze()
@@ -149,7 +149,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """A folder with nothing but the profile `tiny`: three models, one seed, a second of work."""
+    """A folder that has only the profile `tiny`: three models, one seed, a second of work."""
     made = Bench(tmp_path / "work", tmp_path / "data")
     made.folder.mkdir()
     made.declare()
@@ -158,7 +158,7 @@ def bench(tmp_path: Path) -> Bench:
 
 @pytest.fixture(scope="session")
 def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Ended]]:
-    """One finished run of `tiny` and what it printed. Only to be looked at: take `finished` to change something."""
+    """One finished run of `tiny` and its output. Read-only: use `finished` to change something."""
     place = tmp_path_factory.mktemp("shared")
     made = Bench(place / "work", place / "data")
     made.folder.mkdir()
@@ -168,7 +168,7 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench
 
 @pytest.fixture
 def finished(shared_run: tuple[Bench, Ended], tmp_path: Path) -> Bench:
-    """A copy of the finished run."""
+    """A copy of the finished run, which a test may change."""
     shared, _ = shared_run
     made = Bench(tmp_path / "work", tmp_path / "data")
     shutil.copytree(shared.folder, made.folder)

@@ -31,7 +31,7 @@ EXPECTED = np.rint(X.numpy() * 255).astype(np.uint8)
         lambda x: torch.nn.Parameter(x),
     ],
 )
-def test_dense_floats_and_bytes_are_images(make: Callable[[Tensor], Any]) -> None:
+def test_dense_float_and_uint8_images_are_accepted(make: Callable[[Tensor], Any]) -> None:
     np.testing.assert_array_equal(data.as_uint8(make(X)), EXPECTED)
 
 
@@ -60,12 +60,12 @@ def test_other_images_are_refused_in_one_line(tmp_path: Path, kind: str) -> None
 
 
 @pytest.mark.parametrize("seed", [-1, 2**31, 2**64, 0.5, "0", None, True])
-def test_a_seed_that_is_none_is_refused(tmp_path: Path, seed: Any) -> None:
+def test_an_invalid_seed_is_refused(tmp_path: Path, seed: Any) -> None:
     with pytest.raises(UserError, match=f"seed {seed!r}: expected a whole number from 0 to 2147483647"):
         aegen_bench.evaluate(X, dataset="digits", protocol="smoke", seed=seed, folder=tmp_path)
 
 
 @pytest.mark.parametrize("dataset", ["all", "digts", "../digits"])
-def test_a_dataset_that_is_none_is_refused(tmp_path: Path, dataset: str) -> None:
+def test_an_unknown_dataset_is_refused(tmp_path: Path, dataset: str) -> None:
     with pytest.raises(UserError, match="unknown dataset"):
         aegen_bench.evaluate(X, dataset=dataset, protocol="smoke", folder=tmp_path)

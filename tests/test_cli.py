@@ -30,7 +30,7 @@ class Long(Baseline):
 
 
 def refused(ended: Ended, *said: str) -> None:
-    """Exit code 2 and one line on standard error."""
+    """Assert that a command ended with code 2 and one line on standard error, which contains every `said`."""
     assert ended.code == 2, ended
     assert ended.err.startswith("aegen-bench: ") and ended.err.count("\n") == 1, ended.err
     for text in said:
@@ -38,11 +38,11 @@ def refused(ended: Ended, *said: str) -> None:
 
 
 def imported(ended: Ended) -> set[str]:
-    """Top-level modules, from what `-X importtime` wrote."""
+    """Return the top-level modules in the output of `-X importtime`."""
     return {line.rpartition("|")[2].strip().partition(".")[0] for line in ended.err.splitlines() if "|" in line}
 
 
-# ---- start-up and looking around ---------------------------------------------------------------------
+# ---- start-up and information ------------------------------------------------------------------------
 
 
 def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> None:
@@ -53,7 +53,7 @@ def test_help_names_every_command_and_imports_nothing_heavy(bench: Bench) -> Non
         for name in ("run", "report", "list", "new", "check", "fetch", "doctor")
     )
     assert not HEAVY & imported(ended)
-    assert "aegen_bench" in imported(ended), "the measurement itself works"
+    assert "aegen_bench" in imported(ended), "the imports were not reported"
 
 
 def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: Bench) -> None:
@@ -67,7 +67,7 @@ def test_list_imports_nothing_heavy_and_is_not_cut_or_coloured_in_a_pipe(bench: 
     assert ended.out == bench(*command).out
 
 
-def test_list_shows_what_there_is_on_one_screen(finished: Bench) -> None:
+def test_list_shows_a_summary_on_one_screen(finished: Bench) -> None:
     out = finished("list", "--profile", "tiny").out
     lines = out.splitlines()
     assert [line for line in lines if line.endswith("s:") and line[0] != " "] == [
@@ -85,7 +85,7 @@ def test_list_shows_what_there_is_on_one_screen(finished: Bench) -> None:
     assert len(lines) <= 40 and len(finished("list", "--profile", "lite").out.splitlines()) <= 40
 
 
-def test_list_shows_one_section_whole(finished: Bench) -> None:
+def test_list_shows_a_single_section_in_full(finished: Bench) -> None:
     assert "  glf on digits  done: seed 0\n" in finished("list", "trials", "--long", "--profile", "tiny").out
     assert "  digits  ready" not in finished("list", "groups").out
     assert "  table1  vae, wae_gan, two_stage_vae, " in finished("list", "groups").out
@@ -106,13 +106,13 @@ def test_list_sees_trials_on_disk_that_the_profile_does_not_ask_for(finished: Be
     assert "glf on digits, seed 7: key " in finished("list", "--profile", "tiny", "--why", "glf").out
 
 
-def test_a_long_list_is_every_section(finished: Bench) -> None:
+def test_list_long_shows_every_section(finished: Bench) -> None:
     out = finished("list", "--long", "--profile", "tiny").out
     for section in ("models", "datasets", "profiles", "groups", "trials"):
         assert f"{section}:\n" in out
 
 
-def test_list_says_what_other_profiles_have_and_how_to_see_it(finished: Bench) -> None:
+def test_list_mentions_results_of_other_profiles_and_how_to_list_them(finished: Bench) -> None:
     told = "also in results: {}, {} trials: `{}`"
     set_apart = "tiny+train_images=128"
     for row in ("vae", "glf"):
@@ -146,10 +146,10 @@ def test_doctor_says_what_is_here_and_how_to_get_what_is_missing(bench: Bench) -
     assert re.search(r"^missing +dataset fashion .*`aegen-bench fetch fashion`", ended.out, re.M)
     assert re.search(r"^missing +weights inception .*`aegen-bench fetch inception`", ended.out, re.M)
     assert "bf16 on the CPU" in ended.out
-    assert not bench.data.exists(), "it changes nothing"
+    assert not bench.data.exists(), "doctor should create nothing"
 
 
-def test_fetch_knows_its_names_and_needs_no_network_for_what_is_here(bench: Bench) -> None:
+def test_fetch_suggests_a_name_and_needs_no_network_for_data_already_here(bench: Bench) -> None:
     refused(bench("fetch", "fashon"), "unknown dataset or weights 'fashon': did you mean 'fashion'?")
     ended = bench("fetch", "digits")
     assert ended.code == 0 and "nothing to fetch" in ended.out
@@ -158,13 +158,13 @@ def test_fetch_knows_its_names_and_needs_no_network_for_what_is_here(bench: Benc
 # ---- a run ---------------------------------------------------------------------------------------------
 
 
-def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Bench, Ended]) -> None:
+def test_a_run_trains_what_was_requested_and_prints_the_tables(shared_run: tuple[Bench, Ended]) -> None:
     bench, ended = shared_run
     assert ended.code == 0, ended
     assert "tiny: 3 trials: 3 to train\n" in ended.out and "ended: 3 ok\n" in ended.out
     assert [int(n) for n in re.findall(r"^### Table (\d)\.", ended.out, re.M)] == [1]
     assert "VAE" in ended.tables and "RAE+GMM" in ended.tables and "GLF" in ended.tables
-    assert "FID" not in ended.tables, "only Inception's distance is called so"
+    assert "FID" not in ended.tables, "only the distance on Inception features may be called FID"
     page = bench.folder / "results/tables/tiny/report.html"
     assert "page: results/tables/tiny/report.html\n" in ended.out and len(ended.out.splitlines()) < 30
     assert "departs from the paper&#39;s settings: train_images 256; epochs 1; batch 64" in page.read_text()
@@ -173,7 +173,7 @@ def test_a_run_trains_what_is_asked_and_prints_the_tables(shared_run: tuple[Benc
 
 
 @pytest.mark.slow
-def test_a_second_run_does_nothing_and_prints_the_same_tables_whole_and_without_colour_in_a_pipe(
+def test_a_second_run_does_nothing_and_prints_the_same_tables_in_full_and_without_colour_in_a_pipe(
     shared_run: tuple[Bench, Ended],
 ) -> None:
     bench, first = shared_run
@@ -193,14 +193,14 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
     assert "### Scores on digits. All metrics" in (folder / "tables.md").read_text()
     names = {path.name for path in folder.iterdir()}
     assert {f"table{n}.{end}" for n in (1, 3, 5) for end in ("md", "tex")} <= names
-    assert "table6.md" not in names, "there was no timing run"
+    assert "table6.md" not in names, "there is no timing run for Table 6"
     before = {path: path.read_bytes() for path in folder.iterdir()}
     ended = finished("report", "--tables", "1,3,5,6")
     assert ended.code == 0
     assert shared_run[1].tables.partition("\n\n- ")[0] in ended.tables
     assert "\\begin{tabular}" in finished("report", "--models", "glf", "--format", "latex").out
     assert {path: path.read_bytes() for path in folder.iterdir()} == before, (
-        "a part stands nowhere in the whole's place"
+        "a partial report should not replace the full one"
     )
     assert finished("report", "--tables", "1", "--out", "part").out.endswith("6 files in part\n")
     for formats in ("html", "latex,json"):
@@ -213,12 +213,13 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
 
 
 @pytest.mark.slow
-def test_a_report_names_tables_that_an_earlier_one_left(finished: Bench) -> None:
+def test_a_report_names_tables_left_by_an_earlier_report(finished: Bench) -> None:
     folder = finished.folder / "results/tables/tiny"
     assert "not of this report" not in finished("report").out
     for name in ("table6-device1.md", "table6-device1.tex", "mine.csv"):
         (folder / name).touch()
-    told = "results/tables/tiny also has, not of this report: table6-device1.md, table6-device1.tex\n"
+    others = "table6-device1.md, table6-device1.tex"
+    told = f"results/tables/tiny also contains files that are not from this report: {others}\n"
     assert finished("report").out.endswith(told)
     assert {path.name for path in folder.iterdir()} >= {"table6-device1.md", "table6-device1.tex", "mine.csv"}
 
@@ -238,21 +239,23 @@ def test_a_dry_run_says_what_would_be_done_and_does_nothing(bench: Bench) -> Non
         "glf on digits, seed 5",
         "vae on digits, seed 5",
     ]
-    assert "random_conv" in ended.out, "the protocol is named before anything starts"
+    assert "random_conv" in ended.out, "the protocol should be described before anything starts"
     assert not (bench.folder / "results").exists()
 
 
 @pytest.mark.parametrize(
     ("text", "seeds"), [("2", [0, 1]), ("2,5", [2, 5]), ("5,2,5", [5, 2]), ("4,", [4]), ("0,", [0])]
 )
-def test_a_number_of_seeds_is_the_first_so_many_and_a_list_is_those(bench: Bench, text: str, seeds: list[int]) -> None:
+def test_one_number_means_that_many_seeds_and_a_list_means_those_seeds(
+    bench: Bench, text: str, seeds: list[int]
+) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", text, "--dry-run", "--no-forecast", "-v")
     assert ended.code == 0
     assert [int(n) for n in re.findall(r"^to train: .*seed (\d+)$", ended.out, re.M)] == seeds
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "1.5", "two", "", "1,-2", ",", "1,,"])
-def test_seeds_that_are_none_are_refused_in_one_line(bench: Bench, text: str) -> None:
+def test_invalid_seeds_are_refused_in_one_line(bench: Bench, text: str) -> None:
     refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast", f"--seeds={text}"), f"--seeds {text}")
 
 
@@ -271,7 +274,7 @@ def test_seeds_that_are_none_are_refused_in_one_line(bench: Bench, text: str) ->
         (["--precision", "fp61"], "precision"),
     ],
 )
-def test_a_name_that_does_not_exist_is_one_line_with_the_nearest_that_does(
+def test_an_unknown_name_is_refused_in_one_line_with_the_nearest_known_one(
     bench: Bench, options: list[str], said: str
 ) -> None:
     refused(bench("run", *([] if "--profile" in options else ["--profile", "tiny"]), *options), said)
@@ -279,24 +282,22 @@ def test_a_name_that_does_not_exist_is_one_line_with_the_nearest_that_does(
 
 
 @pytest.mark.parametrize("option", ["--models", "--datasets", "--seeds"])
-def test_an_option_that_an_empty_variable_of_the_shell_left_empty_does_not_stand_for_everything(
-    bench: Bench, option: str
-) -> None:
+def test_an_option_left_empty_by_an_empty_shell_variable_does_not_mean_everything(bench: Bench, option: str) -> None:
     ended = bench("run", "--profile", "tiny", option, "", "--dry-run", "--no-forecast")
     assert ended.code == 2 and ended.err.count("\n") == 1, ended.out
 
 
-def test_an_unknown_key_of_the_yaml_names_file_and_nearest_key(bench: Bench) -> None:
+def test_an_unknown_yaml_key_is_reported_with_the_file_and_the_nearest_key(bench: Bench) -> None:
     bench.declare(rows={"mine": {"baseline": "glf", "wth": {}}})
     refused(bench("list"), "benchmarks.yaml: rows.mine: unknown key 'wth': did you mean 'with'?")
 
 
-def test_an_unknown_option_is_told_by_its_name(bench: Bench) -> None:
+def test_an_unknown_option_is_reported_by_name(bench: Bench) -> None:
     ended = bench("run", "--modles", "glf")
     assert ended.code == 2 and "--modles" in ended.err and "Traceback" not in ended.err
 
 
-def test_cuda_where_there_is_none_is_one_line_before_anything_trains(
+def test_cuda_without_a_gpu_is_refused_in_one_line_before_training(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     import torch
@@ -313,7 +314,7 @@ def test_a_named_dataset_without_data_stops_before_training_with_its_fetch_comma
 
 
 @pytest.mark.slow
-def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cells(bench: Bench) -> None:
+def test_a_dataset_of_the_profile_without_data_is_announced_skipped_and_shown_in_its_cells(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], datasets=["digits", "fashion"]))
     ended = bench("run", "--profile", "tiny")
     assert ended.code == 3
@@ -321,14 +322,14 @@ def test_under_all_a_set_without_data_is_announced_skipped_and_shown_in_its_cell
     assert "no data: fashion" in announced and "`aegen-bench fetch fashion`" in announced
     assert re.search(r"^\| GLF +\| +[\d.]+ \(1\).*\| +no data \|", ended.tables, re.M)
     assert bench("run", "--profile", "tiny", "--dry-run", "--no-forecast").code == 3
-    assert bench("run", "--profile", "tiny").code == 3, "also when nothing is left to do"
+    assert bench("run", "--profile", "tiny").code == 3, "the exit code should be the same when nothing is left to do"
 
 
-def test_where_no_dataset_is_left_the_run_stops_before_training(bench: Bench) -> None:
+def test_a_run_without_any_available_dataset_stops_before_training(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(datasets=["mnist", "fashion"]))
     for options in ((), ("--dry-run", "--no-forecast")):
         refused(bench("run", "--profile", "tiny", *options), "`aegen-bench fetch mnist fashion` downloads them")
-    assert bench("list", "--profile", "tiny").code == 0, "one may still look"
+    assert bench("list", "--profile", "tiny").code == 0, "list should still work"
 
 
 def test_paper_without_inception_stops_before_training_and_says_what_works_offline(bench: Bench) -> None:
@@ -338,7 +339,7 @@ def test_paper_without_inception_stops_before_training_and_says_what_works_offli
     for options in ((), ("--dry-run", "--no-forecast")):
         ended = bench("run", "--datasets", "mnist", "--models", "glf", "--seeds", "1", *options)
         refused(ended, "`aegen-bench fetch inception`", "--profile lite or smoke")
-        assert ended.out.startswith("paper: 1 trial: 1 to train"), "paper is the default profile"
+        assert ended.out.startswith("paper: 1 trial: 1 to train"), "paper should be the default profile"
     assert not (bench.folder / "results").exists()
 
 
@@ -357,14 +358,14 @@ def test_a_damaged_npz_is_named_and_the_cache_is_not_poisoned(bench: Bench) -> N
     assert (config["shape"], config["d"], config["flow_width"]) == ([3, 16, 16], 64, 256)
 
 
-def test_a_results_folder_that_cannot_be_written_is_one_line_before_anything_trains(bench: Bench) -> None:
+def test_an_unwritable_results_folder_is_refused_in_one_line_before_training(bench: Bench) -> None:
     (bench.folder / "results").write_text("a file in its place")
     refused(bench("run", "--profile", "tiny", "--models", "glf"), "results")
     assert not (bench.data / "weights").exists()
     assert (bench.folder / "results").read_text() == "a file in its place"
 
 
-def test_bf16_where_the_processor_lacks_it_is_warned_of(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_bf16_on_a_processor_without_it_gives_a_warning(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(runner, "run", lambda *_: runner.Summary(Counter(ok=3)))
     for native, warned in ((False, True), (True, False)):
         monkeypatch.setattr(environment, "native_bf16", lambda native=native: native)
@@ -375,7 +376,7 @@ def test_bf16_where_the_processor_lacks_it_is_warned_of(bench: Bench, monkeypatc
 
 
 @pytest.mark.slow
-def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench) -> None:
+def test_ctrl_c_prints_one_line_and_keeps_finished_trials(bench: Bench) -> None:
     endless = {"slow": {"stages": {"train": {"epochs": 10_000_000}}}}
     bench.declare(rows={"slow": {"baseline": "vae"}}, profiles=bench.tiny(models=["glf", "slow"], rows=endless))
     process = bench.start("run", "--profile", "tiny", cold=True)
@@ -402,7 +403,7 @@ def test_ctrl_c_is_one_line_and_keeps_the_trials_that_are_finished(bench: Bench)
     assert "glf on digits  done: seed 0" in listed
 
 
-def test_a_damaged_idx_file_is_named_with_what_was_expected(bench: Bench) -> None:
+def test_a_damaged_idx_file_is_named(bench: Bench) -> None:
     raw = bench.data / "FashionMNIST" / "raw"
     raw.mkdir(parents=True)
     for split in ("train", "t10k"):
@@ -412,14 +413,16 @@ def test_a_damaged_idx_file_is_named_with_what_was_expected(bench: Bench) -> Non
     assert str(raw / "train-images-idx3-ubyte") in ended.err + ended.out
 
 
-def test_no_command_leaves_the_working_folder_changed_but_run_and_report(bench: Bench) -> None:
+def test_list_doctor_help_and_dry_runs_leave_the_working_folder_unchanged(bench: Bench) -> None:
     before = sorted(path.name for path in bench.folder.iterdir())
     for command in (["list"], ["doctor"], ["--help"], ["run", "--profile", "tiny", "--dry-run", "--no-forecast"]):
         assert bench(*command).code == 0
     assert sorted(path.name for path in Path(bench.folder).iterdir()) == before
 
 
-def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
+def test_a_report_marks_rows_that_would_be_trained_differently_today(
+    shared_run: tuple[Bench, Ended], tmp_path: Path
+) -> None:
     bench, _ = shared_run
     here = Bench(tmp_path / "work", bench.data)
     shutil.copytree(bench.folder, here.folder)
@@ -433,7 +436,7 @@ def test_a_report_marks_what_would_be_trained_otherwise_today(shared_run: tuple[
     (table,) = json.loads(here(*report, "--format", "json").out)
     assert {value["row"] for value in table["values"] if value["stale"]} == {"glf"}
     here.declare(profiles={"tiny": {**changed["tiny"], "models": ["nobody"]}})
-    assert here(*report).code == 0  # results are reported whatever has become of the study
+    assert here(*report).code == 0  # results can be reported even if the study has become invalid
 
 
 @pytest.mark.parametrize(
@@ -475,14 +478,14 @@ def test_a_tilde_is_the_home_folder_in_every_path(
         "sample glf --dataset digits --out {}",
     ],
 )
-def test_a_path_that_cannot_be_looked_at_is_a_line(
+def test_a_path_that_cannot_be_examined_is_refused_in_one_line(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, path: str, command: str
 ) -> None:
     (bench.folder / "loop").symlink_to("loop")
     stat = os.stat
 
     def closed(given: Any, *args: Any, **options: Any) -> os.stat_result:
-        if str(given).startswith("closed"):  # root may enter every folder
+        if str(given).startswith("closed"):  # simulated, because root may enter every folder
             raise PermissionError(errno.EACCES, "Permission denied", str(given))
         return stat(given, *args, **options)
 

@@ -1,4 +1,4 @@
-"""The process settings of a trial: freed memory is kept while it runs, and returned afterwards."""
+"""The environment of a trial: device, threads, and freed memory, kept while the trial runs and returned afterwards."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from aegen_bench import environment
 from aegen_bench.errors import UserError
 from aegen_bench.numerics import tuning
 
-LARGE = 48 * 2**20  # above the 32 MB from which malloc by itself gives each block back at once
+LARGE = 48 * 2**20  # above 32 MB, from which malloc by default returns each freed block to the system at once
 PAGE = resource.getpagesize()
 
 
@@ -35,10 +35,12 @@ def fill() -> None:
 
 
 def measure() -> None:
-    """Print the page faults of one of many fillings, outside and within, and the bytes given back at the end."""
+    """Print the page faults of one `fill` after many, outside and inside `keeping_memory`, and the bytes returned when
+    it ends.
+    """
 
     def again() -> int:
-        for _ in range(40):  # it takes some until each finds the place of an earlier one
+        for _ in range(40):  # it takes several calls until each reuses the memory of an earlier one
             fill()
         before = faults()
         fill()
@@ -52,8 +54,8 @@ def measure() -> None:
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
-def test_a_large_block_is_cleared_by_the_system_once_and_given_back_at_the_end() -> None:
-    """In a process of its own, as trials are: what a thousand tests have left in the heap is another matter."""
+def test_freed_large_blocks_are_reused_and_returned_at_the_end() -> None:
+    """Measure in a new process, like that of a trial: in this one, a thousand earlier tests have filled the heap."""
     call = [sys.executable, "-c", "import test_environment; test_environment.measure()"]
     done = subprocess.run(call, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
     usual, kept, given_back = json.loads(done.stdout)
@@ -61,7 +63,7 @@ def test_a_large_block_is_cleared_by_the_system_once_and_given_back_at_the_end()
     assert given_back > 0.9 * LARGE
 
 
-def test_where_there_is_no_such_malloc_nothing_happens(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_keeping_memory_does_nothing_without_glibc(monkeypatch: pytest.MonkeyPatch) -> None:
     def absent(name: None) -> object:
         return object()
 
@@ -70,7 +72,7 @@ def test_where_there_is_no_such_malloc_nothing_happens(monkeypatch: pytest.Monke
         fill()
 
 
-def test_peak_memory_of_a_device_with_an_index_is_reset_after_cuda_was_initialised(
+def test_cuda_is_initialised_before_peak_memory_of_an_indexed_device_is_reset(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     called: list[str] = []
@@ -89,7 +91,7 @@ def test_peak_memory_of_a_device_with_an_index_is_reset_after_cuda_was_initialis
         ({}, ""),
     ],
 )
-def test_times_belong_to_a_device_and_to_what_changes_them(described: dict[str, Any], said: str) -> None:
+def test_times_are_labelled_with_the_device_and_settings_that_change_them(described: dict[str, Any], said: str) -> None:
     assert environment.timed_on(described) == said
 
 
@@ -113,7 +115,7 @@ def test_other_accelerators_are_refused_with_the_reason(name: str, why: str) -> 
         environment.pick_device(name)
 
 
-def test_what_torch_keeps_of_a_gpu_goes_back_after_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_gpu_memory_kept_by_torch_is_released_after_each_trial(monkeypatch: pytest.MonkeyPatch) -> None:
     called: list[str] = []
     monkeypatch.setattr(torch.cuda, "empty_cache", lambda: called.append("emptied"))
     with pytest.raises(KeyboardInterrupt), tuning.keeping_memory():
@@ -130,7 +132,7 @@ def stat(idle: dict[int, int], busy: dict[int, int]) -> str:
 
 
 @pytest.mark.parametrize(("busy", "threads"), [((0, 0, 0, 0), 4), ((9, 9, 0, 1), 2), ((9, 9, 9, 9), 1)])
-def test_a_run_takes_as_many_threads_as_processors_are_free_and_says_so(
+def test_a_run_uses_one_thread_per_idle_processor_and_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, busy: tuple[int, ...], threads: int
 ) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
@@ -149,7 +151,7 @@ def test_a_run_takes_as_many_threads_as_processors_are_free_and_says_so(
     assert len(notes) == (threads < 4) and all(f"{4 - threads} of 4 processors are busy" in note for note in notes)
 
 
-def test_omp_num_threads_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_omp_num_threads_takes_precedence(monkeypatch: pytest.MonkeyPatch) -> None:
     before = torch.get_num_threads()
     monkeypatch.setenv("OMP_NUM_THREADS", "3")
     with environment.on_free_processors(pytest.fail) as chosen:
@@ -157,7 +159,7 @@ def test_omp_num_threads_is_taken_at_its_word(monkeypatch: pytest.MonkeyPatch) -
     assert torch.get_num_threads() == before
 
 
-def test_where_nothing_tells_all_processors_are_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_all_processors_are_used_if_their_load_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr("joblib.cpu_count", lambda: 4)
     with environment.on_free_processors(pytest.fail, tmp_path / "none") as chosen:

@@ -19,21 +19,21 @@ from aegen_bench.errors import UserError
 MB = 1 << 20
 
 
-# ---- names and places -------------------------------------------------------------------------
+# ---- names and paths --------------------------------------------------------------------------
 
 
 NO_NAMES = ("..", ".", "", "a/b", "../victim", "/etc/passwd", "a\0b", "a\nb", "\x1b[31m", "\udcff", "a\\b", "ü" * 128)
 
 
 @pytest.mark.parametrize("name", NO_NAMES)
-def test_a_name_that_is_no_name_of_a_file_leads_nowhere(tmp_path: Path, name: str) -> None:
+def test_an_invalid_file_name_is_refused(tmp_path: Path, name: str) -> None:
     assert not files.is_name(name)
     with pytest.raises(UserError, match="cannot be the name of a file"):
         files.inside(tmp_path, "tables", name)
 
 
 @pytest.mark.parametrize("name", ["table1.md", "beta0.5", "lite+train_images=2000", "größe", ".hidden", "x" * 255])
-def test_other_names_are_joined(tmp_path: Path, name: str) -> None:
+def test_valid_names_are_joined(tmp_path: Path, name: str) -> None:
     assert files.inside(tmp_path, "lite", name) == tmp_path / "lite" / name
 
 
@@ -54,7 +54,7 @@ def test_a_link_on_the_way_does_not_lead_out_of_the_folder(tmp_path: Path) -> No
 # ---- writing ----------------------------------------------------------------------------------
 
 
-def test_a_link_under_a_temporary_name_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_link_in_place_of_a_temporary_file_is_not_followed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(files.secrets, "token_hex", lambda count: "guessed")
     victim = tmp_path / "victim"
     victim.write_text("untouched")
@@ -64,7 +64,7 @@ def test_a_link_under_a_temporary_name_is_not_followed(tmp_path: Path, monkeypat
     assert victim.read_text() == "untouched" and not (tmp_path / "table.md").exists()
 
 
-def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_stays(tmp_path: Path) -> None:
+def test_a_link_in_place_of_a_file_is_replaced_and_its_target_kept(tmp_path: Path) -> None:
     victim, place = tmp_path / "victim", tmp_path / "table.md"
     victim.write_text("untouched")
     place.symlink_to(victim)
@@ -72,14 +72,14 @@ def test_a_link_in_the_place_of_a_file_is_replaced_and_its_target_stays(tmp_path
     assert victim.read_text() == "untouched" and place.read_bytes() == b"new" and not place.is_symlink()
 
 
-def test_temporary_names_cannot_be_guessed_and_fit_beside_the_longest(tmp_path: Path) -> None:
+def test_temporary_names_are_random_and_fit_even_for_the_longest_name(tmp_path: Path) -> None:
     longest = tmp_path / ("ü" * 127)
     files.write_bytes(longest, b"content")
     assert longest.read_bytes() == b"content" and list(tmp_path.iterdir()) == [longest]
     assert files._temporary(longest) != files._temporary(longest)
 
 
-def test_a_line_is_appended_to_a_regular_file_only(tmp_path: Path) -> None:
+def test_lines_are_appended_only_to_regular_files(tmp_path: Path) -> None:
     log, link, victim, fifo = (tmp_path / name for name in ("log.txt", "link", "victim", "fifo"))
     files.append_line(log, "one \udcff")
     files.append_line(log, "two")
@@ -93,7 +93,7 @@ def test_a_line_is_appended_to_a_regular_file_only(tmp_path: Path) -> None:
     assert victim.read_text() == "untouched"
 
 
-def test_a_folder_is_whole_or_not_there(tmp_path: Path) -> None:
+def test_a_new_folder_is_complete_or_absent(tmp_path: Path) -> None:
     with pytest.raises(UserError), files.new_folder(tmp_path / "out") as unfinished:
         (unfinished / "0.png").write_bytes(b"")
         raise OSError("the disk is full")
@@ -126,7 +126,7 @@ def test_only_a_regular_file_of_bounded_size_is_read(tmp_path: Path, make: Calla
             read(path, MB)
 
 
-def test_a_link_is_followed_only_where_that_was_asked(tmp_path: Path) -> None:
+def test_a_link_is_followed_unless_follow_is_false(tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"secret")
     (tmp_path / "link").symlink_to("secret")
     assert files.read_bytes(tmp_path / "link", MB) == b"secret"
@@ -153,14 +153,14 @@ def test_a_link_is_followed_only_where_that_was_asked(tmp_path: Path) -> None:
     ],
     ids=lambda text: repr(text[:20]),
 )
-def test_json_that_nobody_could_work_with_is_refused(tmp_path: Path, text: bytes) -> None:
+def test_invalid_or_extreme_json_is_refused(tmp_path: Path, text: bytes) -> None:
     path = tmp_path / "record.json"
     path.write_bytes(text)
     with pytest.raises(ValueError):
         files.read_json(path, MB)
 
 
-def test_other_json_is_read_as_it_is(tmp_path: Path) -> None:
+def test_valid_json_is_read_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     path.write_text('{"seed": 0, "value": 1.5, "none": null, "name": "größe 😀", "list": [true, -9223372036854775808]}')
     assert files.read_json(path, MB) == {
@@ -179,7 +179,7 @@ def packed(**arrays: np.ndarray) -> bytes:
 
 
 def declaring(header: str, *, version: bytes = b"\x01\x00") -> bytes:
-    """An npz whose one array has this header and no content."""
+    """Return an npz whose only array has this header and no content."""
     text = header.encode("latin1") + b"\n"
     out = io.BytesIO()
     with zipfile.ZipFile(out, "w") as archive:
@@ -189,7 +189,7 @@ def declaring(header: str, *, version: bytes = b"\x01\x00") -> bytes:
 
 def encrypted() -> bytes:
     content = bytearray(packed(samples=np.zeros(3)))
-    content[6] |= 1  # the flag in the local header, and in the directory
+    content[6] |= 1  # the flag: here in the local header, below in the central directory
     content[content.index(b"PK\x01\x02") + 8] |= 1
     return bytes(content)
 
@@ -232,7 +232,7 @@ BAD_ARRAYS = {
 
 
 @pytest.mark.parametrize("kind", BAD_ARRAYS)
-def test_arrays_that_are_damaged_or_hostile_are_refused(tmp_path: Path, kind: str) -> None:
+def test_damaged_or_hostile_arrays_are_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "artefacts.npz"
     path.write_bytes(BAD_ARRAYS[kind])
     with pytest.raises((OSError, ValueError)):
@@ -240,7 +240,7 @@ def test_arrays_that_are_damaged_or_hostile_are_refused(tmp_path: Path, kind: st
     assert not Path("executed").exists()
 
 
-def test_arrays_are_read_by_name_and_the_others_are_not_looked_at(tmp_path: Path) -> None:
+def test_arrays_are_read_by_name_and_the_others_are_ignored(tmp_path: Path) -> None:
     path = tmp_path / "artefacts.npz"
     path.write_bytes(packed(samples=np.arange(12).reshape(3, 4), prd=np.asfortranarray(np.ones((2, 3)))))
     whole = files.read_arrays(path, MB)

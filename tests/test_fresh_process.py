@@ -26,7 +26,7 @@ def samples(model: Any, seed: int) -> str:
 
 
 def draw(weights: Path, out: Path) -> None:
-    """Write the hashes of the samples that each model with these weights draws."""
+    """Write the hashes of the samples that each model draws with these weights."""
     drawn = {}
     for name in NAMES:
         model = build(name, seed=1)
@@ -35,7 +35,7 @@ def draw(weights: Path, out: Path) -> None:
     out.write_text(json.dumps(drawn))
 
 
-def test_a_fresh_process_with_the_weights_draws_the_same_samples_and_of_another_seed_others(tmp_path: Path) -> None:
+def test_a_fresh_process_draws_the_same_samples_from_the_weights_and_others_with_another_seed(tmp_path: Path) -> None:
     drawn = {}
     for name in NAMES:
         model = build(name)

@@ -1,4 +1,4 @@
-"""A few dozen cases of the fuzz in tests/support/fuzz.py, which says how to run thousands."""
+"""A few dozen cases of the fuzz test in tests/support/fuzz.py, which says how to run thousands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CASES = [(kind, START + i) for kind in fuzz.KINDS for i in range(1 if kind in fu
 
 
 @pytest.mark.parametrize(("kind", "seed"), CASES)
-def test_a_command_ends_with_a_word_and_harms_nothing(
+def test_a_command_ends_with_a_message_and_harms_nothing(
     shared_run: tuple[Bench, Ended], tmp_path: Path, kind: str, seed: int
 ) -> None:
     for result in fuzz.attempt(fuzz.case(kind, seed), shared_run[0], tmp_path / "case"):
@@ -37,11 +37,11 @@ def test_a_command_ends_with_a_word_and_harms_nothing(
         (Ended(5, "", "x"), "traceback"),
     ],
 )
-def test_the_fuzz_sees_a_fault(ended: Ended, outcome: str) -> None:
+def test_the_fuzz_classifies_how_a_command_ended(ended: Ended, outcome: str) -> None:
     assert fuzz.outcome(ended) == outcome
 
 
-def test_the_fuzz_sees_a_hang_and_an_exception(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
+def test_the_fuzz_detects_a_hang_and_an_exception(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
     def loop(bench: Bench) -> None:
         (bench.folder / "baselines").mkdir()
         (bench.folder / "baselines/odd.py").write_text("while True: pass\n" + fuzz.METHOD)
@@ -56,7 +56,7 @@ def test_the_fuzz_sees_a_hang_and_an_exception(shared_run: tuple[Bench, Ended], 
         assert raised.outcome == "traceback" and "ZeroDivisionError" in raised.detail
 
 
-def test_the_fuzz_sees_what_was_written_outside(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
+def test_the_fuzz_detects_a_file_written_outside(shared_run: tuple[Bench, Ended], tmp_path: Path) -> None:
     made = fuzz.Case("records", 0, (("list", "groups"),), lambda bench: None)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("aegen_bench.cli.main", lambda: print(Path("../victim/settings.json").write_text("changed")))

@@ -26,7 +26,7 @@ BASELINES = sorted((ROOT / "baselines").rglob("*.py"))
 
 
 def statements(tree: ast.AST, *, top_level: bool) -> Iterator[ast.stmt]:
-    """Statements that run: none under `if TYPE_CHECKING`; `top_level` leaves out the bodies of functions."""
+    """Yield the statements that run, hence none under `if TYPE_CHECKING`; `top_level` also skips function bodies."""
     for node in ast.iter_child_nodes(tree):
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
             continue
@@ -39,13 +39,13 @@ def statements(tree: ast.AST, *, top_level: bool) -> Iterator[ast.stmt]:
 
 @cache
 def imports(path: Path, top_level: bool = False) -> frozenset[str]:
-    """Modules that a file imports; `from package import name` counts as package.name where that is a module."""
+    """Return the modules that a file imports; `from package import name` counts as package.name if that is a module."""
     found = set()
     for node in statements(ast.parse(path.read_text(encoding="utf-8")), top_level=top_level):
         if isinstance(node, ast.Import):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
-            assert node.level == 0, f"{path}: a relative import"
+            assert node.level == 0, f"{path} contains a relative import"
             names = {f"{node.module}.{alias.name}" for alias in node.names}
             found |= {name for name in names if name in FILES} or {str(node.module)}
     return frozenset(found)
@@ -61,12 +61,12 @@ def under(name: str, *packages: str) -> bool:
 
 def within(package: str) -> list[str]:
     found = [name for name in FILES if under(name, package)]
-    assert found, f"nothing lies under aegen_bench.{package}"
+    assert found, f"there are no modules under aegen_bench.{package}"
     return found
 
 
 def reached(name: str, *, top_level: bool) -> set[str]:
-    """The module, what it imports, what that imports, and so on; a package's __init__ runs with its modules."""
+    """Return a module and all that it imports, directly or indirectly; a package's __init__ runs with its modules."""
     seen: set[str] = set()
     waiting = [name]
     while waiting:
@@ -80,7 +80,7 @@ def reached(name: str, *, top_level: bool) -> set[str]:
 
 
 @pytest.mark.parametrize("path", BASELINES, ids=lambda path: path.stem)
-def test_a_baseline_imports_of_this_project_the_contract_the_blocks_and_the_numerics_only(path: Path) -> None:
+def test_a_baseline_imports_only_the_contracts_blocks_and_numerics_of_this_project(path: Path) -> None:
     assert [name for name in ours(path) if not under(name, "baseline", "prior", "blocks", "numerics")] == []
 
 
@@ -91,14 +91,14 @@ def test_evaluation_and_report_know_nothing_of_models(package: str) -> None:
         assert [other for other in ours(FILES[name]) if under(other, *models)] == [], name
 
 
-def test_evaluation_and_report_do_not_know_each_other_but_for_how_to_read_a_metric() -> None:
+def test_evaluation_imports_neither_report_nor_study() -> None:
     for name in within("evaluation"):
-        records = () if name.rpartition(".")[2] in ("scorer", "imagesets") else ("results",)  # they write records
+        records = () if name.rpartition(".")[2] in ("scorer", "imagesets") else ("results",)  # these two write records
         assert [other for other in ours(FILES[name]) if under(other, "report", "study", *records)] == [], name
 
 
 @pytest.mark.slow
-def test_matplotlib_is_imported_in_the_folder_of_the_figures_alone() -> None:
+def test_matplotlib_is_imported_only_under_report_figures() -> None:
     users = {n for n, p in FILES.items() if any(m.partition(".")[0] == "matplotlib" for m in imports(p))}
     assert users and all(under(name, "report.figures") for name in users)
 
@@ -110,18 +110,18 @@ def test_report_needs_no_torch() -> None:
 
 
 @pytest.mark.parametrize("package", ["numerics", "inference"])
-def test_numerics_and_inference_import_nothing_of_ours_but_themselves(package: str) -> None:
+def test_numerics_and_inference_import_nothing_else_of_the_package(package: str) -> None:
     for name in within(package):
         assert [other for other in ours(FILES[name]) if not under(other, package)] == [], name
 
 
-def test_blocks_import_blocks_numerics_and_errors_only() -> None:
+def test_blocks_import_only_blocks_numerics_errors_and_seeding() -> None:
     for name in within("blocks"):
         allowed = ("blocks", "numerics", "errors", "seeding")
         assert [other for other in ours(FILES[name]) if not under(other, *allowed)] == [], name
 
 
-def test_the_contract_stands_on_the_blocks_alone() -> None:
+def test_the_contracts_depend_only_on_blocks() -> None:
     assert [name for name in ours(FILES["aegen_bench.baseline"]) if not under(name, "blocks")] == []
     assert [name for name in ours(FILES["aegen_bench.prior"]) if not under(name, "baseline", "blocks")] == []
 
@@ -148,25 +148,25 @@ FLOORS = [
     *("weights", "baseline", "prior", "results", "training", "evaluation", "study", "report", "trial", "exchange"),
     *("api", "conformance", "runner", "cost", "commands", "cli", "__main__"),
 ]
-"""The rooms of the package, from the ground up. A room knows what lies below it."""
+"""The rooms of the package, from the bottom up. A room imports only from rooms below it."""
 
 
 def room(name: str) -> str:
     return [*name.split("."), name][1]
 
 
-def test_every_module_has_its_floor_and_knows_only_what_lies_below() -> None:
+def test_every_module_has_a_floor_and_imports_nothing_from_above_it() -> None:
     assert {room(name) for name in FILES} == set(FLOORS)
     for name, path in FILES.items():
         up = [other for other in ours(path) if FLOORS.index(room(other)) > FLOORS.index(room(name))]
-        assert up == [], f"{name} is on the floor of {room(name)} and imports {up}"
+        assert up == [], f"{name} is on the floor of {room(name)} and imports from above it: {up}"
 
 
-def test_no_modules_import_each_other_in_a_circle() -> None:
+def test_there_are_no_import_cycles() -> None:
     graph = {
         name: {other for other in imports(path) if other in FILES and other != name} for name, path in FILES.items()
     }
-    assert list(graphlib.TopologicalSorter(graph).static_order()), "CycleError names the circle"
+    assert list(graphlib.TopologicalSorter(graph).static_order()), "no modules found; CycleError names a cycle"
 
 
 @pytest.mark.parametrize(
@@ -189,12 +189,13 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
         "evaluation.protocol",
     ],
 )
-def test_what_a_command_imports_before_it_works_is_light(name: str) -> None:
+def test_modules_imported_at_start_up_import_nothing_heavy(name: str) -> None:
     heavy = {other.partition(".")[0] for other in reached(f"aegen_bench.{name}", top_level=True)} & HEAVY
     assert not heavy
 
 
-# What may draw from a stream of its own, because its numbers must never change: a part of the published protocol.
+# Calls that may create a random stream of their own, because its numbers must never change: they are part of the
+# published protocol.
 FROZEN = {
     ("data/sources.py", "RandomState"): "the split of the digits",
     ("evaluation/features.py", "default_rng"): "which real images a protocol takes where there are more than it counts",
@@ -206,8 +207,8 @@ SEEDERS = {"manual_seed", "manual_seed_all", "default_rng", "RandomState", "seed
 
 
 def of_the_caller(call: ast.Call, path: Path) -> bool:
-    """A metric is a function of arrays and of the `seed` it is given: it makes its streams of that, with a number for
-    each where it needs several.
+    """Whether a metric creates this stream from the `seed` that it is given, with a number for each stream if it needs
+    several. That is allowed, because a metric is a function of arrays and of this seed.
     """
     given = [ast.unparse(argument) for argument in call.args]
     return (
@@ -218,7 +219,7 @@ def of_the_caller(call: ast.Call, path: Path) -> bool:
     )
 
 
-def test_only_seeding_seeds() -> None:
+def test_only_seeding_py_creates_random_streams() -> None:
     found = set()
     for path in [*FILES.values(), *BASELINES]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
@@ -226,10 +227,10 @@ def test_only_seeding_seeds() -> None:
             if name in SEEDERS and path != PACKAGE / "seeding.py" and not of_the_caller(node, path):
                 place = path.relative_to(PACKAGE if PACKAGE in path.parents else ROOT)
                 found.add((place.as_posix(), name))
-    assert found == set(FROZEN), "draw from seeding.stream instead, or say here why the numbers are frozen"
+    assert found == set(FROZEN), "draw from seeding.stream instead, or say in FROZEN why the numbers must never change"
 
 
-def test_every_file_of_tests_has_a_name_of_its_own() -> None:
-    """pytest imports them by name alone, and stops at the second of a name."""
+def test_every_test_file_has_a_unique_name() -> None:
+    """pytest imports test files by name alone, and fails at a second file with the same name."""
     names = [path.name for path in (ROOT / "tests").rglob("test_*.py")]
     assert sorted(set(names)) == sorted(names)

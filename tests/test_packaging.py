@@ -20,7 +20,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def python(*args: str, cwd: Path, **env: str) -> str:
-    """Run Python; return what it printed, or fail with what it complained of."""
+    """Run Python and return its output; fail with its output and errors if the exit code is not 0."""
     done = subprocess.run([sys.executable, *args], cwd=cwd, env={**os.environ, **env}, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return done.stdout
@@ -36,7 +36,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder that the wheel is installed in, with pip and without network."""
+    """A folder into which pip has installed the wheel, without network."""
     folder = tmp_path_factory.mktemp("site")
     quiet = ("--quiet", "--disable-pip-version-check", "--no-compile")
     python("-m", "pip", "install", "--no-deps", "--no-index", *quiet, "--target", str(folder), str(wheel), cwd=folder)
@@ -44,7 +44,7 @@ def site(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def look_around(folder: Path, place: Path, **env: str) -> None:
-    """`list` and a dry run of `smoke` in an empty folder, by the package that lies in `place`."""
+    """Run `list` and a dry run of `smoke` in an empty folder, with the package in `place`, and check the output."""
     data = {"AEGEN_BENCH_DATA": str(folder / "data"), **env}
     (folder / "empty").mkdir()
     where = python("-c", "import aegen_bench; print(aegen_bench.__file__)", cwd=folder / "empty", **data)

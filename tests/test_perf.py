@@ -1,4 +1,4 @@
-"""The scripts of perf/ and experiments/: each states its question, and the cheap ones run."""
+"""The scripts in perf/ and experiments/: each has a --help, and the cheap ones run."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ Script = Callable[..., str]
 
 @pytest.fixture
 def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Script:
-    """Runs a script in this process and returns what it prints."""
+    """A function that runs a script in this process and returns what it prints."""
 
     def run(name: str, *options: str) -> str:
         for folder in ("perf", "experiments"):
             monkeypatch.syspath_prepend(str(ROOT / folder))
         monkeypatch.setattr(sys, "argv", [f"{name}.py", *options])
-        monkeypatch.setattr(weights, "load", weights.load)  # which whole_paper replaces
+        monkeypatch.setattr(weights, "load", weights.load)  # to restore it, since whole_paper replaces it
         try:
             runpy.run_path(str(ROOT / f"{name}.py"), run_name="__main__")
         except SystemExit as end:
@@ -47,26 +47,27 @@ def script(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize("name", SCRIPTS)
-def test_each_script_says_what_it_measures_and_how_it_is_called(name: str, script: Script) -> None:
+def test_the_help_of_each_script_says_how_to_call_it(name: str, script: Script) -> None:
     said = " ".join(script(name, "--help").split())
     assert f"python {name}.py" in said and "usage:" in said
 
 
-def test_the_whole_papers_table_has_what_the_count_says(script: Script) -> None:
+def test_the_table_of_whole_paper_matches_a_count_of_flops_by_hand(script: Script) -> None:
     said = script("perf/whole_paper", "--quick", "--models", "vae,rae_gmm")
-    # A VAE takes 200 epochs of 234 steps of 256 images; 2 FLOPs a multiply-add, three passes but for the first layer's.
+    # A VAE trains for 200 epochs of 234 steps of 256 images. A multiply-add counts as 2 FLOPs, and there are three
+    # passes, except through the first layer.
     assert re.search(r"^\| vae \| 1\.88 \|$", said, re.M) and re.search(r"^\| rae_gmm \| 0\.94 \|$", said, re.M)
     assert "calculated, not measured" in said and "20 trials (10 seeds): training 28 PFLOP" in said
 
 
-def test_the_second_stage_is_compared_with_a_loop_of_the_same_losses(script: Script) -> None:
+def test_the_second_stage_is_compared_with_a_bare_loop_over_the_same_losses(script: Script) -> None:
     said = script("perf/second_stage", "--steps", "10", "--rounds", "2", "--batch", "16")
     (line,) = re.findall(r"^\| [\d,]+ \| [\d,]+ \| ([\d.]+) \([\d.]+, [\d.]+\) \|$", said, re.M)
     assert 0.1 < float(line) < 10
 
 
 def check(folder: Path, options: tuple[str, ...], broken: str) -> None:
-    """Run `perf/gpu.py`, whose section `broken` ends the process, and write what it prints to `folder`/said."""
+    """Run `perf/gpu.py` and write what it prints to `folder`/said. A section named by `broken` ends its process."""
     import gpu
 
     if broken:
@@ -79,13 +80,13 @@ def check(folder: Path, options: tuple[str, ...], broken: str) -> None:
 
 
 def checked(folder: Path, *options: str, broken: str = "") -> list[dict[str, Any]]:
-    """What the GPU check says on an emulated device."""
+    """Return the lines that the GPU check prints on an emulated device."""
     warm.run(check, folder, options, broken)
     return [json.loads(line) for line in (folder / "said").read_text().splitlines()]
 
 
-def test_the_gpu_check_runs_to_its_end_on_an_emulated_device(tmp_path: Path) -> None:
-    """Every section, so that it works on the day there is a GPU. What only a real one has is left out by name."""
+def test_the_gpu_check_completes_on_an_emulated_device(tmp_path: Path) -> None:
+    """Run every section, so that the check works once there is a GPU. Only those that need a real one are skipped."""
     lines = checked(tmp_path, "--out", "gpu.json")
     by_section: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
@@ -103,7 +104,7 @@ def test_the_gpu_check_runs_to_its_end_on_an_emulated_device(tmp_path: Path) -> 
     assert [json.loads(line) for line in written] == [line for line in lines if line["section"] not in skipped]
 
 
-def test_a_section_of_the_gpu_check_that_dies_costs_itself_alone(tmp_path: Path) -> None:
+def test_a_section_of_the_gpu_check_that_dies_affects_no_other(tmp_path: Path) -> None:
     first, *rest = checked(tmp_path, "--only", "machine,checkpoint", broken="machine")
     assert first == {"section": "machine", "failed": "ended with 3"}
     assert rest[-1]["section"] == "checkpoint" and rest[-1]["ended"]

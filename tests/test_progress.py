@@ -20,7 +20,7 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 
 def in_training(clock: list[float], after: dict[str, float]) -> progress._Counting:
-    """Two seconds and two of ten steps into the first of five epochs."""
+    """Return the progress of a trial two seconds, and two of ten steps, into the first of five epochs."""
     counting = progress._Counting()
     counting.expect(after)
     counting.stage("train", epochs=5, steps=10, batch=64)
@@ -37,7 +37,7 @@ def test_no_loss_is_shown_before_there_is_one(clock: list[float]) -> None:
     assert facts(counting.facts()) == "train: epoch 1/5, loss 25.12, 64 images/s, 0:08 left of train"
 
 
-def test_the_time_left_includes_what_follows_training_where_that_is_known(clock: list[float]) -> None:
+def test_the_time_left_includes_what_follows_training_if_that_is_known(clock: list[float]) -> None:
     counting = in_training(clock, {"train": 30.0})
     told = counting.facts()
     assert facts(told) == "train: epoch 0/5, 64 images/s, 0:38 left"
@@ -45,7 +45,7 @@ def test_the_time_left_includes_what_follows_training_where_that_is_known(clock:
     for _ in range(8):
         counting.step()
     clock[0] += 8.0
-    assert counting.facts()["left"] == pytest.approx(30.0), "and does not jump when scoring starts"
+    assert counting.facts()["left"] == pytest.approx(30.0), "the time left should not jump when scoring starts"
     counting.phase("scoring with protocol lite")
     told = counting.facts()
     assert facts(told) == "scoring with protocol lite, 0:30 left" and told["share"] == pytest.approx(10 / 40)
@@ -53,16 +53,16 @@ def test_the_time_left_includes_what_follows_training_where_that_is_known(clock:
     counting.phase("scoring with protocol paper")
     assert facts(counting.facts()) == "scoring with protocol paper, 0:10 left"
     clock[0] += 60.0
-    assert facts(counting.facts()) == "scoring with protocol paper", "longer than expected: nothing is promised"
+    assert facts(counting.facts()) == "scoring with protocol paper", "past the expected end, no time should be shown"
 
 
-def test_nothing_is_said_to_be_left_of_scoring_where_nobody_knows(clock: list[float]) -> None:
+def test_scoring_shows_no_time_left_if_it_is_unknown(clock: list[float]) -> None:
     counting = in_training(clock, {})
     counting.phase("scoring with protocol lite")
     assert facts(counting.facts()) == "scoring with protocol lite"
 
 
-def test_who_looks_from_elsewhere_sees_the_phase_with_its_count(clock: list[float]) -> None:
+def test_other_processes_see_the_phase_with_its_count(clock: list[float]) -> None:
     told: list[dict[str, object]] = []
     telling = progress._Telling(lambda **figures: told.append(figures))
     telling.expect({"train": 30.0})
@@ -75,7 +75,7 @@ def test_who_looks_from_elsewhere_sees_the_phase_with_its_count(clock: list[floa
 
 
 @pytest.mark.slow
-def test_a_trial_names_its_phases_and_later_ones_say_how_long_it_takes(bench: Bench) -> None:
+def test_every_trial_shows_its_phases_and_logs_them(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
     ended = bench("run", "--profile", "tiny")
     assert ended.code == 0 and "nan" not in ended.err and "0:00 left" not in ended.err
@@ -85,7 +85,7 @@ def test_a_trial_names_its_phases_and_later_ones_say_how_long_it_takes(bench: Be
 
 
 @pytest.mark.slow
-def test_what_follows_each_stage_is_known_from_finished_trials(bench: Bench, tmp_path: Path) -> None:
+def test_the_time_after_each_stage_is_known_from_finished_trials(bench: Bench, tmp_path: Path) -> None:
     from aegen_bench.runner import single_trial
     from aegen_bench.study import Study
     from aegen_bench.trial.job import Job, Place
@@ -101,22 +101,22 @@ def test_what_follows_each_stage_is_known_from_finished_trials(bench: Bench, tmp
     assert after("two_stage_vae") == {}
     assert bench("run", "--profile", "tiny", "--models", "vae").code == 0
     first, second = study.entry("two_stage_vae").stages
-    assert set(after("two_stage_vae")) == {second}, "how long its second stage takes is not known yet"
+    assert set(after("two_stage_vae")) == {second}, "the duration of its second stage should not be known yet"
     assert bench("run", "--profile", "tiny", "--models", "two_stage_vae").code == 0
     known, seconds = after("two_stage_vae"), bench.record("two_stage_vae")["stages"][second]["seconds"]
     assert known[first] == pytest.approx(known[second] + seconds)
 
 
-def test_lines_are_dated(capsys: pytest.CaptureFixture[str]) -> None:
+def test_lines_have_a_timestamp(capsys: pytest.CaptureFixture[str]) -> None:
     Lines("glf").note("begins")
     assert re.fullmatch(r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d  glf: begins\n", capsys.readouterr().err)
 
 
-def test_a_note_that_names_its_trial_names_it_once(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_note_names_its_trial_only_once(capsys: pytest.CaptureFixture[str]) -> None:
     Lines("glf on digits, seed 0").note("glf on digits, seed 0: resumes after 4 epochs")
     assert capsys.readouterr().err.count("glf on digits") == 1
 
 
-def test_notes_act_on_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+def test_notes_contain_no_terminal_control_codes(capsys: pytest.CaptureFixture[str]) -> None:
     progress.Lines().note("failed: \x1b]0;title\x07\x1b[31mred\x9b0m")
     assert capsys.readouterr().err.endswith("  failed: red0m\n")

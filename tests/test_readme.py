@@ -1,4 +1,4 @@
-"""README.md and docs/ are executed: Python code as it is, commands up to their options, and one page in order."""
+"""README.md and docs/: Python code is run as it is, options of commands are parsed, and tutorials are followed."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ OFFLINE = pytest.mark.skipif(
 
 
 def short(count: int, extractor: str = "efficientnet_lite0") -> dict[str, Any]:
-    """`smoke` with an epoch on 128 images, and so many to measure, by this network."""
+    """Return a short `smoke`: one epoch on 128 images, and a protocol with this extractor and `count` images."""
     return {
         "profiles": {
             "smoke": {
@@ -44,19 +44,19 @@ def short(count: int, extractor: str = "efficientnet_lite0") -> dict[str, Any]:
                 "train_images": 128,
                 "stages": {"*": {"epochs": 1, "batch": 64, "lr_at": {}}},
             }
-        },  # metrics change no id
+        },  # the metrics do not affect a protocol's id
         "protocols": {"smoke": {"extractor": extractor, "count": count, "metrics": ["fd"]}},
     }
 
 
 def blocks(page: Path, *languages: str) -> list[tuple[str, str]]:
-    """(language, text) of each code block, in their order."""
+    """Return (language, text) of each code block in one of these languages, in order."""
     text = page.read_text(encoding="utf-8")
     return [(kind, body) for kind, body in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S) if kind in languages]
 
 
 def commands(page: Path) -> list[list[str]]:
-    """The arguments of every `aegen-bench` in shell blocks and in running text."""
+    """Return the arguments of every `aegen-bench` command in shell blocks and in running text."""
     text = page.read_text(encoding="utf-8")
     inline = re.findall(r"`(aegen-bench [^`\n]+)`", re.sub(r"^```.*?^```$", "", text, flags=re.M | re.S))
     lines = [line for _, block in blocks(page, "bash") for line in block.splitlines()]
@@ -79,19 +79,19 @@ def test_every_command_of_a_page_exists_with_its_options(page: Path) -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
-def test_every_file_that_a_page_points_at_is_there(page: Path) -> None:
+def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
     links = re.findall(r"\]\(([^)#:]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if not (page.parent / link).exists()] == []
 
 
-def test_what_the_readme_runs_it_fetches_before() -> None:
+def test_the_readme_fetches_what_a_run_needs_before_the_run() -> None:
     fetched, runs = set[str](), 0
     for command, *options in commands(README):
         if command == "fetch":
             fetched |= set(options)
         elif command == "run" and "--profile" not in options:
             runs += 1
-            assert "inception" in fetched, f"the profile paper: aegen-bench run {' '.join(options)}"
+            assert "inception" in fetched, f"the profile paper needs inception: aegen-bench run {' '.join(options)}"
         elif command == "run" and "fashion" in options:
             assert "fashion" in fetched
     assert runs > 1
@@ -103,7 +103,7 @@ def test_commands_and_links_are_found() -> None:
 
 
 @OFFLINE
-def test_the_python_of_the_readme_runs_as_it_stands(
+def test_the_python_code_of_the_readme_runs_as_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     bench = Bench(tmp_path / "work", tmp_path / "data")
@@ -129,13 +129,13 @@ def test_the_python_of_the_readme_runs_as_it_stands(
     heads, glf = (next(line for line in lines if line[1] == name) for name in ("Model", "GLF"))
     value, std, n = namespace["table"].loc[("fashion", "glf", "fd"), ["value", "std", "n"]]
     shown = glf[heads.index("Fashion")].replace("**", "")
-    assert shown == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the cell of its Table 1"
+    assert shown == f"{value:,.1f} ± {std:,.1f} ({n:.0f})", "the table in Python should match the cell of Table 1"
 
 
 @OFFLINE
 def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it stands, with the profile `smoke` shortened, and its command in this process; its kept outputs are those of
-    the whole profile.
+    """Run the notebook as it is, but with the profile `smoke` shortened, and its command in this process. The outputs
+    saved in it are those of the full profile.
     """
 
     elsewhere, ran = subprocess.run, list[str]()
@@ -158,7 +158,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     namespace: dict[str, Any] = {"__name__": "notebook"}
     for number, cell in enumerate(cells):
         if cell["cell_type"] == "code":
-            assert cell["outputs"] or "subprocess" in "".join(cell["source"]), "it is kept executed"
+            assert cell["outputs"] or "subprocess" in "".join(cell["source"]), "save the notebook with its outputs"
             exec(compile("".join(cell["source"]), f"tour.ipynb, cell {number}", "exec"), namespace)
     assert ran == ["run"]
     assert namespace["scores"]["draws"][0]["fd"] > 0
@@ -166,7 +166,7 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
     assert namespace["between"].shape == (40, 1, 8, 8)
 
 
-def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_is_there(bench: Bench) -> None:
+def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_exists(bench: Bench) -> None:
     (source,) = (text for _, text in blocks(README, "python") if re.search(r"^class \w+\(Baseline\):", text, re.M))
     bench.baseline("ae", source)
     ended = bench("run", "--profile", "tiny", "--models", "ae")
@@ -180,7 +180,7 @@ def test_the_tables_of_a_page_are_what_the_command_above_them_prints(page: str) 
     assert tables
     for command, block in tables:
         ended = Bench(ROOT, ROOT / "no data")(*shlex.split(command)[1:])
-        assert ended.code == 0 and block.strip() == ended.out.strip(), f"docs/paste.py pastes what `{command}` prints"
+        assert ended.code == 0 and block.strip() == ended.out.strip(), f"docs/paste.py pastes the output of `{command}`"
 
 
 @pytest.mark.parametrize("profile", ["lite", "lite+train_images=2000"])
@@ -189,13 +189,13 @@ def test_the_committed_tables_are_those_of_the_committed_results(tmp_path: Path,
     made = [path for path in tmp_path.rglob("*") if path.suffix in (".md", ".tex")]  # the page is not committed
     committed = ROOT / "results/tables"
     old = [path for path in made if path.read_bytes() != (committed / path.relative_to(tmp_path)).read_bytes()]
-    assert ended.code == 0 and made and not old, "`aegen-bench report` writes them anew"
+    assert ended.code == 0 and made and not old, "run `aegen-bench report` to write them again"
 
 
 @OFFLINE
-def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
-    """In its order: commands are run, sources written where it says, and what it shows is printed. Only `smoke` is
-    shortened, and what needs a download is left out.
+def test_the_steps_of_add_a_model_work_as_written(tmp_path: Path) -> None:
+    """Follow the page in order: run its commands, write its sources where it says, and compare what it shows with what
+    is printed. Only `smoke` is shortened, and commands that need a download are skipped.
     """
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
@@ -223,7 +223,7 @@ def test_who_follows_add_a_model_to_the_letter_sees_what_it_shows(tmp_path: Path
 
 
 @OFFLINE
-def test_who_follows_add_a_prior_to_the_letter_sees_what_it_shows(tmp_path: Path) -> None:
+def test_the_steps_of_add_a_prior_work_as_written(tmp_path: Path) -> None:
     bench = Bench(tmp_path / "work", tmp_path / "data")
     bench.folder.mkdir()
     printed = ""

@@ -18,7 +18,7 @@ CONTENT = b"weights" * 500_000
 
 @pytest.fixture
 def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A file served under a file:// address in the place of the Inception weights."""
+    """A file that is served at a file:// address in place of the Inception weights."""
     served = tmp_path / "served.pth"
     served.write_bytes(CONTENT)
     sha256 = hashlib.sha256(CONTENT).hexdigest()
@@ -26,7 +26,7 @@ def source(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return served
 
 
-def test_fetched_weights_lie_in_the_data_folder_and_are_fetched_once(
+def test_weights_are_fetched_once_into_the_data_folder(
     tmp_path: Path, source: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     place = weights.fetch("inception", tmp_path / "data")
@@ -37,14 +37,14 @@ def test_fetched_weights_lie_in_the_data_folder_and_are_fetched_once(
     assert weights.fetch("inception", tmp_path / "data") == place
 
 
-def test_missing_weights_end_with_the_command_that_brings_them(tmp_path: Path) -> None:
+def test_the_message_about_missing_weights_ends_with_their_fetch_command(tmp_path: Path) -> None:
     told = weights.missing("vgg16", tmp_path)
     assert told is not None and told.endswith(f"`aegen-bench fetch vgg16 --data {tmp_path}`")
     with pytest.raises(MissingError, match="`aegen-bench fetch vgg16 --data "):
         weights.path("vgg16", tmp_path)
 
 
-def test_a_download_with_another_sha256_is_thrown_away(tmp_path: Path, source: Path) -> None:
+def test_a_download_with_a_wrong_sha256_is_discarded(tmp_path: Path, source: Path) -> None:
     source.write_bytes(b"a page that asks for a login")
     with pytest.raises(UserError, match="nothing was kept: invalid hash") as error:
         weights.fetch("inception", tmp_path / "data")
@@ -53,14 +53,14 @@ def test_a_download_with_another_sha256_is_thrown_away(tmp_path: Path, source: P
     assert list((tmp_path / "data/weights").iterdir()) == []
 
 
-def test_a_failed_download_is_one_line_that_names_the_address(tmp_path: Path, source: Path) -> None:
+def test_a_failed_download_is_reported_with_its_address(tmp_path: Path, source: Path) -> None:
     source.unlink()
     with pytest.raises(UserError, match=r"inception: the download of file://.*served\.pth to .* failed"):
         weights.fetch("inception", tmp_path / "data")
     assert list((tmp_path / "data/weights").iterdir()) == []
 
 
-def test_weights_that_change_under_the_process_are_noticed(tmp_path: Path, source: Path) -> None:
+def test_weights_that_change_while_the_process_runs_are_detected(tmp_path: Path, source: Path) -> None:
     place = weights.fetch("inception", tmp_path)
     weights.path("inception", tmp_path)
     place.write_bytes(b"other weights")
@@ -87,7 +87,7 @@ def test_the_packaged_weights_are_found_without_the_data_folder(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("missing", [0, 1])
-def test_packaged_weights_that_are_not_installed_name_their_extra(
+def test_missing_packaged_weights_are_reported_with_the_extra_to_install(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, missing: int
 ) -> None:
     packages = list(FILES["efficientnet_lite0"].packages)
@@ -98,19 +98,19 @@ def test_packaged_weights_that_are_not_installed_name_their_extra(
             ask("efficientnet_lite0", tmp_path)
 
 
-def test_unknown_weights_name_the_nearest() -> None:
+def test_unknown_weights_are_reported_with_the_nearest_name() -> None:
     with pytest.raises(UserError, match="did you mean 'inception'"):
         weights.missing("inceptoin", Path())
 
 
-def test_the_doctor_tells_what_is_there_and_how_to_get_the_rest(tmp_path: Path, source: Path) -> None:
+def test_doctor_reports_what_is_present_and_how_to_get_the_rest(tmp_path: Path, source: Path) -> None:
     datasets = {"digits": Recipe(source="digits"), "fashion": Recipe(source="fashion")}
     found = {finding.what: finding for finding in doctor.report(datasets, tmp_path / "data")}
     assert found["dataset digits"].ok and not found["dataset fashion"].ok
     assert f"`aegen-bench fetch fashion --data {tmp_path}/data`" in found["dataset fashion"].detail
     assert f"`aegen-bench fetch inception --data {tmp_path}/data`" in found["weights inception"].detail
     assert found["torch"].ok and found["torchvision"].ok and found["disk"].detail.endswith("data")
-    assert not (tmp_path / "data").exists(), "a look changes nothing"
+    assert not (tmp_path / "data").exists(), "doctor should create nothing"
 
     weights.fetch("inception", tmp_path / "data").write_bytes(b"damaged")
     found = {finding.what: finding for finding in doctor.report(datasets, tmp_path / "data")}

@@ -58,7 +58,7 @@ def test_new_writes_a_method_and_nothing_else(empty: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_what_new_writes_keeps_the_contract_and_trains_at_once(bench: Bench) -> None:
+def test_a_new_method_keeps_the_contract_and_trains_as_it_is(bench: Bench) -> None:
     assert bench("new", "my_model").code == 0
     checked = bench("check", "my_model")
     assert (checked.code, checked.out, checked.err) == (0, "my_model keeps the contract\n", "")
@@ -75,8 +75,8 @@ def test_the_command_that_new_suggests_does_what_it_says(empty: Bench) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("tool", [["ruff", "check"], ["ruff", "format", "--check"], ["mypy"]], ids=" ".join)
-def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
-    """By the project's own settings; mypy keeps what it learns of torch in the checkout, as `make lint` does."""
+def test_a_new_method_passes_lint_and_type_checks(empty: Bench, tool: list[str]) -> None:
+    """Uses the project's own settings; mypy caches what it learns about torch in the checkout, as in `make lint`."""
     pytest.importorskip(tool[0])
     empty("new", "my_model")
     path = empty.folder / "baselines" / "my_model.py"
@@ -105,7 +105,7 @@ def test_what_new_writes_is_clean(empty: Bench, tool: list[str]) -> None:
         ("odd", "odd.py is a baseline of this name"),
     ],
 )
-def test_a_name_that_is_taken_or_cannot_be_one_is_refused_in_one_line(empty: Bench, name: str, said: str) -> None:
+def test_taken_and_invalid_names_are_refused_in_one_line(empty: Bench, name: str, said: str) -> None:
     (empty.folder / "benchmarks.yaml").write_text(OWN)
     empty.baseline("odd", "broken (")
     refused(empty("new", name), said)
@@ -114,7 +114,7 @@ def test_a_name_that_is_taken_or_cannot_be_one_is_refused_in_one_line(empty: Ben
 
 
 @pytest.mark.parametrize("text", [OWN, "rows: {slow: {baseline: vae}}\n", ""], ids=["rows", "in braces", "nothing"])
-def test_a_benchmarks_yaml_stays_as_it_is(empty: Bench, text: str) -> None:
+def test_new_leaves_benchmarks_yaml_unchanged(empty: Bench, text: str) -> None:
     (empty.folder / "benchmarks.yaml").write_text(text)
     assert empty("new", "first").code == 0
     assert (empty.folder / "benchmarks.yaml").read_text() == text
@@ -124,7 +124,7 @@ def test_a_benchmarks_yaml_stays_as_it_is(empty: Bench, text: str) -> None:
 # ---- check -------------------------------------------------------------------------------------------
 
 
-def test_check_says_what_is_wrong_a_line_each_and_ends_with_1(bench: Bench) -> None:
+def test_check_prints_one_line_per_problem_and_exits_with_1(bench: Bench) -> None:
     bench("new", "mine")
     path = bench.folder / "baselines" / "mine.py"
     path.write_text(path.read_text().replace("return self.decoder(z)", "return 2 * self.decoder(z)"))
@@ -137,7 +137,7 @@ def test_check_says_what_is_wrong_a_line_each_and_ends_with_1(bench: Bench) -> N
 
 
 @pytest.mark.slow
-def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument_is(bench: Bench) -> None:
+def test_check_uses_the_arguments_of_a_row_and_refuses_unknown_ones(bench: Bench) -> None:
     rows = {
         "mild": {"baseline": "vae", "with": {"beta": 2}},
         "odd": {"baseline": "vae", "on": {"digits": {"with": {}}}},
@@ -151,12 +151,12 @@ def test_check_takes_a_row_with_its_arguments_and_refuses_those_that_no_argument
     assert (ended.code, ended.out) == (1, told)
 
 
-def test_an_unknown_name_is_refused_with_the_nearest_that_exists(bench: Bench) -> None:
+def test_an_unknown_name_is_refused_with_the_nearest_existing_one(bench: Bench) -> None:
     refused(bench("check", "gfl"), "unknown model or prior 'gfl': did you mean 'glf'?")
 
 
 @pytest.mark.slow
-def test_check_says_what_takes_the_place_of_something_shipped(bench: Bench) -> None:
+def test_check_notes_what_replaces_something_shipped(bench: Bench) -> None:
     path = bench.baseline("vae", (ROOT / "baselines" / "vae.py").read_text() + "\n\nX = 1\n")
     bench.declare(rows={"vae": {"with": {"beta": 2}}})
     ended = bench("check", "vae")

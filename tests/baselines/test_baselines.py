@@ -72,7 +72,7 @@ def test_the_density_of_waes_codes_has_the_variance_of_its_draws(name: str) -> N
     assert model.noise(20_000).var().item() == pytest.approx(2, rel=0.05)
 
 
-def test_the_density_of_rae_gmms_codes_is_the_fitted_mixtures() -> None:
+def test_the_density_of_rae_gmms_codes_is_that_of_the_fitted_mixture() -> None:
     model, draw = build("rae_gmm", components=2), torch.Generator().manual_seed(0)
     codes = torch.randn(400, NETS.d, generator=draw) + 6 * (torch.arange(400) % 2)[:, None]
     with torch.no_grad():
@@ -85,13 +85,13 @@ def test_the_density_of_rae_gmms_codes_is_the_fitted_mixtures() -> None:
 # ---- VAE ----------------------------------------------------------------------------------------
 
 
-def test_the_vaes_loss_is_zero_at_a_perfect_reconstruction_and_the_standard_normal_posterior() -> None:
+def test_the_vaes_loss_is_zero_for_a_perfect_reconstruction_and_a_standard_normal_posterior() -> None:
     model = build("vae")
     model.encoder, model.decoder = Fixed(torch.zeros(8, 2 * NETS.d)), Fixed(X)
     assert {name: float(term) for name, term in losses(model).items()} == {"reconstruction": 0, "kl": 0}
 
 
-def test_the_vaes_loss_is_beta_half_sse_plus_kl_with_the_posterior_sample_decoded() -> None:
+def test_the_vaes_loss_is_beta_half_sse_of_a_decoded_posterior_sample_plus_kl() -> None:
     model = build("vae", beta=3.0)
     mu, logvar = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(1)).unbind()
     model.encoder, model.decoder = Fixed(torch.cat([mu, logvar], 1)), nn.Linear(4, 64).requires_grad_(False)
@@ -120,7 +120,7 @@ def test_glfs_flow_gives_the_auto_encoder_no_gradient() -> None:
     assert all(torch.equal(a, b) for a, b in zip(both, reconstruction, strict=True))
 
 
-def test_glfs_loss_is_eq_5_with_the_constant_of_the_density() -> None:
+def test_glfs_loss_is_eq_5_including_the_constant_of_the_density() -> None:
     model = build("glf", beta=2.0)
     z = model.encoder(X)
     e, logdet = model.flow(z)
@@ -138,7 +138,7 @@ def test_glf_decays_the_weights_of_its_flow_only() -> None:
     assert sum(p.numel() for p in groups[1]["params"]) == sum(p.numel() for p in build("glf").flow.parameters())
 
 
-# ---- GLF with a gradient -------------------------------------------------------------------------
+# ---- GLF without the stop-gradient ---------------------------------------------------------------
 
 
 def test_regularized_glf_is_glf_whose_encoder_also_lowers_the_nll() -> None:
@@ -150,11 +150,11 @@ def test_regularized_glf_is_glf_whose_encoder_also_lowers_the_nll() -> None:
         torch.autograd.grad(losses(glf)["nll"], list(glf.encoder.parameters()))
 
 
-def test_shrunken_codes_cost_regularized_glf_no_reconstruction() -> None:
+def test_regularized_glf_reconstructs_just_as_well_from_shrunken_codes() -> None:
     """Why the stop-gradient is needed: batch normalisation after the decoder's first layer undoes the scale."""
     model = build("glf_regularized").double()
     z = model.encoder(X.double())
-    model.decoder.body[1].eps = 1e-20  # the only thing that notices
+    model.decoder.body[1].eps = 1e-20  # the only part that depends on the scale
     assert torch.allclose(model.decoder(0.01 * z), model.decoder(z), atol=1e-9)
 
 
@@ -176,7 +176,7 @@ def _fitted(codes: Tensor, components: int = 3, seed: int = 0) -> Any:
     return model
 
 
-def test_the_mixture_keeps_mean_and_covariance_of_the_codes_and_its_samples_have_them() -> None:
+def test_the_mixture_and_its_samples_have_the_mean_and_covariance_of_the_codes() -> None:
     codes = _clusters()
     model = _fitted(codes)
     with model.using(seeding.stream(0, "noise")):
@@ -187,18 +187,18 @@ def test_the_mixture_keeps_mean_and_covariance_of_the_codes_and_its_samples_have
     assert ((z.T.cov() - codes.T.cov()) / torch.outer(deviation, deviation)).abs().max() < 0.02
 
 
-def test_each_component_is_chosen_as_often_as_it_weighs() -> None:
+def test_each_component_is_chosen_as_often_as_its_weight_says() -> None:
     model = _fitted(_clusters())
     n = 10_000
     e = torch.zeros(n, 5)
-    e[:, 0] = (torch.arange(n) + 0.5) / n  # the uniform part at its quantiles, the normal part at zero: the means
+    e[:, 0] = (torch.arange(n) + 0.5) / n  # the uniform part at its quantiles; a normal part of zero gives the means
     z = model.prior(e)
     share = torch.stack([(z == mean).all(1).float().mean() for mean in model.means])
     assert torch.allclose(share, model.weights, atol=1.5 / n)
     assert float(share.sum()) == pytest.approx(1)
 
 
-def test_a_component_has_the_mixtures_covariance_within() -> None:
+def test_a_single_component_has_the_covariance_of_the_codes() -> None:
     model = _fitted(_clusters(), components=1)
     e = torch.cat([torch.rand(10_000, 1), torch.randn(10_000, 4, generator=torch.Generator().manual_seed(0))], 1)
     residual = torch.linalg.solve(model.factors[0], (model.prior(e) - model.means[0]).T).T
@@ -206,14 +206,14 @@ def test_a_component_has_the_mixtures_covariance_within() -> None:
     assert torch.allclose(model.factors[0] @ model.factors[0].T, _clusters().T.cov(correction=0), rtol=1e-3, atol=1e-2)
 
 
-def test_the_fit_is_seeded_by_its_stream() -> None:
-    codes = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))  # without structure: the start decides
+def test_the_fit_is_determined_by_its_seed() -> None:
+    codes = torch.randn(200, 4, generator=torch.Generator().manual_seed(0))  # without structure, so the start decides
     first, again, other = (_fitted(codes, 10, seed) for seed in (0, 0, 1))
     assert torch.equal(first.means, again.means) and torch.equal(first.factors, again.factors)
     assert not torch.allclose(first.means.sort(0).values, other.means.sort(0).values, atol=1e-3)
 
 
-def test_shrunken_codes_give_the_same_mixture_but_for_the_scale() -> None:
+def test_shrunken_codes_give_the_same_mixture_except_for_the_scale() -> None:
     codes = _clusters()
     plain, shrunken = _fitted(codes), _fitted(1e-4 * codes)
     assert torch.allclose(shrunken.weights, plain.weights, atol=1e-4)
@@ -229,7 +229,7 @@ def test_raes_loss_is_half_sse_plus_gamma_times_the_squared_norm() -> None:
     assert terms["penalty"] == pytest.approx(0.7 * z.square().sum().item() / 8, rel=1e-5)
 
 
-# ---- what Figures 3 and 4 are drawn from ---------------------------------------------------------
+# ---- the data of Figures 3 and 4 -----------------------------------------------------------------
 
 ENTROPY = {"neg_entropy", "entropy_paper", "posterior_variance"}
 
@@ -245,7 +245,7 @@ ENTROPY = {"neg_entropy", "entropy_paper", "posterior_variance"}
         ("rae_gmm", {"gamma": 0.1}, {"penalty"}, {"code_std"}),
     ],
 )
-def test_history_holds_what_the_curves_need_of_each_epoch_and_of_each_probe_on_both_splits(
+def test_the_history_has_the_data_of_the_curves_for_each_epoch_and_probe(
     name: str, arguments: dict[str, Any], terms: set[str], logs: set[str]
 ) -> None:
     model, history = build(name, **arguments), History()
@@ -276,8 +276,8 @@ def test_a_tiny_trial_still_gives_its_stored_loss(name: str) -> None:
 
 @pytest.fixture
 def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Adam takes a whole step along any gradient, also along the round-off of one that is zero; that of float32 would
-    be another loss on another machine.
+    """float64 as the default dtype. Adam takes a full step along any gradient, even one that is only round-off, so in
+    float32 another machine would reach another loss.
     """
     monkeypatch.setattr(loop, "as_float", lambda images: images / 255)  # to the default dtype
     torch.set_default_dtype(torch.float64)
@@ -286,7 +286,7 @@ def float64(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def _tiny_trial(name: str) -> float:
-    """Four steps on 24 smooth images; the mean loss of the last two."""
+    """Train for four steps on 24 smooth images and return the mean loss of the last two."""
     side = np.linspace(0, np.pi, 8)
     waves = [np.outer(np.sin(side * (1 + i % 4)), np.cos(side * (1 + i // 4))) for i in range(24)]
     images = torch.from_numpy(np.round(127.5 * (1 + np.array(waves))).astype(np.uint8)[:, None])

@@ -1,4 +1,4 @@
-"""The mathematics of the methods that match the aggregate posterior with a prior."""
+"""The mathematics of the methods that match the aggregate posterior to a prior."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def test_taken_for_is_the_cross_entropy_with_one_label() -> None:
         assert taken_for(real, logits) == pytest.approx(bce(logits, torch.full_like(logits, real)).item(), rel=1e-6)
 
 
-def test_the_truncated_normal_has_the_quantiles_of_scipys() -> None:
+def test_the_truncated_normal_has_the_same_quantiles_as_scipys() -> None:
     u = (torch.arange(1000, dtype=torch.float64) + 0.5) / 1000
     assert np.allclose(truncated_normal(u).numpy(), truncnorm(-2, 2).ppf(u.numpy()), atol=1e-9)
     assert truncated_normal(torch.tensor([0.0, 1 - 2**-24])).abs().max() <= 2 + 1e-5
@@ -72,7 +72,7 @@ def test_the_adversarys_loss_gives_no_gradient_to_the_encoder(name: str) -> None
 
 
 @pytest.mark.parametrize("name", ["wae_gan", "aae"])
-def test_the_auto_encoders_step_leaves_the_adversary_and_the_adversarys_leaves_the_auto_encoder(name: str) -> None:
+def test_auto_encoder_and_adversary_are_changed_by_their_own_steps_only(name: str) -> None:
     model = build(name)
     adam = make_optimizers(model, StagePlan(epochs=1, batch=8, lr=1e-3), full_size=24, size=24)
     moved = {}
@@ -116,7 +116,7 @@ def test_samples_of_wae_are_drawn_with_the_priors_variance(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["wae_gan", "wae_mmd"])
-def test_the_encoder_sees_noise_while_it_trains_only(name: str) -> None:
+def test_the_encoder_sees_noise_only_in_training(name: str) -> None:
     model = build(name, input_noise=0.5)
     model.encoder = seen = Kept()
     for training in (True, False):
@@ -128,7 +128,7 @@ def test_the_encoder_sees_noise_while_it_trains_only(name: str) -> None:
 
 
 class Kept(nn.Module):
-    """Keeps what it was asked to encode."""
+    """An encoder that keeps the last images it received."""
 
     def forward(self, x: Tensor) -> Tensor:
         self.images = x
@@ -136,7 +136,7 @@ class Kept(nn.Module):
 
 
 @pytest.mark.parametrize("name", ["wae_gan", "wae_mmd"])
-def test_pretraining_brings_the_codes_moments_to_the_priors_and_can_be_left_out(name: str) -> None:
+def test_pretraining_moves_the_codes_moments_towards_the_priors_and_can_be_left_out(name: str) -> None:
     model = build(name, input_noise=0.0)
     first, last = model.stages()
     assert (first.name, last.name) == ("pretrain", "train")
@@ -162,7 +162,7 @@ def test_the_kernel_is_the_inverse_multiquadratic_at_seven_scales() -> None:
     assert torch.equal(k, k.T)
 
 
-def test_the_penalty_of_wae_mmd_is_the_mmd_of_the_codes_from_the_prior_by_hand() -> None:
+def test_the_penalty_of_wae_mmd_equals_the_mmd_computed_by_hand() -> None:
     model = build("wae_mmd", lam=3.0, recon_scale=0.3, input_noise=0.0)
     z = CODES[:3]
     model.encoder, model.decoder = Fixed(z), Fixed(torch.full_like(X[:3], 0.5))

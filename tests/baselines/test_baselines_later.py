@@ -27,7 +27,7 @@ def normal(*shape: int, seed: int = 0) -> Tensor:
 # ---- GLO and GLANN --------------------------------------------------------------------------------
 
 
-def test_the_generator_sees_the_direction_of_a_code_and_sends_no_gradient_through_its_length() -> None:
+def test_the_generator_normalises_codes_and_treats_their_length_as_a_constant() -> None:
     generator = build("glo").generator.eval()
     z = normal(3, NETS.d).requires_grad_()
     unit = (z / z.norm(dim=1, keepdim=True)).detach().requires_grad_()
@@ -38,7 +38,7 @@ def test_the_generator_sees_the_direction_of_a_code_and_sends_no_gradient_throug
     assert torch.allclose(through, plain, atol=1e-6) and (through * unit).sum(1).abs().max() > 1e-6
 
 
-def test_the_generator_has_batch_normalisation_or_none_and_no_bias_in_its_linear_layers() -> None:
+def test_the_generators_batch_normalisation_is_optional_and_its_linear_layers_have_no_bias() -> None:
     for batch_norm in (True, False):
         layers = list(build("glo", batch_norm=batch_norm).generator.body)
         assert sum("BatchNorm" in type(layer).__name__ for layer in layers) == 2 * batch_norm
@@ -58,7 +58,7 @@ def test_after_an_epoch_every_code_has_moved_and_lies_on_the_unit_sphere(name: s
     assert torch.equal(model.extract(X, INDEX), model.codes[:8])
 
 
-def test_codes_move_ten_times_as_fast_as_the_generator_and_no_moment_outlives_an_epoch() -> None:
+def test_codes_have_their_own_learning_rate_and_adam_is_new_in_each_epoch() -> None:
     model = build("glo")
     generator, codes = model.optimizers()["glo"]
     assert "lr" not in generator and codes["lr"] == 1e-2
@@ -77,7 +77,7 @@ def test_glo_samples_a_gaussian_with_the_mean_and_covariance_of_the_codes(rank: 
 
 
 @pytest.mark.parametrize("chunk", [4096, 5])
-def test_imle_gives_each_code_the_candidate_that_brute_force_finds(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imle_gives_each_code_the_same_candidate_as_brute_force(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = build("glann").train()
     monkeypatch.setattr(sys.modules[type(model).__module__], "CHUNK", chunk)
     codes = normalize(normal(24, NETS.d))
@@ -92,17 +92,18 @@ def test_imle_gives_each_code_the_candidate_that_brute_force_finds(chunk: int, m
     assert len(nearest.unique()) > 1
 
 
-def test_imle_needs_memory_for_its_candidates_and_none_for_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imle_holds_its_candidates_in_memory_but_not_all_pairs(monkeypatch: pytest.MonkeyPatch) -> None:
     codes = normalize(normal(512, NETS.d))
     model = build("glann", dataclasses.replace(NETS, n_train=len(codes))).train()
     monkeypatch.setattr(sys.modules[type(model).__module__], "CHUNK", 16)
     monkeypatch.setattr(neighbours, "CHUNK", 64)
     with torch.no_grad(), model.using(seeding.stream(0, "before")), Largest() as made:
         model.match(codes)
-    assert made.numbers == 2 * 512 * 32  # twice as many candidates as codes, of 32 numbers; there are 512 x 1024 pairs
+    # There are twice as many candidates as codes, each of 32 numbers, and 512 x 1024 pairs.
+    assert made.numbers == 2 * 512 * 32
 
 
-def test_the_second_stage_of_glann_moves_its_mapping_towards_the_codes_and_nothing_else() -> None:
+def test_the_second_stage_of_glann_only_moves_its_mapping_towards_the_codes() -> None:
     model = build("glann")
     z, model.matched = normal(24, NETS.d), normal(24, 32, seed=1)
     ((name, terms),) = model.imle_step(z[INDEX], INDEX)
@@ -128,11 +129,11 @@ def pixelcnn(codewords: int = 3, layers: int = 5) -> GatedPixelCNN:
     with seeding.initialising(0):
         model = GatedPixelCNN(codewords, channels=6, layers=layers)
         for p in model.parameters():
-            p.data *= 3  # so that the context counts
+            p.data *= 3  # so that the context matters
     return model.requires_grad_(False)
 
 
-def test_logits_depend_on_every_earlier_place_and_on_no_later_one() -> None:
+def test_logits_depend_on_every_earlier_position_and_on_no_later_one() -> None:
     model, side = pixelcnn(), 4
     k = torch.randint(3, (1, side, side), generator=torch.Generator().manual_seed(0))
     before = model(k).flatten(2)
@@ -159,7 +160,7 @@ def test_a_sample_is_the_inverse_cdf_of_its_noise_under_the_trained_probabilitie
     assert sorted(k.unique().tolist()) == [0, 1, 2]
 
 
-def test_the_encoder_gets_the_gradient_of_the_codeword_that_stands_for_it() -> None:
+def test_gradients_pass_straight_through_the_codewords_to_the_encoder() -> None:
     model = build("vqvae_ar").eval()
     z = normal(8, 4, 64).requires_grad_()
     model.vectors = lambda x: z
@@ -172,19 +173,19 @@ def test_the_encoder_gets_the_gradient_of_the_codeword_that_stands_for_it() -> N
     assert terms["commitment"].item() == pytest.approx(0.25 * (z - c).square().sum().item() / 8, rel=1e-5)
 
 
-def test_codewords_are_moving_averages_and_those_that_nothing_chooses_start_anew() -> None:
+def test_codewords_are_moving_averages_and_unused_ones_restart_at_a_vector() -> None:
     model = build("vqvae_ar", codewords=3, width=2, decay=0.75)
     model.counts, model.sums = torch.tensor([2.0, 4.0, 0.0]), torch.tensor([[2.0, 0.0], [4.0, 8.0], [0.0, 0.0]])
     z, k = torch.tensor([[5.0, 1.0], [7.0, 3.0], [9.0, 9.0]]), torch.tensor([0, 0, 1])
     with model.using(seeding.stream(0, "train")):
         model.average(z, one_hot(k, 3).float())
-    assert torch.allclose(model.counts, torch.tensor([2.0, 3.25, 1.0]))  # the third: a third of three vectors
+    assert torch.allclose(model.counts, torch.tensor([2.0, 3.25, 1.0]))  # the third codeword: a third of three vectors
     assert torch.allclose(model.sums[0], torch.tensor([0.75 * 2 + 0.25 * 12, 0.25 * 4]))
     assert torch.allclose(model.codebook[1], torch.tensor([0.75 * 4 + 0.25 * 9, 0.75 * 8 + 0.25 * 9]) / 3.25)
     assert any(torch.equal(model.codebook[2], vector) for vector in z)
 
 
-def test_each_vector_goes_to_its_nearest_codeword_and_the_codewords_start_among_the_vectors() -> None:
+def test_codewords_start_as_vectors_and_each_vector_goes_to_its_nearest_codeword() -> None:
     model = build("vqvae_ar", codewords=16)
     images = (255 * X).to(torch.uint8)
     with torch.no_grad(), model.eval().using(seeding.stream(0, "start")):
@@ -205,7 +206,7 @@ def test_perplexity_counts_the_codewords_in_use(used: int, perplexity: float) ->
     assert logged["perplexity"] == pytest.approx(perplexity, rel=1e-5)
 
 
-def test_the_prior_learns_the_codes_of_the_finished_encoder_and_paints_with_its_codewords() -> None:
+def test_the_prior_learns_the_encoders_codes_and_decode_paints_their_codewords() -> None:
     model = build("vqvae_ar").eval()
     k = model.encode(X)
     assert k.shape == (8, 4) and k.dtype == torch.long

@@ -24,13 +24,13 @@ MU, LOGVAR = torch.randn(2, 8, 4, generator=torch.Generator().manual_seed(1)).un
 
 
 def posterior(model: Any, mu: Tensor, logvar: Tensor) -> Any:
-    """The model, whose encoder gives every batch this posterior."""
+    """Return the model with an encoder that gives every batch this posterior."""
     model.encoder = Fixed(torch.cat([mu, logvar], 1))
     return model
 
 
 def logged(model: Any) -> dict[str, float]:
-    """What a step logs."""
+    """Return what a step logs."""
     found: dict[str, float] = {}
     with model.using(None, lambda name, value: found.update({name: float(value)})):
         losses(model)
@@ -44,7 +44,7 @@ def gradient(loss: Tensor, *inputs: Tensor) -> list[Tensor]:
 # ---- a learned gamma ----------------------------------------------------------------------------
 
 
-def test_the_nll_with_a_gamma_is_the_gaussian_density() -> None:
+def test_the_nll_with_gamma_is_that_of_a_gaussian() -> None:
     x, x_hat = torch.rand(2, 5, 12, dtype=torch.float64)
     log_gamma = torch.tensor(-0.7, dtype=torch.float64)
     density = Independent(Normal(x_hat, log_gamma.exp()), 1)
@@ -52,7 +52,7 @@ def test_the_nll_with_a_gamma_is_the_gaussian_density() -> None:
 
 
 @pytest.mark.parametrize("name", ["vae_flow_prior", "two_stage_vae"])
-def test_the_loss_is_level_in_log_gamma_exactly_where_gamma_squared_is_the_mean_squared_error(name: str) -> None:
+def test_the_loss_is_minimal_where_gamma_squared_is_the_mean_squared_error(name: str) -> None:
     model = build(name, **({"learn_beta": True} if name == "vae_flow_prior" else {}))
     model.decoder = Fixed(torch.full_like(X, 0.5))
     log_gamma = model.log_gamma if name == "vae_flow_prior" else model.log_gamma_x
@@ -66,7 +66,7 @@ def test_the_loss_is_level_in_log_gamma_exactly_where_gamma_squared_is_the_mean_
     assert slopes[1] == pytest.approx(0, abs=1e-3)
 
 
-def test_a_learned_gamma_is_never_decayed_and_gets_the_way_that_a_short_schedule_takes_from_it() -> None:
+def test_a_learned_gamma_is_not_decayed_and_its_rate_is_raised_in_a_short_schedule() -> None:
     model = build("vae_flow_prior", learn_beta=True)
     short = StagePlan(epochs=1, batch=8, lr=1e-3, unscaled=StagePlan(epochs=4, batch=8, lr=1e-3))
     (adam,) = make_optimizers(model, short, full_size=24, size=24)._adam.values()
@@ -77,7 +77,7 @@ def test_a_learned_gamma_is_never_decayed_and_gets_the_way_that_a_short_schedule
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "arguments"), [("vae_flow_prior", {"learn_beta": True}), ("two_stage_vae", {})])
-def test_the_log_of_a_short_schedule_shows_gamma_where_it_belongs_and_of_its_own_rate_how_far_it_would_be(
+def test_in_a_short_schedule_gamma_reaches_its_optimum_only_with_the_raised_rate(
     name: str, arguments: dict[str, Any]
 ) -> None:
     images = made_up(NETS)
@@ -85,7 +85,7 @@ def test_the_log_of_a_short_schedule_shows_gamma_where_it_belongs_and_of_its_own
 
     def reached(unscaled: StagePlan | None) -> float:
         model, history = build(name, **arguments), History()
-        model.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2 * NETS.d))  # fast; no gradient comes from images
+        model.encoder = nn.Sequential(nn.Flatten(), nn.Linear(64, 2 * NETS.d))  # fast; it gets no gradient from images
         model.decoder = Fixed(torch.full_like(X, 0.5))
         plans = {stage.name: StagePlan(epochs=1, batch=8, lr=1e-3) for stage in model.stages()}
         first = model.stages()[0].name
@@ -116,7 +116,7 @@ def test_the_loss_with_a_flow_prior_is_eq_3() -> None:
     assert terms["minus_entropy"] == pytest.approx(-q.entropy().mean().item(), rel=1e-5)
 
 
-def test_with_the_identity_as_flow_the_bound_is_the_vaes_in_expectation() -> None:
+def test_with_an_identity_flow_the_bound_is_the_vaes_in_expectation() -> None:
     n = 20_000
     model = posterior(build("vae_flow_prior"), *(v[:1].expand(n, -1) for v in (MU, LOGVAR)))
     vae = posterior(build("vae"), MU[:1], LOGVAR[:1])
@@ -126,13 +126,13 @@ def test_with_the_identity_as_flow_the_bound_is_the_vaes_in_expectation() -> Non
     model.decoder, vae.decoder = Fixed(x), Fixed(X[:1])
     terms = losses(model, data=x)
     rate = (terms["nll"] + terms["minus_entropy"]).item()
-    # z^2 / 2 of one coordinate has variance s^2 mu^2 + s^4 / 2
+    # For one coordinate, z^2 / 2 has variance s^2 mu^2 + s^4 / 2.
     s2 = LOGVAR[0].exp()
     error = ((s2 * MU[0] ** 2 + s2**2 / 2).sum() / n).sqrt().item()
     assert rate == pytest.approx(losses(vae, data=X[:1])["kl"].item(), abs=4 * error)
 
 
-def test_a_learned_beta_starts_at_beta_with_the_loss_of_a_fixed_one_but_for_a_constant() -> None:
+def test_a_learned_beta_starts_at_beta_and_its_loss_is_shifted_by_a_constant() -> None:
     fixed, learned = build("vae_flow_prior", beta=9.0), build("vae_flow_prior", beta=9.0, learn_beta=True)
     constant = NETS.pixels / 2 * math.log(2 * math.pi / 9)
     a, b = losses(fixed), losses(learned)
@@ -141,7 +141,7 @@ def test_a_learned_beta_starts_at_beta_with_the_loss_of_a_fixed_one_but_for_a_co
     assert logged(learned)["beta_eff"] == pytest.approx(9)
 
 
-def test_the_entropy_is_logged_as_the_paper_prints_it_and_as_it_is() -> None:
+def test_the_entropy_is_logged_correctly_and_as_the_paper_prints_it() -> None:
     found = logged(posterior(build("vae_flow_prior"), MU, LOGVAR))
     s = torch.exp(LOGVAR / 2)
     assert found["neg_entropy"] == pytest.approx(-s.log().sum(1).mean().item(), rel=1e-5)
@@ -161,8 +161,8 @@ def test_only_the_weights_of_the_flow_are_decayed(name: str) -> None:
 # ---- VAE + flow posterior -----------------------------------------------------------------------
 
 
-def test_a_flow_posterior_without_context_has_the_bound_of_that_flow_as_prior() -> None:
-    """log|det| and the base density change places; only the decoder has to take g along."""
+def test_a_flow_posterior_without_context_has_the_same_bound_as_a_flow_prior() -> None:
+    """log|det| and the base density swap places; only the decoder must include the flow."""
     after = build("vae_flow_posterior", conditional=False, beta=2.0).double()
     before = build("vae_flow_prior", beta=2.0).double()
     before.encoder.load_state_dict(after.encoder.state_dict())
@@ -180,7 +180,7 @@ def test_a_flow_posterior_without_context_has_the_bound_of_that_flow_as_prior() 
     )
 
 
-def test_minus_the_entropy_has_the_gradient_of_log_q_at_the_sample() -> None:
+def test_the_negative_entropy_has_the_gradient_of_log_q_at_a_sample() -> None:
     mu, logvar = MU.clone().requires_grad_(), LOGVAR.clone().requires_grad_()
     q = Independent(Normal(mu, torch.exp(logvar / 2)), 1)
     eps = torch.randn(8, 4, generator=torch.Generator().manual_seed(2))
@@ -189,7 +189,7 @@ def test_minus_the_entropy_has_the_gradient_of_log_q_at_the_sample() -> None:
     assert torch.allclose(by_logvar, *gradient(-gaussian_entropy(logvar).sum(), logvar), atol=1e-5)
 
 
-def test_the_posteriors_flow_is_told_what_the_encoder_saw() -> None:
+def test_the_posteriors_flow_is_conditioned_on_the_encoders_features() -> None:
     model = build("vae_flow_posterior").eval()
     features = model.encoder.features(X)
     mu = model.encoder.head(features)[:, :4]
@@ -202,14 +202,14 @@ def test_the_posteriors_flow_is_told_what_the_encoder_saw() -> None:
 
 
 @pytest.mark.parametrize(("d", "total"), [(20, 4_304_109), (64, 4_540_609)])
-def test_the_second_stage_has_the_size_of_the_authors(d: int, total: int) -> None:
+def test_the_second_stage_has_as_many_parameters_as_the_authors(d: int, total: int) -> None:
     with torch.device("meta"):
         model = build("two_stage_vae", Nets((1, 8, 8), d=d, flow_width=8, n_train=24))
     (second,) = model.optimizers()["second"]
     assert sum(p.numel() for p in second["params"]) == total
 
 
-def test_the_first_stage_is_a_vae_whose_deviation_is_softplus_of_the_head() -> None:
+def test_the_first_stage_is_a_vae_with_a_softplus_standard_deviation() -> None:
     model = posterior(build("two_stage_vae"), MU, LOGVAR)
     s = 1e-6 + nn.functional.softplus(LOGVAR)
     with torch.no_grad():
@@ -222,7 +222,7 @@ def test_the_first_stage_is_a_vae_whose_deviation_is_softplus_of_the_head() -> N
     assert torch.allclose(model.extract(X, INDEX), torch.cat([MU, s], 1), rtol=1e-6)
 
 
-def test_the_second_stage_is_a_vae_of_fresh_codes() -> None:
+def test_the_second_stage_is_a_vae_of_freshly_sampled_codes() -> None:
     model = build("two_stage_vae")
     with torch.no_grad():
         model.log_gamma_z.fill_(-0.5)
@@ -265,15 +265,15 @@ def test_the_prior_is_the_mixture_of_the_pseudo_inputs_posteriors() -> None:
     assert torch.allclose(model.log_prior(MU), mixture.log_prob(MU), atol=1e-5)
 
 
-def test_the_kl_is_zero_where_the_posterior_is_the_only_component() -> None:
+def test_the_kl_is_zero_if_the_posterior_is_the_only_component() -> None:
     model = build("vampprior", pseudo_inputs=1)
     model.encoder, model.decoder = Fixed(torch.cat([MU[:1], LOGVAR[:1]], 1)), Fixed(X[:1])
     model.progress = 1.0
     assert losses(model, data=X[:1])["weighted_kl"].item() == pytest.approx(0, abs=1e-5)
 
 
-def test_the_kl_is_one_sample_of_log_q_over_p_and_grows_in() -> None:
-    model = build("vampprior", pseudo_inputs=5, beta=3.0).eval()  # whose running statistics stay
+def test_the_kl_is_one_sample_of_log_q_over_p_and_its_weight_warms_up() -> None:
+    model = build("vampprior", pseudo_inputs=5, beta=3.0).eval()  # in eval mode, running statistics stay fixed
     mu, logvar = model.posterior(X)
     z = mu + torch.exp(logvar / 2) * noise_of_step(model, 8, 4)
     kl = (Independent(Normal(mu, torch.exp(logvar / 2)), 1).log_prob(z) - model.log_prior(z)).mean().item()
@@ -286,7 +286,7 @@ def test_the_kl_is_one_sample_of_log_q_over_p_and_grows_in() -> None:
     assert losses(model)["weighted_kl"].item() == pytest.approx(kl, rel=1e-4)
 
 
-def test_log_variances_are_cut_for_images_and_pseudo_inputs_alike() -> None:
+def test_log_variances_are_clipped_for_images_and_pseudo_inputs_alike() -> None:
     model = build("vampprior", pseudo_inputs=5)
     model.encoder = Fixed(torch.linspace(-20, 20, 40).view(5, 8))
     for logvar in (model.posterior(X)[1], model.components()[1]):
@@ -304,7 +304,7 @@ def test_pseudo_inputs_start_as_different_training_images() -> None:
     assert len(build("vampprior").pseudo_inputs) == 24, "no more than there are training images"
 
 
-def test_pseudo_inputs_neither_change_nor_see_the_statistics_of_a_batch() -> None:
+def test_pseudo_inputs_neither_change_nor_use_batch_statistics() -> None:
     model, alone = build("vampprior", pseudo_inputs=5), build("vampprior", pseudo_inputs=5)
     losses(model)
     alone.encoder(X)

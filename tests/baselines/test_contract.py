@@ -192,7 +192,7 @@ def test_every_baseline_and_every_toy_keeps_the_contract(path: Path) -> None:
     assert check(catalog.read(path.stem, path)) == []
 
 
-def test_the_source_that_the_faults_are_put_into_keeps_the_contract(tmp_path: Path) -> None:
+def test_the_source_without_faults_keeps_the_contract(tmp_path: Path) -> None:
     assert _check(tmp_path, GOOD) == []
 
 
@@ -205,7 +205,7 @@ def test_the_check_says_in_plain_words_what_breaks_the_contract(tmp_path: Path, 
     assert all("\n" not in line for line in found)
 
 
-def test_a_source_that_cannot_be_read_is_a_finding(tmp_path: Path) -> None:
+def test_a_source_without_a_method_is_a_finding(tmp_path: Path) -> None:
     (found,) = _check(tmp_path, "class Method:\n    pass\n")
     assert found.endswith("needs one class that derives from Baseline, has 0")
 

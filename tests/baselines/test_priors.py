@@ -66,12 +66,20 @@ def test_learned_priors_have_as_many_parameters_as_the_papers_flow(d: int, flow_
     assert len(sizes) == 6 and all(PRIORS[name].stages == ("prior",) for name in sizes)
 
 
-def test_making_a_prior_of_a_size_leaves_its_stream_as_one_of_a_known_size_does() -> None:
-    one, other = make("imle"), make("imle")
-    assert all(torch.equal(a, b) for a, b in zip(one.parameters(), other.parameters(), strict=True))
+def test_sizing_a_network_uses_up_no_random_numbers() -> None:
+    prior, widths = make("imle"), list[int]()
+
+    def square(width: int) -> torch.nn.Linear:
+        widths.append(width)
+        return torch.nn.Linear(width, width)
+
+    torch.manual_seed(1)
+    sized = prior.sized(square)
+    torch.manual_seed(1)
+    assert len(widths) > 1 and torch.equal(sized.weight, square(widths[-1]).weight)
 
 
-def test_a_gaussian_has_the_moments_of_its_codes_and_their_density() -> None:
+def test_a_gaussian_prior_has_the_moments_and_density_of_its_codes() -> None:
     mixing = torch.tensor([[2.0, 0.0, 0.0, 0.0], [1.0, 0.5, 0.0, 0.0], [0.0, 0.0, 1.0, 0.3], [0.0, 0.0, 0.0, 1.0]])
     codes = CODES @ mixing.T + 3
     prior = fitted("gaussian", codes)
@@ -82,7 +90,7 @@ def test_a_gaussian_has_the_moments_of_its_codes_and_their_density() -> None:
     assert torch.allclose(prior.log_prob(codes[:50]), exact.log_prob(codes[:50]), atol=1e-2)
 
 
-def test_a_mixture_finds_two_clouds_and_draws_from_both() -> None:
+def test_a_mixture_finds_two_clusters_and_samples_from_both() -> None:
     codes = torch.cat([CODES[:500] * 0.1 - 2, CODES[500:] * 0.1 + 2])
     prior = fitted("gmm", codes, components=2)
     assert sorted(prior.weights.tolist()) == pytest.approx([0.25, 0.75], abs=1e-4)
@@ -91,22 +99,22 @@ def test_a_mixture_finds_two_clouds_and_draws_from_both() -> None:
     assert float(drawn.abs().min()) > 1 and prior.log_prob(codes).mean() > prior.log_prob(-2 * codes).mean()
 
 
-def test_a_kernel_density_draws_near_the_codes_of_training_images() -> None:
+def test_a_kernel_density_samples_near_the_codes_of_training_images() -> None:
     prior = fitted("kde", CODES, bandwidth=0.01)
     nearest = torch.cdist(sampled(prior, 500), CODES).min(1).values
     assert float(nearest.max()) < 0.06
     assert len(torch.cdist(sampled(prior, 500), CODES).argmin(1).unique()) > 400
 
 
-def test_the_normal_prior_takes_codes_as_they_are() -> None:
+def test_the_normal_prior_does_not_standardise_codes() -> None:
     prior = make("normal")
     assert not prior.standardised and torch.equal(prior.sample(CODES), CODES)
     assert torch.allclose(prior.log_prob(CODES), torch.distributions.Normal(0, 1).log_prob(CODES).sum(1), atol=1e-5)
 
 
 @pytest.mark.parametrize("name", ["flow", "spline"])
-def test_a_flow_has_the_density_of_what_it_samples(name: str) -> None:
-    """log p(u) = log N(e) - log|du/de|, with the Jacobian of sampling by automatic differentiation."""
+def test_the_density_of_a_flow_is_that_of_its_samples(name: str) -> None:
+    """log p(u) = log N(e) - log|du/de|, where automatic differentiation gives the Jacobian of sampling."""
     prior, e = make(name).double(), CODES[:3].double()
     jacobian = torch.stack([torch.autograd.functional.jacobian(lambda x: prior.sample(x[None])[0], one) for one in e])
     base = torch.distributions.Normal(0, 1).log_prob(e).sum(1)
@@ -114,7 +122,7 @@ def test_a_flow_has_the_density_of_what_it_samples(name: str) -> None:
 
 
 def silent(prior: Any) -> Any:
-    """The prior with a network that answers nothing."""
+    """Set all parameters to zero, so that the network of the prior returns zero, and return the prior."""
     with torch.no_grad():
         for p in prior.parameters():
             p.zero_()
@@ -122,9 +130,9 @@ def silent(prior: Any) -> Any:
 
 
 @pytest.mark.slow
-def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_one() -> None:
-    """Of N(0, I) the best denoiser is u / (s^2 + 1): what the preconditioning gives where the network is silent. Its
-    ODE takes s_max e to s_max e / sqrt(s_max^2 + 1), which is e but for a part in 10,000.
+def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_from_it() -> None:
+    """The best denoiser of N(0, I) is u / (s^2 + 1), which is what the preconditioning gives if the network returns
+    zero. Its ODE takes s_max e to s_max e / sqrt(s_max^2 + 1), which is within a part in 10,000 of e.
     """
     prior = silent(make("diffusion"))
     assert torch.allclose(prior.denoised(CODES, torch.full((len(CODES), 1), 3.0)), CODES / 10)
@@ -133,8 +141,8 @@ def test_diffusion_with_the_exact_denoiser_of_a_standard_normal_samples_one() ->
     assert prior.levels[0] == pytest.approx(80) and prior.levels[-2] == pytest.approx(0.002) and prior.levels[-1] == 0
 
 
-def test_the_loss_of_diffusion_is_that_of_its_network() -> None:
-    """As w(s) = 1 / c_out^2 it is ||F - F*||^2, whose mean over the noise is d where F is silent and u is normal."""
+def test_the_loss_of_diffusion_is_the_squared_error_of_its_network() -> None:
+    """Since w(s) = 1 / c_out^2, the loss is ||F - F*||^2. Its mean over the noise is d if F is zero and u is normal."""
     prior = silent(make("diffusion"))
     with torch.no_grad(), prior.using(seeding.stream(0, "train")):
         loss = sum(float(prior.loss(CODES, torch.arange(2000))["denoising"]) for _ in range(20)) / 20
@@ -154,7 +162,7 @@ MEAN, DEVIATION = torch.tensor([1.0, -2.0, 0.0, 0.5]), torch.tensor([0.5, 2.0, 1
 
 
 class Counted(nn.Module):
-    """A network given as a function of (u, t), which counts its calls and keeps the last ones' arguments."""
+    """A network given as a function of (u, t) that counts its calls and keeps the arguments of the last one."""
 
     def __init__(self, function: Callable[[Tensor, Tensor], Tensor]) -> None:
         super().__init__()
@@ -166,22 +174,22 @@ class Counted(nn.Module):
 
 
 def gaussian_velocity(u: Tensor, t: Tensor) -> Tensor:
-    """E[u_1 - e | u_t = u] where u_1 ~ N(MEAN, DEVIATION^2): what flow matching learns in the limit."""
+    """Return E[u_1 - e | u_t = u] for u_1 ~ N(MEAN, DEVIATION^2), which is what flow matching learns in the limit."""
     t = t[:, None]
     return MEAN + (t * DEVIATION**2 - (1 - t)) / ((t * DEVIATION) ** 2 + (1 - t) ** 2) * (u - t * MEAN)
 
 
-def test_the_ode_of_the_exact_velocity_carries_the_normal_to_the_data() -> None:
+def test_the_ode_of_the_exact_velocity_maps_noise_to_the_data() -> None:
     errors = []
     for steps in (25, 50):
         prior = make("flow_matching", solver_steps=steps)
         prior.velocity = Counted(gaussian_velocity)
         errors.append(float((prior.sample(CODES[:100]) - (MEAN + DEVIATION * CODES[:100])).abs().max()))
-    assert errors[1] < 1e-3 and errors[1] < errors[0] / 3, "of second order at least"
+    assert errors[1] < 1e-3 and errors[1] < errors[0] / 3, "at least of second order"
 
 
-def test_heun_with_the_exact_denoiser_carries_the_normal_to_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of N(m, v) the denoiser is m + v (u - m) / (v + s^2); along its ODE u - m shrinks as the root of v + s^2 does."""
+def test_heun_with_the_exact_denoiser_maps_noise_to_the_data(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The denoiser of N(m, v) is m + v (u - m) / (v + s^2). Along its ODE, u - m is proportional to sqrt(v + s^2)."""
     errors = []
     for steps in (40, 160):
         prior = make("diffusion", solver_steps=steps)
@@ -195,7 +203,7 @@ def test_heun_with_the_exact_denoiser_carries_the_normal_to_the_data(monkeypatch
 @pytest.mark.parametrize(
     ("name", "network", "calls"), [("flow_matching", "velocity", 100), ("diffusion", "network", 79)]
 )
-def test_the_function_evaluations_that_are_told_are_the_calls(name: str, network: str, calls: int) -> None:
+def test_the_logged_function_evaluations_are_the_calls_of_the_network(name: str, network: str, calls: int) -> None:
     prior, facts, counted = make(name), dict[str, float](), Counted(lambda u, t: 0 * u)
     setattr(prior, network, counted)
     with prior.using(None, lambda fact, value: facts.update({fact: float(value)})):
@@ -232,7 +240,7 @@ class Doubled(Prior):
         return torch.cat([e, e], 1)
 
 
-def test_a_pair_leaves_its_trunk_alone_standardises_codes_and_refuses_another_width() -> None:
+def test_a_pair_freezes_its_trunk_standardises_codes_and_refuses_other_widths() -> None:
     pair = Pair(build("ae", NETS), make("gaussian"))
     assert not any(p.requires_grad for p in pair.trunk.parameters())
     codes = 5 + 0.1 * CODES
@@ -264,8 +272,8 @@ def test_a_learned_prior_sees_standardised_codes_of_the_finished_encoder_in_eval
 
 
 @pytest.mark.parametrize("name", ["flow", "spline"])
-def test_a_pair_with_a_flow_lowers_its_nll_alone_and_decays_it_as_glf_does(name: str) -> None:
-    """Two-step GLF (the paper, section 3.3)."""
+def test_a_pair_with_a_flow_minimises_only_the_nll_with_the_weight_decay_of_glf(name: str) -> None:
+    """This is two-step GLF (paper, section 3.3)."""
     pair = build(f"ae+{name}", NETS)
     codes = 3 + 2 * CODES[:8]
     pair.start(codes)
@@ -277,7 +285,7 @@ def test_a_pair_with_a_flow_lowers_its_nll_alone_and_decays_it_as_glf_does(name:
     assert {id(p) for p in group["params"]} == {id(p) for p in pair.parameters() if p.requires_grad}
 
 
-def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -> None:
+def test_a_dimension_in_which_all_codes_are_equal_causes_no_division_by_zero() -> None:
     standard = Standardise(2)
     standard.fit(torch.tensor([[1.0, 3.0], [2.0, 3.0]]))
     assert torch.allclose(standard.inverse(standard(torch.tensor([[5.0, 3.0]]))), torch.tensor([[5.0, 3.0]]))
@@ -287,7 +295,7 @@ def test_a_dimension_in_which_the_codes_do_not_differ_is_no_division_by_zero() -
 
 
 @pytest.mark.slow
-def test_what_new_writes_for_a_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
+def test_a_new_prior_keeps_the_contract_and_can_be_paired(bench: Bench) -> None:
     ended = bench("new", "my_prior", "--prior")
     assert ended.code == 0 and "baselines/priors/my_prior.py: a working prior" in ended.out
     assert bench("check", "my_prior").out == "my_prior keeps the contract\n"

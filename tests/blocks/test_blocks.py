@@ -1,4 +1,4 @@
-"""Networks, flow and losses against the paper's Table 2, closed forms and torch.distributions."""
+"""Networks, flow and losses, compared with the paper's Table 2, closed forms and torch.distributions."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def test_parameter_totals_are_those_of_table_2(
         assert _count(nets.critic()) == critic
 
 
-def test_at_256_px_the_auto_encoder_is_dcgans() -> None:
-    """24,393,539 is the count of the specification, which leaves out the biases that batch normalisation undoes."""
+def test_at_256_px_the_auto_encoder_is_that_of_dcgan() -> None:
+    """The count in the specification, 24,393,539, leaves out the biases that batch normalisation cancels."""
     with torch.device("meta"):
         encoder, decoder, flow = HQ.encoder(), HQ.decoder(), HQ.flow()
     undone = {
@@ -72,7 +72,7 @@ def test_at_256_px_the_auto_encoder_is_dcgans() -> None:
 
 
 @pytest.mark.parametrize("nets", [DIGITS, MNIST, CIFAR, CELEBA, HQ], ids=lambda nets: f"side{nets.shape[1]}")
-def test_networks_have_the_shapes_of_table_2_at_every_side(nets: Nets) -> None:
+def test_networks_have_the_shapes_of_table_2_for_every_image_size(nets: Nets) -> None:
     m = nets.shape[1] // 4
     with torch.device("meta"):
         x, z, grid = torch.empty(2, *nets.shape), torch.empty(2, nets.d), torch.empty(2, 5, m, m)
@@ -101,7 +101,7 @@ def test_initial_weights_are_drawn_in_the_order_of_the_layers(nets: Nets, part: 
     assert all(map(torch.equal, made.parameters(), again.parameters()))
 
 
-def test_the_layers_are_named_in_their_order() -> None:
+def test_networks_are_described_layer_by_layer() -> None:
     with torch.device("meta"):
         parts = MNIST.encoder(), MNIST.decoder(), MNIST.flow(), MNIST.critic(), MNIST.flow(context=512)
         parts += GatedPixelCNN(128, channels=32, layers=8), nn.Sequential(nn.Linear(2, 3), nn.SiLU())
@@ -117,7 +117,7 @@ def test_the_layers_are_named_in_their_order() -> None:
     ]
 
 
-def test_the_head_sees_the_features() -> None:
+def test_an_encoder_applies_its_head_to_its_features() -> None:
     encoder = DIGITS.encoder().eval()
     x = torch.rand(3, *DIGITS.shape)
     assert torch.equal(encoder(x), encoder.head(encoder.features(x)))
@@ -129,7 +129,7 @@ def test_decoders_stay_within_zero_and_one() -> None:
     assert images.min() >= 0 and images.max() <= 1
 
 
-def test_mixed_leaves_fp32_networks_alone_and_gives_any_module_bf16() -> None:
+def test_mixed_leaves_fp32_networks_alone_and_runs_any_module_in_bf16() -> None:
     x = torch.randn(4, 3)
     torch.manual_seed(1)
     exact = DIGITS.mixed(nn.Linear(3, 3))
@@ -216,7 +216,7 @@ def test_kl_and_entropy_are_those_of_torch_distributions() -> None:
     assert torch.allclose(standard_normal_nll(mu), -standard.log_prob(mu), atol=1e-12)
 
 
-def test_a_reparameterised_draw_has_the_mean_and_deviation_asked_for() -> None:
+def test_a_reparameterised_sample_has_the_given_mean_and_deviation() -> None:
     mu, logvar, q = _gaussians()
     assert torch.equal(reparameterise(mu, logvar, torch.zeros_like(mu)), mu)
     assert torch.allclose(reparameterise(mu, logvar, torch.ones_like(mu)) - mu, q.base_dist.stddev, atol=1e-12)
@@ -238,11 +238,11 @@ def _before_normalisation(layers: nn.Sequential) -> list[nn.Module]:
     return [layer for layer, after in pairwise(weighted) if isinstance(after, nn.BatchNorm2d)]
 
 
-def test_a_copy_of_a_bf16_network_runs_its_own_weights() -> None:
+def test_a_copy_of_a_bf16_network_uses_its_own_weights() -> None:
     decoder = Nets((1, 8, 8), 8, 32, 10, precision="bf16").decoder().eval()
     average = copy.deepcopy(decoder)
     with torch.no_grad():
         average.body[0].weight.zero_()
         z = torch.randn(2, 8)
-        assert torch.equal(average(z)[0], average(z)[1]), "with no weights on z all images are the same"
+        assert torch.equal(average(z)[0], average(z)[1]), "with zero weights on z, all images are the same"
         assert not torch.equal(decoder(z)[0], decoder(z)[1])

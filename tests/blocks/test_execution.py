@@ -28,8 +28,8 @@ from aegen_bench.trial import model as models
 
 pytestmark = pytest.mark.slow
 
-# Between them they use every kind of network: those of one dimension and of grids, adversary, flow (with and without a
-# context), features before the head, and networks of a method's own.
+# Together they use every kind of network: those for vectors and for grids, the adversary, the flow (with and without a
+# context), features before the head, and networks that a method defines itself.
 METHODS = ["glann", "glf", "two_stage_vae", "vae_flow_posterior", "vqvae_ar", "wae_gan"]
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = partial(Nets, (1, 8, 8), d=4, flow_width=8, n_train=24)
@@ -37,7 +37,7 @@ NETS = partial(Nets, (1, 8, 8), d=4, flow_width=8, n_train=24)
 
 @pytest.fixture(autouse=True)
 def forget() -> Iterator[None]:
-    execution._subclass.cache_clear()  # whose classes hold what the compiler made for another test
+    execution._subclass.cache_clear()  # its classes hold what was compiled for another test
     torch.compiler.reset()
     execution._COMPILED_FOR[0] = ""
     yield
@@ -45,7 +45,7 @@ def forget() -> Iterator[None]:
     torch.compiler.reset()
 
 
-def test_what_was_compiled_stays_for_as_long_as_networks_are_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compiled_code_is_kept_while_the_networks_stay_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     resets: list[str] = []
     monkeypatch.setattr(torch.compiler, "reset", lambda: resets.append(asked))
     for asked in ("glf", "glf", "vae", "vae", "glf"):
@@ -55,8 +55,8 @@ def test_what_was_compiled_stays_for_as_long_as_networks_are_the_same(monkeypatc
 
 @pytest.fixture
 def traced(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
-    """torch.compile without a compiler: each graph that it traces is noted and run as it is. What cannot be traced
-    whole, or is traced anew more often than torch allows, is an error.
+    """torch.compile without a compiler: the list of graphs that it traces, each of which then runs as it is. It is an
+    error if a network cannot be traced as a whole, or is traced again more often than torch allows.
     """
     graphs: list[Any] = []
 
@@ -88,8 +88,8 @@ def same(a: nn.Module, b: nn.Module) -> bool:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_every_network_is_one_graph_and_gives_the_numbers_of_the_plain_one(name: str, traced: list[Any]) -> None:
-    """One graph: nothing in it waits for the device, for a value that Python needs would end the graph."""
+def test_every_network_is_one_graph_with_the_same_numbers_as_uncompiled(name: str, traced: list[Any]) -> None:
+    """A single graph never waits for the device: it would end wherever Python needs a value."""
     plain, fast = build(name, NETS()), build(name, NETS(compile=True))
     fit(plain)
     assert traced == []
@@ -126,11 +126,11 @@ def test_only_training_steps_are_compiled(traced: list[Any]) -> None:
 def test_a_network_that_is_used_twice_in_a_step_is_traced_for_each_use(traced: list[Any]) -> None:
     model = build("wae_gan", NETS(compile=True), pretrain=False)
     fit(model)
-    # encoder and decoder once; the critic for codes with a gradient (the auto-encoder's) and without (its own)
+    # encoder and decoder once; the critic for codes with a gradient (the auto-encoder's update) and without (its own)
     assert len(traced) == 4
 
 
-def test_a_deep_copy_runs_its_own_weights(traced: list[Any]) -> None:
+def test_a_deep_copy_of_a_compiled_network_uses_its_own_weights(traced: list[Any]) -> None:
     net = NETS(compile=True).critic().train()
     twin, x = copy.deepcopy(net), torch.rand(8, 4)
     with torch.no_grad():
@@ -151,7 +151,7 @@ def test_each_step_of_a_compiled_training_is_marked_for_cuda_graphs(
 
 
 @pytest.mark.parametrize(("device", "mode"), [("cpu", None), ("cuda", "reduce-overhead")])
-def test_cuda_graphs_are_asked_for_on_cuda_alone(monkeypatch: pytest.MonkeyPatch, device: str, mode: Any) -> None:
+def test_cuda_graphs_are_requested_on_cuda_only(monkeypatch: pytest.MonkeyPatch, device: str, mode: Any) -> None:
     asked: list[Any] = []
 
     def compile_(call: Any, **options: Any) -> Any:
@@ -164,11 +164,11 @@ def test_cuda_graphs_are_asked_for_on_cuda_alone(monkeypatch: pytest.MonkeyPatch
     assert asked == [{"mode": mode, "dynamic": False}]
 
 
-# ---- by the real compiler ------------------------------------------------------------------------
+# ---- with the real compiler ----------------------------------------------------------------------
 
 
 class Small(Baseline):
-    """One linear layer: the least that the compiler can be given."""
+    """A method with a single linear layer, the smallest thing to compile."""
 
     def __init__(self, nets: Nets) -> None:
         super().__init__(nets)
@@ -182,7 +182,7 @@ class Small(Baseline):
 
 
 def trained(device: str, make: Callable[[bool], Baseline], compile: bool, images: Tensor) -> list[float]:
-    """The loss of each epoch."""
+    """Train the method and return the loss of each epoch."""
     history = fit(make(compile).to(device), images.to(device))
     return [math.fsum(row["terms"]["model"].values()) for row in history.epochs]
 
@@ -192,7 +192,7 @@ def small(compile: bool) -> Baseline:
         return Small(Nets((1, 2, 2), d=4, flow_width=4, n_train=24, compile=compile))
 
 
-def test_what_the_compiler_makes_gives_the_same_losses() -> None:
+def test_compiled_networks_give_the_same_losses() -> None:
     try:
         environment.require_compiler(torch.device("cpu"))
     except UserError as error:
@@ -219,7 +219,7 @@ def no_compiler(*_: Any, **__: Any) -> Any:
     raise RuntimeError("InvalidCxxCompiler: No working C++ compiler found\n\nSet TORCHDYNAMO_VERBOSE=1")
 
 
-def test_without_a_compiler_a_run_ends_in_one_line_before_it_trains(
+def test_without_a_compiler_a_run_ends_with_one_line_before_it_trains(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch, "compile", no_compiler)
@@ -227,10 +227,10 @@ def test_without_a_compiler_a_run_ends_in_one_line_before_it_trains(
     assert ended.code == 2 and ended.err.count("\n") == 1
     assert "No working C++ compiler found" in ended.err and "run without --compile" in ended.err
     assert not (bench.folder / "results").exists()
-    assert bench("run", "--profile", "tiny", "--models", "vae").code == 0  # which compiles nothing
+    assert bench("run", "--profile", "tiny", "--models", "vae").code == 0  # this compiles nothing
 
 
-def test_a_compiled_trial_says_so_and_stands_under_a_profile_of_its_own(bench: Bench, traced: list[Any]) -> None:
+def test_a_compiled_trial_says_so_and_has_a_profile_of_its_own(bench: Bench, traced: list[Any]) -> None:
     assert bench("run", "--profile", "tiny", "--models", "vae", "--compile").code == 0
     assert len(traced) == 1 + 2  # the check of the compiler, encoder, decoder
     record = bench.record("vae", profile="tiny+compile=true")
@@ -238,7 +238,7 @@ def test_a_compiled_trial_says_so_and_stands_under_a_profile_of_its_own(bench: B
     assert "compile True" in record["config"]["overrides"]
 
 
-def test_trials_of_equal_networks_are_compiled_once(bench: Bench, traced: list[Any]) -> None:
+def test_trials_with_equal_networks_are_compiled_once(bench: Bench, traced: list[Any]) -> None:
     run = ("run", "--profile", "tiny", "--compile", "--models")
     assert bench(*run, "vae", "--seeds", "2").code == 0
     assert len(traced) == 1 + 2  # the check of the compiler, encoder, decoder
@@ -246,7 +246,7 @@ def test_trials_of_equal_networks_are_compiled_once(bench: Bench, traced: list[A
     assert len(traced) == 3 + 1 + 3 + 2  # three trials of glf in a row, then one of vae
 
 
-def test_a_compiled_trial_goes_on_from_its_checkpoint_to_the_same_weights(bench: Bench, traced: list[Any]) -> None:
+def test_a_compiled_trial_resumes_from_its_checkpoint_to_the_same_weights(bench: Bench, traced: list[Any]) -> None:
     run = ("run", "--profile", "tiny", "--models", "glf", "--compile")
     assert bench(*run).code == 0
     undisturbed = bench.record("glf", profile="tiny+compile=true")["weights_sha256"]
@@ -256,14 +256,14 @@ def test_a_compiled_trial_goes_on_from_its_checkpoint_to_the_same_weights(bench:
     assert record["weights_sha256"] == undisturbed
 
 
-def test_compile_takes_no_value_and_is_set_once(bench: Bench) -> None:
+def test_compile_takes_no_value_and_can_be_set_only_once(bench: Bench) -> None:
     twice = bench("run", "--profile", "tiny", "--compile", "--set", "compile=true")
     assert twice.code == 2 and "compile is set twice" in twice.err
     wrong = bench("run", "--profile", "tiny", "--set", "compile=fast")
     assert wrong.code == 2 and "compile" in wrong.err and wrong.err.count("\n") == 1
 
 
-def test_a_forecast_counts_the_same_and_says_that_it_timed_the_plain_networks(bench: Bench) -> None:
+def test_a_forecast_counts_the_same_and_says_that_it_timed_uncompiled_networks(bench: Bench) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "vae", "--compile", "--dry-run")
     plain = bench("run", "--profile", "tiny", "--models", "vae", "--dry-run")
     assert ended.code == plain.code == 0

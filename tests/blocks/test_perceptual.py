@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def plain() -> nn.Sequential:
-    """torchvision's layers with its in-place ReLUs and weights of one seed, biases that are not zero."""
+    """torchvision's layers with their in-place ReLUs, seeded weights, and biases that are not zero."""
     with torch.device("meta"):
         features = vgg16(weights=None).features
     draw = torch.Generator().manual_seed(0)
@@ -44,7 +44,7 @@ def pair(side: int, channels: int = 3, n: int = 2) -> tuple[Tensor, Tensor]:
 
 
 def as_published(plain: nn.Sequential, x: Tensor, levels: int) -> list[Tensor]:
-    """Keep the outputs of layers 2, 7, 12, ... as torchvision leaves them, later layers working in place on them."""
+    """Return the outputs of layers 2, 7, 12, ... of torchvision, changed in place by the ReLUs that follow."""
     kept: list[Tensor] = []
     wanted = [2, 7, 12, 21, 30][:levels]
     hooks = [plain[i].register_forward_hook(lambda module, inputs, output: kept.append(output)) for i in wanted]
@@ -55,7 +55,7 @@ def as_published(plain: nn.Sequential, x: Tensor, levels: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("side", "levels"), [(32, 3), (64, 4), (72, 5)])
-def test_the_taps_are_those_that_in_place_relus_leave_to_the_published_code(
+def test_the_taps_are_those_of_the_published_code_with_its_in_place_relus(
     plain: nn.Sequential, side: int, levels: int
 ) -> None:
     x, _ = pair(side)
@@ -65,7 +65,7 @@ def test_the_taps_are_those_that_in_place_relus_leave_to_the_published_code(
     assert len(ours) == len(theirs) == levels
     assert all(torch.allclose(a, b, atol=1e-5) for a, b in zip(ours, theirs, strict=True))
     assert min(float(tap.min()) for tap in ours[:-1]) == 0, "after the ReLU"
-    assert (float(ours[-1].min()) < 0) == (levels < 5), "the last of 3 or 4 is before it, the fifth is a pooling"
+    assert (float(ours[-1].min()) < 0) == (levels < 5), "the last of 3 or 4 is before the ReLU; the fifth is a pooling"
 
 
 def test_the_distance_is_the_sum_of_means_over_pixels_and_taps(plain: nn.Sequential) -> None:
@@ -77,7 +77,7 @@ def test_the_distance_is_the_sum_of_means_over_pixels_and_taps(plain: nn.Sequent
     assert torch.equal(loss(x, x), torch.zeros(2))
 
 
-def test_images_above_64_px_are_also_compared_at_a_quarter_of_their_side(plain: nn.Sequential) -> None:
+def test_images_above_64_px_are_also_compared_at_a_quarter_of_their_size(plain: nn.Sequential) -> None:
     x_hat, x = pair(72, n=1)
     loss = vgg(plain, 72)
     wanted = torch.zeros(1)
@@ -88,13 +88,13 @@ def test_images_above_64_px_are_also_compared_at_a_quarter_of_their_side(plain: 
     assert torch.allclose(loss(x_hat, x), wanted, rtol=1e-5)
 
 
-def test_a_grey_image_is_as_far_as_its_rgb_copy(plain: nn.Sequential) -> None:
+def test_grey_images_are_as_far_apart_as_their_rgb_copies(plain: nn.Sequential) -> None:
     x_hat, x = pair(32, channels=1)
     loss = vgg(plain, 32)
     assert torch.allclose(loss(x_hat, x), loss(x_hat.repeat(1, 3, 1, 1), x.repeat(1, 3, 1, 1)), rtol=1e-6)
 
 
-def test_28_px_are_padded_with_black_to_32_before_they_are_rescaled(plain: nn.Sequential) -> None:
+def test_images_of_28_px_are_padded_with_black_to_32_px_before_rescaling(plain: nn.Sequential) -> None:
     x_hat, x = pair(28, channels=1)
     seen = vgg(plain, 28).maps(x, 1, 3)[0]
     assert seen.shape == (2, 3, 32, 32)
@@ -159,7 +159,7 @@ def flags() -> tuple[bool, bool]:
 
 
 class Watched(nn.Module):
-    """A layer that notes the flags of its forward and backward passes."""
+    """A layer that records the TF32 flags of its forward and backward passes."""
 
     def __init__(self, layer: nn.Module) -> None:
         super().__init__()
@@ -174,7 +174,7 @@ class Watched(nn.Module):
 
 
 def gradient(loss: PerceptualLoss, x_hat: Tensor, x: Tensor, around: bool = False) -> tuple[Tensor, Tensor]:
-    """Of a loss with another term, whose backward pass comes after that of the network."""
+    """Return distance and gradient of a loss with a second term, whose backward pass comes after the network's."""
     x_hat = x_hat.clone().requires_grad_()
     with tf32(around):
         distance = loss(2 * x_hat, x)
@@ -184,7 +184,7 @@ def gradient(loss: PerceptualLoss, x_hat: Tensor, x: Tensor, around: bool = Fals
 
 
 @pytest.mark.parametrize(("precision", "around"), [("tf32", "fp32"), ("tf32", "bf16"), ("fp32", "tf32")])
-def test_the_network_may_have_another_tf32_than_the_step_around_it(
+def test_the_network_may_use_tf32_differently_from_the_step_around_it(
     plain: nn.Sequential, precision: str, around: str
 ) -> None:
     state = {f"features.{k}": v for k, v in plain.state_dict().items()}
@@ -217,7 +217,7 @@ def test_in_bf16_the_network_rounds_and_the_distance_is_float32(plain: nn.Sequen
 
 
 @pytest.mark.slow
-def test_compiled_it_is_one_graph_in_training_steps_alone(
+def test_the_network_is_compiled_as_one_graph_in_training_steps_only(
     plain: nn.Sequential, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     graphs: list[Any] = []
@@ -258,7 +258,7 @@ def test_a_model_with_a_perceptual_loss_holds_nothing_of_its_network(tmp_path: P
     assert all(torch.equal(a, b) for a, b in zip(made.state_dict().values(), plain.state_dict().values(), strict=True))
 
 
-def test_missing_weights_of_the_loss_are_told_before_anything_trains(bench: Bench) -> None:
+def test_missing_weights_of_the_loss_are_reported_before_anything_trains(bench: Bench) -> None:
     rows = {"glf_perceptual": {"baseline": "glf", "recon": "perceptual"}}
     bench.declare(rows=rows, profiles=bench.tiny(models=["glf", "glf_perceptual"], perceptual_net="vgg16"))
     ended = bench("run", "--profile", "tiny")
@@ -267,7 +267,7 @@ def test_missing_weights_of_the_loss_are_told_before_anything_trains(bench: Benc
     assert "row glf_perceptual needs vgg16" in ended.err
 
 
-def test_a_file_that_is_not_the_weights_is_never_trained_with(bench: Bench) -> None:
+def test_a_file_that_is_not_the_weights_is_never_used_in_training(bench: Bench) -> None:
     rows = {"glf_perceptual": {"baseline": "glf", "recon": "perceptual"}}
     bench.declare(rows=rows, profiles=bench.tiny(models=["glf_perceptual"], perceptual_net="vgg16"))
     (bench.data / "weights").mkdir(parents=True)

@@ -31,7 +31,7 @@ FAULTS = {
 
 
 @pytest.mark.parametrize("told", FAULTS)
-def test_a_fault_is_one_line_with_exit_code_70_and_its_traceback_lies_beside_the_results(
+def test_a_fault_is_one_line_with_exit_code_70_and_a_traceback_beside_the_results(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, told: str
 ) -> None:
     (path,) = records.put(bench.folder / "results", records.make())
@@ -52,7 +52,7 @@ def test_a_fault_is_one_line_with_exit_code_70_and_its_traceback_lies_beside_the
     assert "Traceback" in bench("report", "--debug").err and "Traceback" in bench("--debug", "report").err
 
 
-def test_an_error_that_a_user_can_mend_is_one_line_and_debug_says_where_it_was_noticed(bench: Bench) -> None:
+def test_an_error_that_a_user_can_fix_is_one_line_and_debug_adds_a_traceback(bench: Bench) -> None:
     assert bench("report").err.startswith("aegen-bench: no results at results") and bench("report").err.count("\n") == 1
     ended = bench("report", "--debug")
     assert (
@@ -62,7 +62,7 @@ def test_an_error_that_a_user_can_mend_is_one_line_and_debug_says_where_it_was_n
     )
 
 
-def test_without_results_the_traceback_lies_among_temporary_files_and_no_folder_is_made(
+def test_without_results_the_traceback_is_a_temporary_file_and_no_folder_is_made(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from aegen_bench.commands import doctor
@@ -77,7 +77,7 @@ def test_without_results_the_traceback_lies_among_temporary_files_and_no_folder_
     kept.unlink()
 
 
-def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_traceback_is_written_through_a_symbolic_link(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     records.put(bench.folder / "results", records.make())
     outside = bench.folder / "outside"
     outside.mkdir()
@@ -93,10 +93,10 @@ def test_a_results_folder_that_is_a_trap_gets_no_traceback(bench: Bench, monkeyp
     [
         ({"PYTHONIOENCODING": "ascii"}, "\\U0001f600"),
         ({"PYTHONIOENCODING": "iso8859-1"}, "größe\\U0001f600"),
-        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "\\U0001f600"),  # file names are ASCII, too
+        ({"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0"}, "\\U0001f600"),  # file names become ASCII, too
     ],
 )
-def test_what_an_encoding_lacks_is_replaced(bench: Bench, locale: dict[str, str], shown: str) -> None:
+def test_characters_that_an_encoding_lacks_are_replaced(bench: Bench, locale: dict[str, str], shown: str) -> None:
     place = bench.folder / "größe"
     records.put(place, records.make(), records.make(seed=1, row="größe😀"))
     command = [sys.executable, "-m", "aegen_bench", "report", "--profile", "lite", "--results", "größe"]
@@ -107,7 +107,7 @@ def test_what_an_encoding_lacks_is_replaced(bench: Bench, locale: dict[str, str]
     assert ended.returncode == 0 and "674.1" in out and shown in out and (place / "tables").is_dir(), ended.stderr
 
 
-def test_of_very_many_names_the_nearest_are_listed() -> None:
+def test_only_the_nearest_of_very_many_names_are_listed() -> None:
     names = [f"row{number}" for number in range(100)]
     said = str(unknown("model", "rwo7", names))
     assert said.startswith("unknown model 'rwo7': did you mean 'row7'? (there are: row7, ") and said.count("row") == 9
@@ -116,7 +116,7 @@ def test_of_very_many_names_the_nearest_are_listed() -> None:
 
 
 @pytest.mark.slow
-def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
+def test_escape_codes_in_a_record_are_not_shown(bench: Bench) -> None:
     odd = "\x1b[2J\x1b]0;title\x07\x9b31mred\r"
     records.put(bench.folder / "results", records.make(), records.ended("failed", seed=1, reason=f"why {odd}"))
     for command in (("report",), ("list", "trials", "--profile", "lite"), ("run", "--dry-run", "--profile", "lite")):
@@ -126,7 +126,7 @@ def test_escape_codes_of_a_record_are_not_shown(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_full_disk_behind_the_output_and_a_closed_pipe_end_without_a_traceback(bench: Bench) -> None:
+def test_output_to_a_full_disk_or_a_closed_pipe_ends_without_a_traceback(bench: Bench) -> None:
     words = [sys.executable, "-m", "aegen_bench", "list", "groups"]
     with open("/dev/full", "w") as full:
         ended = subprocess.run(words, cwd=bench.folder, stdout=full, stderr=subprocess.PIPE, text=True)

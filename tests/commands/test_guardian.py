@@ -1,4 +1,4 @@
-"""The parent process of a command: it reports every end of its child, and leaves nothing behind."""
+"""The parent process of a command: it reports how its child ended in every case, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="nothing is watched elsewhere")
+pytestmark = pytest.mark.skipif(not sys.platform.startswith("linux"), reason="commands are watched on Linux only")
 
 WORKS = """
 import atexit, ctypes, os, signal, sys, time
@@ -43,10 +43,10 @@ def start(command: str, work: str) -> subprocess.Popen[str]:
         ("run", "os.abort()", -signal.SIGABRT, f"run: the process crashed (Aborted){KEPT}"),
         ("run", "os.kill(os.getpid(), 9)", -signal.SIGKILL, f"run: the process was killed (out of memory?){KEPT}"),
         ("run", "os.kill(os.getpid(), signal.SIGTERM)", -signal.SIGTERM, ""),
-        ("list", f"{LIBC}._exit(0)", 0, ""),  # it runs no method
+        ("list", f"{LIBC}._exit(0)", 0, ""),  # `list` runs no method
     ],
 )
-def test_a_command_ends_as_its_work_did_and_never_in_silence(command: str, work: str, code: int, told: str) -> None:
+def test_a_command_ends_as_its_child_did_and_never_silently(command: str, work: str, code: int, told: str) -> None:
     process = start(command, work)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (code, "")
@@ -54,7 +54,7 @@ def test_a_command_ends_as_its_work_did_and_never_in_silence(command: str, work:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2])
-def test_a_signal_to_the_process_that_was_started_reaches_the_one_that_works(number: int) -> None:
+def test_a_signal_to_the_parent_reaches_the_child(number: int) -> None:
     heard = f"signal.signal({number}, lambda n, _: (print('heard', n), sys.exit(5))); print('ready', flush=True)"
     process = start("run", f"{heard}; time.sleep(60)")
     assert process.stdout is not None and process.stdout.readline() == "ready\n"
@@ -63,7 +63,7 @@ def test_a_signal_to_the_process_that_was_started_reaches_the_one_that_works(num
     assert (process.returncode, out, err) == (5, f"heard {int(number)}\n", "")
 
 
-def test_the_one_that_works_dies_with_the_one_that_waits() -> None:
+def test_the_child_dies_with_its_parent() -> None:
     process = start("run", "print(os.getpid(), flush=True); time.sleep(60)")
     assert process.stdout is not None
     child = int(process.stdout.readline())
@@ -83,7 +83,7 @@ def _alive(pid: int) -> bool:
         return False
 
 
-def test_beside_threads_nothing_is_forked() -> None:
+def test_a_process_with_threads_is_not_forked() -> None:
     work = "print(os.getppid(), flush=True)"
     script = f"import threading, time; threading.Thread(target=time.sleep, args=[1]).start()\n{WORKS}"
     ended = subprocess.run([sys.executable, "-c", script, "run", work], capture_output=True, text=True, timeout=60)

@@ -15,11 +15,11 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(autouse=True)
 def alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No other work is seen."""
+    """A machine without other work."""
     monkeypatch.setattr(environment, "free_processors", lambda: None)
 
 
-def test_a_row_is_timed_and_nothing_of_it_is_kept_but_its_times(bench: Bench) -> None:
+def test_a_row_is_timed_and_only_its_times_are_kept(bench: Bench) -> None:
     ended = bench("time", "--profile", "tiny", "--models", "vae", "--epochs", "2")
     assert ended.code == 0 and "vae on digits: train " in ended.out
     [found] = timings.read(bench.folder / "results", "tiny")
@@ -45,12 +45,12 @@ def test_a_pair_is_timed_with_its_trunk_which_is_timed_once(bench: Bench) -> Non
 
 
 def asked(bench: Bench) -> str:
-    """The profile with its `--set`, as the folder is called."""
+    """Return the folder's name, which is the profile with its `--set`."""
     (folder,) = (bench.folder / "results" / "times").iterdir()
     return folder.name
 
 
-def test_a_pair_whose_trunk_cannot_be_timed_is_not(bench: Bench) -> None:
+def test_a_pair_whose_trunk_cannot_be_timed_is_not_timed(bench: Bench) -> None:
     source = (Path(__file__).parents[2] / "baselines" / "ae.py").read_text()
     bench.baseline(
         "bad", source.replace("self.recon(self.decoder(z), x)}", "self.recon(self.decoder(z), x) * float('nan')}")
@@ -61,7 +61,7 @@ def test_a_pair_whose_trunk_cannot_be_timed_is_not(bench: Bench) -> None:
     assert not (bench.folder / "results").exists()
 
 
-def test_beside_other_work_it_refuses(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_timing_is_refused_while_other_work_runs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     import joblib
 
     monkeypatch.setattr(environment, "free_processors", lambda: joblib.cpu_count() - 1)

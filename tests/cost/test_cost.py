@@ -1,4 +1,4 @@
-"""Costs of a grid: FLOPs against formulas, seconds against a fake clock, and the lines of the forecast."""
+"""Costs of a grid: FLOPs compared with formulas, seconds by a fake clock, and the lines of the forecast."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def plans(**stages: dict[str, Any]) -> dict[str, Any]:
 
 @pytest.fixture
 def linear(tmp_path: Path) -> Kind:
-    """A stage on images, 10 epochs of 500 steps, and one on codes, 40 steps: 4 batches of 500 an epoch."""
+    """A stage on images with 10 epochs of 500 steps, and one on codes with 40 steps (4 batches of 500 per epoch)."""
     path = tmp_path / "linear.py"
     path.write_text(LINEAR)
     config = plans(train={"epochs": 10, "batch": 4, "lr": 1e-3}, prior={"steps": 40, "batch": 500, "lr": 1e-3})
@@ -80,7 +80,7 @@ def shipped(row: str, dataset: str, shape: tuple[int, int, int], n: int, tmp_pat
 # ---- counting --------------------------------------------------------------------------------------
 
 
-def test_flops_are_two_a_multiply_add_forwards_and_for_each_gradient(linear: Kind) -> None:
+def test_a_multiply_add_is_two_flops_in_the_forward_pass_and_for_each_gradient(linear: Kind) -> None:
     train, prior = counting.count(linear)
     assert train.step_flops == 2 * (2 * 4 * 16 * 3)  # the images need no gradient, the weights do
     assert prior.step_flops == 2 * (2 * 500 * 3 * 5)
@@ -90,20 +90,20 @@ def test_flops_are_two_a_multiply_add_forwards_and_for_each_gradient(linear: Kin
     assert prior.flops == 40 * prior.step_flops + 10 * prior.epoch_flops
 
 
-def test_what_compares_all_pairs_is_counted_on_a_few_and_carried_on_exactly(linear: Kind) -> None:
+def test_the_quadratic_cost_of_a_hook_is_extrapolated_exactly(linear: Kind) -> None:
     _, prior = counting.count(replace(linear, n=100_000))
     assert prior.epoch_flops == 2 * 100_000**2 * 3
 
 
-def test_a_vae_costs_what_the_table_of_its_layers_says(tmp_path: Path) -> None:
+def test_a_vae_costs_as_much_as_its_layers_add_up_to(tmp_path: Path) -> None:
     (train,) = counting.count(shipped("vae", "fashion", (1, 28, 28), 60_000, tmp_path))
-    first = 14 * 14 * 64 * 16  # multiply-adds an image of the first convolution, which needs no gradient of its input
+    first = 14 * 14 * 64 * 16  # multiply-adds per image of the first convolution, whose input needs no gradient
     encoder = first + 7 * 7 * 128 * 64 * 16 + 6272 * 1024 + 1024 * 40
     decoder = 20 * 1024 + 1024 * 6272 + 7 * 7 * 128 * 64 * 16 + 14 * 14 * 64 * 16
     assert train.step_flops == 2 * 64 * (3 * (encoder + decoder) - first)
 
 
-def test_counting_computes_nothing_and_draws_nothing(linear: Kind) -> None:
+def test_counting_draws_no_random_numbers(linear: Kind) -> None:
     before = torch.get_rng_state()
     counting.count(linear)
     assert torch.equal(torch.get_rng_state(), before)
@@ -122,7 +122,9 @@ def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path
     for stage in costs:
         assert stage.step_flops > 0 and stage.step_seconds > 0 and stage.epoch_seconds >= 0
         assert stage.seconds >= stage.steps * stage.step_seconds > 0
-    assert (sum(stage.epoch_flops for stage in costs) > 0) == (name == "glann"), "its match is a matrix product"
+    assert (sum(stage.epoch_flops for stage in costs) > 0) == (name == "glann"), (
+        "only the hook of GLANN has a matrix product"
+    )
 
 
 # ---- timing ----------------------------------------------------------------------------------------
@@ -130,7 +132,7 @@ def test_every_method_is_counted_and_timed_in_all_its_stages(name: str, tmp_path
 
 @pytest.fixture
 def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
-    """`linear` with a clock that only its steps and its hook move."""
+    """`linear` with a fake clock that only its steps and its hook advance."""
     from aegen_bench.study import catalog
 
     made = catalog.import_class(linear.entry)
@@ -141,18 +143,18 @@ def clocked(linear: Kind, monkeypatch: pytest.MonkeyPatch) -> Kind:
     return linear
 
 
-def test_a_forecast_is_steps_and_hooks_times_what_one_of_them_takes(clocked: Kind) -> None:
+def test_a_forecast_multiplies_the_time_of_a_step_or_hook_by_their_number(clocked: Kind) -> None:
     kind = replace(clocked, n=10_000)
     train, prior = costs = counting.count(kind)
     counting.measure(kind, costs, CPU)
     assert (train.step_seconds, prior.step_seconds) == pytest.approx((2, 1))
-    # The hook takes 4.096 on 4,096 codes and multiplies them with themselves: 10,000 take (10,000 / 4,096)^2 of it.
+    # The hook takes 4.096 s for 4,096 codes and multiplies all pairs, so 10,000 take (10,000 / 4,096)^2 times as long.
     assert prior.epoch_seconds == pytest.approx(4.096 * (10_000 / 4_096) ** 2)
     assert train.seconds == pytest.approx(25_000 * 2)
     assert prior.seconds == pytest.approx(40 + 2 * prior.epoch_seconds)
 
 
-def test_what_the_budget_does_not_reach_has_the_speed_of_the_costliest_that_was_timed(clocked: Kind) -> None:
+def test_untimed_methods_get_the_speed_of_the_most_expensive_timed_step(clocked: Kind) -> None:
     dearer = Kind(
         {**clocked.config, "stages": {**clocked.config["stages"]}}, clocked.entry, (1, 8, 8), 2000, clocked.data
     )
@@ -169,7 +171,7 @@ def test_what_the_budget_does_not_reach_has_the_speed_of_the_costliest_that_was_
     )
 
 
-def test_a_method_that_fails_is_named_and_takes_no_other_with_it(linear: Kind, tmp_path: Path) -> None:
+def test_a_method_that_fails_is_named_and_does_not_affect_the_others(linear: Kind, tmp_path: Path) -> None:
     path = tmp_path / "broken.py"
     path.write_text(LINEAR.replace("square().mean()", "missing()"))
     broken = Kind(linear.config, read("broken", path), linear.shape, linear.n, tmp_path)
@@ -178,7 +180,7 @@ def test_a_method_that_fails_is_named_and_takes_no_other_with_it(linear: Kind, t
     assert not math.isnan(found.seconds("linear")[0])
 
 
-def test_trials_that_differ_in_the_seed_or_in_the_name_of_the_dataset_are_timed_once(tmp_path: Path) -> None:
+def test_trials_that_differ_only_in_the_name_of_the_dataset_are_timed_once(tmp_path: Path) -> None:
     mnist, fashion, cifar10 = (
         shipped("glf", name, shape, 60_000, tmp_path).key
         for name, shape in (("mnist", (1, 28, 28)), ("fashion", (1, 28, 28)), ("cifar10", (3, 32, 32)))
@@ -186,7 +188,7 @@ def test_trials_that_differ_in_the_seed_or_in_the_name_of_the_dataset_are_timed_
     assert mnist == fashion != cifar10
 
 
-# ---- what a dry run says ---------------------------------------------------------------------------
+# ---- what a dry run prints -------------------------------------------------------------------------
 
 LINE = re.compile(r"^\| (\w+) \| digits \| (\d) \| ([\d,]+) \| ([\d.]+) \| (~?[\d:]+) \| ([\d:?]+) \|$", re.M)
 
@@ -206,13 +208,13 @@ def test_a_dry_run_ends_with_images_flops_and_time(bench: Bench) -> None:
 
 
 def done(row: str, seed: int, took: float, **environment: Any) -> dict[str, Any]:
-    """The record of a trial that took so many seconds besides its training."""
+    """Return the record of a trial that spent `took` seconds besides training."""
     seconds = {"train": 290.0, "extract": 1.0, "fit": 2.0, "sample": 4.0, "features": 3.0, "metrics": took - 10}
     return records.make(profile="tiny", dataset="digits", row=row, seed=seed, seconds=seconds, environment=environment)
 
 
 @pytest.mark.slow
-def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) -> None:
+def test_the_time_besides_training_is_that_of_finished_trials(bench: Bench) -> None:
     records.put(
         bench.folder / "results", *(done("vae", s, took, device="other") for s, took in ((7, 60), (8, 70), (9, 90)))
     )
@@ -222,7 +224,7 @@ def test_what_comes_besides_training_is_that_of_finished_trials(bench: Bench) ->
 
 
 @pytest.mark.slow
-def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) -> None:
+def test_finished_trials_on_this_device_take_precedence_over_others(bench: Bench) -> None:
     here = environment.describe(CPU)
     made = (done("vae", 7, 20, device="other"), done("vae", 8, 30, **here), done("rae_gmm", 9, 50, **here))
     records.put(bench.folder / "results", *made)
@@ -231,7 +233,7 @@ def test_finished_trials_on_this_device_go_before_those_on_others(bench: Bench) 
     assert "and 1:10 of other work, as in the finished trials of this profile: " in ended.out
 
 
-def test_a_dry_run_without_forecast_or_without_work_times_nothing(
+def test_a_dry_run_with_nothing_to_do_or_without_forecast_times_nothing(
     finished: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(calibration, "calibrate", lambda *args: pytest.fail("nothing is to be timed"))
@@ -240,14 +242,14 @@ def test_a_dry_run_without_forecast_or_without_work_times_nothing(
 
 
 @pytest.mark.slow
-def test_weights_that_are_not_here_end_a_dry_run_as_they_would_the_run_after_its_forecast(bench: Bench) -> None:
+def test_missing_weights_fail_a_dry_run_after_its_forecast(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(protocols=["paper"]))
     ended = dry(bench)
     assert ended.code == 2 and "in total, one trial after another: 512 images," in ended.out
     assert ended.err.startswith("aegen-bench: protocol paper of profile tiny needs inception: ")
 
 
-def test_a_device_that_is_not_here_costs_a_dry_run_its_forecast_only(bench: Bench) -> None:
+def test_a_missing_device_costs_a_dry_run_only_its_forecast(bench: Bench) -> None:
     if torch.cuda.is_available():
         pytest.skip("there is a CUDA device")
     ended = dry(bench, "--device", "cuda")

@@ -29,7 +29,7 @@ def packed(finished: Bench) -> Path:
 # ---- pack and unpack ----------------------------------------------------------------------------
 
 
-def test_what_is_unpacked_is_what_was_packed(finished: Bench, packed: Path) -> None:
+def test_unpacking_restores_what_was_packed(finished: Bench, packed: Path) -> None:
     ended = finished("unpack", "all.zip", "-o", "copy")
     assert ended.code == 0 and "3 trials" in ended.out and "weights of 3" in ended.out
     for row in ("vae", "rae_gmm", "glf"):
@@ -42,7 +42,7 @@ def test_what_is_unpacked_is_what_was_packed(finished: Bench, packed: Path) -> N
     assert set(table["row"]) >= {"vae", "rae_gmm", "glf"} and "fd" in set(table["metric"])
 
 
-def test_equal_results_make_equal_files(finished: Bench, packed: Path) -> None:
+def test_equal_results_make_identical_packs(finished: Bench, packed: Path) -> None:
     finished("pack", "results", "-o", "again.zip")
     assert (finished.folder / "again.zip").read_bytes() == packed.read_bytes()
 
@@ -67,7 +67,7 @@ def test_a_pack_without_weights_says_so_and_loads_no_model(finished: Bench, tmp_
 
 
 def rewritten(file: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]) -> None:
-    """Write a pack anew after `change(members, manifest)`."""
+    """Rewrite a pack after `change(members, manifest)` has modified its contents."""
     with zipfile.ZipFile(file) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     manifest = json.loads(members.pop("manifest.json"))
@@ -107,7 +107,7 @@ def _later_format(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("change", [_other_content, _leads_out, _absolute, _stranger, _not_listed, _later_format])
-def test_a_pack_that_was_tampered_with_is_refused_and_leaves_nothing(
+def test_a_tampered_pack_is_refused_and_nothing_is_written(
     finished: Bench, packed: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]
 ) -> None:
     rewritten(packed, change)
@@ -117,27 +117,27 @@ def test_a_pack_that_was_tampered_with_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all"])
-def test_what_is_no_pack_is_refused_in_a_line(finished: Bench, content: bytes) -> None:
+def test_a_file_that_is_not_a_pack_is_refused_in_one_line(finished: Bench, content: bytes) -> None:
     (finished.folder / "x.zip").write_bytes(content)
     ended = finished("unpack", "x.zip", "-o", "copy")
     assert ended.code == 2 and "x.zip" in ended.err and ended.err.count("\n") == 1
 
 
-def test_nothing_is_overwritten(finished: Bench, packed: Path) -> None:
+def test_pack_and_unpack_overwrite_nothing(finished: Bench, packed: Path) -> None:
     before = packed.read_bytes()
     assert finished("pack", "results", "-o", "all.zip").code == 2 and packed.read_bytes() == before
     (finished.folder / "there").mkdir()
     assert finished("unpack", "all.zip", "-o", "there").code == 2
 
 
-def test_a_file_that_another_program_made_meanwhile_stays(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_file_that_another_program_made_meanwhile_is_kept(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     (finished.folder / "all.zip").write_bytes(b"theirs")
     monkeypatch.setattr(Path, "exists", lambda self: False)
     assert finished("pack", "results", "-o", "all.zip").code == 2
     assert (finished.folder / "all.zip").read_bytes() == b"theirs"
 
 
-def test_no_trials_are_nothing_to_pack(bench: Bench) -> None:
+def test_without_trials_there_is_nothing_to_pack(bench: Bench) -> None:
     ended = bench("pack", "results", "-o", "all.zip")
     assert ended.code == 2 and "no trials" in ended.err and not (bench.folder / "all.zip").exists()
 
@@ -179,7 +179,7 @@ def change_record(bench: Bench, change: Callable[[dict[str, Any]], None]) -> Non
 
 def test_honest_results_pass_every_check_and_their_scores_are_measured_again(finished: Bench) -> None:
     found = verdicts(finished, "--reference", "results", "--weights", str(finished.data / "weights"))
-    assert found.pop("leading group") == "open", "one seed a row"
+    assert found.pop("leading group") == "open", "one seed per row"
     assert set(found.values()) == {"pass"}, found
 
 
@@ -237,7 +237,7 @@ def _no_record(record: dict[str, Any]) -> None:
         (_no_record, "records"),
     ],
 )
-def test_what_was_tampered_with_fails_its_check(
+def test_a_tampered_record_fails_the_matching_check(
     finished: Bench, change: Callable[[dict[str, Any]], None], check: str
 ) -> None:
     change_record(finished, change)
@@ -253,11 +253,11 @@ def test_a_seed_that_is_a_copy_of_another_fails(finished: Bench) -> None:
     assert found["seeds"] == "fail" and found["keys"] == "fail"
 
 
-def test_scores_that_the_weights_do_not_give_fail(finished: Bench) -> None:
+def test_scores_that_the_weights_do_not_reproduce_fail(finished: Bench) -> None:
     change_record(finished, lambda r: next(iter(r["metrics"].values()))["draws"][0].update(fd=123.0))
     assert verdicts(finished, "--weights", str(finished.data / "weights"))["scores"] == "fail"
 
 
-def test_no_results_are_a_wrong_request(bench: Bench) -> None:
+def test_verify_without_results_is_refused(bench: Bench) -> None:
     ended = bench("verify", "results")
     assert ended.code == 2 and "no trials" in ended.err

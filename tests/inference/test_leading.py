@@ -14,7 +14,7 @@ QUICK = 300
 
 
 def within(rate: float, bound: float) -> bool:
-    """Whether a rate over QUICK tables is below a bound but for three standard errors of chance."""
+    """Whether a rate over QUICK tables exceeds a bound by at most three standard errors."""
     return rate <= bound + 3 * math.sqrt(bound * (1 - bound) / QUICK)
 
 
@@ -26,13 +26,13 @@ def test_all_of_nine_equal_rows_stay_in_the_leading_group(n: int) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_a_wild_row_drives_no_equal_row_out(n: int) -> None:
+def test_a_wild_row_drives_no_equal_row_out_of_the_leading_group(n: int) -> None:
     assert within(inference.left_out(QUICK, n, inference.ours(), wild=True).any(axis=1).mean(), 0.06)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("gap", "n", "least"), [(0.10, 3, 0.90), (0.05, 5, 0.50)])
-def test_a_row_behind_is_found(gap: float, n: int, least: float) -> None:
+def test_a_worse_row_is_detected(gap: float, n: int, least: float) -> None:
     found = inference.left_out(QUICK, n, inference.ours(), gap=gap)[:, -1].mean()
     assert within(1 - found, 1 - least)
     assert found > 2 * inference.left_out(QUICK, n, inference.welch_holm, gap=gap)[:, -1].mean()
@@ -40,11 +40,11 @@ def test_a_row_behind_is_found(gap: float, n: int, least: float) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("n", [2, 3, 5])
-def test_a_far_row_that_is_added_changes_no_other_place(n: int) -> None:
+def test_adding_a_far_row_changes_no_other_place(n: int) -> None:
     assert inference.changed(100, n) == 0
 
 
-def test_an_added_far_row_changes_no_figure_of_the_others() -> None:
+def test_adding_far_rows_changes_no_number_of_the_others() -> None:
     generator = np.random.default_rng(3)
     table = {f"row {i}": np.exp(i * 0.03 + 0.03 * generator.standard_normal(3)).tolist() for i in range(8)}
     before = leading_group(table, LOG)
@@ -62,14 +62,14 @@ def test_places_do_not_depend_on_the_order_of_the_rows() -> None:
     assert leading_group(table, LOG).places == reversed_ and len(set(reversed_.values())) == 2
 
 
-def test_higher_is_better_where_that_is_said() -> None:
+def test_higher_is_better_if_specified() -> None:
     table = {"good": [0.90, 0.91, 0.92], "poor": [0.50, 0.51, 0.52]}
     assert leading_group(table, RAW, lower_is_better=False).places == {"good": Place.LEADING, "poor": Place.BEHIND}
     assert leading_group(table, RAW).places == {"good": Place.BEHIND, "poor": Place.LEADING}
     assert leading_group(table, RAW, lower_is_better=False).to_best["poor"].gap == pytest.approx(-0.40)
 
 
-def test_a_row_with_one_seed_never_leads_and_moves_no_other() -> None:
+def test_a_row_with_one_seed_never_leads_and_changes_no_other_place() -> None:
     tested = {"a": [1.0, 1.02, 0.98], "b": [1.01, 1.03, 0.99], "c": [1.4, 1.41, 1.38]}
     found = leading_group(tested | {"lower": [0.7], "alike": [1.01], "higher": [1.4]}, LOG)
     assert [found.places[row] for row in ("lower", "alike", "higher")] == [Place.OPEN, Place.OPEN, Place.BEHIND]
@@ -93,7 +93,7 @@ def test_a_row_with_one_seed_never_leads_and_moves_no_other() -> None:
     ],
     ids=["one seed", "one row", "none", "no numbers", "no spread", "no spread, one seed", "NaN", "zero", "rounding"],
 )
-def test_odd_tables_are_no_fault(table: dict[str, list[float]], expected: str) -> None:
+def test_edge_cases_get_the_expected_places(table: dict[str, list[float]], expected: str) -> None:
     found = leading_group(table, LOG)
     assert " ".join(place.value for place in found.places.values()) == expected
     assert all(0 <= found.p(row) <= 1 for row in found.lags)

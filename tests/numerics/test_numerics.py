@@ -22,7 +22,7 @@ def _brute_force(queries: Tensor, base: Tensor, k: int) -> tuple[Tensor, Tensor]
 
 @pytest.mark.parametrize("chunk", [4096, 7, 1])
 @pytest.mark.parametrize("k", [1, 5, 30])
-def test_nearest_is_brute_force_nearest_first_whatever_the_chunks(
+def test_nearest_agrees_with_brute_force_for_any_chunk_size(
     monkeypatch: pytest.MonkeyPatch, chunk: int, k: int
 ) -> None:
     monkeypatch.setattr(neighbours, "CHUNK", chunk)
@@ -34,7 +34,7 @@ def test_nearest_is_brute_force_nearest_first_whatever_the_chunks(
     assert torch.allclose(distances.double(), expected, atol=1e-5)
 
 
-def test_nearest_holds_no_more_distances_than_a_chunk_of_the_base_has(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_nearest_holds_only_the_distances_to_one_chunk_of_the_base(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(neighbours, "CHUNK", 32)
     queries, base = torch.zeros(64, 5), torch.zeros(2048, 5)
     with Largest() as made:
@@ -42,14 +42,14 @@ def test_nearest_holds_no_more_distances_than_a_chunk_of_the_base_has(monkeypatc
     assert 64 * 32 <= made.numbers <= 64 * (32 + 3)
 
 
-def test_uint8_images_are_compared_in_zero_to_one() -> None:
+def test_uint8_images_are_compared_on_a_scale_of_zero_to_one() -> None:
     base = torch.tensor([[0, 0], [255, 255], [0, 255]], dtype=torch.uint8)
     where, distances = nearest(base[1:2], base, 3)
     assert where.tolist() == [[1, 2, 0]]
     assert distances.tolist() == [[0, 1, 2]]
 
 
-def test_a_point_of_the_base_finds_itself_before_every_other() -> None:
+def test_a_point_of_the_base_is_its_own_nearest_neighbour() -> None:
     base = torch.randint(256, (50, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     where, distances = nearest(base, base, 2)
     assert where[:, 0].tolist() == list(range(50))
@@ -57,7 +57,7 @@ def test_a_point_of_the_base_finds_itself_before_every_other() -> None:
     assert (distances[:, 0] < 1e-5 * distances[:, 1]).all()
 
 
-def test_the_unbiased_mmd_of_equal_laws_is_zero_on_average_and_of_others_is_not() -> None:
+def test_the_unbiased_mmd_is_zero_on_average_only_for_equal_distributions() -> None:
     random = np.random.default_rng(0)
 
     def value(shift: float) -> float:
@@ -71,7 +71,7 @@ def test_the_unbiased_mmd_of_equal_laws_is_zero_on_average_and_of_others_is_not(
     assert np.mean([value(1.0) for _ in range(50)]) > 0.1
 
 
-def test_the_unbiased_mmd_leaves_out_the_pairs_within_and_none_across() -> None:
+def test_the_unbiased_mmd_leaves_out_only_pairs_of_a_point_with_itself() -> None:
     a, b, across = np.array([[9.0, 2], [2, 9]]), np.array([[9.0, 3], [3, 9]]), np.array([[1.0, 2], [3, 4]])
     assert mmd2(a, b, across) == 2 + 3 - 2 * 2.5
 
@@ -80,7 +80,7 @@ def _gauss(a: np.ndarray, b: np.ndarray) -> np.ndarray:
     return np.exp(-np.square(a[:, None] - b[None]).sum(2) / 2)
 
 
-def test_chunks_are_full_up_to_3x64x64_and_hold_no_more_numbers_beyond() -> None:
+def test_chunks_are_full_up_to_3x64x64_and_shrink_for_larger_images() -> None:
     assert [rows(4096, numbers) for numbers in (1, 784, 3 * 64 * 64)] == [4096] * 3
     assert (rows(4096, 3 * 256 * 256), rows(500, 3 * 256 * 256)) == (256, 31)
     assert rows(7, 10**12) == 1

@@ -1,4 +1,4 @@
-"""Linear layers by oneDNN: same numbers as torch's own, and used only where intended."""
+"""Linear layers by oneDNN: they give the same numbers as torch's own, and are used only where intended."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def layouts() -> list[tuple[str, Tensor, Tensor, Tensor | None]]:
 
 
 def sums(x: Tensor, weight: Tensor, bias: Tensor | None, dy: Tensor) -> list[Tensor]:
-    """By hand: x weight^T + bias, and its gradients for x, weight and bias when that of the result is dy."""
+    """Compute x weight^T + bias by hand, and its gradients for x, weight and bias if that of the result is dy."""
     product = x @ weight.t() if bias is None else x @ weight.t() + bias
     return [product, dy @ weight, dy.t() @ x, dy.sum(0)]
 
@@ -54,10 +54,10 @@ def sums(x: Tensor, weight: Tensor, bias: Tensor | None, dy: Tensor) -> list[Ten
 @pytest.mark.parametrize(
     ("name", "x", "weight", "bias"), layouts(), ids=lambda value: value if isinstance(value, str) else ""
 )
-def test_a_product_and_its_gradients_are_exact_to_the_rounding_of_float32(
+def test_a_product_and_its_gradients_are_exact_up_to_float32_rounding(
     name: str, x: Tensor, weight: Tensor, bias: Tensor | None
 ) -> None:
-    """A sum of n rounded terms is off by sqrt(n) units of their absolute sum, in any order (Higham & Mary 2019)."""
+    """A sum of n rounded terms, in any order, is off by sqrt(n) eps times their absolute sum (Higham & Mary 2019)."""
     given = [value for value in (x, weight, bias) if value is not None]
     for dy in (numbers(len(x), 260).detach(), torch.ones(()).expand(len(x), 260)):
         result = tuning.product(*given)
@@ -70,7 +70,7 @@ def test_a_product_and_its_gradients_are_exact_to_the_rounding_of_float32(
 
 
 @needs_onednn
-def test_a_metric_multiplies_by_the_faster_library_what_is_large_enough(
+def test_metrics_use_the_faster_library_for_large_enough_products(
     monkeypatch: pytest.MonkeyPatch, onednn: None
 ) -> None:
     x, weight, bias = (value.detach() for value in (numbers(7, 300), numbers(260, 300), numbers(260)))
@@ -81,8 +81,8 @@ def test_a_metric_multiplies_by_the_faster_library_what_is_large_enough(
 
 
 @needs_onednn
-def test_gradients_have_gradients() -> None:
-    """As a penalty on the gradient of a network needs them."""
+def test_products_have_second_order_gradients() -> None:
+    """A penalty on the gradient of a network needs second-order gradients."""
     found = []
     for multiply in (tuning.product, linear):
         x, weight, bias = numbers(7, 300), numbers(260, 300), numbers(260)
@@ -115,7 +115,7 @@ def missing(*given: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize("operator", [wrong, missing])
-def test_an_operator_that_is_gone_or_means_something_else_is_not_used(
+def test_a_missing_or_changed_operator_is_not_used(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, operator: object
 ) -> None:
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
@@ -133,7 +133,7 @@ def test_records_say_which_library_multiplied(monkeypatch: pytest.MonkeyPatch) -
 
 
 @needs_onednn
-def test_large_float32_layers_on_the_cpu_take_it_and_no_others(monkeypatch: pytest.MonkeyPatch, onednn: None) -> None:
+def test_only_large_float32_layers_on_the_cpu_use_onednn(monkeypatch: pytest.MonkeyPatch, onednn: None) -> None:
     taken: list[tuple[int, ...]] = []
 
     def product(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
@@ -156,8 +156,8 @@ def test_large_float32_layers_on_the_cpu_take_it_and_no_others(monkeypatch: pyte
 
 @needs_onednn
 @pytest.mark.parametrize("name", ["glf", "two_stage_vae", "wae_gan"])
-def test_a_step_of_training_with_it_differs_by_rounding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a tiny learning rate, for Adam takes a whole step also along a gradient that is nothing but round-off."""
+def test_a_training_step_with_onednn_differs_only_by_rounding(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The learning rate is tiny, because Adam takes a full step even along a gradient that is only round-off."""
     images = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
     operator, calls, losses, trained = tuning._onednn, list[str](), [], []
     for library in ("oneDNN", "BLAS"):
@@ -187,16 +187,16 @@ def test_a_deep_copy_multiplies_by_its_own_weights(onednn: None) -> None:
 
 
 @needs_onednn
-def test_the_library_is_the_same_whatever_device_is_the_default_when_it_is_asked_for() -> None:
+def test_the_library_does_not_depend_on_the_default_device() -> None:
     tuning.library.cache_clear()
-    with torch.device("meta"):  # as where FLOPs are counted
+    with torch.device("meta"):  # as when FLOPs are counted
         first = tuning.library()
     tuning.library.cache_clear()
     assert first == tuning.library()
 
 
-def test_one_switch_turns_all_of_it_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """Where it would be on: an AMD processor with AVX-512, and a malloc that can be told."""
+def test_one_switch_turns_all_tuning_off(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Tested where tuning would be on: an AMD processor with AVX-512, and a malloc that accepts settings."""
     (tmp_path / "cpuinfo").write_text("vendor_id : AuthenticAMD")
     monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
     monkeypatch.setattr(tuning, "_works", lambda: True)

@@ -1,4 +1,4 @@
-"""Claims: the paper's own numbers support them, and each predicate is supported, contradicted and not tested."""
+"""Claims: the paper's own numbers support them, and each predicate can be supported, contradicted or not tested."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ GOOD, BAD, OPEN, NONE = "supported", "contradicted", "inconclusive", "not tested
 
 
 def seeds(mean: float, std: float = 0.0, n: int = 10) -> list[float]:
-    """Numbers of exactly this mean and sample standard deviation."""
+    """Return n numbers with exactly this mean and sample standard deviation."""
     spread = np.linspace(-1, 1, n)
     return list(mean + std * spread / spread.std(ddof=1))
 
 
 def lay(root: Path, row: str, values: Sequence[float], metric: str = "fd", **fields: Any) -> None:
-    """A trial a value; `protocol` is theirs."""
+    """Write one trial per value, scored under `protocol`; other keywords replace fields of the records."""
     protocol = fields.pop("protocol", None) or evaluation([])["settings"]["protocol"]
     for seed, value in enumerate(values):
         put(root, make(row=row, seed=seed, metrics={A: evaluation([{metric: value}], protocol)}, **fields))
@@ -48,7 +48,7 @@ def evidence(root: Path, *own: dict[str, Any], protocol: str | None = None) -> E
 
 
 def found(root: Path, predicate: dict[str, Any], measure: str = "distance", **fields: Any) -> claims.Finding:
-    """What becomes of one claim on Fashion."""
+    """Return the finding on a single claim, about Fashion, with this predicate."""
     about = {"name": "it", "says": "So it is", "section": "1", "measure": measure, "datasets": ["fashion"]}
     [finding] = claims.evaluate(evidence(root, about | fields | predicate))
     return finding
@@ -57,7 +57,8 @@ def found(root: Path, predicate: dict[str, Any], measure: str = "distance", **fi
 # ---- the paper's claims ------------------------------------------------------------------------------
 
 
-# Datasets on which the paper's own tables do not show what it says, by claim: by the same tests, with its ten trials.
+# By claim: the datasets on which the paper's own tables do not support what it says, by the same tests with its ten
+# trials.
 NOT_SHOWN = {
     "rae_gmm_closest": {"mnist": OPEN, "celeba": BAD},
     "flow_prior_no_gain": {"fashion": BAD, "cifar10": BAD, "celeba": BAD},
@@ -70,7 +71,7 @@ NOT_SHOWN = {
 
 
 def test_the_papers_own_tables_go_through_the_same_tests(tmp_path: Path) -> None:
-    """The numbers of Tables 1, 3, 5 and 6 support every claim on them but where NOT_SHOWN says otherwise."""
+    """The numbers of Tables 1 and 3 to 6 support every claim about them, except where NOT_SHOWN says otherwise."""
     put(tmp_path, make(profile="paper"))
     tested: dict[str, list[str]] = {}
     for finding in claims.evaluate(evidence(tmp_path)):
@@ -86,8 +87,8 @@ def test_the_papers_own_tables_go_through_the_same_tests(tmp_path: Path) -> None
     assert all(list(dict.fromkeys(datasets)) == PAPER.datasets for datasets in tested.values())
 
 
-def test_ten_trials_like_the_papers_say_what_its_tables_say(tmp_path: Path) -> None:
-    """Table 1 as ten trials of each row: what is said of trials is what is said of the printed means and deviations."""
+def test_ten_trials_like_the_papers_get_the_verdicts_of_its_tables(tmp_path: Path) -> None:
+    """With Table 1 as ten trials per row, the verdicts on the trials are those on the printed means and deviations."""
     for dataset in PAPER.datasets:
         for row in PAPER.rows(1):
             fid = PAPER.value(1, row, dataset)
@@ -99,7 +100,7 @@ def test_ten_trials_like_the_papers_say_what_its_tables_say(tmp_path: Path) -> N
     assert [f for f in known if f.verdict != f.paper] == []
 
 
-def test_every_claim_speaks_of_rows_datasets_and_protocols_that_there_are(tmp_path: Path) -> None:
+def test_every_claim_names_rows_datasets_and_protocols_that_exist(tmp_path: Path) -> None:
     from aegen_bench.study import Study
 
     study = Study("paper", local=tmp_path, data=tmp_path)
@@ -112,7 +113,7 @@ def test_every_claim_speaks_of_rows_datasets_and_protocols_that_there_are(tmp_pa
         assert claim.protocol in ("", *study.protocols), claim.name
 
 
-# ---- predicates: both ways, and untested -------------------------------------------------------------
+# ---- predicates: supported, contradicted and not tested ----------------------------------------------
 
 FAR_APART, CLOSE = seeds(100, 2, 3), seeds(101, 2, 3)
 
@@ -205,9 +206,9 @@ def test_no_copies_is_failed_by_a_copier_and_not_passed_by_a_poor_decoder(
     assert finding.verdict == verdict
 
 
-def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Path) -> None:
-    """By hand: logarithms, one variance for both rows (they differ no more than chance makes them), 2 + 1 degrees of
-    freedom, of which the row with two seeds may borrow two and a half for its own.
+def test_a_finding_shows_its_test_our_numbers_and_what_would_settle_it(tmp_path: Path) -> None:
+    """By hand: a test on logarithms, with one variance for both rows, since theirs differ no more than by chance. The
+    degrees of freedom are about the rows' own 2 + 1, since two seeds may borrow hardly any.
     """
     a, b = [100.0, 104.0, 99.0], [103.0, 109.0]
     lay(tmp_path, "glf", a)
@@ -224,7 +225,7 @@ def test_the_test_stands_with_our_numbers_and_what_would_settle_it(tmp_path: Pat
     assert (finding.verdict, finding.place) == (OPEN, "lite")
 
 
-def test_a_claims_verdict_does_not_need_the_other_rows_but_may_gain_from_them(tmp_path: Path) -> None:
+def test_a_verdict_does_not_need_other_rows_but_may_gain_from_them(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(95, 3, 3))
     lay(tmp_path, "vae", seeds(100, 3, 3))
     claim = {"lower": {"rows": ["glf"], "than": ["vae"]}}
@@ -232,13 +233,13 @@ def test_a_claims_verdict_does_not_need_the_other_rows_but_may_gain_from_them(tm
     for row in ("aae", "rae_gmm", "wae_gan", "wae_mmd"):
         lay(tmp_path, row, seeds(200, 4, 3))
     assert found(tmp_path, claim).verdict == GOOD
-    lay(tmp_path, "glann_perceptual", seeds(200, 90, 3))  # wild, and widens nobody's spread
+    lay(tmp_path, "glann_perceptual", seeds(200, 90, 3))  # a wild row, which widens no other row's spread
     assert found(tmp_path, claim).verdict == GOOD
 
 
-def test_the_opposite_of_one_of_many_comparisons_must_be_sure(tmp_path: Path) -> None:
-    """A p-value of 0.03 the other way contradicts a claim of one comparison and not one of six, where one of six is
-    that small by chance in every sixth table.
+def test_one_of_many_comparisons_must_be_sure_to_contradict_a_claim(tmp_path: Path) -> None:
+    """A p-value of 0.03 in the opposite direction contradicts a claim of one comparison, but not a claim of six: by
+    chance, one of six is that small in every sixth table.
     """
     others = ["vae", "wae_gan", "two_stage_vae", "vae_flow_prior", "vae_flow_posterior"]
     lay(tmp_path, "glf", seeds(104.5, 2.5, 3))
@@ -250,7 +251,7 @@ def test_the_opposite_of_one_of_many_comparisons_must_be_sure(tmp_path: Path) ->
     assert (alone.verdict, six.verdict) == (BAD, OPEN)
 
 
-def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_claim_open(tmp_path: Path) -> None:
+def test_one_failing_comparison_contradicts_a_claim_and_an_untested_one_leaves_it_open(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(80, 2, 3))
     lay(tmp_path, "vae", FAR_APART)
     lay(tmp_path, "wae_gan", [70.0])
@@ -264,10 +265,10 @@ def test_one_failing_comparison_is_enough_and_one_without_a_test_leaves_the_clai
     assert found(tmp_path, claim).verdict == OPEN
 
 
-def test_the_closest_is_told_by_the_distance_from_a_row(tmp_path: Path) -> None:
+def test_closest_means_the_smallest_difference_from_a_row(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(100, 1, 3))
     lay(tmp_path, "rae_gmm", seeds(95, 1, 3))
-    lay(tmp_path, "vae", seeds(80, 1, 3))  # the lowest, and yet not the closest
+    lay(tmp_path, "vae", seeds(80, 1, 3))  # the lowest row, but not the closest one
     closest = {"lower": {"rows": ["rae_gmm"], "than": ["vae"], "to": "glf"}}
     assert found(tmp_path, closest).verdict == GOOD
     lay(tmp_path, "rae_gmm", seeds(130, 1, 3))
@@ -282,7 +283,7 @@ SWEEP = [f"curve_vae_beta{beta}" for beta in (1, 10, 50, 100)]
     [
         ([[90], [70], [40], [20]], GOOD, BAD),
         ([[20], [40], [70], [90]], BAD, GOOD),
-        ([[90], [70], [75], [20]], OPEN, OPEN),  # four trials show a trend only without an exception
+        ([[90], [70], [75], [20]], OPEN, OPEN),  # with four trials, a trend allows no exception
         ([[90, 91], [70, 95], [60, 62], [20, 25]], GOOD, BAD),
         ([[90], [70], [40], []], NONE, NONE),
     ],
@@ -301,7 +302,7 @@ def test_three_trials_are_too_few_for_a_trend(tmp_path: Path) -> None:
     assert (finding.verdict, finding.test) == (NONE, "too few trials to test a trend: tau -1.00 over 3 trials")
 
 
-def test_a_gap_closes_where_the_distance_from_a_row_falls(tmp_path: Path) -> None:
+def test_a_gap_closes_if_the_difference_from_a_row_falls(tmp_path: Path) -> None:
     for row, value in zip(SWEEP, (20.0, 70.0, 110.0, 99.0), strict=True):
         lay(tmp_path, row, [value])
     lay(tmp_path, "glf", [100.0])
@@ -329,7 +330,7 @@ def test_how_trials_end(tmp_path: Path, ends: list[str], states: list[str], verd
     assert all(state in finding.numbers for state in ends)
 
 
-def test_cited_numbers_compare_under_the_papers_profile_and_fid_only(tmp_path: Path) -> None:
+def test_cited_numbers_are_compared_only_under_the_papers_profile_and_fid(tmp_path: Path) -> None:
     below = {"lower_than_cited": {"rows": ["glf"], "table": 4, "cited": ["wgan", "began", "dragan"], "pick": "median"}}
     for name, profile, protocol, metric in [
         ("ours", "lite", None, "fd"),
@@ -337,7 +338,7 @@ def test_cited_numbers_compare_under_the_papers_profile_and_fid_only(tmp_path: P
         ("other", "paper", None, "fd"),
     ]:
         lay(tmp_path / name, "glf", seeds(20, 1, 3), metric, profile=profile, protocol=protocol)
-    assert found(tmp_path / "paper", below).verdict == GOOD  # 21.5, 22.9 and 27.7 on Fashion
+    assert found(tmp_path / "paper", below).verdict == GOOD  # the cited FIDs on Fashion are 21.5, 22.9 and 27.7
     assert found(tmp_path / "paper", below).test.endswith("(below 22.9)")
     for name in ("ours", "other"):
         assert found(tmp_path / name, below).verdict == NONE
@@ -345,7 +346,7 @@ def test_cited_numbers_compare_under_the_papers_profile_and_fid_only(tmp_path: P
     assert found(tmp_path / "paper", below).verdict == BAD
 
 
-# ---- what is no evidence -----------------------------------------------------------------------------
+# ---- what does not count as evidence -----------------------------------------------------------------
 
 LOWER = {"lower": {"rows": ["glf"], "than": ["vae"]}}
 
@@ -377,7 +378,7 @@ def test_two_configurations_are_not_compared(tmp_path: Path) -> None:
     assert found(tmp_path, LOWER).test == "trials with different configurations (GLF)"
 
 
-def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -> None:
+def test_a_failed_trial_does_not_count_as_another_configuration(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(80, 2, 3))
     lay(tmp_path, "vae", FAR_APART)
     failed = ended("failed", seed=3)
@@ -386,7 +387,7 @@ def test_a_trial_that_failed_makes_no_configuration_of_its_own(tmp_path: Path) -
     assert found(tmp_path, LOWER).verdict == GOOD
 
 
-def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:
+def test_times_are_compared_separately_for_each_device(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"))
     for row, device, seconds in (
         ("glf", "EPYC", (90.0, 91.0)),
@@ -405,7 +406,7 @@ def test_times_are_compared_on_each_device_by_itself(tmp_path: Path) -> None:
     }
 
 
-def test_the_seconds_of_trials_decide_no_claim(tmp_path: Path) -> None:
+def test_claims_about_time_ignore_the_seconds_of_trials(tmp_path: Path) -> None:
     for seed in range(3):
         put(tmp_path, make(seed=seed, seconds={"train": 1.0 + seed}), make(row="vae", seed=seed))
     told = found(tmp_path, LOWER, "train_seconds")
@@ -448,7 +449,7 @@ def history(root: Path, row: str, seed: int, distances: Sequence[float], nll: fl
     path.write_text(json.dumps({"epochs": epochs, "probes": probes}))
 
 
-def test_what_histories_tell(tmp_path: Path) -> None:
+def test_measures_taken_from_histories(tmp_path: Path) -> None:
     steady = [90, 80, 72, 65, 58, 52, 47, 46]
     wild = [90, 60, 95, 50, 99, 45, 80, 47]
     for row, curve, nll in (("glf", steady, 40.0), ("glf_regularized", wild, -30.0)):
@@ -476,14 +477,14 @@ def test_what_histories_tell(tmp_path: Path) -> None:
     assert "GLF 40.0 ± 0.0 (2)" in found(tmp_path, {"between": {"rows": ["glf"], "low": 0}}, "nll").numbers
 
 
-def test_sizes_need_one_trial_and_no_test(tmp_path: Path) -> None:
+def test_claims_about_sizes_need_one_trial_and_no_test(tmp_path: Path) -> None:
     put(tmp_path, make())
     small = found(tmp_path, {"between": {"rows": ["glf"], "high": 0.03}}, "flow_share")
     assert (small.verdict, small.numbers, small.test) == (GOOD, "GLF 0.00374 (1)", "no test needed (below 0.03)")
     assert found(tmp_path, {"between": {"rows": ["glf"], "high": 0.003}}, "flow_share").verdict == BAD
 
 
-# ---- how they are written and shown ------------------------------------------------------------------
+# ---- how claims are written and shown ----------------------------------------------------------------
 
 CLAIM: dict[str, Any] = {"name": "it", "says": "x", "section": "1", "measure": "f8", "datasets": ["mnist"], **LOWER}
 
@@ -502,7 +503,7 @@ CLAIM: dict[str, Any] = {"name": "it", "says": "x", "section": "1", "measure": "
         ({"datasets": "mnist"}, "claim it: datasets"),
     ],
 )
-def test_a_wrong_claim_is_one_clear_line(tmp_path: Path, change: dict[str, Any], fault: str) -> None:
+def test_an_invalid_claim_gives_one_clear_line(tmp_path: Path, change: dict[str, Any], fault: str) -> None:
     path = tmp_path / "published.yaml"
     own = {name: value for name, value in (CLAIM | change).items() if value is not None}
     path.write_text(yaml.safe_dump({**PAPER.content, "claims": [own]}))
@@ -511,7 +512,7 @@ def test_a_wrong_claim_is_one_clear_line(tmp_path: Path, change: dict[str, Any],
     assert fault in str(error.value) and str(path) in str(error.value) and "\n" not in str(error.value)
 
 
-def test_claims_that_are_no_list_or_stand_twice_are_named() -> None:
+def test_claims_that_are_not_a_list_or_given_twice_are_reported() -> None:
     with pytest.raises(UserError, match="claims: expected a list, found dict"):
         claims.load(Published(PAPER.path, {"claims": {}}))
     with pytest.raises(UserError, match="there are two claims called it"):
@@ -520,7 +521,7 @@ def test_claims_that_are_no_list_or_stand_twice_are_named() -> None:
         claims.load(Published(PAPER.path, {"claims": ["glf is better"]}))
 
 
-def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: Path) -> None:
+def test_the_tables_of_claims_show_verdict_numbers_protocol_and_reason(tmp_path: Path) -> None:
     lay(tmp_path, "glf", seeds(80, 2, 3))
     lay(tmp_path, "vae", FAR_APART)
     own = CLAIM | {"measure": "distance", "datasets": ["mnist", "celeba", "fashion"]}
@@ -539,7 +540,7 @@ def test_the_tables_of_claims_say_verdict_numbers_protocol_and_reason(tmp_path: 
     assert any("each at 5%" in note for note in short.notes)
 
 
-def test_report_writes_claims_of_profiles_with_a_plus_and_none_of_images_from_elsewhere(tmp_path: Path) -> None:
+def test_a_report_has_claims_for_profiles_with_a_plus_and_none_for_external_images(tmp_path: Path) -> None:
     profile = "lite+train_images=5000"
     for row, value in zip([f"curve_flow_prior_beta{beta}" for beta in (10, 50, 100, 400)], (9, 8, 7, 6), strict=True):
         lay(tmp_path, row, [float(value)], dataset="cifar10", profile=profile)

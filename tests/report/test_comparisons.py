@@ -1,4 +1,4 @@
-"""Comparisons of rows on one dataset and over all of them."""
+"""Comparisons of rows on one dataset and over all datasets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ REAL = {"name": "lite", "extractor": "efficientnet_lite0", "describe": "Protocol
 
 
 def trials(dataset: str, row: str, *distances: float, **fields: Any) -> list[dict[str, Any]]:
-    """A trial a distance; a row TRUNK+PRIOR is a pair."""
+    """Return one trial per distance; a row named TRUNK+PRIOR is a pair."""
     trunk, plus, prior = row.partition("+")
     if plus:
         fields["config"] = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
@@ -33,14 +33,14 @@ def built(root: Path, name: str, *records: dict[str, Any]) -> list[Table]:
 
 
 def numbers(table: Table, quantity: str) -> list[tuple[str, Number]]:
-    """(row, number) of a quantity."""
+    """Return (row, number) for each number of a quantity in the table."""
     return [(cell.row, number) for cell in table.cells() for number in cell.numbers if number.quantity == quantity]
 
 
 GOOD, CLOSE, BAD = (100.0, 102.0, 98.0), (103.0, 101.0, 105.0), (300.0, 310.0, 290.0)
 
 
-def test_a_dataset_shows_each_row_against_the_best(tmp_path: Path) -> None:
+def test_each_row_on_a_dataset_is_compared_with_the_best(tmp_path: Path) -> None:
     marked = trials("fashion", "glf_perceptual", 50.0, 51.0)
     for record in marked:
         record["config"]["dagger"] = ["efficientnet_lite0"]
@@ -51,7 +51,7 @@ def test_a_dataset_shows_each_row_against_the_best(tmp_path: Path) -> None:
     assert [line[1] for line in texts] == [
         *("90.0 (1)?", "100.0 ± 2.0 (3)", "103.0 ± 2.0 (3)", "300.0 ± 10.0 (3)", "50.5 ± 0.7 (2)")
     ]
-    assert [line[2] for line in texts] == ["-10.0%", "best", "+3.0%", "+199.9%", ""]  # of the geometric means
+    assert [line[2] for line in texts] == ["-10.0%", "best", "+3.0%", "+199.9%", ""]  # from the geometric means
     assert texts[3][4] == "< 0.001" and texts[4][2:] == ["", "", ""]
     assert [row for row, number in numbers(table, "fd") if number.leading] == ["rae_gmm", "glf"]
     assert [row for row, number in numbers(table, "fd") if number.open] == ["aae"]
@@ -60,8 +60,8 @@ def test_a_dataset_shows_each_row_against_the_best(tmp_path: Path) -> None:
     assert any(note.startswith("?: only one seed") for note in table.notes)
 
 
-def test_what_the_seeds_can_tell_apart_stands_below(tmp_path: Path) -> None:
-    """By hand: both rows have a spread of 2%; two draws that are 0.04% apart have one of 0.04% / sqrt 2 = 0.028%."""
+def test_a_note_says_what_difference_the_seeds_can_detect(tmp_path: Path) -> None:
+    """By hand: both rows have a spread of 2%; that of two draws which are 0.04% apart is 0.04% / sqrt 2 = 0.028%."""
     records = [*trials("fashion", "glf", 100.0, 102.0, 98.0), *trials("fashion", "vae", 101.0, 103.0, 99.0)]
     for record in records:
         [draw] = record["metrics"][A]["draws"]
@@ -72,12 +72,12 @@ def test_what_the_seeds_can_tell_apart_stands_below(tmp_path: Path) -> None:
     assert "With 3 seeds, a row that is worse than the best by" in said and "is detected with 80% power" in said
 
 
-def test_one_row_with_seeds_is_best_and_a_row_with_one_is_judged_by_its_spread(tmp_path: Path) -> None:
+def test_the_only_row_with_several_seeds_is_best_and_its_spread_is_used_for_the_other(tmp_path: Path) -> None:
     [table] = built(tmp_path, "comparisons", *trials("fashion", "vae", *BAD), *trials("fashion", "glf", 1000.0))
     assert [(row, number.leading) for row, number in numbers(table, "fd")] == [("vae", True), ("glf", False)]
 
 
-def test_rows_of_one_seed_are_compared_with_nothing(tmp_path: Path) -> None:
+def test_rows_with_one_seed_are_not_compared(tmp_path: Path) -> None:
     [table] = built(tmp_path, "comparisons", *trials("fashion", "vae", 2.0), *trials("fashion", "glf", 1.0))
     assert [row[2:] for row in table.texts()] == [["", "", ""], ["", "", ""]]
     assert any(note.startswith("Nothing is bold") for note in table.notes)
@@ -95,9 +95,9 @@ def anchors(dataset: str, floor: float) -> dict[str, Any]:
     return trials(dataset, "floor", floor, profile="anchors")[0]
 
 
-def test_over_all_datasets_each_counts_the_same_whatever_its_trials(tmp_path: Path) -> None:
-    """By hand: on fashion the floor is 10 and GLF has 40 four times, on mnist the floor is 1 and GLF has 9 twice: the
-    geometric mean of 4 and 9 is 6. AAE lacks mnist.
+def test_every_dataset_counts_the_same_however_many_trials_it_has(tmp_path: Path) -> None:
+    """By hand: on fashion, the floor is 10 and GLF has 40 in four trials; on mnist, the floor is 1 and GLF has 9 in
+    two. The geometric mean of 4 and 9 is 6. AAE has no trial on mnist.
     """
     records = [
         *(anchors("fashion", 10.0), anchors("mnist", 1.0)),
@@ -114,7 +114,7 @@ def test_over_all_datasets_each_counts_the_same_whatever_its_trials(tmp_path: Pa
     assert "Geometric mean over MNIST, Fashion (under lite)" in notes and "lack some of these: AAE." in notes
 
 
-def test_over_all_networks_too(tmp_path: Path) -> None:
+def test_the_mean_is_over_networks_too(tmp_path: Path) -> None:
     both = [
         *trials("fashion", "vae", *BAD),
         *trials("mnist", "vae", *GOOD),
@@ -133,8 +133,8 @@ def test_over_all_networks_too(tmp_path: Path) -> None:
     )
 
 
-def test_a_seed_that_one_network_likes_and_another_does_not_widens_no_interval(tmp_path: Path) -> None:
-    """Both score the same images. 10 and 40 under one, 40 and 10 under the other: 20 for each seed."""
+def test_networks_that_disagree_about_a_seed_do_not_widen_the_interval(tmp_path: Path) -> None:
+    """Both networks score the same images: 10 and 40 under one, 40 and 10 under the other, and so 20 for each seed."""
     both = [*trials("fashion", "vae", 10.0, 40.0), *trials("mnist", "vae", 10.0, 40.0)]
     both += [anchors("fashion", 10.0), anchors("mnist", 10.0)]
     for record in both:
@@ -147,7 +147,7 @@ def test_a_seed_that_one_network_likes_and_another_does_not_widens_no_interval(t
 
 
 def test_a_network_under_which_only_one_row_has_every_dataset_does_not_count(tmp_path: Path) -> None:
-    """The other network has scored GLF alone. With that network, GLF would be the only row of the table."""
+    """The other network has scored only GLF. If it counted, GLF would be the only row of the table."""
     every = [
         *(*trials("fashion", "vae", 40.0, 40.0), *trials("mnist", "vae", 90.0, 90.0)),
         *(*trials("fashion", "glf", 20.0, 20.0), *trials("mnist", "glf", 10.0, 10.0)),
@@ -165,12 +165,12 @@ def test_a_network_under_which_only_one_row_has_every_dataset_does_not_count(tmp
 
 
 @pytest.mark.parametrize(("other", "told"), [([1.0, 2.0, 3.0], "1.00"), ([3.0, 2.0, 1.0], "-1.00"), ([1.0, 3.0], "")])
-def test_agreement_is_the_rank_correlation_of_what_both_networks_scored(
+def test_agreement_is_the_rank_correlation_of_rows_that_both_networks_scored(
     tmp_path: Path, other: list[float], told: str
 ) -> None:
     rows = {"vae": 10.0, "glf": 20.0, "aae": 30.0}
     records = [record for row, fd in rows.items() for record in trials("fashion", row, fd)]
-    for record, fd in zip(records[: len(other)], other, strict=True):  # the third may lack the other network
+    for record, fd in zip(records[: len(other)], other, strict=True):  # the other network may not have scored the third
         scored = evaluation([{"fd": fd}], {**REAL, "extractor": "classifier"})
         scored["settings"]["protocol"]["name"] = "other"
         record["metrics"]["b" * 12] = scored
@@ -178,24 +178,24 @@ def test_agreement_is_the_rank_correlation_of_what_both_networks_scored(
     assert table.texts() == [["lite, other", told, str(len(other))]]
 
 
-def test_one_network_agrees_with_no_other(tmp_path: Path) -> None:
+def test_one_network_has_no_table_of_agreement(tmp_path: Path) -> None:
     assert built(tmp_path, "agreement", *trials("fashion", "vae", 1.0)) == []
 
 
-def test_one_dataset_or_no_anchor_averages_nothing_and_says_what_it_needs(tmp_path: Path) -> None:
+def test_with_one_dataset_nothing_is_averaged_and_a_note_says_what_is_needed(tmp_path: Path) -> None:
     [table] = built(tmp_path, "overall", anchors("fashion", 1.0), *trials("fashion", "vae", *BAD))
     assert table.texts() == [] and "|" not in markdown.render(table)
     assert any("at least two datasets" in note and "here: Fashion" in note for note in table.notes)
 
 
-def test_if_no_row_has_every_dataset_this_is_said(tmp_path: Path) -> None:
+def test_a_note_says_if_no_row_has_every_dataset(tmp_path: Path) -> None:
     records = [*trials("fashion", "vae", *BAD), *trials("mnist", "glf", *GOOD)]
     [table] = built(tmp_path, "overall", *records, anchors("fashion", 1.0), anchors("mnist", 1.0))
     assert table.texts() == []
     assert any("no row has a number in each of" in note for note in table.notes)
 
 
-def test_two_protocols_have_comparisons_of_their_own(tmp_path: Path) -> None:
+def test_each_protocol_has_its_own_comparisons(tmp_path: Path) -> None:
     both = [*trials("fashion", "vae", *BAD), *trials("fashion", "glf", *GOOD)]
     for record in both:
         record["metrics"]["b" * 12] = evaluation([{"fd": 1.0}], {**REAL, "extractor": "classifier"})
@@ -208,7 +208,7 @@ def test_two_protocols_have_comparisons_of_their_own(tmp_path: Path) -> None:
 
 
 def test_priors_on_one_trunk_are_compared_seed_by_seed(tmp_path: Path) -> None:
-    """The seeds of the trunk differ by 20%, the priors by 5% on each of them: pairs see what rows do not."""
+    """The seeds of the trunk differ by 20%, the priors by 5% on each seed. Only a paired test detects the latter."""
     trunk = (80.0, 100.0, 120.0, 95.0)
     rows = {"rae+gmm": 1.0, "rae+flow": 1.05, "rae+kde": 1.0, "vae+gmm": 2.0}
     wobble = {"rae+gmm": (1.0, 1.0, 1.0, 1.0), "rae+kde": (1.004, 0.999, 1.003, 0.998)}
@@ -238,7 +238,9 @@ def test_without_pairs_there_is_no_table_of_priors(tmp_path: Path) -> None:
 
 
 def crossed() -> list[dict[str, Any]]:
-    """Two trunks with their reconstructions and three priors, of two seeds; the noise of a trunk is its pairs' too."""
+    """Return two trunks with reconstructions and their pairs with three priors, of two seeds; all pairs of a trunk
+    share its noise.
+    """
     levels = {"rae": 100.0, "vae": 400.0}, {"gmm": 1.0, "flow": 1.002, "normal": 1.5}
     found = []
     for trunk, level in levels[0].items():
@@ -253,7 +255,7 @@ def crossed() -> list[dict[str, Any]]:
 
 
 @pytest.mark.slow
-def test_the_matrix_has_a_line_a_trunk_with_its_floor_and_the_leading_priors(tmp_path: Path) -> None:
+def test_the_matrix_has_a_line_per_trunk_with_its_floor_and_the_leading_priors(tmp_path: Path) -> None:
     [table] = built(tmp_path, "matrix", *crossed(), ended("diverged", row="rae+normal", seed=2, config=PAIR))
     assert table.heads == ["Trunk", "reconstruction", "GMM", "flow", "N(0, I)"]
     assert [line[:2] for line in table.texts()] == [["RAE", "50.0 ± 0.0 (2)"], ["VAE", "200.0 ± 0.0 (2)"]]
@@ -266,7 +268,7 @@ PAIR = make()["config"] | {"trunk": {"row": "rae"}, "prior": "normal"}
 
 
 @pytest.mark.slow
-def test_a_pair_by_another_name_is_in_the_matrix_once(tmp_path: Path) -> None:
+def test_a_pair_under_another_name_is_in_the_matrix_once(tmp_path: Path) -> None:
     named = trials("fashion", "glf_two_step", 50.0, 51.0, config=PAIR)
     [table] = built(tmp_path, "matrix", *crossed(), *named)
     assert [cell.row for cell in table.lines[0][2:]] == ["rae+gmm", "rae+flow", "rae+normal"]
@@ -287,7 +289,7 @@ def test_the_variance_over_pairs_is_split(tmp_path: Path) -> None:
     assert any(note.startswith("On Fashion, over 6 pairs of 2 trunks and 3 priors") for note in table.notes)
 
 
-def test_one_seed_splits_nothing_and_says_so(tmp_path: Path) -> None:
+def test_one_seed_gives_no_split_and_a_note_says_so(tmp_path: Path) -> None:
     [table] = built(tmp_path, "variance", *(record for record in crossed() if record["seed"] == 0))
     assert table.lines == [] and any(note.startswith("The variance on Fashion cannot be split") for note in table.notes)
 

@@ -35,7 +35,7 @@ def draw(root: Path, names: str, out: Path) -> list[str]:
 
 
 def drawn(root: Path, name: str) -> list[Any]:
-    """The figures themselves, with their texts still texts."""
+    """Return the figures as matplotlib objects, whose texts can be read."""
     from aegen_bench.report.figures import catalogue
 
     return [figure for _, figure in catalogue()[name].draw(evidence(root))]
@@ -67,7 +67,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
         assert (tmp_path / "one/lite" / name).read_bytes() == (tmp_path / "two/lite" / name).read_bytes(), name
 
 
-def test_figures_of_some_rows_and_datasets(tmp_path: Path) -> None:
+def test_figures_can_be_limited_to_some_rows_and_datasets(tmp_path: Path) -> None:
     lay(tmp_path, make(), make(row="vae"), make(dataset="mnist"))
     only = report.Only({"vae": ["vae"]}, ["fashion"])
     five, prd = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "prd"], only=only)
@@ -78,7 +78,7 @@ def test_figures_of_some_rows_and_datasets(tmp_path: Path) -> None:
     ]
 
 
-def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
+def test_nothing_to_draw_gives_a_line_and_no_file(tmp_path: Path) -> None:
     lay(tmp_path / "results", make(row="vae"))
     lines = draw(tmp_path / "results", "2,3,7", tmp_path / "out")
     assert len(lines) == 3 and all("nothing to draw: no trial of" in line for line in lines)
@@ -89,7 +89,7 @@ def test_nothing_to_draw_is_a_line_and_no_file(tmp_path: Path) -> None:
         draw(tmp_path / "results", "9", tmp_path / "out")
 
 
-def test_no_image_diverged_failed_and_collapsed_look_different(tmp_path: Path) -> None:
+def test_missing_diverged_failed_and_collapsed_trials_look_different(tmp_path: Path) -> None:
     lay(tmp_path, make(), make(dataset="mnist", collapsed=True), make(row="vae", dataset="digits"))
     put(tmp_path, ended("diverged", dataset="cifar10"), ended("failed", dataset="celeba"))
     [figure] = drawn(tmp_path, "2")
@@ -99,28 +99,28 @@ def test_no_image_diverged_failed_and_collapsed_look_different(tmp_path: Path) -
     assert len(hatches) == 3  # none, diverged, failed
 
 
-def test_the_first_seed_that_ended_well_is_shown_and_the_others_are_said(tmp_path: Path) -> None:
+def test_the_first_successful_seed_is_shown_and_those_before_it_are_mentioned(tmp_path: Path) -> None:
     put(tmp_path, ended("diverged", seed=0))
     lay(tmp_path, make(seed=1), make(seed=2))
     assert "seed 0 diverged; seed 1" in texts(drawn(tmp_path, "5")[0])
 
 
-def test_a_sweep_shows_where_a_run_ended_and_which_is_not_there(tmp_path: Path) -> None:
+def test_a_sweep_shows_where_a_run_diverged_and_which_are_missing(tmp_path: Path) -> None:
     lay(tmp_path, make(row="curve_flow_prior_beta10"), make(row="curve_glf"), probes=True)
     lay(tmp_path, ended("diverged", row="curve_flow_prior_beta50"), epochs=2, probes=True)
     [figure] = drawn(tmp_path, "3")
     fd, entropy, nll = figure.axes
     crosses = [line for axes in (fd, entropy, nll) for line in axes.lines if line.get_marker() == "x"]
     assert [line.get_xdata()[0] for line in crosses] == [2, 2, 2]
-    assert sum(line.get_linestyle() == "--" for line in nll.lines) == 3  # held-out, beside training
-    [whole] = entropy.child_axes  # the paper's half of the sum to the left, the sum to the right
+    assert sum(line.get_linestyle() == "--" for line in nll.lines) == 3  # curves of held-out images, beside training
+    [whole] = entropy.child_axes  # the left axis shows the paper's half of the sum, the right axis the sum
     figure.draw_without_rendering()
     assert whole.get_ylim() == pytest.approx([2 * y for y in entropy.get_ylim()])
     legend = [text.get_text() for text in figure.legends[0].get_texts()]
     assert {r"$\beta$ = 10", r"$\beta$ = 50: diverged", r"$\beta$ = 100: no trial", "GLF"} <= set(legend)
 
 
-def test_prd_is_a_line_a_row_at_the_mean_over_trials_in_their_range(tmp_path: Path) -> None:
+def test_prd_is_a_line_per_row_at_the_mean_over_trials_and_a_band_of_their_range(tmp_path: Path) -> None:
     for seed, share in enumerate((1.0, 0.5)):
         lay(tmp_path, make(seed=seed))
         path = tmp_path / f"lite/fashion/glf/seed-{seed}/artefacts.npz"
@@ -133,7 +133,7 @@ def test_prd_is_a_line_a_row_at_the_mean_over_trials_in_their_range(tmp_path: Pa
     assert (far.min(), far.max()) == (pytest.approx(0.5), pytest.approx(1.0))
 
 
-def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
+def test_a_wild_first_epoch_of_a_sweep_does_not_stretch_the_axis(tmp_path: Path) -> None:
     lay(tmp_path, make(row="curve_flow_prior_beta10"), epochs=20)
     path = tmp_path / "lite/fashion/curve_flow_prior_beta10/seed-0/history.json"
     history = json.loads(path.read_text())
@@ -149,7 +149,7 @@ def test_a_wild_first_epoch_of_a_sweep_leaves_the_frame(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> None:
+def test_an_unreadable_file_is_reported_and_the_rest_is_drawn(tmp_path: Path) -> None:
     for row in ("glf", "curve_glf", "curve_flow_prior_beta10"):
         lay(tmp_path, make(row=row), make(row=row, dataset="mnist"))
     (tmp_path / "lite/mnist/glf/seed-0/artefacts.npz").write_bytes(b"PK no zip")
@@ -159,7 +159,7 @@ def test_an_unreadable_file_is_said_and_the_rest_is_drawn(tmp_path: Path) -> Non
     assert [line.partition(": ")[0] for line in lines[2:]] == ["skipped", "skipped"]
 
 
-def test_a_sweep_of_ends_has_a_point_a_seed_and_says_what_diverged(tmp_path: Path) -> None:
+def test_a_sweep_of_final_distances_has_a_point_per_seed_and_says_what_diverged(tmp_path: Path) -> None:
     for seed, fd in enumerate((10.0, 14.0)):
         put(tmp_path, make(row="curve_rae_gmm_gamma0.5", seed=seed, metrics={A: evaluation([{"fd": fd}])}))
     put(tmp_path, make(row="curve_rae_gmm_gamma2", metrics={A: evaluation([{"fd": 20.0}])}))
@@ -179,10 +179,10 @@ def test_a_sweep_of_any_row_is_drawn_against_its_values(tmp_path: Path) -> None:
     [axes] = figure.axes
     assert [tuple(p) for p in axes.lines[0].get_xydata()] == [(0.0, 10.0), (0.001, 10.001), (0.5, 10.5)]
     assert axes.get_xlabel() == "weight" and "Fashion, profile lite, protocol lite" in texts(figure).replace("\n", " ")
-    assert drawn(tmp_path, "vae_beta") == []  # a row that is called like one and has no value
+    assert drawn(tmp_path, "vae_beta") == []  # curve_vae_beta.. has the name of such a row but no value
 
 
-def test_rows_without_images_have_no_panel_and_long_names_break(tmp_path: Path) -> None:
+def test_rows_without_images_have_no_panel_and_long_names_are_wrapped(tmp_path: Path) -> None:
     lay(tmp_path, make(), make(row="a_row_with_a_very_long_name and more words " * 3))
     put(tmp_path, make(row="vae"))
     [figure] = drawn(tmp_path, "samples")
@@ -190,17 +190,17 @@ def test_rows_without_images_have_no_panel_and_long_names_break(tmp_path: Path) 
     titles = [axes.title for axes in figure.axes]
     assert len(titles) == 2 and "Without samples: VAE" in texts(figure) and "no images" not in texts(figure)
     boxes = [title.get_window_extent() for title in titles]
-    assert boxes[0].x1 <= boxes[1].x0, "titles do not overprint"
+    assert boxes[0].x1 <= boxes[1].x0, "titles must not overlap"
 
 
-def test_images_from_elsewhere_have_no_figures(tmp_path: Path) -> None:
+def test_external_images_have_no_figures(tmp_path: Path) -> None:
     put(tmp_path, make(profile="external"))
     with pytest.raises(UserError, match="figures are drawn of trials"):
         draw(tmp_path, "2", tmp_path / "out")
 
 
 @pytest.mark.slow
-def test_the_matrix_is_a_map_with_its_numbers_and_leading_priors(tmp_path: Path) -> None:
+def test_the_matrix_is_a_heat_map_with_numbers_and_leading_priors(tmp_path: Path) -> None:
     for trunk in ("rae", "vae"):
         put(tmp_path, make(row=trunk))
         for prior, level in (("gmm", 10.0), ("flow", 2000.0)):

@@ -1,8 +1,8 @@
-"""Every format of a fixed set of records: numbers and structure to the letter, for machines to nine digits. What is
-said under the tables is compared in one place, notes.md.
+"""The report on a fixed set of records in every format, compared with golden files: numbers and structure exactly, and
+in machine-readable formats to nine digits. The notes under the tables are compared in one place, notes.md.
 
-`PYTHONPATH=tests/support python tests/report/test_golden.py` writes the golden files anew, to be looked at
-before they are committed.
+`PYTHONPATH=tests/support python tests/report/test_golden.py` rewrites the golden files; look at them before you commit
+them.
 """
 
 from __future__ import annotations
@@ -46,11 +46,11 @@ NOTES = {
     "tables.json": r'^  "notes": \[.*?\],\n',
     "report.html": r'^<ul class="notes">.*?</ul>\n',
 }
-"""What is left out of each format, because notes.md has it."""
+"""The notes in each format, which are not compared because notes.md has them."""
 
 
 def trials(dataset: str, row: str, *distances: float, f8: float = 0.9, **fields: Any) -> Iterator[dict[str, Any]]:
-    """A trial a distance, of two draws one above and one below it."""
+    """Yield one trial per distance, with two draws: one below it and one above."""
     for seed, distance in enumerate(distances):
         draws = [{"fd": distance + gap, "f8": f8 - 0.01 * seed, "f1_8": f8 - 0.1} for gap in (-1.0, 1.0)]
         record = make(dataset=dataset, row=row, seed=seed, metrics={"aaaaaaaaaaaa": evaluation(draws, PROTOCOL)})
@@ -58,7 +58,7 @@ def trials(dataset: str, row: str, *distances: float, f8: float = 0.9, **fields:
 
 
 def records() -> list[dict[str, Any]]:
-    """Rows that lead, follow, diverged, failed, collapsed, are stale or marked, on two datasets with their floor."""
+    """Return rows that lead, follow, diverged, failed, collapsed, are stale or marked, on two datasets with a floor."""
     two = {
         "stages": {
             "first": {"epochs": 40},
@@ -113,27 +113,26 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize("name", FILES)
-def test_a_report_of_fixed_records_is_the_golden_one(folder: Path, name: str) -> None:
+def test_the_report_on_fixed_records_equals_the_golden_files(folder: Path, name: str) -> None:
     ours, golden = ((where / name).read_text(encoding="utf-8") for where in (folder, GOLDEN))
     assert _comparable(ours, name) == golden
 
 
 def _comparable(text: str, name: str) -> str:
-    """Long fractions to nine digits: another processor may sum the last ones differently. Of the page what it says, not
-    its style and script.
+    """Return the text that is compared: without notes, and without style and script of the page. Long fractions are
+    rounded to nine digits, because another processor may sum the last ones differently.
     """
     if name in NOTES:
         flags = re.M | (re.S if name != "tables.md" else re.M)
         text, found = re.subn(NOTES[name], "", text, flags=flags)
         assert found
-    text = re.sub(r" --results \S+/results", "", text)  # commands name a folder of the moment
+    text = re.sub(r" --results \S+/results", "", text)  # commands name a temporary folder
     text = re.sub(r"(<(style|script)>).*?(</\2>)", r"\1\3", text, flags=re.S)
-    text = re.sub(r" --results \S+/results(?= )", "", text)  # a temporary folder
     return re.sub(r"-?\d+\.\d{9,}(e-?\d+)?", lambda number: f"{float(number[0]):.9g}", text)
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_the_latex_compiles_as_it_is(folder: Path) -> None:
+def test_the_latex_compiles_as_written(folder: Path) -> None:
     command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "main.tex"]
     done = subprocess.run(command, cwd=folder, capture_output=True)
     log = done.stdout.decode(errors="replace")

@@ -1,4 +1,4 @@
-"""The page as it is written: one file, all names escaped."""
+"""The HTML page as it is written: a single file in which all names are escaped."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def written(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_page_is_one_file_that_asks_for_nothing(written: Path) -> None:
+def test_the_page_is_one_file_that_loads_nothing_else(written: Path) -> None:
     text = written.read_text()
     assert written.name == "report.html" and [p.name for p in written.parent.iterdir()] == ["report.html"]
     assert not re.search(r"""(src|href)\s*=\s*["']?(https?:)?//|@import|url\(""", text)
@@ -48,7 +48,7 @@ def test_the_page_is_one_file_that_asks_for_nothing(written: Path) -> None:
     assert "5 trials: AMD EPYC, 2 threads, commit unknown" in text
 
 
-def test_a_cell_of_scores_opens_the_trials_of_its_own_dataset_where_one_name_begins_another(tmp_path: Path) -> None:
+def test_a_cell_of_scores_opens_its_own_dataset_if_one_name_is_a_prefix_of_another(tmp_path: Path) -> None:
     put(tmp_path, make(dataset="mnist"), make(dataset="mnist10k"))
     [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["scores"])
     opened = {
@@ -79,11 +79,11 @@ def test_two_tables_of_times_are_told_apart_by_their_devices(tmp_path: Path) -> 
     links = re.findall(r'<a href="#table6-timing\d"[^>]*>(?:Table 6 )?<small>(.*?)</small></a>', path.read_text())
     assert sorted(links) == ["EPYC, 2 threads", "NVIDIA H200"]
     of_trials = re.findall(r'"device": ?"(.*?)"', path.read_text())
-    assert of_trials == ["NVIDIA H200", "AMD EPYC, 2 threads"], "of vae and glf"
+    assert of_trials == ["NVIDIA H200", "AMD EPYC, 2 threads"], "the devices of vae and glf"
 
 
-def test_the_chart_of_costs_takes_seconds_from_timing_runs_alone(tmp_path: Path) -> None:
-    """glf has one, vae only its trial's seconds; parameters are a fact of both trials."""
+def test_the_chart_of_costs_takes_seconds_only_from_timing_runs(tmp_path: Path) -> None:
+    """glf has a timing run, vae only the seconds of its trial; the parameters come from the trials of both."""
 
     def costs() -> dict[str, Any]:
         [path] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1"])
@@ -92,14 +92,14 @@ def test_the_chart_of_costs_takes_seconds_from_timing_runs_alone(tmp_path: Path)
 
     put(tmp_path, make(), make(row="vae"))
     assert costs() == {"parameters": {"fashion": {"glf": [13225141], "vae": [13225141]}}}
-    timings.write(tmp_path, timing("glf", 8.0, 9.0))  # of ten; 3 s for codes and prior, 4 s for sampling
+    timings.write(tmp_path, timing("glf", 8.0, 9.0))  # two of ten epochs; codes and prior take 3 s, sampling 4 s
     assert costs() | {"parameters": None} == {
         "training, s": {"fashion": {"glf": [83, 93]}},
         "sampling, s": {"fashion": {"glf": [4]}},
         "parameters": None,
     }
     timings.write(tmp_path, timing("vae", 1.0, others=0.5))
-    assert costs()["training, s"] == {"fashion": {"glf": [83, 93]}}, "beside other work"
+    assert costs()["training, s"] == {"fashion": {"glf": [83, 93]}}, "a timing run beside other work does not count"
     timings.write(tmp_path, timing("vae", 1.0, device="NVIDIA H200"))
     assert [name.partition(", timing")[0] for name in costs()] == [
         "training, s (EPYC, 2 threads", "sampling, s (EPYC, 2 threads",
@@ -112,7 +112,7 @@ def test_a_page_of_one_device_names_it_once(written: Path) -> None:
 
 
 def test_numbers_have_their_intervals_under_them_and_metrics_an_explanation(tmp_path: Path) -> None:
-    """On a log scale from 10 to 1000, 5% to 95% of the width: 100 is in the middle. One seed has no interval."""
+    """The log scale from 10 to 1000 spans 5% to 95% of the width, so 100 is in the middle. One seed has no interval."""
     for row, distances in {"vae": [1000.0], "glf": [98.0, 102.0], "aae": [10.0]}.items():
         put(tmp_path, *(make(row=row, seed=i, metrics={A: evaluation([{"fd": x}])}) for i, x in enumerate(distances)))
     put(tmp_path, make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 1e6}])}))
@@ -127,7 +127,7 @@ def test_numbers_have_their_intervals_under_them_and_metrics_an_explanation(tmp_
     assert 'title="Fréchet distance between ' in scores
 
 
-def test_names_from_plugins_are_text(written: Path) -> None:
+def test_names_from_plugins_are_escaped(written: Path) -> None:
     text = written.read_text()
     assert "<script>window" not in text and "<img src=x" not in text
     assert "&lt;script&gt;window.evil=1&lt;&amp;" in text
@@ -138,7 +138,7 @@ def test_the_same_results_give_the_same_page(written: Path, tmp_path: Path) -> N
     assert again.read_bytes() == written.read_bytes()
 
 
-def test_grids_too_large_for_the_page_lie_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_grids_too_large_for_the_page_are_written_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "INLINE_BYTES", 10)
     lay(tmp_path / "results")
     paths = report.write(tmp_path / "results", PUBLISHED, tmp_path / "out", ["html"], ["1"])
@@ -152,7 +152,7 @@ def test_grids_too_large_for_the_page_lie_beside_it(tmp_path: Path, monkeypatch:
     )
 
 
-def test_claims_have_a_section_and_their_summary_is_not_said_twice(tmp_path: Path) -> None:
+def test_claims_have_a_section_and_their_summary_is_not_repeated(tmp_path: Path) -> None:
     lay(tmp_path / "results")
     for seed in range(2):
         put(tmp_path / "results", make(row="vae", seed=seed, metrics={A: evaluation([{"fd": 1000.0 + seed}])}))
@@ -164,10 +164,10 @@ def test_claims_have_a_section_and_their_summary_is_not_said_twice(tmp_path: Pat
     assert "GLF 92.0 ± 2.8 (2)" in first and "no trial (WAE-GAN;" in first and "not tested" in first
 
 
-def test_of_very_many_trials_the_first_seeds_are_drawn_and_all_numbers_stay(
+def test_of_very_many_trials_only_the_first_seeds_are_drawn_but_all_numbers_are_kept(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(opened, "DRAWN", 8)  # four entries: two seeds of each
+    monkeypatch.setattr(opened, "DRAWN", 8)  # for four entries, that is two seeds each
     lay(tmp_path / "results")
     put(tmp_path / "results", ended("diverged", seed=2))
     for path in put(tmp_path / "results", make(seed=3, metrics={A: evaluation([{"fd": 97.0}])})):

@@ -26,14 +26,14 @@ FLOW = {
 
 
 def trunk(row: str = "ae", seed: int = 0, **fields: Any) -> dict[str, Any]:
-    """The record of an auto-encoder: 10 epochs, 290 s."""
+    """Return the record of an auto-encoder that was trained for 10 epochs, in 290 s."""
     scored = {A: evaluation([{"fd": 900.0}])}
     known = {"key": f"{seed:016x}", "weights_sha256": f"{seed:064x}", "metrics": scored}
     return make(row=row, seed=seed, **(known | fields))
 
 
 def pair(row: str, below: dict[str, Any], prior: str = "flow", **fields: Any) -> dict[str, Any]:
-    """The record of a pair on a trunk: its prior takes 5 epochs of 2 s, and 1 s to extract the codes."""
+    """Return the record of a pair on a trunk; its prior takes 5 epochs of 2 s, and extracting the codes takes 1 s."""
     own = {"stages": {"prior": {"epochs": 5, "batch": 64}}, "trunk": {"row": below["row"], **below["config"]}}
     known = {
         "row": row,
@@ -61,7 +61,7 @@ def costs(root: Path, row: str) -> dict[str, float]:
     return dict(zip(mine["metric"], mine["value"], strict=True))
 
 
-def test_what_a_pair_cost_is_its_trunk_s_training_and_its_prior_s(tmp_path: Path) -> None:
+def test_the_cost_of_a_pair_is_that_of_its_trunk_and_its_prior(tmp_path: Path) -> None:
     below = trunk()
     put(tmp_path, below, pair("glf_two_step", below))
     found = costs(tmp_path, "glf_two_step")
@@ -83,7 +83,7 @@ def test_what_a_pair_cost_is_its_trunk_s_training_and_its_prior_s(tmp_path: Path
 
 
 @pytest.mark.parametrize("there", ["gone", "other weights", "another device", "another profile"])
-def test_where_the_trunk_s_training_is_not_known_no_total_is_told(tmp_path: Path, there: str) -> None:
+def test_no_total_is_given_if_the_training_of_the_trunk_is_unknown(tmp_path: Path, there: str) -> None:
     below = trunk()
     put(tmp_path, pair("glf_two_step", below))
     changed = {
@@ -102,7 +102,7 @@ def test_where_the_trunk_s_training_is_not_known_no_total_is_told(tmp_path: Path
     assert line[1:3] == ["train 10, prior 5", ran]
 
 
-def test_a_trunk_s_stage_of_the_name_of_the_prior_s_keeps_its_own() -> None:
+def test_a_stage_of_the_trunk_with_the_name_of_the_priors_stage_is_kept() -> None:
     assert results.stages_with_trunk({"prior": 1, "train": 2}, {"prior": 3}) == {
         "trunk prior": 1,
         "train": 2,
@@ -110,8 +110,10 @@ def test_a_trunk_s_stage_of_the_name_of_the_prior_s_keeps_its_own() -> None:
     }
 
 
-def test_the_share_of_the_paper_s_training_counts_both(tmp_path: Path) -> None:
-    """By hand: of 100 epochs of 60,000 each, 234 steps of 256, for both: 119,680 + 59,840 images of 11,980,800."""
+def test_the_share_of_the_papers_training_counts_trunk_and_prior(tmp_path: Path) -> None:
+    """By hand: the paper trains trunk and prior for 100 epochs of 60,000 images each, in 234 steps of 256. Together,
+    they see 11,980,800 images there and 119,680 + 59,840 here.
+    """
     below = trunk()
     full = {"unscaled": {"epochs": 100, "batch": 256}}
     below["config"]["stages"]["train"] |= full
@@ -126,8 +128,8 @@ def models(table: Table) -> list[str]:
     return [line[0] for line in table.texts()]
 
 
-def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
-    """`ae` is `by_name`; `vae` is in `all`, and a row whatever else it is."""
+def test_a_trunk_that_nobody_asked_for_is_not_a_row(tmp_path: Path) -> None:
+    """`ae` is `by_name`; `vae` is in `all` and so a row, even if it is also a trunk."""
     ae, vae = trunk(), trunk("vae", seed=1)
     put(tmp_path, ae, vae, pair("glf_two_step", ae), pair("vae+flow", vae), trunk("glf", seed=2))
     table = built(tmp_path, "1", unasked=Present().unasked)
@@ -143,7 +145,7 @@ def test_a_trunk_that_nobody_asked_for_is_no_row(tmp_path: Path) -> None:
     assert costs == [["train 10, prior 5"]]
 
 
-def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: Path) -> None:
+def test_a_trunk_without_pairs_is_a_row_and_so_is_one_among_the_profiles_models(tmp_path: Path) -> None:
     ae = trunk()
     put(tmp_path, ae, trunk("glf", seed=2))
     assert models(built(tmp_path, "1", unasked=Present().unasked)) == ["GLF", "AE"]
@@ -159,7 +161,7 @@ def test_a_trunk_alone_is_a_row_and_so_is_one_of_the_profile_s_models(tmp_path: 
 
 
 @pytest.mark.parametrize("only", [None, Only({"matrix": ["ae+flow", "ae+gmm", "rae+flow", "rae+gmm"]})], ids=str)
-def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, only: Only | None) -> None:
+def test_the_matrix_has_the_floors_of_trunks_that_are_not_rows(tmp_path: Path, only: Only | None) -> None:
     for seed, row in enumerate(("ae", "rae")):
         below = trunk(row, seed)
         below["metrics"][A]["model"]["reconstruction_fd"] = 50.0 + seed
@@ -171,11 +173,11 @@ def test_the_matrix_has_the_floors_of_trunks_that_are_no_rows(tmp_path: Path, on
     ]
     assert set(models(built(tmp_path, "1", **options))) == {"AE + flow", "AE + GMM", "RAE + flow", "RAE + GMM"}
     [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], unasked=Present().unasked)
-    assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "their trials open"
+    assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "both can be opened"
 
 
 @pytest.mark.slow
-def test_pairs_of_a_matrix_are_in_its_tables_only(tmp_path: Path) -> None:
+def test_pairs_of_a_matrix_appear_only_in_its_tables(tmp_path: Path) -> None:
     for seed, row in enumerate(("ae", "rae")):
         below = trunk(row, seed)
         put(tmp_path, below, *(pair(f"{row}+{prior}", below, prior) for prior in ("flow", "gmm")))
@@ -192,6 +194,6 @@ def test_pairs_of_a_matrix_are_in_its_tables_only(tmp_path: Path) -> None:
     named = built(tmp_path, "1", **unasked, only=Only({"ae+gmm": ["ae+gmm"], "glf": ["glf"]}))
     assert models(named) == ["GLF", "AE + GMM"]
     put(tmp_path / "few", below, *(pair(f"rae+{prior}", below, prior) for prior in ("flow", "gmm")), trunk("glf", 2))
-    assert models(built(tmp_path / "few", "1", **unasked)) == ["GLF", "RAE + flow", "RAE + GMM"], "no matrix"
+    assert models(built(tmp_path / "few", "1", **unasked)) == ["GLF", "RAE + flow", "RAE + GMM"], "not a matrix"
     [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], **unasked)
     assert 'data-row="AE + flow"' in page.read_text()

@@ -1,4 +1,4 @@
-"""A custom published.yaml: errors are one line that names the place."""
+"""A custom published.yaml: an error is one line that says where it is."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SHIPPED = Path(__file__).parents[2] / "baselines" / "published.yaml"
         (("table6", "glf", "celeba"), {"first": 1.0}, "table6.glf.celeba"),
     ],
 )
-def test_what_is_not_of_its_shape_is_named(tmp_path: Path, way: tuple[str, ...], value: Any, told: str) -> None:
+def test_an_entry_of_the_wrong_form_is_named(tmp_path: Path, way: tuple[str, ...], value: Any, told: str) -> None:
     content = yaml.safe_load(SHIPPED.read_text())
     inner = content
     for name in way[:-1]:

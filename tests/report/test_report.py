@@ -1,4 +1,4 @@
-"""The tables, from a fixed set of records: nothing is mixed or invented."""
+"""The tables of a fixed set of records: nothing is mixed up or invented."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def trial(row: str, seed: int, fd: float, f8: float = 0.9, f1_8: float = 0.8, **
 
 
 def built(root: Path, *records: dict[str, Any], tables_: Sequence[str] = tables.TABLES, **options: Any) -> list[Table]:
-    """The tables of the one profile that is there; `stale` are entries."""
+    """Write the records and return the tables of their profile; `stale` are the entries (dataset, row) to mark."""
     put(root, *records)
     marked = {(records[0]["profile"] if records else "lite", *entry) for entry in options.pop("stale", [])}
     [chapter] = report.make(root, PUBLISHED, tables_, stale=lambda _: marked, **options).chapters
@@ -46,12 +46,12 @@ def built(root: Path, *records: dict[str, Any], tables_: Sequence[str] = tables.
 
 
 def bold(table: Table) -> list[tuple[str, int]]:
-    """(row, place) of every bold number."""
+    """Return the row of every bold number and its position in the cell."""
     return [(cell.row, i) for line in table.lines for cell in line for i, n in enumerate(cell.numbers) if n.leading]
 
 
 def grid(table: Table) -> str:
-    """The table alone, as Markdown, without heading and notes."""
+    """Return the table as Markdown, without its heading and notes."""
     return "\n".join(line for line in markdown.render(table).splitlines() if line.startswith("|"))
 
 
@@ -68,7 +68,7 @@ def lite(tmp_path: Path) -> list[dict[str, Any]]:
     ]
 
 
-def test_table_1_shows_mean_spread_and_n_and_every_way_to_have_no_number(tmp_path: Path, lite: list[Any]) -> None:
+def test_table_1_shows_mean_spread_and_n_or_why_there_is_no_number(tmp_path: Path, lite: list[Any]) -> None:
     [table] = built(tmp_path, *lite, tables_=["1"], no_data={"celeba"})
     assert (
         grid(table)
@@ -93,7 +93,7 @@ def test_notes_under_a_quality_table_say_what_its_numbers_are(tmp_path: Path, li
     assert "departs from the paper's settings: epochs x 0.1; batch 64; beta 2 (GLF)." in notes
 
 
-def test_a_protocol_is_described_in_the_present_words(tmp_path: Path) -> None:
+def test_the_present_description_of_a_protocol_is_shown(tmp_path: Path) -> None:
     study = Study("lite", local=tmp_path, data=tmp_path)
     assert Present().described.items() >= {(one.id, one.describe()) for one in study.protocols.values()}
     put(tmp_path, trial("glf", 0, 1.0))
@@ -120,8 +120,8 @@ def seeds(row: str, *distances: float, **fields: Any) -> list[dict[str, Any]]:
     return [trial(row, seed, fd, **fields) for seed, fd in enumerate(distances)]
 
 
-def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
-    """One seed, a row scored by its teacher, and image sets of no trial can be as good as they like."""
+def test_the_leading_group_is_bold_for_each_number(tmp_path: Path) -> None:
+    """Rows with one seed, and rows scored by the network that trained them, are never bold, however good they are."""
     fair = [*seeds("glf", 100.0, 102.0, 98.0, f8=0.5), *seeds("vae", 300.0, 301.0, 299.0, f8=0.9)]
     near = seeds("rae_gmm", 101.0, 99.0, 103.0, f8=0.5)
     marked = seeds("glf_perceptual", 9.0, 10.0, 11.0, f8=0.99)
@@ -129,25 +129,25 @@ def test_the_leading_group_is_bold_by_each_number(tmp_path: Path) -> None:
         record["config"]["dagger"] = ["efficientnet_lite0"]
     one, three = built(tmp_path, *fair, *near, *marked, trial("wae_gan", 0, 1.0, 0.99), tables_=["1", "3"])
     assert bold(one) == [("rae_gmm", 0), ("glf", 0)]
-    assert [row for row, place in bold(three) if place == 0] == ["vae"]  # constant: told apart
+    assert [row for row, place in bold(three) if place == 0] == ["vae"]  # constant, so the rows can be told apart
     assert "| **100.0 ± 2.0** (3) |" in markdown.render(one)
     flawed = [*near[:2], ended("diverged", row="rae_gmm", seed=2)]
     [again] = built(tmp_path / "flawed", *fair, *flawed, *seeds("aae", 90.0, 91.0, collapsed=True), tables_=["1"])
     assert bold(again) == [("glf", 0)]
     assert any(note.startswith("Bold: ") and "on a log scale" in note for note in one.notes)
     assert any(note.startswith("Bold: ") and "scale of the scores" in note for note in three.notes)
-    assert "| 1.0 (1)? |" in re.sub(" +", " ", markdown.render(one))  # WAE-GAN: one seed, and better than all
+    assert "| 1.0 (1)? |" in re.sub(" +", " ", markdown.render(one))  # WAE-GAN has one seed and is better than all
 
 
-def test_nothing_is_bold_where_nothing_can_be_tested(tmp_path: Path) -> None:
+def test_nothing_is_bold_if_nothing_can_be_tested(tmp_path: Path) -> None:
     [table] = built(tmp_path, trial("glf", 0, 1.0), trial("vae", 0, 9.0), tables_=["1"])
     assert bold(table) == []
     assert any(note.startswith("Nothing is bold: ") for note in table.notes)
 
 
 def test_a_table_says_how_much_of_the_papers_training_each_row_had(tmp_path: Path) -> None:
-    """By hand: the paper takes 100 epochs of 600 steps of 100 images; here 1,200 steps of 50: 1% of the images and 2%
-    of the steps.
+    """By hand: the paper trains for 100 epochs of 600 steps of 100 images. Here it is 1,200 steps of 50: 1% of the
+    images and 2% of the steps.
     """
     short = {"stages": {"train": {"epochs": 10, "batch": 50, "unscaled": {"epochs": 100, "batch": 100}}}}
     stages = {"train": {"epochs": 10, "steps": 1200, "images": 60_000, "seconds_per_epoch": 1.0}}
@@ -160,9 +160,9 @@ def test_a_table_says_how_much_of_the_papers_training_each_row_had(tmp_path: Pat
     assert not any(note.startswith("Training budget") for note in whole.notes)
 
 
-def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
-    """By hand: seeds 100, 104 have s = 2.83 and a half interval of 12.706 s / sqrt 2 = 25.4; draws one from their mean
-    have s = 1.41.
+def test_the_spread_after_plus_minus_can_be_chosen(tmp_path: Path) -> None:
+    """By hand: seeds of 100 and 104 have s = 2.83, and half their interval is 12.706 s / sqrt 2 = 25.4. Draws that are
+    1 away from their mean have s = 1.41.
     """
     texts, notes = {}, {}
     for spread in ("seeds", "interval", "draws"):
@@ -176,7 +176,7 @@ def test_what_stands_behind_plus_minus_can_be_chosen(tmp_path: Path) -> None:
         built(tmp_path, tables_=["1"], spread="drwas")
 
 
-def test_a_stale_entry_says_so(tmp_path: Path) -> None:
+def test_a_stale_entry_is_marked(tmp_path: Path) -> None:
     bad = ended("diverged", row="vae")
     stale = [("fashion", "glf"), ("fashion", "vae")]
     [table] = built(tmp_path, make(), make(row="aae"), bad, tables_=["1"], stale=stale)
@@ -195,7 +195,7 @@ def test_table_4_has_the_papers_rows_with_the_gans_it_cites(tmp_path: Path) -> N
     assert any("MM GAN, NS GAN" in note and "Lucic" in note for note in table.notes)
 
 
-def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path) -> None:
+def test_table_2_has_a_line_for_each_network_and_names_the_models_with_it(tmp_path: Path) -> None:
     other = make(row="vae", layers={"encoder": "FC40", "decoder": "Linear 20->1024", "critic": "FC8, ReLU, FC8, ReLU"})
     [table] = built(
         tmp_path, make(), other, make(row="rae_gmm"), make(dataset="mnist"), ended("failed", row="aae"), tables_=["2"]
@@ -217,7 +217,7 @@ def test_table_2_has_a_line_for_each_network_and_says_who_has_it(tmp_path: Path)
 
 
 def looked_at(folder: Path, *distances: float) -> None:
-    """Lay a history of probes every two epochs."""
+    """Write a history with a probe every two epochs, one for each of these distances."""
     epochs = [
         {"stage": "train", "epoch": i + 1, "images": i, "seconds": 5.0 * i, "terms": {}, "logs": {}}
         for i in range(2 * len(distances))
@@ -229,8 +229,10 @@ def looked_at(folder: Path, *distances: float) -> None:
     (folder / "history.json").write_text(json.dumps({"epochs": epochs, "probes": probes}))
 
 
-def test_table_5_says_when_a_probed_row_was_near_its_end(tmp_path: Path) -> None:
-    """Near is for good: 104 at epoch 4 is within 5% of 100, but 120 comes after it. A run that diverged has no end."""
+def test_table_5_says_when_a_probed_row_was_near_its_final_value(tmp_path: Path) -> None:
+    """Near means for good: 104 at epoch 4 is within 5% of the final 100, but 120 follows. A diverged run has no final
+    value.
+    """
     config = make()["config"] | {"probe": {"every": 2, "images": 100}}
     records = [make(row="curve_glf", seed=seed, config=config) for seed in (0, 1)]
     bad = ended("diverged", row="curve_glf", seed=2, config=config)
@@ -241,10 +243,10 @@ def test_table_5_says_when_a_probed_row_was_near_its_end(tmp_path: Path) -> None
     (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
     assert "within 5%: epochs |" in header and "stays within 5% of its last value" in page
     assert " 9 ± 1 (2) |" in lines[1] and "curve" in lines[1]
-    assert lines[0].rstrip("| ").endswith("10")  # no probe, no number
+    assert lines[0].rstrip("| ").endswith("10")  # this row has no probe and so no number
 
 
-def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
+def test_table_5_shows_the_epochs_run_beside_those_configured(tmp_path: Path) -> None:
     two = make(row="two_stage_vae")
     two["stages"] = {"first": {"epochs": 400, "steps": 9}, "second": {"epochs": 3.5, "steps": 70000}}
     two["config"]["stages"] = {"first": {"epochs": 400}, "second": {"steps": 70000}}
@@ -263,7 +265,7 @@ def test_table_5_sets_the_epochs_run_beside_those_configured(tmp_path: Path) -> 
     )
 
 
-def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None:
+def test_table_6_has_a_line_per_stage_and_names_the_device(tmp_path: Path) -> None:
     stages = {"first": stage(5.0, epochs=4), "second": stage(2.0, epochs=8)}
     for one in (timing("glf", 28.9, 30.9), timing("two_stage_vae", stages=stages)):
         timings.write(tmp_path, one)
@@ -281,8 +283,8 @@ def test_table_6_has_a_line_a_stage_and_names_the_device(tmp_path: Path) -> None
 
 
 def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> None:
-    """By hand: 1 - 27 / 30 = 10%; the logarithms have the pooled s = 0.0353, so their difference of 0.1054 has the
-    standard error 0.0288 and, with 4 degrees of freedom, the interval 0.0255 to 0.1853.
+    """By hand: 1 - 27 / 30 = 10%. The logarithms have a pooled s of 0.0353, so their difference of 0.1054 has a
+    standard error of 0.0288 and, with 4 degrees of freedom, an interval from 0.0255 to 0.1853.
     """
     records = make(), make(row="rae_gmm")
     for one in (timing("glf", 29.0, 30.0, 31.0), timing("rae_gmm", 26.0, 27.0, 28.0)):
@@ -298,7 +300,7 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
     assert not any("share" in note for note in alone.notes)
 
 
-def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:
+def test_the_papers_numbers_are_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:
     ours = [evaluation([{"fid": value, "f8": 0.5, "f1_8": 0.5}], INCEPTION) for value in (21.0, 22.0)]
     mine = [make(profile="paper", seed=i, metrics={A: entry}) for i, entry in enumerate(ours)]
     cited = make(profile="paper", row="glann_perceptual", metrics={A: ours[0]})
@@ -315,13 +317,13 @@ def test_the_papers_numbers_stand_beside_ours_only_under_its_profile_and_extract
     assert other.heads == ["Model", "Fashion", "paper's rank"] and "FID" not in other.title
 
 
-def test_the_wavelet_distance_is_a_distance_under_its_own_name(tmp_path: Path) -> None:
+def test_the_wavelet_distance_is_shown_under_its_own_name(tmp_path: Path) -> None:
     wavelet = {"name": "lite_wavelet", "extractor": "wavelet", "describe": "Protocol cccccccccccc: packets."}
     trials = [make(row=row, metrics={A: evaluation([{"fwd": x}], wavelet)}) for row, x in (("glf", 1.25), ("vae", 2.5))]
     [one] = built(tmp_path, *trials, tables_=["1"])
     assert one.title == "Table 1. FWD, lower is better. Profile lite, protocol lite_wavelet"
     assert [row[:2] for row in one.texts()] == [["VAE", "2.500 (1)"], ["GLF", "1.250 (1)"]]
-    assert [table.name for table in built(tmp_path, tables_=["1", "3"])] == ["table1"], "it does not measure PRD"
+    assert [table.name for table in built(tmp_path, tables_=["1", "3"])] == ["table1"], "this protocol has no PRD"
 
 
 def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> None:
@@ -340,14 +342,14 @@ def test_two_protocols_get_a_table_each_and_are_never_mixed(tmp_path: Path) -> N
         built(tmp_path, tables_=["1"], protocol="papr")
 
 
-def test_two_ids_of_one_protocol_are_told_apart_by_their_ids(tmp_path: Path) -> None:
+def test_protocols_of_the_same_name_are_told_apart_by_their_ids(tmp_path: Path) -> None:
     put(tmp_path, make(metrics={A: evaluation([{"fd": 10.0}]), B: evaluation([{"fd": 20.0}])}))
     assert [table.name for table in built(tmp_path, tables_=["1"])] == [f"table1-{A}", f"table1-{B}"]
     with pytest.raises(UserError, match=f"lite stands for the ids {A} and {B}: choose one of them"):
         built(tmp_path, tables_=["1"], protocol="lite")
 
 
-def test_rows_that_neither_plan_nor_paper_orders_come_by_the_alphabet_and_numbers_by_size(tmp_path: Path) -> None:
+def test_rows_in_neither_plan_nor_paper_are_sorted_by_name_with_numbers_by_size(tmp_path: Path) -> None:
     names = ["a_gamma0.5", "a_gamma2", "a_gamma10", "b", "glf"]
     put(tmp_path, *(trial(row, 0, 1.0) for row in reversed(names)))
     frame = results.load(tmp_path)
@@ -390,8 +392,8 @@ def test_a_row_trained_on_the_network_that_scores_it_is_marked(tmp_path: Path) -
 
 
 def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
-    """Records that say what the paper's table says of an entry: two seeds at mean ± std/√2 have exactly that mean and
-    sample standard deviation; costs are those of one trial.
+    """Return records with the numbers of an entry of the paper's table: two seeds at mean ± std/√2 have exactly its
+    mean and sample standard deviation; costs are those of one trial.
     """
     cell, records = PAPER.value(number, row, dataset), []
     for seed, sign in enumerate((-1, 1) if number in (1, 3, 4) else (0,)):
@@ -413,8 +415,8 @@ def published_table(root: Path, number: int, cited: Sequence[str] = ()) -> Table
 
 
 @pytest.mark.parametrize("number", [1, 3, 4])
-def test_tables_1_3_and_4_made_of_the_published_numbers_are_the_papers(tmp_path: Path, number: int) -> None:
-    """Digit by digit, our columns beside the paper's; nothing stands beside the GANs that the paper cites."""
+def test_tables_1_3_and_4_of_the_published_numbers_equal_the_papers(tmp_path: Path, number: int) -> None:
+    """Our columns equal the paper's digit by digit, and are empty beside the GANs that the paper cites."""
     gans = [row for row in PAPER.rows(number) if PAPER.source(number, row) == "cited_lucic"]
     table = published_table(tmp_path, number, gans)
     names = [f"{PAPER.name(row)} (cited)" if row in gans else PAPER.name(row) for row in PAPER.rows(number)]
@@ -428,7 +430,7 @@ def test_tables_1_3_and_4_made_of_the_published_numbers_are_the_papers(tmp_path:
                 assert set(gap) <= set("+-0., ")
 
 
-def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
+def test_table_5_of_the_published_numbers_equals_the_papers(tmp_path: Path) -> None:
     table = published_table(tmp_path, 5)
     assert sorted(row[0] for row in table.texts()) == sorted(map(PAPER.name, PAPER.rows(5)))
     for row in table.texts():
@@ -436,8 +438,8 @@ def test_table_5_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> 
             assert configured == run and re.sub("[a-z]+ ", "", run).split(", ") == theirs.split(" + ")
 
 
-def test_table_6_made_of_the_published_numbers_is_the_papers(tmp_path: Path) -> None:
-    """Two stages have two lines of ours, and one entry of the paper's in the first."""
+def test_table_6_of_the_published_numbers_equals_the_papers(tmp_path: Path) -> None:
+    """A row with two stages has two lines, of which the first has the paper's single entry for both."""
     for row, dataset in ((row, dataset) for row in PAPER.rows(6) for dataset in PAPER.datasets):
         stages = {name: stage(pace) for name, pace in PAPER.value(6, row, dataset).items()}
         timings.write(tmp_path, timing(row, profile="paper", dataset=dataset, stages=stages))
@@ -481,7 +483,7 @@ def test_ranks_count_from_the_best_and_ties_share_one() -> None:
 
 
 @pytest.mark.parametrize(("content", "fault"), [("a: [", "line 1: expected"), ("a: 1", "lacks one of")])
-def test_broken_published_numbers_are_named(tmp_path: Path, content: str, fault: str) -> None:
+def test_broken_published_numbers_are_reported(tmp_path: Path, content: str, fault: str) -> None:
     path = tmp_path / "published.yaml"
     with pytest.raises(UserError, match="no published numbers"):
         published.load(path)
@@ -503,7 +505,7 @@ COLUMNS = [words("Model"), Column("x"), measured("FD", fixed(1, "seeds"))]
 AWKWARD = Table("t", "Table 9", "50% of a_b", COLUMNS, BODY, ["# ^~{} `run --stale`"], "lite")
 
 
-def test_markdown_escapes_what_would_break_the_table_or_run() -> None:
+def test_markdown_escapes_what_would_break_the_table_or_run_code() -> None:
     assert (
         markdown.render(AWKWARD)
         == r"""### Table 9. 50% of a_b. Profile lite
@@ -541,7 +543,7 @@ rae\_x & {[}\textemdash{}{]} & \multicolumn{2}{c}{diverged} \\
     )
 
 
-def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() -> None:
+def test_latex_splits_a_wide_table_if_its_columns_can_be_read_separately() -> None:
     numbers = [Cell(numbers=(Number("fd", i + 0.25),), n=1) for i in range(30)]
     columns = [words("Model"), *(measured(f"m{i}", fixed(2)) for i in range(30))]
     wide = Table("t", "Scores", "All", columns, [[Cell(text="GLF"), *numbers]], ["Of the last part."], "lite")
@@ -553,12 +555,12 @@ def test_latex_sets_a_wide_table_in_parts_where_its_columns_can_be_read_apart() 
         assert ("Of the last part." in part) == (number == 3)
     shown = [int(i) for part in parts for i in re.findall(r"\{m(\d+)\}", part)]
     assert shown == list(range(30))
-    for length in (61, 128, 200):  # of a name, which breaks into lines
+    for length in (61, 128, 200):  # the length of a name, which is broken into lines
         named = replace(wide, lines=[[Cell(text="x" * length), *numbers]], apart=True)
         assert latex.render(named).count(r"\begin{table}") == 4
 
 
-def test_latex_sets_a_long_table_in_parts_and_leaves_stages_together() -> None:
+def test_latex_splits_a_long_table_and_keeps_stages_together() -> None:
     lines = [[Cell(text="GLF" if i % 2 == 0 else ""), Cell(text=f"stage {i}")] for i in range(100)]
     parts = latex.render(Table("t", "Times", "All", [words("Model"), words("Stage")], lines, [], "lite"))
     bodies = re.findall(r"\\midrule\n(.*?)\\bottomrule", parts, re.S)
@@ -567,7 +569,7 @@ def test_latex_sets_a_long_table_in_parts_and_leaves_stages_together() -> None:
 
 
 @pytest.mark.skipif(shutil.which("pdflatex") is None, reason="pdflatex is not installed")
-def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
+def test_latex_tables_compile_as_written(tmp_path: Path, lite: list[Any]) -> None:
     fragments = "\n".join(latex.render(table) for table in [AWKWARD, *built(tmp_path / "results", *lite)])
     packages = r"\documentclass{article}\usepackage{booktabs,graphicx}"
     document = rf"{packages}\begin{{document}}{fragments}\end{{document}}"
@@ -578,8 +580,10 @@ def test_latex_compiles_as_it_is(tmp_path: Path, lite: list[Any]) -> None:
     assert done.returncode == 0, done.stdout.decode()[-2000:]
 
 
-def test_csv_and_json_have_the_numbers_and_not_the_print(tmp_path: Path) -> None:
-    """At full precision, only what applies: no interval of one seed, no NaN. Claims are sentences, so in JSON only."""
+def test_csv_and_json_have_the_numbers_and_not_their_text(tmp_path: Path) -> None:
+    """Full precision, and only what applies: no interval for one seed, no NaN. Claims are sentences, and so they are
+    only in JSON.
+    """
     root = tmp_path / "results"
     put(root, trial("glf", 0, 0.25), trial("glf", 1, 0.75), trial("vae", 0, 5.0), ended("diverged", row="aae"))
     paths = report.write(root, PUBLISHED, tmp_path, ["csv", "json"], ["1", "verdicts"])
@@ -597,7 +601,7 @@ def test_csv_and_json_have_the_numbers_and_not_the_print(tmp_path: Path) -> None
     assert claims["columns"][0] == "The paper says" and "values" not in claims
 
 
-def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path) -> None:
+def test_write_makes_one_set_per_profile_and_names_corrupt_records(tmp_path: Path) -> None:
     root, out = tmp_path / "results", tmp_path / "out"
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
@@ -612,7 +616,7 @@ def test_write_makes_one_set_a_profile_and_names_corrupt_records(tmp_path: Path)
     assert bad.read_text() == "{"
 
 
-def test_a_protocol_of_one_profile_makes_tables_of_that_profile_only(tmp_path: Path) -> None:
+def test_a_protocol_of_one_profile_has_tables_of_that_profile_only(tmp_path: Path) -> None:
     put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
     assert "Profile lite" not in report.text(tmp_path, PUBLISHED, ["1"], protocol=B)
     with pytest.raises(UserError, match=f"there are: {B}"):
@@ -641,7 +645,7 @@ def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
     assert "mixed" in glf and "mixed" not in vae
 
 
-def test_a_trial_that_failed_before_its_settings_were_whole_costs_its_own_number_only(tmp_path: Path) -> None:
+def test_a_trial_that_failed_before_its_settings_were_complete_loses_only_its_own_number(tmp_path: Path) -> None:
     for seed in range(2):
         put(tmp_path, make(seed=seed))
     failed = ended("failed", seed=2)
@@ -652,7 +656,7 @@ def test_a_trial_that_failed_before_its_settings_were_whole_costs_its_own_number
     assert "674" in glf and "(2)" in glf and "1 failed" in glf and "mixed" not in glf
 
 
-def test_rows_that_were_scored_against_different_real_images_are_told_not_to_compare(tmp_path: Path) -> None:
+def test_a_note_says_that_rows_scored_against_different_real_images_are_not_comparable(tmp_path: Path) -> None:
     rows = [make(row=row) for row in ("glf", "vae", "rae_gmm")]
     for record, real in zip(rows, ("a" * 64, "b" * 64, ""), strict=True):
         for entry in record["metrics"].values():
@@ -664,7 +668,7 @@ def test_rows_that_were_scored_against_different_real_images_are_told_not_to_com
         assert not any(note.startswith("Not comparable") for note in table.notes)
 
 
-def test_in_the_table_of_scores_a_metric_that_failed_is_not_one_that_does_not_apply(tmp_path: Path) -> None:
+def test_the_table_of_scores_tells_a_failed_metric_from_one_that_does_not_apply(tmp_path: Path) -> None:
     measured = evaluation([{"fd": 1.0}])
     measured["failed"]["prd"] = "PRD needs at least 20 images a set, there are 12"
     put(tmp_path, make(metrics={A: measured}), make(row="vae", metrics={A: evaluation([{"fd": 2.0, "f8": 0.5}])}))
@@ -673,7 +677,7 @@ def test_in_the_table_of_scores_a_metric_that_failed_is_not_one_that_does_not_ap
     assert shown["GLF"]["f8 ↑"] == "failed" and shown["VAE"]["f8 ↑"] == "0.500 (1)"
 
 
-def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
+def test_a_report_can_be_limited_to_some_rows_and_datasets(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
     some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
     [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=some).chapters
@@ -684,7 +688,7 @@ def test_only_some_rows_and_datasets_are_reported(tmp_path: Path) -> None:
             report.make(tmp_path, PUBLISHED, ["1"], only=none)
 
 
-def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_path: Path) -> None:
+def test_a_table_from_python_has_the_reports_numbers_and_asks_which_of_several(tmp_path: Path) -> None:
     both = {A: evaluation([{"fd": 10.0}]), B: evaluation([{"fid": 20.0}], INCEPTION)}
     put(tmp_path, make(metrics=both), trial("glf", 1, 14.0), make(profile="smoke", row="vae"))
     found = report.table(tmp_path, "1", profile="lite", protocol="lite")
@@ -702,8 +706,10 @@ def test_a_table_from_python_has_the_numbers_of_the_report_and_asks_which(tmp_pa
             report.table(tmp_path, "1", profile=name)
 
 
-def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: Path) -> None:
-    """Fewer images than features, as `evaluate` says it; and more distant than uniform noise."""
+def test_doubtful_distances_are_noted_below_every_table_with_them(tmp_path: Path) -> None:
+    """A distance is doubtful if it comes from fewer images than features, as `evaluate` notes, or if it is larger than
+    that of uniform noise.
+    """
     few = evaluation([{"fd": 900.0}])
     few["settings"]["fd"]["note"] = "200 images for 1,280 features: the covariance is singular"
     noise = make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 800.0}])})
@@ -720,7 +726,7 @@ def test_doubtful_distances_are_remarked_below_every_table_with_them(tmp_path: P
     }
 
 
-def test_a_report_writes_inside_its_folder_whatever_records_say(tmp_path: Path) -> None:
+def test_a_report_writes_only_inside_its_folder_whatever_the_records_say(tmp_path: Path) -> None:
     root, out = tmp_path / "results", tmp_path / "results" / "tables"
     evil = {name: evaluation([{"fd": 1.0}], {"name": "/../../../victim", "extractor": "x"}) for name in (A, B)}
     put(root, make(metrics=evil))
@@ -733,13 +739,13 @@ def test_a_report_writes_inside_its_folder_whatever_records_say(tmp_path: Path) 
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
 
 
-def test_names_as_long_as_a_file_system_takes_are_reported(tmp_path: Path) -> None:
+def test_names_as_long_as_a_file_system_allows_are_reported(tmp_path: Path) -> None:
     put(tmp_path, make(dataset="d" * 250), make(dataset="d" * 249 + "e", row="r" * 255))
     paths = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["markdown", "csv", "html"], ["1", "scores"])
     assert len(set(paths)) == len(paths) == 9 and all(path.is_file() for path in paths)
 
 
-def test_text_of_csv_is_no_formula(tmp_path: Path) -> None:
+def test_text_in_csv_is_not_a_formula(tmp_path: Path) -> None:
     put(tmp_path, *(make(row=row) for row in ("=1+1", "@x", "-2", "+3")))
     [table] = built(tmp_path, tables_=["1"])
     rows = {line["row"] for line in csv.DictReader(machine.csv(table).splitlines())}

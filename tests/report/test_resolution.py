@@ -14,7 +14,7 @@ from aegen_bench.inference import detectable
 from aegen_bench.report import resolution
 
 
-def test_the_spread_is_that_of_the_results_there_are(tmp_path: Path) -> None:
+def test_the_spread_is_that_of_existing_results(tmp_path: Path) -> None:
     for row, level in (("glf", 100.0), ("vae", 300.0)):
         for seed, gap in enumerate((-0.04, 0.0, 0.04)):
             put(tmp_path, make(row=row, seed=seed, metrics={"a" * 12: evaluation([{"fd": level * np.exp(gap)}])}))
@@ -26,7 +26,7 @@ def test_the_spread_is_that_of_the_results_there_are(tmp_path: Path) -> None:
     assert other.startswith("assuming a standard deviation over seeds of 2.5%; ")
 
 
-def test_one_seed_tells_nothing_apart(tmp_path: Path) -> None:
+def test_one_seed_detects_no_difference(tmp_path: Path) -> None:
     [line] = resolution.lines(tmp_path, "lite", ["fashion"], rows=9, seeds=1)
     found = re.fullmatch(
         r"assuming .* of 2\.5%; with one seed, no gap is detected; detecting a gap of 5% takes (\d+) seeds", line
@@ -35,6 +35,6 @@ def test_one_seed_tells_nothing_apart(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("options", "said"), [((), True), (("--no-forecast",), False)])
-def test_a_dry_run_says_it(bench: Bench, options: tuple[str, ...], said: bool) -> None:
+def test_a_dry_run_prints_the_resolution(bench: Bench, options: tuple[str, ...], said: bool) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf", "--seeds", "3", "--dry-run", *options)
     assert ended.code == 0 and ("to the best of 2 rows is detected" in ended.out) is said

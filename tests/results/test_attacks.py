@@ -29,7 +29,7 @@ OUT = "/../../../../victim/settings"
 
 
 def changed(way: tuple[str | int, ...], value: Any) -> dict[str, Any]:
-    """A good record with one part replaced."""
+    """Return a good record with one part replaced."""
     record = records.make()
     inner: Any = record
     for name in way[:-1]:
@@ -79,7 +79,7 @@ BAD: list[tuple[tuple[str | int, ...], Any]] = [
 
 
 @pytest.mark.parametrize(("way", "value"), BAD, ids=lambda part: repr(part)[:60])
-def test_a_record_with_a_part_of_another_kind_is_refused_in_one_line(
+def test_a_record_with_an_invalid_part_is_refused_in_one_line(
     tmp_path: Path, way: tuple[str | int, ...], value: Any
 ) -> None:
     path = tmp_path / "record.json"
@@ -91,14 +91,14 @@ def test_a_record_with_a_part_of_another_kind_is_refused_in_one_line(
     assert str(way[0]) in said or "64 bits" in said
 
 
-def test_what_a_method_calls_its_settings_stays_its_own(tmp_path: Path) -> None:
+def test_arguments_of_a_method_and_unknown_fields_are_kept_as_they_are(tmp_path: Path) -> None:
     path = tmp_path / "record.json"
     record = changed(("config", "with"), {"größe": [1, None, {"a": "b"}], "x": 1e-300}) | {"new_field": {"later": 1}}
     path.write_text(json.dumps(record))
     assert results.read_record(path).content() == record
 
 
-def test_a_protocol_id_that_leads_out_of_the_tables_writes_nothing_there(bench: Bench) -> None:
+def test_a_protocol_id_that_is_a_path_out_of_the_tables_folder_writes_nothing(bench: Bench) -> None:
     victim = bench.folder / "victim"
     victim.mkdir()
     (victim / "settings.json").write_text("mine")
@@ -110,7 +110,7 @@ def test_a_protocol_id_that_leads_out_of_the_tables_writes_nothing_there(bench: 
     assert {path.name: path.read_text() for path in victim.iterdir()} == {"settings.json": "mine"}
 
 
-def test_tables_that_are_a_link_lead_nowhere_unless_the_user_names_the_place(bench: Bench) -> None:
+def test_a_tables_folder_that_is_a_link_is_refused_unless_the_user_names_it(bench: Bench) -> None:
     outside = bench.folder / "outside"
     outside.mkdir()
     records.put(bench.folder / "results", records.make())
@@ -141,7 +141,7 @@ PROBE = {"stage": "train", "epoch": 1, "images": 64, "seconds": 1.0, "metrics": 
     ],
     ids=lambda content: repr(content)[:50],
 )
-def test_a_history_that_is_none_is_refused(tmp_path: Path, content: Any) -> None:
+def test_an_invalid_history_is_refused(tmp_path: Path, content: Any) -> None:
     (tmp_path / "history.json").write_text(json.dumps(content))
     with pytest.raises(ValueError, match=r"cannot be|Input"):
         read_history(tmp_path)
@@ -167,14 +167,14 @@ def test_a_history_that_is_none_is_refused(tmp_path: Path, content: Any) -> None
     ],
     ids=lambda part: getattr(part, "shape", part) and str(getattr(part, "shape", part)),
 )
-def test_artefacts_that_are_no_images_or_curves_are_refused(tmp_path: Path, name: str, array: Any) -> None:
+def test_artefacts_that_are_not_images_or_curves_are_refused(tmp_path: Path, name: str, array: Any) -> None:
     np.savez_compressed(tmp_path / "artefacts.npz", **{name: array})
     for read in (lambda: read_artefact(tmp_path, name), lambda: read_artefacts(tmp_path)):
         with pytest.raises(ValueError, match=f"'{name}' contains"):
             read()
 
 
-def test_bad_histories_and_artefacts_are_named_and_the_rest_of_the_report_stands(bench: Bench) -> None:
+def test_bad_histories_and_artefacts_are_named_and_the_rest_is_reported(bench: Bench) -> None:
     for seed, path in enumerate(records.put(bench.folder / "results", *(records.make(seed=seed) for seed in range(3)))):
         records.put_artefacts(path.parent)
         if seed:
@@ -192,7 +192,7 @@ def test_bad_histories_and_artefacts_are_named_and_the_rest_of_the_report_stands
 
 
 @pytest.mark.parametrize("name", ["history.json", "artefacts.npz", "samples.png", "record.json"])
-def test_merge_does_not_copy_what_a_link_leads_to(tmp_path: Path, name: str) -> None:
+def test_merge_does_not_copy_the_target_of_a_link(tmp_path: Path, name: str) -> None:
     (path,) = records.put(tmp_path / "there", records.make())
     secret = tmp_path / "secret"
     secret.write_text(json.dumps(records.make()))
@@ -203,14 +203,14 @@ def test_merge_does_not_copy_what_a_link_leads_to(tmp_path: Path, name: str) -> 
     assert not (tmp_path / "here/lite/fashion/glf/seed-0" / name).exists()
 
 
-def test_merge_takes_no_fifo_for_a_file(tmp_path: Path) -> None:
+def test_merge_ignores_a_fifo(tmp_path: Path) -> None:
     (path,) = records.put(tmp_path / "there", records.make())
     os.mkfifo(path.with_name("history.json"))
     assert list(merge([tmp_path / "there"], tmp_path / "here")) == [(False, "new: lite/fashion/glf/seed-0")]
     assert [found.name for found in (tmp_path / "here/lite/fashion/glf/seed-0").iterdir()] == ["record.json"]
 
 
-def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
+def test_a_note_is_not_logged_through_a_link(tmp_path: Path) -> None:
     victim, log = tmp_path / "victim", tmp_path / "seed-0" / "log.txt"
     victim.write_text("mine")
     log.parent.mkdir()
@@ -224,14 +224,14 @@ def test_a_log_that_is_a_link_is_not_written_through(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["\udcff", "a\nb", "..", "a/b", "x" * 256])
-def test_a_name_that_could_not_be_read_again_is_refused_before_anything_is_done(name: str) -> None:
+def test_a_name_or_seed_that_could_not_be_read_back_is_refused(name: str) -> None:
     with pytest.raises(UserError, match="cannot be the name of a folder"):
         results.trial_folder("results", "external", "fashion", name, 0)
     with pytest.raises(UserError, match="a seed must be a whole number"):
         results.trial_folder("results", "external", "fashion", "mine", 2**63)
 
 
-def test_images_under_a_name_that_is_not_utf8_leave_no_record_that_nobody_reads(bench: Bench) -> None:
+def test_images_whose_name_is_not_utf8_are_refused_and_leave_no_record(bench: Bench) -> None:
     (bench.folder / os.fsdecode(b"\xff.npz")).write_bytes(b"")
     ended = bench("evaluate", os.fsdecode(b"\xff.npz"), "--dataset", "digits", "--protocol", "tiny")
     assert ended.code == 2 and not (bench.folder / "results").exists()
@@ -249,7 +249,7 @@ def test_images_under_a_name_that_is_not_utf8_leave_no_record_that_nobody_reads(
     ],
     ids=repr,
 )
-def test_what_could_not_be_read_again_is_not_written(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_record_that_could_not_be_read_back_is_not_written(tmp_path: Path, change: dict[str, Any]) -> None:
     record = Record.parse(records.make())
     for name, value in change.items():
         setattr(record, name, value)
@@ -265,18 +265,20 @@ def test_numbers_that_are_not_finite_are_written_as_null(tmp_path: Path) -> None
     assert results.read_record(tmp_path / "record.json").facts == {"a": None, "b": None}
 
 
-# ---- whose record it is -----------------------------------------------------------------------
+# ---- which trial a record belongs to ----------------------------------------------------------
 
 
-def test_a_trial_is_found_through_links_and_never_taken_for_another(tmp_path: Path) -> None:
+def test_a_trial_is_found_through_links_and_never_mistaken_for_another(tmp_path: Path) -> None:
     root = tmp_path / "results"
     (path,) = records.put(root, records.make())
     trial = path.parent
     (tmp_path / "link").symlink_to(trial)
-    assert external._record_of_trial(tmp_path / "link").row == "glf", "a link that leads to it"
+    assert external._record_of_trial(tmp_path / "link").row == "glf", "a link to a trial should be followed"
     (root / "lite").rename(tmp_path / "run7")
     (root / "lite").symlink_to(tmp_path / "run7")
-    assert external._whole(trial, external._record_of_trial(trial)) == trial, "a profile's folder on another disk"
+    assert external._whole(trial, external._record_of_trial(trial)) == trial, (
+        "a profile's folder may be a link to another disk"
+    )
     (tmp_path / "run7/fashion/vae").symlink_to(tmp_path / "run7/fashion/glf")
     other = external.find_trial(root, None, "fashion", "vae", 0)
     with pytest.raises(UserError, match="is the record of lite/fashion/glf/seed-0"):
@@ -285,14 +287,14 @@ def test_a_trial_is_found_through_links_and_never_taken_for_another(tmp_path: Pa
 
 
 @pytest.mark.parametrize("error", [IndexError("index out of range"), Diverged("a generated image is not finite")])
-def test_what_a_model_raises_is_one_line(error: Exception) -> None:
+def test_an_exception_of_a_model_is_reported_in_one_line(error: Exception) -> None:
     told = f"seed-0 generates no images: {type(error).__name__}: {error}"
     with pytest.raises(UserError, match=told), external._of_model("seed-0 generates no images"):
         raise error
 
 
 @pytest.mark.parametrize("name", models.NEEDED)
-def test_a_record_that_does_not_say_how_its_model_is_built_is_refused(tmp_path: Path, name: str) -> None:
+def test_a_record_that_does_not_say_how_to_build_its_model_is_refused(tmp_path: Path, name: str) -> None:
     record = Record.parse(records.make())
     record.config |= {"code": "c", "shape": [1, 8, 8], "n_train": 5}
     record.config[name] = None
@@ -300,7 +302,7 @@ def test_a_record_that_does_not_say_how_its_model_is_built_is_refused(tmp_path: 
         models.from_record(record, catalog.find(tmp_path)["glf"], tmp_path, tmp_path)
 
 
-def test_one_walk_sees_what_lies_behind_links_and_loops_end(tmp_path: Path) -> None:
+def test_records_are_found_through_links_and_loops_end(tmp_path: Path) -> None:
     records.put(tmp_path, records.make(), records.make(row="vae"))
     (tmp_path / "lite/fashion/vae").rename(tmp_path / ".vae")
     (tmp_path / "lite/fashion/vae").symlink_to(tmp_path / ".vae")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import os
@@ -35,7 +36,7 @@ def weights(folder: Path, key: str = KEY, sha256: str = SHA) -> Path:
 
 
 def trial(bench: Bench, **fields: Any) -> Path:
-    """Lay a trial that ended well, with a checkpoint; return the checkpoint."""
+    """Write a trial that ended well and left a checkpoint; return the checkpoint."""
     (path,) = records.put(bench.folder / "results", records.make(**{"key": KEY, "weights_sha256": SHA} | fields))
     checkpoint = path.with_name("checkpoint-3.pt")
     checkpoint.write_bytes(b"c")
@@ -43,7 +44,7 @@ def trial(bench: Bench, **fields: Any) -> Path:
 
 
 @pytest.mark.parametrize("note", [None, "{", '{"host": null}', "[" * 20_000, "null"])
-def test_a_lock_that_is_held_stops_clean_whatever_its_note_says(bench: Bench, kept: Path, note: str | None) -> None:
+def test_a_held_lock_stops_clean_whatever_its_note_says(bench: Bench, kept: Path, note: str | None) -> None:
     checkpoint, weight = trial(bench), weights(kept, OTHER, "b" * 64)
     lock = locks.lock_path(bench.folder / "results", "lite", "fashion", "vae", "seed-7")
     lock.parent.mkdir(parents=True)
@@ -56,7 +57,7 @@ def test_a_lock_that_is_held_stops_clean_whatever_its_note_says(bench: Bench, ke
     assert checkpoint.exists() and weight.exists()
 
 
-def test_what_a_run_begins_or_writes_while_clean_waits_for_an_answer_stays(bench: Bench, kept: Path) -> None:
+def test_files_that_a_run_uses_or_writes_while_clean_waits_for_an_answer_are_kept(bench: Bench, kept: Path) -> None:
     checkpoint, weight = trial(bench), weights(kept, OTHER, "b" * 64)
     record = checkpoint.with_name("record.json")
 
@@ -72,13 +73,13 @@ def test_what_a_run_begins_or_writes_while_clean_waits_for_an_answer_stays(bench
     assert checkpoint.exists() and weight.read_bytes() == b"trained anew"
 
 
-def test_a_checkpoint_goes_under_the_lock_of_its_trial(bench: Bench, kept: Path) -> None:
+def test_a_checkpoint_is_deleted_only_under_the_lock_of_its_trial(bench: Bench, kept: Path) -> None:
     checkpoint, root = trial(bench), bench.folder / "results"
     listed = clean.abandoned(root, kept)
     assert [one.path for one in listed] == [checkpoint]
     lock = locks.lock_path(root, "lite", "fashion", "glf", "seed-0")
     lock.parent.mkdir(parents=True)
-    with mock.patch.object(clean, "abandoned", lambda *args: listed), FileLock(lock):  # begun after that was asked
+    with mock.patch.object(clean, "abandoned", lambda *args: listed), FileLock(lock):  # it began after the listing
         assert list(clean.delete(root, kept, listed)) == [(listed[0], "its trial has started again")]
     assert checkpoint.exists()
     assert list(clean.delete(root, kept, listed)) == [(listed[0], "")] and not checkpoint.exists()
@@ -95,7 +96,7 @@ def test_a_damaged_key_or_sha256_never_leads_to_a_deletion(bench: Bench, kept: P
     assert weight.exists()
 
 
-def test_older_weights_stay_while_a_record_without_sha256_misses_its_own(bench: Bench, kept: Path) -> None:
+def test_older_weights_are_kept_while_a_record_without_sha256_lacks_its_own(bench: Bench, kept: Path) -> None:
     weight = weights(kept, sha256="")
     for key, exists in ((KEY, True), (OTHER, True)):
         (path,) = records.put(bench.folder / "results", records.make(key=key))
@@ -118,7 +119,7 @@ def test_a_folder_that_is_a_link_is_entered(bench: Bench, kept: Path, depth: int
     assert ended.code == 0 and weight.exists() and "glf" in ended.out
 
 
-def test_records_kept_aside_hidden_or_deeper_name_their_weights_too(bench: Bench, kept: Path) -> None:
+def test_weights_of_records_kept_aside_hidden_or_deeply_nested_are_kept(bench: Bench, kept: Path) -> None:
     trial(bench, key=OTHER, weights_sha256="a" * 64)
     for number, place in enumerate(
         ("lite/fashion/glf/seed-0/record.x.1.json", ".old/record.json", "a/b/c/d/e/f/record.json")
@@ -131,7 +132,9 @@ def test_records_kept_aside_hidden_or_deeper_name_their_weights_too(bench: Bench
     assert all(path.exists() for path in named)
 
 
+@contextlib.contextmanager
 def forbid(folder: Path) -> Iterator[None]:
+    """Context in which this folder cannot be listed."""
     real = os.scandir
 
     def scandir(path: Any) -> Any:
@@ -145,11 +148,11 @@ def forbid(folder: Path) -> Iterator[None]:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["lost+found", "lite/lost+found", "lite/fashion/lost+found"])
-def test_a_folder_that_cannot_be_listed_stops_clean_and_no_other_command(bench: Bench, kept: Path, name: str) -> None:
+def test_a_folder_that_cannot_be_listed_stops_only_clean(bench: Bench, kept: Path, name: str) -> None:
     checkpoint = trial(bench)
     folder = Path("results", name)
     (bench.folder / folder).mkdir()
-    for _ in forbid(folder):
+    with forbid(folder):
         ended = bench("clean", "--yes")
         assert (ended.code, ended.err) == (2, f"aegen-bench: cannot list {folder}: Permission denied\n")
         report = bench("report")
@@ -160,14 +163,14 @@ def test_a_folder_that_cannot_be_listed_stops_clean_and_no_other_command(bench: 
     assert checkpoint.exists()
 
 
-def test_clean_says_that_weights_may_be_those_of_other_results_and_lets_them_be(bench: Bench, kept: Path) -> None:
+def test_clean_keeps_weights_that_may_belong_to_other_results_and_says_so(bench: Bench, kept: Path) -> None:
     (bench.folder / "results").mkdir()
     weight = weights(kept)
     ended = bench("clean", "--yes")
     assert ended.code == 0 and weight.exists() and f"add --weights {kept}" in ended.out
 
 
-def test_a_link_or_a_fifo_among_the_weights_is_nobodys(bench: Bench, kept: Path) -> None:
+def test_clean_ignores_a_link_or_fifo_among_the_weights(bench: Bench, kept: Path) -> None:
     (bench.folder / "results").mkdir()
     (kept / f"{KEY}.safetensors").symlink_to("/dev/zero")
     os.mkfifo(kept / f"{OTHER}.safetensors")

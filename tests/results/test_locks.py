@@ -1,4 +1,4 @@
-"""Locks: their owners, messages while waiting, and file systems without locks."""
+"""Locks: their holders, messages while waiting, and file systems without locks."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def held(tmp_path: Path) -> Iterator[Path]:
 
 @pytest.mark.parametrize("number", [errno.ENOSYS, errno.ENOLCK, errno.EIO])
 @pytest.mark.parametrize("travelled", [False, True], ids=["new", "with the locks of another machine"])
-def test_a_file_system_without_locks_is_one_line(
+def test_a_file_system_without_locks_is_reported(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, number: int, travelled: bool
 ) -> None:
     if travelled:
@@ -60,10 +60,10 @@ def test_a_file_system_without_locks_is_one_line(
 
 
 @pytest.mark.slow
-def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_along(
+def test_commands_on_a_file_system_without_locks_never_wait_for_copied_lock_files(
     finished: Bench, tmp_path: Path
 ) -> None:
-    """The real libc is in the way here, so that whatever takes a lock is met: also libraries, and the records'."""
+    """Make `flock` fail in libc itself, so that every lock is covered, including those of libraries and of records."""
     import no_flock
     from PIL import Image
 
@@ -107,12 +107,12 @@ def test_commands_on_a_file_system_without_locks_never_wait_for_locks_that_came_
     assert finished.record("vae")["status"] == "ok" and finished.weights("vae").is_file()
 
 
-def test_a_lock_that_is_held_for_too_long_names_its_file(held: Path) -> None:
+def test_waiting_too_long_for_a_lock_is_an_error_that_names_its_file(held: Path) -> None:
     with pytest.raises(UserError, match=f"{held} has been locked by another process for 0 minutes: wait for"):
         files.locked(held, wait=0.2).__enter__()
 
 
-def test_who_waits_says_once_on_what_and_for_whom(held: Path) -> None:
+def test_a_waiting_process_says_once_what_it_waits_for_and_who_holds_it(held: Path) -> None:
     said, entered = list[str](), threading.Event()
     pid = locks.whose(held)["pid"]
 
@@ -130,7 +130,7 @@ def test_who_waits_says_once_on_what_and_for_whom(held: Path) -> None:
     assert entered.is_set() and len(said) == 1
 
 
-def test_a_holder_on_another_host_that_is_silent_is_said_with_what_to_do(tmp_path: Path) -> None:
+def test_a_silent_holder_on_another_host_is_reported_with_what_to_do(tmp_path: Path) -> None:
     path = locks.lock_path(tmp_path, "thing")
     note = path.with_suffix(".json")
     note.parent.mkdir(parents=True)

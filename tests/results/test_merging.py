@@ -18,7 +18,7 @@ from aegen_bench.results import read_record
 from aegen_bench.results.merge import merge
 
 
-def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path) -> None:
+def test_new_trials_are_copied_and_a_second_merge_does_nothing(tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     (path,) = records.put(there, records.make(seed=1))
     path.with_name("history.json").write_text("{}")
@@ -30,7 +30,7 @@ def test_new_trials_come_whole_and_a_second_time_nothing_happens(tmp_path: Path)
     assert list(merge([there], here)) == []
 
 
-def test_an_evaluation_that_ours_lacks_comes_with_its_seconds_and_not_with_those_of_their_training(
+def test_a_missing_evaluation_is_added_with_its_times_but_not_with_their_training_times(
     tmp_path: Path,
 ) -> None:
     theirs = records.make(seconds={"train": 9.0, "sample": 4.0}, facts={"fit": 1.0, "nll": 2.0})
@@ -42,7 +42,7 @@ def test_an_evaluation_that_ours_lacks_comes_with_its_seconds_and_not_with_those
     assert merged.seconds == {"train": 100.0, "sample": 4.0} and merged.content()["metrics"] == theirs["metrics"]
 
 
-def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_half_trial(
+def test_a_full_disk_or_unreadable_file_is_reported_in_one_line_and_leaves_no_record(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (path,) = records.put(bench.folder / "there", records.make())
@@ -74,14 +74,14 @@ def test_a_full_disk_and_a_file_that_cannot_be_read_are_one_line_and_leave_no_ha
     assert {p.name for p in here.iterdir()} == {"record.json", "history.json", "artefacts.npz"}
 
 
-def test_what_one_lacks_is_filled_in(tmp_path: Path) -> None:
+def test_missing_protocols_and_metrics_are_added(tmp_path: Path) -> None:
     there, here = tmp_path / "there", tmp_path / "here"
     more = records.evaluation([{"fd": 21.0}], records.INCEPTION)
     theirs = records.make()
     theirs["metrics"]["bbbbbbbbbbbb"] = more
     theirs["metrics"]["a1b2c3d4e5f6"]["draws"][0]["kid"] = 0.5
     theirs["metrics"]["a1b2c3d4e5f6"]["settings"]["kid"] = {"subsets": 100}
-    theirs["seconds"]["train"] = theirs["stages"]["train"]["seconds"] = 11.0  # another machine, as fast as it is
+    theirs["seconds"]["train"] = theirs["stages"]["train"]["seconds"] = 11.0  # another machine, so the times differ
     records.put(there, theirs)
     (path,) = records.put(here, records.make())
     assert list(merge([there], here)) == [
@@ -101,7 +101,7 @@ def test_a_trial_that_failed_on_one_side_is_taken_from_the_other(tmp_path: Path)
     assert read_record(here).status == "ok"
 
 
-def test_conflicts_are_shown_and_ours_stays(tmp_path: Path) -> None:
+def test_conflicts_are_shown_and_our_record_is_kept(tmp_path: Path) -> None:
     here = tmp_path / "here"
     (path,) = records.put(here, records.make())
     before = path.read_bytes()
@@ -143,7 +143,7 @@ def test_the_commands_merge_and_clean_say_what_they_do_and_clean_asks(bench: Ben
     assert asked.code == 1 and "delete 2 files, 0.0 MB?" in asked.out and f"{gone}.safetensors" in asked.out
     unnamed = bench("clean", "--yes")
     assert unnamed.code == 0 and "1 weights files" in unnamed.out and f"--weights {weights}" in unnamed.out
-    assert len(list(weights.iterdir())) == 3, "weights of other results folders are safe from a plain clean"
+    assert len(list(weights.iterdir())) == 3, "clean without --weights should keep weights of other results folders"
     assert bench("clean", "--yes", "--weights", str(weights)).code == 0
     assert sorted(path.stem for path in weights.iterdir()) == [key, "not_ours"]
     assert not list(bench.folder.rglob("checkpoint-*"))

@@ -1,7 +1,7 @@
-"""Mutated results through the command line: each bad file is named or harmless, and what is well is reported as before.
+"""Commands on mutated results: each bad file is named or harmless, and the good ones are reported as before.
 
-A few dozen by default; `AEGEN_BENCH_MUTATIONS=3000 pytest -s tests/results/test_mutations.py` makes so many and prints
-the table of inputs by kind and outcome.
+By default there are a few dozen mutations; `AEGEN_BENCH_MUTATIONS=3000 pytest -s tests/results/test_mutations.py` makes
+3000 and prints a table of the inputs by kind and outcome.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import os
 import random
 import shutil
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import mutations
@@ -32,7 +33,7 @@ COMMANDS = {
 
 
 def lay(bench: Bench, seeds: int) -> list[Path]:
-    """Trials to be mutated, each a seed of a row of its own, and one that stays as it is."""
+    """Write trials to mutate, seeds of one row, and a trial of another that stays as it is; return their folders."""
     root = bench.folder / "results"
     made = [records.make(row="vae", seed=seed) for seed in range(seeds)] + [records.make(row="glf")]
     folders = [path.parent for path in records.put(root, *made)]
@@ -52,8 +53,19 @@ def require_harmless(name: str, ended: Ended, told: list[str]) -> None:
     assert "\x1b" not in ended.out, said
 
 
+OUTCOMES: Counter[tuple[str, str]] = Counter()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def table() -> Iterator[None]:
+    """Print the number of inputs by kind and outcome at the end."""
+    yield
+    for (kind, outcome), number in sorted(OUTCOMES.items()):
+        print(f"{kind:10} {outcome:10} {number:6}")
+
+
 @pytest.mark.parametrize("batch", range(-(-COUNT // BATCH)))
-def test_a_mutated_file_is_named_or_harmless_and_the_rest_of_the_report_stands(bench: Bench, batch: int) -> None:
+def test_a_mutated_file_is_named_or_harmless_and_the_rest_is_reported(bench: Bench, batch: int) -> None:
     chance = random.Random(batch)
     *mutants, well = lay(bench, min(BATCH, COUNT - batch * BATCH))
     told, kinds = [], []
@@ -69,7 +81,9 @@ def test_a_mutated_file_is_named_or_harmless_and_the_rest_of_the_report_stands(b
     ended["sample"] = bench("sample", "vae", "--dataset", "fashion", "--profile", "lite", "--out", "images")
     require_harmless("sample", ended["sample"], told)
     assert ended["report"].code == 0 and GOOD in ended["report"].out, ended["report"].err
-    assert {path: content(path) for folder in mutants for path in folder.iterdir()} == before, "a file was changed"
+    assert {path: content(path) for folder in mutants for path in folder.iterdir()} == before, (
+        "a command changed a file"
+    )
     assert not (bench.folder.parent / "victim").exists() and not Path("/tmp/victim").exists()
     shown = ended["report"].out + ended["report"].err + (bench.folder / "results/tables/lite/report.html").read_text()
     for kind, folder in zip(kinds, mutants, strict=True):
@@ -77,12 +91,3 @@ def test_a_mutated_file_is_named_or_harmless_and_the_rest_of_the_report_stands(b
         OUTCOMES[kind, "named" if f"{folder.name}/{name}" in shown else "harmless"] += 1
     assert well.is_dir()
     shutil.rmtree(bench.folder)
-
-
-OUTCOMES: Counter[tuple[str, str]] = Counter()
-
-
-def test_the_table_of_inputs_by_kind_and_outcome() -> None:
-    for (kind, outcome), number in sorted(OUTCOMES.items()):
-        print(f"{kind:10} {outcome:10} {number:6}")
-    assert sum(OUTCOMES.values()) == COUNT or not OUTCOMES, "each test above has counted its inputs"

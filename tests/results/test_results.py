@@ -25,7 +25,7 @@ ID, F, KEY = "a1b2c3d4e5f6", "f" * 12, "3f2a000000000000"
 PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 
 
-def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_null(tmp_path: Path) -> None:
+def test_json_keeps_its_order_with_one_value_per_line_and_null_for_non_finite_numbers(tmp_path: Path) -> None:
     path = tmp_path / "new" / "history.json"
     write_json(path, {"b": (1.5, math.nan), "a": {"x": -math.inf}})
     assert path.read_text() == '{\n "b": [\n  1.5,\n  null\n ],\n "a": {\n  "x": null\n }\n}\n'
@@ -33,7 +33,7 @@ def test_json_keeps_its_order_one_value_a_line_and_non_finite_numbers_become_nul
 
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS])
-def test_a_disk_that_refuses_leaves_the_old_file_whole_and_no_other(
+def test_a_failed_write_leaves_the_old_file_intact_and_no_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, code: int
 ) -> None:
     path = tmp_path / "record.json"
@@ -50,13 +50,13 @@ def test_a_disk_that_refuses_leaves_the_old_file_whole_and_no_other(
     assert os.listdir(tmp_path) == ["record.json"]
 
 
-def test_a_folder_that_cannot_be_made_is_a_user_error(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_a_user_error(tmp_path: Path) -> None:
     (tmp_path / "lite").write_text("a file where a folder should be")
     with pytest.raises(UserError, match="cannot write"):
         write_json(tmp_path / "lite" / "record.json", {})
 
 
-def test_a_trial_has_its_folder_and_no_name_leads_out_of_it() -> None:
+def test_a_trial_has_its_own_folder_and_no_name_leads_out_of_it() -> None:
     folder = results.trial_folder("results", "lite+train_images=4000", "fashion", "glf", 2)
     assert folder == Path("results/lite+train_images=4000/fashion/glf/seed-2")
     for name in ("..", "a/b", ""):
@@ -64,13 +64,13 @@ def test_a_trial_has_its_folder_and_no_name_leads_out_of_it() -> None:
             results.trial_folder("results", "lite", name, "glf", 0)
 
 
-def test_the_first_record_that_was_ever_kept_is_read_by_all_that_reads_records(tmp_path: Path) -> None:
+def test_the_oldest_record_kept_can_still_be_read_and_reported(tmp_path: Path) -> None:
     path = results.trial_folder(tmp_path, "lite", "fashion", "glf", 0) / "record.json"
     path.parent.mkdir(parents=True)
     shutil.copy(Path(__file__).parent / "record-schema-1.json", path)
     before = path.read_bytes()
     record = results.read_record(path)
-    assert record.weights_sha256 is None, "fields have been added since"
+    assert record.weights_sha256 is None, "a field that was added later should be None"
     (protocol,) = record.metrics
     assert record.lacking(protocol, ["fd", "prd", "reconstruction"]) == set()
     table = results.load(tmp_path)
@@ -109,15 +109,15 @@ def test_a_corrupt_record_is_named_skipped_and_left_untouched(tmp_path: Path, te
     assert bad.read_text() == text
 
 
-def test_records_come_in_the_order_of_seeds_and_other_folders_are_not_trials(tmp_path: Path) -> None:
+def test_records_are_sorted_by_seed_and_other_folders_are_ignored(tmp_path: Path) -> None:
     put(tmp_path, make(seed=10), make(seed=9), make(profile="smoke"))
     (tmp_path / "lite/fashion/glf/seed-9.old").mkdir()
-    (tmp_path / "lite/fashion/glf/seed-11").mkdir()  # begun, no record yet
+    (tmp_path / "lite/fashion/glf/seed-11").mkdir()  # started, but without a record yet
     found = [(r.profile, r.seed) for _, r in results.records(tmp_path)]
     assert found == [("lite", 9), ("lite", 10), ("smoke", 0)]
 
 
-def test_a_record_that_is_not_there_is_an_error_of_its_own(tmp_path: Path) -> None:
+def test_a_missing_record_is_a_user_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no record at"):
         results.read_record(tmp_path / "record.json")
 
@@ -130,7 +130,7 @@ def test_evaluation_adds_a_protocol_and_changes_nothing_else(tmp_path: Path) -> 
     assert record == {k: v for k, v in make().items() if k != "metrics"}
 
 
-def test_what_two_processes_add_to_a_record_at_once_is_all_in_it(tmp_path: Path) -> None:
+def test_two_processes_can_add_to_a_record_at_the_same_time(tmp_path: Path) -> None:
     (path,) = put(tmp_path, make(metrics={}))
     code = """
 import sys, time
@@ -149,7 +149,7 @@ for number in range(25):
     assert len(results.read_record(path).metrics) == 50
 
 
-def test_a_record_stands_for_its_key_and_the_real_images_that_it_names(tmp_path: Path) -> None:
+def test_a_record_stands_only_for_its_own_key_and_real_images(tmp_path: Path) -> None:
     about = {"name": "lite", "real_sha256": "1234"}
     (path,) = put(tmp_path, make(metrics={ID: evaluation([{"fd": 1.0}], about), F: evaluation([{"fd": 1.0}])}))
     assert results.standing(path, KEY, {ID: "1234", F: "any", "0" * 12: "any"}) is not None
@@ -187,7 +187,7 @@ def test_evaluation_never_changes_a_number_or_a_setting(tmp_path: Path, entry: d
     assert path.read_bytes() == before
 
 
-def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(tmp_path: Path) -> None:
+def test_an_old_record_is_renamed_with_the_first_free_number_and_its_images_are_removed(tmp_path: Path) -> None:
     def again() -> Path | None:
         (path,) = put(tmp_path, make())
         for name in ("artefacts.npz", "samples.png", "history.json"):
@@ -205,7 +205,7 @@ def test_an_old_record_makes_room_under_the_first_free_number_and_its_images_go(
     assert results.keep_aside(failed) is None and results.keep_aside(tmp_path / "nothing.json") is None
 
 
-def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_path: Path) -> None:
+def test_weights_are_named_by_key_and_content_and_older_files_by_key(tmp_path: Path) -> None:
     sha256 = "0123456789abcdef" * 4
     new, old = tmp_path / f"{KEY}-01234567.safetensors", tmp_path / f"{KEY}.safetensors"
     record = Record.parse(make(weights_sha256=sha256))
@@ -216,7 +216,7 @@ def test_weights_lie_under_key_and_content_and_older_files_under_the_key(tmp_pat
     assert record.weights_path(tmp_path) == new
 
 
-def test_load_gives_a_row_a_trial_and_metric(tmp_path: Path) -> None:
+def test_load_returns_one_row_per_trial_and_metric(tmp_path: Path) -> None:
     put(tmp_path, make(metrics={ID: evaluation([{"fd": 10.0}, {"fd": 20.0}])}))
     frame = results.load(tmp_path)
     assert list(frame.columns) == [
@@ -251,7 +251,7 @@ def test_a_failed_trial_and_a_failed_metric_have_rows_without_a_value(tmp_path: 
     assert math.isnan(frame.loc[(1, "prd"), "value"]) and frame.loc[(1, "prd"), "kind"] == "failed"
 
 
-def test_an_empty_folder_loads_as_an_empty_table_and_wrong_names_are_said(tmp_path: Path) -> None:
+def test_an_empty_folder_loads_as_an_empty_table_and_wrong_names_are_reported(tmp_path: Path) -> None:
     assert results.load(tmp_path).empty
     put(tmp_path, make())
     with pytest.raises(UserError, match="no results at"):
@@ -272,12 +272,25 @@ def test_a_thousand_records_are_read_within_seconds_of_processor_time(tmp_path: 
     assert middle - start < 1 and end - middle < 2, (middle - start, end - middle)
 
 
-def test_importing_results_brings_neither_torch_nor_pandas() -> None:
+def test_importing_results_imports_neither_torch_nor_pandas() -> None:
     code = "import sys, aegen_bench.results; print([m for m in ('torch', 'pandas') if m in sys.modules])"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
 
 
 @pytest.mark.slow
-def test_a_report_is_made_without_torch() -> None:
-    code = "import sys, aegen_bench.report; print('torch' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "False\n"
+def test_a_report_in_all_formats_is_written_without_torch(tmp_path: Path) -> None:
+    put(tmp_path, make())
+    code = """
+import sys
+from pathlib import Path
+from aegen_bench import report
+from aegen_bench.report import published
+names = [*report.EVERY, *report.CLAIMS]
+report.write(Path("."), published.default(), Path("out"), [*report.FORMATS, "html"], names)
+print("torch" in sys.modules)
+"""
+    ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
+    assert ended.stdout == "False\n", ended.stderr
+    assert {"table1.md", "main.tex", "tables.csv", "tables.json", "report.html"} <= {
+        path.name for path in (tmp_path / "out/lite").iterdir()
+    }

@@ -26,20 +26,20 @@ def test_a_newer_run_of_the_same_id_replaces_the_older_one(tmp_path: Path) -> No
     assert timings.read(tmp_path, "paper") == []
 
 
-def test_the_whole_training_is_what_its_epochs_take(tmp_path: Path) -> None:
-    """By hand: ten epochs of 8.5 s, a second of extraction and two of the fit."""
+def test_the_time_of_the_whole_training_is_extrapolated_from_its_epochs(tmp_path: Path) -> None:
+    """Calculated by hand: ten epochs of 8.5 s, one second of extraction and two of fitting."""
     one = timing("glf", 8.0, 9.0)
     assert one.training == pytest.approx(88.0) and one.trainings() == pytest.approx((83.0, 93.0))
 
 
-def test_a_file_that_is_no_timing_run_is_named(tmp_path: Path) -> None:
+def test_a_file_that_is_not_a_timing_run_is_named(tmp_path: Path) -> None:
     path = timings.write(tmp_path, timing("glf", 8.0))
     path.write_text('{"id": "x"}')
     with pytest.raises(UserError, match=f"{path} is not a timing run: about: Field required"):
         timings.read(tmp_path, "lite")
 
 
-def test_table_6_takes_its_seconds_from_timing_runs_alone(tmp_path: Path) -> None:
+def test_table_6_takes_its_times_only_from_timing_runs(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="rae_gmm"))
     [five] = report.make(tmp_path, PUBLISHED, ["5", "6"], profile="lite").chapters[0].tables
     assert five.label == "Table 5" and any("`aegen-bench time --profile lite" in note for note in five.notes)
@@ -55,7 +55,7 @@ def test_table_6_takes_its_seconds_from_timing_runs_alone(tmp_path: Path) -> Non
     assert any("(GLF - RAE+GMM) / GLF: Fashion 19.9%" in note for note in table.notes)
 
 
-def test_times_beside_other_work_are_marked_and_decide_no_claim(tmp_path: Path) -> None:
+def test_times_measured_beside_other_work_are_marked_and_decide_no_claim(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="rae_gmm"))
     timings.write(tmp_path, timing("rae_gmm", 8.0, 8.1, 8.05))
     for others, verdict, mark in ((0.0, "contradicted", ""), (0.5, "not tested", " §")):

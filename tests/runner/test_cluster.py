@@ -1,4 +1,4 @@
-"""Trials on dask workers on loopback: distribution, takeover from a lost worker, and rejections."""
+"""Trials on dask workers on the loopback interface: distribution, takeover from a lost worker, and refusals."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Dask]:
 
 @pytest.fixture
 def slow(bench: Bench) -> Bench:
-    """A grid of one trial of 8 steps, which stops half way until `go_on`."""
+    """A grid of one trial of 8 steps, which pauses in its third step until `go_on` is called."""
     bench.baseline("slow", SLOW)
     (bench.folder / "hold").touch()
     bench.declare(profiles=bench.tiny(models=["slow"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
@@ -76,7 +76,7 @@ def slow(bench: Bench) -> Bench:
 
 
 def half_done(bench: Bench) -> dict[str, Any]:
-    """Wait until the trial has a checkpoint, and return what its lock says of the process that does it."""
+    """Wait until the trial has a checkpoint, and return the note of its lock, which names the process that runs it."""
     until(lambda: list(bench.trial("slow").glob("checkpoint-*.pt")))
     return locks.whose(locks.lock_path(bench.folder / "results", "tiny", "digits", "slow", "seed-0"))
 
@@ -86,7 +86,7 @@ def go_on(bench: Bench) -> None:
 
 
 def essence(bench: Bench) -> dict[str, Any]:
-    """What must be equal to a trial that nothing disturbed."""
+    """Return what the trial must have in common with an undisturbed one."""
     record = bench.record("slow")
     assert record["status"] == "ok" and list(bench.trial("slow").glob("checkpoint*")) == []
     (entry,) = record["metrics"].values()
@@ -113,10 +113,10 @@ def test_a_grid_is_shared_by_two_workers(bench: Bench, cluster: Dask) -> None:
     for row in ("vae", "glf"):
         assert {bench.record(row, seed)["environment"]["threads"] for seed in (0, 1)} == {1}
     assert "train: epoch 1/1" in (bench.trial("glf", 1) / "log.txt").read_text()
-    assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no sign is left"
+    assert {path.suffix for path in (bench.folder / "results" / ".locks").iterdir()} == {""}, "no mark is left"
 
 
-def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_by_one(bench: Bench, cluster: Dask) -> None:
+def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_once(bench: Bench, cluster: Dask) -> None:
     cluster.workers(2)
     pairs = ["rae+normal", "rae+gaussian", "rae+flow"]
     process = bench.start(
@@ -132,7 +132,7 @@ def test_pairs_are_shared_by_two_workers_and_their_trunk_is_trained_by_one(bench
 
 
 @pytest.mark.parametrize("how", ["killed", "told to leave"])
-def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
+def test_another_worker_takes_over_the_trial_of_one_that_is_gone(
     slow: Bench, cluster: Dask, undisturbed: dict[str, Any], how: str
 ) -> None:
     cluster.workers(2)
@@ -152,7 +152,7 @@ def test_of_a_worker_that_is_gone_another_one_takes_the_trial_over(
     assert essence(slow) == undisturbed
 
 
-def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_does_it_alone(
+def test_a_late_worker_that_dies_and_is_restarted_by_its_nanny_finishes_the_trial_alone(
     slow: Bench, undisturbed: dict[str, Any], tmp_path: Path
 ) -> None:
     with scheduler(tmp_path) as alone:
@@ -167,7 +167,7 @@ def test_a_worker_that_comes_late_and_dies_and_is_started_again_by_its_nanny_doe
     assert essence(slow) == undisturbed
 
 
-def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
+def test_ctrl_c_saves_the_trials_of_the_workers_and_the_same_command_resumes_them(
     slow: Bench, cluster: Dask, undisturbed: dict[str, Any]
 ) -> None:
     cluster.workers(1)
@@ -176,7 +176,7 @@ def test_ctrl_c_saves_what_the_workers_do_and_the_same_command_goes_on(
     process.send_signal(signal.SIGINT)
     _, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130 and "the same command resumes from there" in err
-    assert list(locks.held(slow.folder / "results")) == [], "nothing runs on"
+    assert list(locks.held(slow.folder / "results")) == [], "nothing is still running"
     go_on(slow)
     ended = slow.process(*RUN, "--cluster", cluster.address)
     assert ended.code == 0 and "resume: slow on digits, seed 0" in ended.out
@@ -203,7 +203,7 @@ def refused(bench: Bench, *args: str) -> str:
     return line
 
 
-def test_an_address_where_no_scheduler_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_address_without_a_scheduler(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(engine, "CONNECTING", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -234,7 +234,7 @@ def test_without_dask(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_options_that_do_not_go_together(bench: Bench, options: list[str], told: str) -> None:
     assert told in refused(bench, *options)
-    if "GPU" not in options:  # what only a connection needs is read then
+    if "GPU" not in options:  # resources are read only when a connection is made
         assert told in refused(bench, "--dry-run", "--no-forecast", *options)
 
 
@@ -270,7 +270,7 @@ def test_a_device_that_a_worker_lacks(bench: Bench, cluster: Dask) -> None:
 
 @pytest.fixture
 def jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
-    """The jobs of the grid `tiny`, as the runner hands them to an engine."""
+    """The jobs of the profile `tiny`, as the runner hands them to an engine."""
     given: list[Job] = []
 
     def execute(self: engine.Cluster, jobs: list[Job], show: Any) -> Iterator[Any]:
@@ -282,7 +282,7 @@ def jobs(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Job]:
     return [dataclasses.replace(job, place=dataclasses.replace(job.place, results=bench.folder)) for job in given]
 
 
-def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, jobs: list[Job]) -> None:
+def test_a_worker_must_see_the_same_files_and_versions_as_the_run(bench: Bench, jobs: list[Job]) -> None:
     assert len(jobs) == 3
     with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         assert mine.check() == []
@@ -299,7 +299,7 @@ def test_what_a_worker_must_see_as_the_asking_process_does(bench: Bench, jobs: l
     assert not any((bench.folder / ".locks").glob("this-run*"))
 
 
-def test_a_worker_must_see_a_pair_s_prior_and_trunk_as_the_asking_process_does(bench: Bench) -> None:
+def test_a_worker_must_see_the_same_prior_and_trunk_of_a_pair_as_the_run(bench: Bench) -> None:
     study = Study("tiny", local=bench.folder, data=bench.data)
     place = Place(bench.data, bench.folder / "results", bench.data / "weights")
     pair = plan(study, study.trials(["rae+flow"], ["digits"], [0]), place)[-1]
@@ -311,13 +311,15 @@ def test_a_worker_must_see_a_pair_s_prior_and_trunk_as_the_asking_process_does(b
     }
 
 
-def test_a_worker_that_sees_no_locks_of_others_is_told_of(jobs: list[Job], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_worker_that_sees_no_locks_of_others_gives_a_warning(
+    jobs: list[Job], monkeypatch: pytest.MonkeyPatch
+) -> None:
     with worker_check.WorkerCheck.of("this-run", jobs) as mine:
         monkeypatch.setattr(locks, "taken", lambda path: False)
         assert all("do not work across machines" in warning for warning in mine.check()) and len(mine.check()) == 2
 
 
-def test_a_scheduler_that_is_gone_is_one_line_and_its_workers_save(slow: Bench, cluster: Dask) -> None:
+def test_a_lost_scheduler_is_reported_in_one_line_and_its_workers_save(slow: Bench, cluster: Dask) -> None:
     cluster.workers(1)
     process = slow.start(*RUN, "--cluster", cluster.address)
     half_done(slow)

@@ -1,4 +1,4 @@
-"""Methods that end their process in any way and place: always reported, without harm to other trials."""
+"""Methods that end their process: in whatever way and place, this is reported and does not harm other trials."""
 
 from __future__ import annotations
 
@@ -56,15 +56,13 @@ def method(how: str, place: str) -> str:
 
 @pytest.fixture
 def two(bench: Bench) -> Bench:
-    """A method to be written as `ends`, and one that is well."""
+    """A grid of the method `ends`, which the test writes, and a healthy one."""
     bench.declare(profiles=bench.tiny(models=["ends", "vae"]))
     return bench
 
 
 @pytest.mark.parametrize(("how", "place"), KINDS)
-def test_a_method_that_ends_the_process_is_a_failed_trial_and_the_others_are_done(
-    two: Bench, how: str, place: str
-) -> None:
+def test_a_method_that_ends_the_process_fails_its_trial_and_the_others_finish(two: Bench, how: str, place: str) -> None:
     two.baseline("ends", method(how, place))
     ended = two(*RUN)
     assert ended.code == 1 and two.record("vae")["status"] == "ok"
@@ -83,13 +81,13 @@ def test_a_method_that_ends_the_process_is_a_failed_trial_and_the_others_are_don
 
 
 @pytest.mark.parametrize(("how", "place"), KINDS)
-def test_check_says_so(bench: Bench, how: str, place: str) -> None:
+def test_check_reports_a_method_that_ends_the_process(bench: Bench, how: str, place: str) -> None:
     bench.baseline("ends", method(how, place))
     checked = bench("check", "ends")
     assert checked.code == 1 and WAYS[how] in checked.out
 
 
-def test_what_a_method_forks_may_end(bench: Bench) -> None:
+def test_a_process_that_a_method_forks_may_end(bench: Bench) -> None:
     import os
 
     with contained():
@@ -105,7 +103,7 @@ def test_ctrl_c_goes_through() -> None:
         raise GeneratorExit
 
 
-def test_workers_that_vanish_without_a_word_are_failed_trials_whatever_their_exit_code(two: Bench) -> None:
+def test_a_worker_that_vanishes_silently_fails_its_trial_whatever_its_exit_code(two: Bench) -> None:
     two.baseline("ends", method("__import__('ctypes').CDLL(None)._exit(0)", "step"))
     two.declare(profiles=two.tiny(models=["ends", "vae"]))
     ended = two.process(*RUN, "--jobs", "2")
@@ -113,17 +111,17 @@ def test_workers_that_vanish_without_a_word_are_failed_trials_whatever_their_exi
     assert two.record("ends")["reason"] == "killed (out of memory?)"
 
 
-def test_a_run_whose_only_process_vanishes_without_a_word_does_not_end_well(two: Bench) -> None:
+def test_a_run_whose_only_process_vanishes_silently_fails(two: Bench) -> None:
     two.baseline("ends", method("__import__('ctypes').CDLL(None)._exit(0)", "step"))
     for _ in range(2):
         ended = two.process(*RUN, cold=True)
         assert ended.code == 1 and "run: a method, or a library that it uses, has ended the process" in ended.err
-    ended = two.process(*RUN)  # in a process of its own, as what was killed twice
+    ended = two.process(*RUN)  # the method has killed its process twice, so it gets its own
     assert ended.code == 1 and two.record("ends")["reason"] == "killed (out of memory?)"
     assert two.record("vae")["status"] == "ok"
 
 
-def test_a_crash_of_the_only_process_is_recorded_by_the_next_run_which_does_the_rest(two: Bench) -> None:
+def test_a_crash_of_the_only_process_is_recorded_by_the_next_run_which_finishes_the_rest(two: Bench) -> None:
     how = "os.abort()"
     two.baseline("ends", method(how, "step"))
     assert two.process(*RUN, OMP_NUM_THREADS="1").code < 0 and not (two.trial("ends") / "record.json").exists()
@@ -146,8 +144,8 @@ def test_a_second_death_of_the_same_trial_is_recorded_too(two: Bench) -> None:
 
 
 @pytest.mark.parametrize("when", ["True", "len(z) == 64"])
-def test_images_outside_their_range_fail_the_trial_also_where_only_scoring_meets_them(two: Bench, when: str) -> None:
-    """64 images are what the protocol takes; the artefacts are made of fewer at once."""
+def test_images_outside_their_range_fail_the_trial_even_if_only_scoring_sees_them(two: Bench, when: str) -> None:
+    """Only the protocol decodes 64 images at once; the artefacts decode other numbers of images."""
     source = method("pass", "step").replace("return self.decoder(z)", f"return self.decoder(z) + 5 * ({when})")
     two.baseline("ends", source)
     ended = two(*RUN)
@@ -168,7 +166,7 @@ def test_a_method_that_changes_the_working_folder_leaves_its_results_where_they_
 
 
 @pytest.mark.parametrize("place", ["import", "step", "decode"])
-def test_a_thread_that_fails_is_a_line_and_no_traceback(
+def test_a_thread_that_fails_logs_one_line_and_no_traceback(
     two: Bench, caplog: pytest.LogCaptureFixture, place: str
 ) -> None:
     how = "import threading; t = threading.Thread(target=lambda: 1 / 0); t.start(); t.join()"

@@ -1,4 +1,4 @@
-"""`kill.py`, once for each kind: it kills the process, and the resumed trial equals an undisturbed one."""
+"""`kill.py`, once for each kind: the process is killed, and the resumed trial equals an undisturbed one."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ def bench() -> Iterator[kill.Bench]:
 
 
 @pytest.mark.parametrize("how", ["one", "two", "jobs", "dask"])
-def test_what_is_killed_half_way_ends_as_what_was_left_alone(bench: kill.Bench, how: str) -> None:
-    """Where other work delays the watcher, the trial may be over before its moment: then an earlier one is tried."""
+def test_a_trial_killed_halfway_ends_like_an_undisturbed_one(bench: kill.Bench, how: str) -> None:
+    """If other work delays the watcher, the trial may end before it is killed; then an earlier moment is tried."""
     for share in (0.5, 0.3, 0.1):
         where, _, equal = bench.disturb(how, ["vae"] if how == "one" else ["vae", "rae_gmm"], share)
         assert equal
         if where in kill.PLACES.values():
             break
-    assert where in kill.PLACES.values(), "it was hit in the middle of its work"
+    assert where in kill.PLACES.values(), "it was killed in the middle of its work"
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.9])
-def test_a_full_disk_leaves_no_half_of_a_file_and_costs_nothing(bench: kill.Bench, share: float) -> None:
-    """From 1 kB, which takes no log, over 316 kB, which takes records but no checkpoint, to 32 MB, which takes one."""
+def test_a_full_disk_leaves_no_unfinished_file_and_changes_no_result(bench: kill.Bench, share: float) -> None:
+    """1 kB has no room for a log, 316 kB has room for records but not for a checkpoint, and 32 MB for both."""
     try:
         where, _, equal = bench.disturb("disk", ["vae"], share)
     except subprocess.CalledProcessError:

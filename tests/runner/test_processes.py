@@ -17,7 +17,7 @@ pytestmark = pytest.mark.slow
 RUN = ("run", "--profile", "tiny")
 
 
-# ---- what is only shown may be lost -----------------------------------------------------------------------------
+# ---- lost output does no harm -----------------------------------------------------------------------------------
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def one(bench: Bench) -> Bench:
 
 @pytest.mark.parametrize(("sink", "jobs"), [("full", "1"), ("pipe", "2")])
 def test_a_broken_output_costs_no_trial(one: Bench, sink: str, jobs: str) -> None:
-    """A disk that is full (ENOSPC), and a pipe whose reader has gone (EPIPE)."""
+    """The output is a full disk (ENOSPC), or a pipe whose reader is gone (EPIPE)."""
     if sink == "full":
         out = os.open("/dev/full", os.O_WRONLY)
     else:
@@ -44,7 +44,7 @@ def test_a_broken_output_costs_no_trial(one: Bench, sink: str, jobs: str) -> Non
     assert one.record("vae")["status"] == "ok" and one.record("vae")["metrics"]
 
 
-def test_a_stream_that_fails_is_given_up_and_one_that_is_closed_too(tmp_path: Path) -> None:
+def test_a_stream_that_fails_or_is_closed_is_given_up(tmp_path: Path) -> None:
     with open("/dev/full", "w") as full:
         stream = progress._Forgiving(full)
         assert stream.write("lost") == 4
@@ -70,7 +70,7 @@ def test_a_log_that_is_a_link_is_not_written_through(one: Bench) -> None:
 def test_workers_import_nothing_from_the_working_folder(one: Bench) -> None:
     for name in ("pickle", "struct", "multiprocessing", "signal", "threading"):
         (one.folder / f"{name}.py").write_text(f"open('imported-{name}', 'w').close()\nraise SystemExit(3)\n")
-    # As the console script begins: without the working folder, and with nothing set that workers would inherit.
+    # Like the console script: without the working folder on the path, and with no variable that workers would inherit.
     env = {**os.environ, "AEGEN_BENCH_DATA": str(one.data), "PYTHONSAFEPATH": "1"}
     program = "import os; del os.environ['PYTHONSAFEPATH']; from aegen_bench.cli import main; main()"
     command = [sys.executable, "-c", program, *RUN, "--jobs", "2"]
@@ -79,7 +79,7 @@ def test_workers_import_nothing_from_the_working_folder(one: Bench) -> None:
     assert list(one.folder.glob("imported-*")) == []
 
 
-# ---- what cannot be had is one line -----------------------------------------------------------------------------
+# ---- what is impossible is refused in one line ------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_workers_import_nothing_from_the_working_folder(one: Bench) -> None:
         ([], {"OMP_NUM_THREADS": "many"}, "OMP_NUM_THREADS=many: expected a number of threads"),
     ],
 )
-def test_what_cannot_be_had_is_one_line(
+def test_an_impossible_request_is_refused_in_one_line(
     one: Bench, monkeypatch: pytest.MonkeyPatch, options: list[str], env: dict[str, str], told: str
 ) -> None:
     for name, value in env.items():
@@ -106,7 +106,7 @@ def test_what_cannot_be_had_is_one_line(
 @pytest.mark.parametrize(
     ("place", "way_out"), [("results", "name another with --results"), ("data", "--weights names")]
 )
-def test_a_folder_that_cannot_be_written_names_the_way_out(one: Bench, place: str, way_out: str) -> None:
+def test_the_error_for_an_unwritable_folder_names_the_way_out(one: Bench, place: str, way_out: str) -> None:
     blocked = one.folder / "results" if place == "results" else one.data / "weights"
     blocked.parent.mkdir(exist_ok=True)
     blocked.write_text("a file")
@@ -115,7 +115,7 @@ def test_a_folder_that_cannot_be_written_names_the_way_out(one: Bench, place: st
     assert ended.code == 2 and "cannot write to the folder " in last and way_out in last
 
 
-def test_a_cluster_with_certificates_that_are_not_there(one: Bench) -> None:
+def test_a_cluster_whose_certificates_are_missing(one: Bench) -> None:
     pytest.importorskip("distributed")
     ended = one(*RUN, "--cluster", "tls://127.0.0.1:9")
     (line,) = [line for line in ended.err.splitlines() if line.startswith("aegen-bench: ")]

@@ -1,4 +1,4 @@
-"""The results of a run, how the next run treats them, and the use from Python."""
+"""The results of a run, how the next run treats them, and their use from Python."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from aegen_bench.trial import artefacts, sampling
 from aegen_bench.trial.scoring import Samples
 
 RUN = ("run", "--profile", "tiny")
-TWO = (("one", 32), ("two", 16))  # two protocols by their batches, so by their ids
+TWO = (("one", 32), ("two", 16))  # two protocols that differ in their batch, so in their ids
 HEAD = """
 import torch
 from torch import nn
@@ -57,7 +57,7 @@ FAULTS = {
 
 
 def alter(bench: Bench, row: str, **fields: Any) -> bytes:
-    """Change a record by hand; return what it holds now."""
+    """Change fields of a record by hand, and return the new content of the file."""
     path = bench.trial(row) / "record.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **fields}))
     return path.read_bytes()
@@ -113,7 +113,7 @@ def test_history_has_terms_logs_images_and_training_seconds_by_epoch(shared_run:
     assert history["probes"] == []
 
 
-def test_weights_lie_in_the_data_folder_under_key_and_content(shared_run: tuple[Bench, Ended]) -> None:
+def test_weights_are_in_the_data_folder_named_by_key_and_content(shared_run: tuple[Bench, Ended]) -> None:
     bench, _ = shared_run
     kept = {bench.weights(row) for row in ("vae", "rae_gmm", "glf")}
     assert {*(bench.data / "weights").iterdir()} == kept
@@ -122,7 +122,7 @@ def test_weights_lie_in_the_data_folder_under_key_and_content(shared_run: tuple[
         assert len(key) == 16 and hashlib.sha256(path.read_bytes()).hexdigest().startswith(start)
 
 
-def test_another_training_of_the_same_key_leaves_the_first_ones_weights(finished: Bench) -> None:
+def test_other_weights_of_the_same_key_do_not_replace_the_first_ones(finished: Bench) -> None:
     ours = finished.weights("glf")
     before = ours.read_bytes()
     record = finished.trial("glf") / "record.json"
@@ -143,13 +143,13 @@ def test_artefacts_hold_uint8_images_by_name_and_the_prd_curve(shared_run: tuple
         "neighbours": ((10, 6, 1, 8, 8), "uint8"),
         "prd": ((2, 1001), "float32"),
     }
-    assert train.max() == 255, "neighbours are real images, of full contrast"
+    assert train.max() == 255, "neighbours are real images, with full contrast"
     with Image.open(bench.trial("glf") / "samples.png") as picture:
         assert picture.size == (89, 89), "10 by 10 images of 8 pixels, 1 pixel between them"
 
 
 class Incompressible(Baseline):
-    """Images of pure noise: nothing packs them."""
+    """Generates pure noise, which cannot be compressed."""
 
     def decode(self, z: Tensor) -> Tensor:
         return torch.rand(len(z), *self.nets.shape, generator=torch.Generator().manual_seed(int(z.sum() * 1e6)))
@@ -160,7 +160,7 @@ class Incompressible(Baseline):
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("channels", "side", "limit"), [(1, 28, 2e6), (3, 32, 2e6), (3, 64, 2e6), (3, 256, 12e6)])
-def test_artefacts_stay_within_their_size_whatever_the_images(
+def test_artefacts_stay_within_their_size_limit_whatever_the_images(
     tmp_path: Path, channels: int, side: int, limit: float
 ) -> None:
     shape = (channels, side, side)
@@ -173,14 +173,14 @@ def test_artefacts_stay_within_their_size_whatever_the_images(
     assert (tmp_path / "artefacts.npz").stat().st_size <= limit
     with np.load(tmp_path / "artefacts.npz") as made:
         assert set(made) == {"samples", "interpolations", "reconstructions", "neighbours", "prd"}
-        np.testing.assert_allclose(made["prd"], curves["prd"], rtol=1e-6, err_msg="the first one stays")
+        np.testing.assert_allclose(made["prd"], curves["prd"], rtol=1e-6, err_msg="the first curve is kept")
 
 
 # ---- what the next run does ------------------------------------------------------------------------------
 
 
 @pytest.mark.slow
-def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(finished: Bench) -> None:
+def test_a_changed_protocol_is_evaluated_from_the_kept_weights_without_training(finished: Bench) -> None:
     before, weights = contents(finished.trial("glf")), contents(finished.data / "weights")
     old = finished.record("glf")
     finished.declare(profiles=finished.tiny(protocols=["other"]))
@@ -198,7 +198,7 @@ def test_a_changed_protocol_evaluates_from_the_kept_weights_and_trains_nothing(f
 
 
 @pytest.mark.slow
-def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(finished: Bench) -> None:
+def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_now(finished: Bench) -> None:
     before = finished.record("glf")
     tiny = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction", "kid"]}
     finished.declare(protocols={"tiny": tiny}, profiles=finished.tiny(models=["glf"], draws=3))
@@ -209,7 +209,7 @@ def test_a_record_keeps_its_number_of_draws_whatever_the_profile_says_by_now(fin
 
 
 @pytest.mark.slow
-def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
+def test_a_record_is_not_completed_with_other_test_images(bench: Bench) -> None:
     def put(seed: int) -> None:
         made = np.random.default_rng(seed).integers(256, size=(300, 8, 8)).astype(np.uint8)
         first = np.random.default_rng(0).integers(256, size=(300, 8, 8)).astype(np.uint8)
@@ -231,7 +231,7 @@ def test_a_record_is_not_completed_against_other_images(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> None:
+def test_scores_are_kept_if_the_artefacts_are_damaged(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
     damaged = finished.trial("glf") / "artefacts.npz"
     damaged.write_bytes(damaged.read_bytes()[:100])
@@ -241,9 +241,9 @@ def test_scores_are_kept_where_the_artefacts_are_damaged(finished: Bench) -> Non
     assert "tiny: 1 trial: 1 done\n" in finished(*RUN).out
 
 
-def test_codes_that_are_integers_are_not_sampled_for_a_gap(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_integer_codes_are_not_sampled_for_the_code_gap(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "encode", lambda *args, **more: torch.zeros(5, 4, dtype=torch.long))
-    monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("nobody compares these"))
+    monkeypatch.setattr(sampling, "sample_codes", lambda *args, **more: pytest.fail("no metric needs sampled codes"))
     images, cpu = np.zeros((5, 1, 8, 8)), torch.device("cpu")
     asked: Any = SimpleNamespace(training_set=images, trial=SimpleNamespace(seed=0), device=cpu)
     assert Samples(asked, nn.Identity(), None).codes(5) is None  # type: ignore[arg-type]
@@ -260,7 +260,7 @@ def test_two_protocols_are_never_in_one_table(finished: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
+def test_a_trial_whose_evaluation_fails_is_completed_without_training(
     finished: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]))
@@ -287,7 +287,7 @@ def test_a_trial_that_ends_while_it_is_evaluated_is_completed_without_training(
 
 
 @pytest.mark.slow
-def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_retrain_keeps_it_aside(
+def test_without_weights_a_changed_protocol_leaves_the_record_and_retrain_sets_it_aside(
     finished: Bench,
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], protocols=["other"]))
@@ -305,7 +305,7 @@ def test_where_the_weights_are_gone_a_changed_protocol_leaves_the_record_and_ret
 
 
 @pytest.mark.slow
-def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked_for(finished: Bench) -> None:
+def test_a_trial_that_lacks_only_its_weights_is_retrained_only_when_asked(finished: Bench) -> None:
     weights = finished.weights("glf")
     before = weights.read_bytes()
     assert "tiny: 3 trials: 3 done\n" in finished(*RUN, "--retrain").out
@@ -316,7 +316,7 @@ def test_a_trial_that_lacks_only_its_weights_is_trained_again_when_that_is_asked
 
 
 @pytest.mark.slow
-def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Bench) -> None:
+def test_a_trial_whose_key_changed_is_stale_and_retrained_only_when_asked(finished: Bench) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
     before, old = contents(finished.trial("glf")), finished.record("glf")
     ended = finished(*RUN)
@@ -332,11 +332,11 @@ def test_a_trial_whose_key_changed_is_stale_until_it_is_asked_for(finished: Benc
     assert finished.record("glf")["config"]["with"]["beta"] == 2.0
     assert (finished.trial("glf") / f"record.{old['key']}.1.json").read_bytes() == before["record.json"]
     kept = aegen_bench.results.load(finished.folder / "results", profile="tiny")
-    assert len(list(kept["key"].unique())) == 3, "the old one is aside"
+    assert len(list(kept["key"].unique())) == 3, "the old record is set aside"
 
 
 @pytest.mark.slow
-def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Bench) -> None:
+def test_a_trial_whose_images_changed_is_stale_and_retrained_only_when_asked(bench: Bench) -> None:
     def put(seed: int) -> None:
         images = np.random.default_rng(seed).integers(0, 256, (80, 8, 8), dtype=np.uint8)
         bench.data.mkdir(exist_ok=True)
@@ -353,7 +353,9 @@ def test_a_trial_whose_images_changed_is_stale_until_it_is_asked_for(bench: Benc
 
 
 @pytest.mark.slow
-def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_trained_flow_is_inverted_on_the_codes_of_real_images(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"], stages={"*": {"epochs": 20, "batch": 64, "lr_at": {}}}))
     assert finished(*RUN, "--results", "trained").code == 0
     monkeypatch.setenv("AEGEN_BENCH_DATA", str(finished.data))
@@ -368,14 +370,14 @@ def test_a_trained_flow_is_undone_on_the_codes_of_real_images(finished: Bench, m
 
 @pytest.mark.slow
 def test_without_any_record_a_run_that_trains_nothing_prints_no_tables(bench: Bench) -> None:
-    """The only trial is left to another run, which is at it."""
+    """The only trial is left to another run, which is working on it."""
     with locks.claim(locks.lock_path(bench.folder / "results", "tiny", "digits", "glf", "seed-0")):
         ended = bench(*RUN, "--models", "glf")
     assert (ended.code, ended.err.count("Error")) == (0, 0) and "### " not in ended.out
 
 
 @pytest.mark.slow
-def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
+def test_failed_trials_are_retried_but_diverged_or_timed_out_ones_are_not(finished: Bench) -> None:
     kept = [
         alter(finished, row, status=s, reason=f"it {s}", metrics={})
         for row, s in (("vae", "diverged"), ("rae_gmm", "timeout"))
@@ -390,7 +392,7 @@ def test_failed_trials_are_tried_again_and_diverged_or_timed_out_ones_are_not(fi
 
 
 @pytest.mark.slow
-def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Bench) -> None:
+def test_a_failed_trial_is_retried_unasked_when_its_code_changes(bench: Bench) -> None:
     path = bench.baseline("raises", FAULTS["raises"])
     bench.declare(profiles=bench.tiny(models=["raises"]))
     assert bench(*RUN).code == 1
@@ -399,19 +401,19 @@ def test_a_failed_trial_whose_code_was_mended_is_tried_again_unasked(bench: Benc
     assert "retry: raises on digits, seed 0: ValueError: no such luck (raises.py, line " in bench(*RUN).out
     record = bench.record("raises")
     assert record["key"] != key and record["reason"].startswith("ValueError: luck (raises.py, line ")
-    assert not list(bench.trial("raises").glob("record.*.json")), "a failed record protects nothing"
+    assert not list(bench.trial("raises").glob("record.*.json")), "a failed record is not set aside"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("status", ["ok", "failed"])
-def test_a_record_of_another_key_that_came_since_the_plan_is_left_alone_unless_it_failed(
+def test_a_record_of_another_key_written_since_the_plan_is_left_alone_unless_it_failed(
     finished: Bench, monkeypatch: pytest.MonkeyPatch, status: str
 ) -> None:
     finished.declare(profiles=finished.tiny(models=["glf"]), rows={"glf": {"with": {"beta": 2}}})
     in_process, written = workers.in_process, list[bytes]()
 
     def meanwhile(*given: Any) -> Any:
-        """A run with other settings writes the record that this run is about to write."""
+        """Write the record that this run is about to write, as a run with other settings would."""
         written.append(alter(finished, "glf", key="f" * 16, status=status))
         return in_process(*given)
 
@@ -435,7 +437,7 @@ def test_a_corrupt_record_is_named_skipped_and_not_overwritten(finished: Bench, 
 
 
 @pytest.mark.slow
-def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
+def test_faulty_baselines_do_not_stop_others(bench: Bench) -> None:
     for name, source in FAULTS.items():
         bench.baseline(name, source)
     bench.declare(profiles=bench.tiny(models=[*FAULTS, "glf"]))
@@ -444,7 +446,7 @@ def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
     assert bench.record("glf")["status"] == "ok"
     failed, diverged = bench.record("raises"), bench.record("diverges")
     assert failed["status"] == "failed" and failed["reason"].startswith("ValueError: no such luck (raises.py, line ")
-    assert "raises.py" in failed["reason"], "where it happened is in the record"
+    assert "raises.py" in failed["reason"], "the record says where it happened"
     assert diverged["status"] == "diverged" and "not finite in epoch 1 of stage 'train'" in diverged["reason"]
     assert failed["metrics"] == diverged["metrics"] == {}
     assert "broken: syntax: " in ended.out and "syntax.py" in ended.out
@@ -458,7 +460,7 @@ def test_faulty_baselines_stop_no_other(bench: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_record(finished: Bench) -> None:
+def test_a_baseline_that_shadows_a_shipped_one_is_named_in_the_plan_and_in_the_record(finished: Bench) -> None:
     shipped = Path(aegen_bench.__file__).parent.parent / "baselines" / "glf.py"
     finished.baseline("glf", shipped.read_text().replace("beta: float = 1.0", "beta: float = 2.0"))
     finished.declare(profiles=finished.tiny(models=["glf"]))
@@ -468,7 +470,7 @@ def test_a_baseline_that_shadows_a_shipped_one_is_said_in_the_plan_and_in_the_re
 
 
 @pytest.mark.slow
-def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> None:
+def test_seeds_give_different_numbers_and_a_rerun_gives_the_same(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
     assert bench(*RUN).code == 0
     first = [bench.record("glf", seed)["metrics"] for seed in (0, 1)]
@@ -484,7 +486,7 @@ def test_seeds_give_other_numbers_and_a_rerun_gives_the_same(bench: Bench) -> No
 
 
 @pytest.mark.slow
-def test_a_setting_makes_a_profile_of_its_own(finished: Bench) -> None:
+def test_a_setting_makes_a_separate_profile(finished: Bench) -> None:
     ended = finished(*RUN, "--models", "glf", "--set", "draws=2", "--set", "train_images=128")
     assert ended.code == 0
     name = "tiny+draws=2+train_images=128"
@@ -511,7 +513,7 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_and_codes_are_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
     def counted(name: str) -> Any:
@@ -524,7 +526,7 @@ def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeyp
     scored = {name: {"extractor": "random_conv", "count": 64, "batch": b, "metrics": metrics} for name, b in TWO}
     bench.declare(protocols=scored, profiles=bench.tiny(models=["glf"], protocols=[name for name, _ in TWO]))
     assert bench(*RUN).code == 0
-    # Test and training images are encoded, the former restored and twice mixed; and some images made for artefacts.
+    # Test and training images are encoded, and the former decoded and interpolated twice; artefacts add one of each.
     assert sorted(made) == ["decode"] * 4 + ["encode"] * 3 + ["generate", "halfway", "sample_codes"]
     record = bench.record("glf")
     first, second = record["metrics"].values()
@@ -534,7 +536,7 @@ def test_what_a_model_makes_is_made_once_for_all_protocols(bench: Bench, monkeyp
 
 @pytest.fixture
 def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
-    """`tiny` with a second protocol, `apart`, whose extractor has a network for fashion and none for digits."""
+    """`tiny` with a second protocol, `apart`, whose extractor has a network for fashion but none for digits."""
     declared = extractors.recipe("inception")._replace(weights={"fashion": "inception"})
     recipes = {"random_conv": extractors.recipe("random_conv"), "inception": declared}
     recipe = extractors.recipe
@@ -547,7 +549,7 @@ def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
 
 
 @pytest.mark.slow
-def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_said_once(fashion_only: Bench) -> None:
+def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_reported_once(fashion_only: Bench) -> None:
     ended = fashion_only(*RUN, "--seeds", "2")
     assert ended.code == 0 and "scored by tiny (" in ended.out
     assert ended.out.count("not scored by apart: digits: no weights for extractor inception\n") == 1
@@ -557,7 +559,9 @@ def test_a_protocol_without_weights_for_a_dataset_is_left_out_and_said_once(fash
     assert "2 done" in fashion_only(*RUN, "--seeds", "2").out
 
 
-def test_asked_for_by_name_it_is_refused_in_one_line(fashion_only: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_protocol_without_weights_is_refused_if_asked_for(
+    fashion_only: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.chdir(fashion_only.folder)
     with pytest.raises(UserError, match="'inception' has weights for fashion, none for digits"):
         aegen_bench.evaluate(np.zeros((64, 1, 8, 8), np.uint8), dataset="digits", protocol="apart")
@@ -581,7 +585,7 @@ def place(shared_run: tuple[Bench, Ended], monkeypatch: pytest.MonkeyPatch) -> B
     return bench
 
 
-def test_images_of_any_generator_are_scored_as_a_trial_s_are(place: Bench) -> None:
+def test_images_of_any_generator_are_scored_like_those_of_a_trial(place: Bench) -> None:
     model = aegen_bench.load("results/tiny/digits/glf/seed-0")
     images = sampling.generate(model, 64, seed=0, draw=0, device=torch.device("cpu"))
     scores = aegen_bench.evaluate(images, dataset="digits", protocol="tiny")
@@ -605,12 +609,12 @@ def test_images_of_any_generator_are_scored_as_a_trial_s_are(place: Bench) -> No
     ],
     ids=["above 1", "nan", "minus one", "too few", "NHWC", "no channel", "integers"],
 )
-def test_images_of_a_wrong_range_shape_or_type_are_refused(place: Bench, images: Any, said: str) -> None:
+def test_images_with_a_wrong_range_shape_or_type_are_refused(place: Bench, images: Any, said: str) -> None:
     with pytest.raises(UserError, match=said):
         aegen_bench.evaluate(images, dataset="digits", protocol="tiny")
 
 
-def test_wrong_names_and_missing_files_are_told_in_python_too(place: Bench) -> None:
+def test_wrong_names_and_missing_files_are_reported_in_python_too(place: Bench) -> None:
     images = np.zeros((64, 1, 8, 8), np.uint8)
     with pytest.raises(UserError, match=r"did you mean 'tiny'?"):
         aegen_bench.evaluate(images, dataset="digits", protocol="tinny")
@@ -653,7 +657,7 @@ def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
         aegen_bench.load("results/tiny/digits/glf/seed-0")
 
 
-def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
+def test_results_are_one_table_with_a_row_per_trial_and_metric(place: Bench) -> None:
     table = aegen_bench.results.load("results")
     fd = table[table["metric"] == "fd"].set_index(["profile", "row"])["value"]
     (entry,) = place.record("glf")["metrics"].values()
@@ -664,15 +668,12 @@ def test_results_are_one_table_a_row_a_trial_and_metric(place: Bench) -> None:
 
 
 @pytest.mark.slow
-def test_an_evaluation_that_cannot_be_done_stops_no_other(finished: Bench) -> None:
-    rows = [row for row in ("glf", "vae") if (finished.trial(row) / "record.json").is_file()]
-    assert rows
-    finished.declare(profiles=finished.tiny(models=rows, protocols=["other"]))
-    broken = finished.weights(rows[0])
+def test_an_evaluation_that_fails_does_not_stop_others(finished: Bench) -> None:
+    finished.declare(profiles=finished.tiny(models=["glf", "vae"], protocols=["other"]))
+    broken = finished.weights("glf")
     broken.write_bytes(broken.read_bytes()[:100])
     ended = finished(*RUN)
     assert ended.code == 1
     assert "evaluation failed" in ended.err and broken.name in ended.err
     assert "1 evaluation failed" in ended.out
-    for row in rows[1:]:
-        assert len(finished.record(row)["metrics"]) == 2
+    assert len(finished.record("glf")["metrics"]) == 1 and len(finished.record("vae")["metrics"]) == 2

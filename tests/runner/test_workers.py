@@ -1,4 +1,4 @@
-"""Concurrent trials: in worker processes, and in several runs with one results folder."""
+"""Concurrent trials: in worker processes, and in several runs that share a results folder."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ def test_the_lock_of_a_living_process_holds_and_that_of_a_killed_one_does_not(tm
     assert not locks.abandoned(path)
 
 
-def test_a_killed_worker_is_recorded_and_stops_no_other(bench: Bench) -> None:
+def test_a_killed_worker_is_recorded_and_does_not_stop_others(bench: Bench) -> None:
     bench.baseline("dies", DIES)
     bench.declare(profiles=bench.tiny(models=["vae", "dies", "glf"]))
     process = bench.start(*RUN, "--jobs", "2")
@@ -119,7 +119,7 @@ def test_a_worker_killed_in_evaluation_leaves_a_trained_trial_that_the_next_run_
     assert record["metrics"] and record["weights_sha256"] == trained["weights_sha256"]
 
 
-def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:
+def test_two_runs_at_once_do_not_repeat_a_trial(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(models=["vae", "glf"], seeds=2))
     two = [bench.start(*RUN) for _ in range(2)]
     told = [process.communicate(timeout=300) for process in two]
@@ -135,11 +135,11 @@ def test_two_runs_at_once_do_no_trial_twice(bench: Bench) -> None:
 @pytest.mark.parametrize(
     ("done", "shares", "expected"), [(0, [], None), (1, [0.5, 0.5], 100.0), (2, [], 100.0), (4, [], None)]
 )
-def test_time_left_goes_by_the_pace_so_far(done: int, shares: list[float], expected: float | None) -> None:
+def test_the_time_left_follows_from_the_pace_so_far(done: int, shares: list[float], expected: float | None) -> None:
     assert left(100.0, done, shares, 4) == expected
 
 
-def test_a_running_trial_is_seen_from_another_terminal_and_on_the_board(bench: Bench) -> None:
+def test_a_running_trial_is_shown_in_another_terminal_and_on_the_board(bench: Bench) -> None:
     root = bench.folder / "results"
     with locks.claim(locks.lock_path(root, "tiny", "digits", "glf", "seed-0")) as mine:
         assert mine is not None
@@ -158,7 +158,7 @@ def test_a_running_trial_is_seen_from_another_terminal_and_on_the_board(bench: B
     assert "running:" not in bench("list", "--trials", "--profile", "tiny").out
 
 
-def test_a_device_that_fails_every_call_costs_its_trial_and_the_others_get_a_new_process(
+def test_after_a_device_fails_every_call_the_other_trials_get_a_new_process(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(workers, "_usable", lambda device: False)
@@ -169,7 +169,7 @@ def test_a_device_that_fails_every_call_costs_its_trial_and_the_others_get_a_new
 
 
 def test_a_worker_limits_the_blas_of_numpy_and_scipy_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    import scipy.linalg  # noqa: F401, which brings a BLAS of its own
+    import scipy.linalg  # noqa: F401, which brings its own BLAS
 
     def numbers() -> set[int]:
         return {library["num_threads"] for library in threadpoolctl.threadpool_info() if library["user_api"] == "blas"}
@@ -186,7 +186,7 @@ def test_a_worker_limits_the_blas_of_numpy_and_scipy_too(monkeypatch: pytest.Mon
             torch.set_num_threads(before)
 
 
-def test_only_cuda_is_asked_whether_it_still_computes(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_cuda_is_asked_whether_it_still_works(monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(device: torch.device) -> None:
         raise torch.AcceleratorError("an illegal memory access was encountered", 700)
 
@@ -194,10 +194,10 @@ def test_only_cuda_is_asked_whether_it_still_computes(monkeypatch: pytest.Monkey
     assert workers._usable(torch.device("cpu")) and not workers._usable(torch.device("cuda:0"))
 
 
-def test_a_gpu_that_a_trial_left_unusable_costs_that_trial_and_no_other(
+def test_a_gpu_that_a_trial_left_unusable_does_not_stop_the_others(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failed assertion in a kernel every call of CUDA fails, also the one that gives its memory back."""
+    """After a failed assertion in a kernel, every CUDA call fails, including the one that frees memory."""
     calls = []
 
     def broken() -> None:
@@ -210,7 +210,7 @@ def test_a_gpu_that_a_trial_left_unusable_costs_that_trial_and_no_other(
     assert bench.record("vae")["status"] == bench.record("glf")["status"] == "ok"
 
 
-def test_the_hint_for_a_full_gpu_names_those_that_share_it() -> None:
+def test_the_hint_for_a_full_gpu_mentions_other_work_on_it() -> None:
     trial = SimpleNamespace(label="glf on digits, seed 0", config={"stages": {"train": {"batch": 64}}})
     alone, shared = (
         lifecycle.out_of_memory(SimpleNamespace(trial=trial, device=torch.device(device)))  # type: ignore[arg-type]

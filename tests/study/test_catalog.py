@@ -1,4 +1,4 @@
-"""The catalogue of baselines, read from source: no code of theirs runs until a trial needs it."""
+"""The catalogue of baselines, read from source: none of their code runs until a trial needs it."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def test_doc_arguments_stages_and_likelihood_are_read_without_importing(
     assert capsys.readouterr().out == ""
 
 
-def test_arguments_are_checked_by_their_annotations(tmp_path: Path) -> None:
+def test_arguments_are_checked_against_their_annotations(tmp_path: Path) -> None:
     entry = find(tmp_path, loud=LOUD)["loud"]
     assert entry.check({"beta": 2, "kind": "a"}) == {"beta": 2.0, "kind": "a", "sizes": [1, 2]}
     for wrong in ({"kind": "c"}, {"sizes": ["x"]}, {"beta": None}):
@@ -85,7 +85,7 @@ def test_every_shipped_baseline_is_found_with_one_line_of_doc(tmp_path: Path) ->
     ],
     ids=["syntax", "no class", "two classes", "no default", "computed default", "computed stages", "null byte"],
 )
-def test_a_file_that_cannot_be_read_is_listed_as_broken_with_its_path_and_stops_no_other(
+def test_an_unreadable_file_is_listed_as_broken_with_its_path_and_does_not_stop_others(
     tmp_path: Path, text: str, said: str
 ) -> None:
     entries = find(tmp_path, odd=text)
@@ -93,19 +93,19 @@ def test_a_file_that_cannot_be_read_is_listed_as_broken_with_its_path_and_stops_
     assert not entries["glf"].error
 
 
-def test_a_local_file_goes_before_the_shipped_one_and_names_it(tmp_path: Path) -> None:
+def test_a_local_file_takes_precedence_over_the_shipped_one_and_names_it(tmp_path: Path) -> None:
     shipped = catalog.shipped() / "baselines" / "glf.py"
     entries = find(tmp_path, glf=PLAIN, vae=(catalog.shipped() / "baselines" / "vae.py").read_text())
     assert entries["glf"].class_name == "Plain" and entries["glf"].shadows == shipped
     assert entries["vae"].shadows is None, "an equal copy shadows nothing"
 
 
-def test_files_that_begin_with_an_underscore_are_no_baselines(tmp_path: Path) -> None:
+def test_files_with_a_leading_underscore_are_not_baselines(tmp_path: Path) -> None:
     assert "_helper" not in find(tmp_path, _helper="x = 1")
 
 
 def package(folder: Path, value: str, *, name: str = "packaged", source: str | None = PLAIN) -> None:
-    """An installed distribution with one entry point."""
+    """Write an installed distribution with one entry point."""
     info = folder / "somebody-1.0.dist-info"
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: somebody\nVersion: 1.0\n")
@@ -150,7 +150,7 @@ class Packaged(Baseline):
 
 
 @pytest.mark.slow
-def test_a_method_of_an_installed_package_is_checked_and_trained_as_any_other(
+def test_a_method_of_an_installed_package_is_checked_and_trained_like_any_other(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     site = bench.folder.parent / "site"
@@ -172,7 +172,7 @@ def test_a_method_of_an_installed_package_is_checked_and_trained_as_any_other(
             del sys.modules[name]
 
 
-def test_what_is_shipped_and_what_is_local_go_before_an_entry_point(
+def test_shipped_and_local_files_take_precedence_over_an_entry_point(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     package(tmp_path / "site", "somebody.methods:Plain", name="glf")
@@ -182,7 +182,7 @@ def test_what_is_shipped_and_what_is_local_go_before_an_entry_point(
 
 
 @pytest.mark.parametrize("value", ["gone.methods:Plain", "gone", "somebody.gone:Plain"])
-def test_an_entry_point_whose_module_is_gone_is_broken_and_stops_no_other(
+def test_an_entry_point_whose_module_is_gone_is_broken_and_does_not_stop_others(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
 ) -> None:
     package(tmp_path / "site", value, source=None)
@@ -191,7 +191,7 @@ def test_an_entry_point_whose_module_is_gone_is_broken_and_stops_no_other(
     assert entries["packaged"].error and not entries["glf"].error
 
 
-def test_what_is_wrong_on_import_is_one_line_with_the_file_or_the_package_to_install(tmp_path: Path) -> None:
+def test_an_error_on_import_is_one_line_with_the_file_or_the_missing_module(tmp_path: Path) -> None:
     head = "from aegen_bench.baseline import Baseline\n"
     sources = {"raises": head + "raise ValueError('two\\nlines')\n" + PLAIN, "needs": "import no_such_thing\n" + PLAIN}
     entries = find(tmp_path, **sources)
@@ -225,7 +225,7 @@ def test_a_file_that_changed_since_it_was_read_is_not_imported(tmp_path: Path) -
     with pytest.raises(UserError, match=f"^{file} has changed since this run was planned: run again$"):
         catalog.import_class(entry)
     file.write_text("# Only a comment.\n" + PLAIN.format(doc="Another docstring."))
-    with pytest.raises(UserError, match="is broken"):  # its own fault: it lacks the import
+    with pytest.raises(UserError, match="is broken"):  # not because it changed, but because it lacks the import
         catalog.import_class(entry)
 
 
@@ -246,12 +246,12 @@ def test_an_annotation_is_matched_and_never_evaluated(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], annotation: str
 ) -> None:
     method = find(tmp_path, sized=sized(annotation))["sized"]
-    assert method.check({"beta": 7}) == {"beta": 7}, "a type that is not known is the class's own business"
+    assert method.check({"beta": 7}) == {"beta": 7}, "a value of an unknown type is left to the class"
     assert capsys.readouterr().out == "" and not method.error
 
 
 def known(annotation: str, value: object) -> bool:
-    """Whether a value fits an annotation."""
+    """Return whether a value fits an annotation."""
     method = catalog.Method("m", Path("m.py"), arguments={"x": catalog.Argument(annotation, None)})
     try:
         method.check({"x": value})
@@ -279,7 +279,7 @@ def known(annotation: str, value: object) -> bool:
         ("Sequence[int]", [[1], "anything"], [float("inf"), {1: 2}]),
     ],
 )
-def test_the_types_that_are_known_and_what_they_take(annotation: str, fits: list[object], fails: list[object]) -> None:
+def test_known_types_and_the_values_they_accept(annotation: str, fits: list[object], fails: list[object]) -> None:
     assert [value for value in fits if not known(annotation, value)] == []
     assert [value for value in fails if known(annotation, value)] == []
 
@@ -288,11 +288,11 @@ def test_the_types_that_are_known_and_what_they_take(annotation: str, fits: list
     "default",
     ["{1, 2}", "b'x'", "1j", "...", "1e999", "{1: 2}", "{(): 1}", "10**3", "f'{1}'", "'\\ud800'", "{[]: 1}", "2" * 40],
 )
-def test_a_default_that_no_record_can_hold_is_named(tmp_path: Path, default: str) -> None:
+def test_a_default_that_a_record_cannot_store_is_an_error(tmp_path: Path, default: str) -> None:
     assert "default of argument 'beta'" in find(tmp_path, sized=sized("object", default))["sized"].error
 
 
-def test_python_itself_decides_on_the_encoding(tmp_path: Path) -> None:
+def test_the_encoding_is_determined_as_by_python(tmp_path: Path) -> None:
     plain = find(tmp_path, mine=PLAIN.format(doc="Größe."))["mine"]
     path = tmp_path / "baselines" / "mine.py"
     for content in (
@@ -321,13 +321,13 @@ DEEP = {
 
 
 @pytest.mark.parametrize("expression", DEEP.values(), ids=DEEP)
-def test_an_expression_of_20_000_levels_is_a_broken_file(tmp_path: Path, expression: str) -> None:
+def test_a_file_with_an_expression_of_20_000_levels_is_broken(tmp_path: Path, expression: str) -> None:
     for text in (PLAIN + f"\nx = {expression}\n", sized("float", expression), sized(expression)):
         methods = find(tmp_path, deep=text)
         assert methods["deep"].error and len(methods["deep"].error) < 500 and not methods["glf"].error
 
 
-def test_a_file_that_is_none_is_named_and_not_waited_for(tmp_path: Path) -> None:
+def test_a_method_that_is_not_a_regular_file_is_broken_and_not_waited_for(tmp_path: Path) -> None:
     find(tmp_path)
     folder = tmp_path / "baselines"
     os.mkfifo(folder / "pipe.py")
@@ -361,7 +361,7 @@ def test_a_method_that_ends_the_process_on_import_is_broken(tmp_path: Path, end:
         catalog.import_class(method)
 
 
-def test_an_import_that_takes_long_is_named_while_one_waits(
+def test_a_slow_import_is_reported_while_it_lasts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(catalog, "PATIENCE", 0.05)
@@ -372,7 +372,7 @@ def test_an_import_that_takes_long_is_named_while_one_waits(
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_an_import_that_never_ends(bench: Bench) -> None:
+def test_ctrl_c_stops_an_endless_import(bench: Bench) -> None:
     bench.baseline("endless", f"{HEAD}print('begun', flush=True)\nwhile True:\n    pass\n{PLAIN}")
     process = bench.start("check", "endless")
     assert process.stdout is not None and process.stdout.readline() == "begun\n"
@@ -381,7 +381,7 @@ def test_ctrl_c_ends_an_import_that_never_ends(bench: Bench) -> None:
     assert process.returncode != 0 and "Traceback" not in err
 
 
-def test_the_optimizers_that_a_method_writes_down_are_known(tmp_path: Path) -> None:
+def test_optimizers_that_a_method_names_in_literals_are_known(tmp_path: Path) -> None:
     head = "class A(Baseline):\n    def optimizers(self):\n        "
     methods = find(
         tmp_path,
@@ -393,10 +393,10 @@ def test_the_optimizers_that_a_method_writes_down_are_known(tmp_path: Path) -> N
     assert [methods[n].optimizers for n in ("none", "two", "computed", "partly")] == [("model",), ("a", "b"), (), ()]
 
 
-# ---- the code that keys hash --------------------------------------------------------------------------
+# ---- the hash of code in keys ------------------------------------------------------------------------
 
-# Hashes of the shipped methods and of odd f-strings as Python 3.11 has them. They are in the keys of results that
-# people have: a change here makes those results stale.
+# Hashes of the shipped methods and of odd f-strings, as computed by Python 3.11. They are part of the keys of results
+# that people have: a change here makes those results stale.
 FORMS = Path(__file__).parent / "code_forms.json"
 
 
@@ -407,7 +407,7 @@ def test_the_hash_of_code_is_the_same_under_every_version_of_python(tmp_path: Pa
     assert len(forms) > 30
 
 
-def test_a_method_may_get_its_density_for_scoring_without_being_trained_again(tmp_path: Path) -> None:
+def test_a_method_can_add_its_density_for_scoring_without_being_retrained(tmp_path: Path) -> None:
     def digest(code: str) -> str:
         return source.digest(tmp_path / "method.py", code.encode())
 
@@ -419,8 +419,8 @@ def test_a_method_may_get_its_density_for_scoring_without_being_trained_again(tm
 
 
 @pytest.mark.parametrize("version", ["3.12", "3.13", "3.14"])
-def test_another_python_has_the_same_hashes(version: str) -> None:
-    """Where one is installed: its `ast` alone is asked, nothing of ours is imported but `study/source.py`."""
+def test_another_version_of_python_has_the_same_hashes(version: str) -> None:
+    """Skipped without that version. Only its `ast` matters: of the package, just `study/source.py` is loaded."""
     found = shutil.which(f"python{version}")
     code = f"""
 import json, sys, types
@@ -436,7 +436,7 @@ for form in json.loads(Path({str(FORMS)!r}).read_text()):
     assert got == form["code"], form["source"]
 print("same", sys.version_info[:2])
 """
-    env = {**os.environ, "PYENV_VERSION": version}  # where pyenv has several, its `python3.12` asks for one
+    env = {**os.environ, "PYENV_VERSION": version}  # pyenv's `python3.12` needs it if there are several versions
     ended = subprocess.run([found, "-c", code], capture_output=True, text=True, env=env) if found else None
     if ended is None or "not found" in ended.stderr or "not installed" in ended.stderr:
         pytest.skip(f"no python{version} here")

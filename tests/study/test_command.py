@@ -29,7 +29,7 @@ class Raises(Baseline):
 
 
 def pasted(bench: Bench, told: str) -> list[str]:
-    """The states and trials of what a printed command would do."""
+    """Return the lines, from a dry run of a printed command, that name the trials it would train."""
     words = shlex.split(told)
     assert words[0] == "aegen-bench"
     ended = bench(*words[1:], "--dry-run", "--no-forecast")
@@ -42,7 +42,7 @@ def hints(text: str) -> list[str]:
 
 
 @pytest.mark.parametrize("elsewhere", [False, True])
-def test_a_stale_trial_s_hint_trains_this_trial_alone(finished: Bench, tmp_path: Path, elsewhere: bool) -> None:
+def test_the_hint_for_a_stale_trial_trains_only_this_trial(finished: Bench, tmp_path: Path, elsewhere: bool) -> None:
     places: list[str] = []
     if elsewhere:
         (finished.folder / "results").rename(finished.folder / "other results")
@@ -57,7 +57,7 @@ def test_a_stale_trial_s_hint_trains_this_trial_alone(finished: Bench, tmp_path:
     assert pasted(finished, first) == ["to retrain: vae on digits, seed 0: its key has changed"]
 
 
-def test_hints_hold_the_settings_of_the_profile(finished: Bench) -> None:
+def test_hints_include_the_settings_of_the_profile(finished: Bench) -> None:
     (finished.folder / "results" / "tiny").rename(finished.folder / "results" / "tiny+protocols=[tiny,other]")
     for path in (finished.folder / "results").rglob("record.json"):
         record = json.loads(path.read_text())
@@ -69,7 +69,7 @@ def test_hints_hold_the_settings_of_the_profile(finished: Bench) -> None:
     assert pasted(finished, told) == ["to retry: glf on digits, seed 0: a test"]
 
 
-def test_where_weights_are_gone_the_hint_trains_the_trial_again(finished: Bench) -> None:
+def test_the_hint_for_a_trial_without_weights_trains_it_again(finished: Bench) -> None:
     finished.weights("glf").unlink()
     ended = finished("sample", "glf", "--dataset", "digits", "--out", "images")
     (told,) = hints(ended.err)
@@ -80,10 +80,10 @@ ELSEWHERE = {"results": "other results", "data": "more data", "weights": "its we
 
 
 @pytest.mark.slow
-def test_every_printed_command_is_understood_and_looks_where_the_one_before_looked(
+def test_every_printed_command_is_valid_and_uses_the_folders_of_the_one_that_printed_it(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What stands between backticks in anything that is printed, also when everything lies in folders of its own."""
+    """Run every command between backticks in any output, with results, data and weights in non-default folders."""
     bench.baseline("raises", RAISES)
     bench.declare(profiles=bench.tiny(models=["glf", "raises"]))
     bench.baseline("mine", RAISES.replace("Raises", "Mine"))
@@ -122,12 +122,12 @@ def test_every_printed_command_is_understood_and_looks_where_the_one_before_look
         verb, *words = shlex.split(one)[1:]
         ended = bench(verb, *words, *["--dry-run", "--no-forecast"] * (verb == "run"))
         assert ended.code in (0, 1 if verb == "check" else 0) or "nothing" in one, (one, ended)
-        if verb in ("run", "report") and "my_model" not in words:  # `new` knows no results
+        if verb in ("run", "report") and "my_model" not in words:  # `new` does not know the folder of results
             assert "--profile" in words and "--results" in words, one
     assert fetched and {folder for _, folder in fetched} == {bench.folder / "more data"}
 
 
-def test_results_of_another_profile_are_listed_by_the_command_that_is_printed(finished: Bench) -> None:
+def test_the_printed_command_lists_the_results_of_another_profile(finished: Bench) -> None:
     (finished.folder / "results" / "tiny").rename(finished.folder / "results" / "tiny+draws=2")
     ended = finished("list", "trials", "--profile", "tiny")
     (told,) = re.findall(r"`(aegen-bench list .*)`$", ended.out, re.M)
@@ -143,7 +143,7 @@ def test_results_of_another_profile_are_listed_by_the_command_that_is_printed(fi
         (["datasets=[a b]"], "lite+datasets=[a%20b]"),
     ],
 )
-def test_a_profile_s_name_becomes_the_options_it_was_asked_with(settings: list[str], name: str) -> None:
+def test_the_name_of_a_profile_is_turned_back_into_its_options(settings: list[str], name: str) -> None:
     words = shlex.split(command("run", name))
     assert words[:4] == ["aegen-bench", "run", "--profile", "lite"]
     assert sorted(words[5::2]) == sorted(settings) and asked_as(name) == ("lite", sorted(settings))
@@ -160,19 +160,19 @@ def test_a_profile_s_name_becomes_the_options_it_was_asked_with(settings: list[s
         ("9" * 100_000, "expected whole numbers"),
     ],
 )
-def test_a_number_of_seeds_or_a_seed_out_of_range_is_refused_with_what_was_meant(
-    bench: Bench, text: str, said: str
-) -> None:
+def test_seeds_out_of_range_are_refused_with_a_suggestion(bench: Bench, text: str, said: str) -> None:
     refused(bench("run", "--profile", "tiny", "--dry-run", "--no-forecast", "--seeds", text), said)
 
 
-def test_no_hint_in_the_source_starts_more_than_it_says() -> None:
-    """`aegen-bench run` without --profile is the paper's 360 trials: no text between backticks may be that."""
+def test_no_hint_in_the_source_runs_more_than_it_says() -> None:
+    """`aegen-bench run` without --profile trains the paper's 360 trials, so no text between backticks may say that."""
     package = Path(__file__).parents[2] / "aegen_bench"
     wrong = []
     for path in package.rglob("*.py"):
         for line in path.read_text().splitlines():
-            for told in re.findall(r"`(?:aegen-bench )?run [^`]*`", line):
-                if "--" in told and "--profile" not in told and "report" not in path.parts and '"' in line:
+            if ">>>" in line:  # an example of wrapping
+                continue
+            for told in re.findall(r"`(?:aegen-bench run[^`]*|run --[^`]*)`", line):
+                if "--profile" not in told and "report" not in path.parts and '"' in line:
                     wrong.append(f"{path.name}: {told}")
     assert wrong == []

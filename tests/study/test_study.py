@@ -43,7 +43,9 @@ Make = Callable[..., Study]
 
 @pytest.fixture
 def make(tmp_path: Path) -> Make:
-    """A study of the shipped yaml, the baseline `toy`, and what the test says; its profile is `p`."""
+    """A function that makes a study of the shipped benchmarks.yaml, the baseline `toy`, and what the test adds. Its
+    profile is `p`.
+    """
 
     def made(text: str = "", *settings: str, profile: str = "p", source: str = TOY, **sections: Any) -> Study:
         (tmp_path / "baselines").mkdir(exist_ok=True)
@@ -58,7 +60,7 @@ def make(tmp_path: Path) -> Make:
 
 
 def fails(make: Callable[[], object]) -> str:
-    """The text of the UserError, which is one line."""
+    """Return the message of the UserError, which must be one line."""
     with pytest.raises(UserError) as error:
         make()
     assert "\n" not in str(error.value)
@@ -73,7 +75,7 @@ def stage(study: Study, name: str = "first", row: str = "toy", dataset: str = "d
 
 
 @pytest.mark.parametrize("last", range(1, 8))
-def test_of_all_layers_that_set_a_value_the_last_wins(make: Make, last: int) -> None:
+def test_the_last_layer_that_sets_a_value_wins(make: Make, last: int) -> None:
     def upto(number: int) -> dict[str, int]:
         return {"d": number} if number <= last else {}
 
@@ -90,7 +92,7 @@ def test_of_all_layers_that_set_a_value_the_last_wins(make: Make, last: int) -> 
     assert study.config("toy", "digits")["d"] == last
 
 
-def test_a_setting_of_the_command_line_wins_over_a_stage_that_the_profile_names(make: Make) -> None:
+def test_a_setting_from_the_command_line_wins_over_a_stage_that_the_profile_names(make: Make) -> None:
     named = {**PROFILE, "stages": {"first": {"epochs": 3}}, "rows": {"toy": {"stages": {"first": {"batch": 16}}}}}
     study = make("", "stages.*.epochs=5", "stages.*.batch=32", profiles={"p": named})
     assert (stage(study)["epochs"], stage(study)["batch"]) == (5, 32)
@@ -108,8 +110,8 @@ def test_a_local_default_leaves_the_other_defaults_as_they_are(make: Make) -> No
     assert changed.config("toy", "cifar10")["recon"] == plain.config("toy", "cifar10")["recon"]
 
 
-def test_a_budget_in_steps_takes_inherited_milestones_along_at_the_same_fraction(make: Make) -> None:
-    rows = {"toy": {"stages": {"*": {"steps": 20_000}}}}  # the defaults have 100 epochs, and a milestone at 50
+def test_a_budget_in_steps_keeps_inherited_milestones_at_the_same_fraction(make: Make) -> None:
+    rows = {"toy": {"stages": {"*": {"steps": 20_000}}}}  # the defaults are 100 epochs with a milestone at 50
     assert stage(make(rows=rows))["lr_at"] == [[10_000, 0.5]] and "epochs" not in stage(make(rows=rows))
 
 
@@ -128,7 +130,7 @@ def test_milestones_are_replaced_whole_and_optimizer_settings_are_merged(make: M
     assert second["optimizers"] == {"critic": {"lr": 0.4, "weight_decay": 0.2}}
 
 
-def test_a_budget_in_steps_replaces_one_in_epochs_and_back(make: Make) -> None:
+def test_a_budget_in_steps_replaces_one_in_epochs_and_vice_versa(make: Make) -> None:
     rows = {
         "toy": {"stages": {"*": {"steps": 700, "lr_at": {}}}, "on": {"digits": {"stages": {"second": {"epochs": 4}}}}}
     }
@@ -162,7 +164,7 @@ def test_a_profile_scales_epochs_to_the_nearest_whole_number_and_at_least_one(
     assert plan["lr_at"] == [[pytest.approx(scaled / 2), 0.5]], "a milestone stays at the same fraction"
 
 
-def test_epochs_that_a_profile_writes_down_are_taken_as_they_are(make: Make) -> None:
+def test_epochs_that_a_profile_sets_are_not_scaled(make: Make) -> None:
     changed = {**PROFILE, "scale_epochs": 0.1, "stages": {"first": {"epochs": 7}}}
     study = make(profiles={"p": changed})
     assert stage(study)["epochs"] == 7
@@ -187,14 +189,14 @@ def test_the_unscaled_plan_is_kept_only_where_the_profile_changed_it(make: Make)
     assert "unscaled" not in stage(study, "second")
 
 
-def test_what_a_profile_changes_is_said_in_words_and_the_paper_changes_nothing(make: Make) -> None:
+def test_overrides_list_what_a_profile_changes_and_the_paper_has_none(make: Make) -> None:
     changed = {**PROFILE, "scale_epochs": 0.1, "train_images": 12_000, "stages": {"*": {"batch": 64}}}
     told = make(profiles={"p": changed}).config("toy", "digits")["overrides"]
     assert told == ["train_images 12,000", "epochs x 0.1", "batch 64"]
     assert make(profile="paper").config("glf", "mnist")["overrides"] == []
 
 
-EPOCHS = {  # Appendix B: epochs of a stage, and from which epoch on the learning rate is which fraction of the first
+EPOCHS = {  # Appendix B: epochs of a stage, and {epoch: fraction of the initial learning rate from there on}
     "autoencoder": {
         "mnist": (100, {50: 0.5}),
         "cifar10": (200, {50: 0.5, 100: 0.25, 150: 0.125}),
@@ -221,7 +223,7 @@ EPOCHS = {  # Appendix B: epochs of a stage, and from which epoch on the learnin
         "celeba": (300, {120: 0.5, 240: 0.25}),
     },
 }
-STEPS = {  # optimiser steps of the whole stage, at the batch that stands first
+STEPS = {  # batch size, and the optimiser steps of the whole stage at that size
     "autoencoder": (256, {"mnist": 23_400, "cifar10": 39_000, "celeba": 25_400}),
     "vae": (256, {"mnist": 46_800, "cifar10": 78_000, "celeba": 50_800}),
     "wae": (100, {"mnist": 60_000, "cifar10": 100_000, "celeba": 89_485}),
@@ -271,7 +273,7 @@ LR = {"two_stage_vae": 1e-4, ("wae_gan", "celeba"): 3e-4}
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion", "cifar10", "celeba"])
 @pytest.mark.parametrize("row", ROWS)
-def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> None:
+def test_the_profile_paper_matches_appendix_b(make: Make, row: str, dataset: str) -> None:
     images = {"mnist": 60_000, "fashion": 60_000, "cifar10": 50_000, "celeba": 162_770}[dataset]
     like = "mnist" if dataset == "fashion" else dataset
     schedules, arguments = ROWS[row]
@@ -289,7 +291,7 @@ def test_the_profile_paper_is_appendix_b(make: Make, row: str, dataset: str) -> 
 
 @pytest.mark.parametrize("profile", ["paper", "lite", "smoke"])
 @pytest.mark.parametrize("row", PAIRS)
-def test_the_rows_of_a_plain_auto_encoder_and_a_prior_train_each_of_the_two_as_glf(
+def test_a_plain_auto_encoder_and_its_prior_are_each_trained_on_the_schedule_of_glf(
     make: Make, row: str, profile: str
 ) -> None:
     study = make(profile=profile)
@@ -313,7 +315,9 @@ def test_the_encoder_of_wae_is_pretrained_for_200_steps_at_one_rate(
 
 @pytest.mark.parametrize("dataset", ["mnist", "fashion", "cifar10", "celeba"])
 def test_glo_and_glann_have_the_schedule_of_their_repository(make: Make, dataset: str) -> None:
-    """Halved every tenth of the epochs; the code's own number of epochs, which the paper's Table 5 gives otherwise."""
+    """The learning rate is halved every tenth of the epochs. Their number is that of the code; the paper's Table 5 has
+    another one.
+    """
     study, long = make(profile="paper"), dataset in ("cifar10", "celeba")
     epochs, every = (500, 50) if long else (200, 20)
     for row in ("glo", "glann", "glann_perceptual"):
@@ -328,7 +332,7 @@ def test_glo_and_glann_have_the_schedule_of_their_repository(make: Make, dataset
             assert (imle["epochs"], imle["batch"], imle["lr_at"]) == (50, 128, [])
 
 
-def test_what_two_cores_could_not_bear_is_smaller_under_lite_and_said_under_its_tables(make: Make) -> None:
+def test_a_setting_too_large_for_two_cores_is_reduced_under_lite_and_listed(make: Make) -> None:
     config = make(profile="lite").config("vampprior", "fashion")
     assert config["with"]["pseudo_inputs"] == 100
     assert "pseudo_inputs 100" in config["overrides"]
@@ -352,7 +356,7 @@ def test_celeba_hq_is_a_folder_of_256_px_images_on_the_schedule_of_appendix_b(ma
     assert (config["d"], config["flow_width"], config["recipe"]) == (128, 256, {"source": "folder", "size": 256})
 
 
-def test_the_profiles_are_those_of_the_design(make: Make) -> None:
+def test_the_shipped_profiles_are_as_designed(make: Make) -> None:
     paper, lite, smoke = (make(profile=name).profile for name in ("paper", "lite", "smoke"))
     assert (paper.seeds, paper.draws, paper.datasets) == (10, 10, ["mnist", "fashion", "cifar10", "celeba"])
     assert (lite.seeds, lite.draws, lite.datasets) == (3, 3, ["mnist", "fashion", "cifar10"])
@@ -363,7 +367,7 @@ def test_the_profiles_are_those_of_the_design(make: Make) -> None:
     assert make(profile="paper").config("glf", "celeba")["recipe"] == {"source": "celeba", "crop": 160, "size": 64}
 
 
-def test_a_profile_scores_some_rows_on_fewer_draws_and_by_fewer_metrics(make: Make) -> None:
+def test_a_profile_can_score_some_rows_on_fewer_draws_and_by_fewer_metrics(make: Make) -> None:
     rows = {name: {"baseline": "toy"} for name in ("short", "once", "full")}
     scoring = {"few": {"draws": 2, "metrics": ["prd", "reconstruction_fd"]}, "once": {"draws": 1}}
     profile = {**PROFILE, "protocols": ["smoke", "lite_wavelet"], "draws": 3, "scoring": scoring}
@@ -378,14 +382,14 @@ def test_a_profile_scores_some_rows_on_fewer_draws_and_by_fewer_metrics(make: Ma
     assert scored("once") == ([("prd",), ("reconstruction_fd",)], 1), "the last entry wins, setting by setting"
     only = {**profile, "scoring": {"few": {"metrics": ["prd"]}}}
     protocols, _ = make(rows=rows, groups={"few": ["short"]}, profiles={"p": only}).scoring("short", "digits")
-    assert [(p.name, p.metrics) for p in protocols] == [("smoke", ("prd",))], "no protocol without a metric"
+    assert [(p.name, p.metrics) for p in protocols] == [("smoke", ("prd",))], "a protocol without metrics is left out"
 
 
 @pytest.mark.parametrize(
     ("scoring", "said"),
     [
         ({"tou": {"draws": 1}}, "toy"),
-        ({"toy": {"metrics": ["kid"]}}, "metric of profiles.p.scoring.toy"),  # of no protocol of the profile
+        ({"toy": {"metrics": ["kid"]}}, "metric of profiles.p.scoring.toy"),  # a metric of no protocol of the profile
         ({"toy": {"metrics": []}}, "profiles.p.scoring.toy.metrics"),
         ({"toy": {"draws": 0}}, "profiles.p.scoring.toy.draws"),
     ],
@@ -395,7 +399,7 @@ def test_wrong_scoring_is_refused(make: Make, scoring: dict[str, Any], said: str
     assert said in fails(lambda: make(profiles={"p": {**PROFILE, "scoring": scoring}}))
 
 
-def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: Make) -> None:
+def test_the_perceptual_network_is_a_setting_only_of_the_rows_that_use_it(make: Make) -> None:
     rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
 
     def trial(row: str, *settings: str, profile: str = "paper") -> Trial:
@@ -413,8 +417,8 @@ def test_the_perceptual_network_is_a_setting_of_the_rows_that_use_it_only(make: 
 
 
 @pytest.mark.slow
-def test_the_perceptual_network_has_the_precision_of_its_row_if_nothing_else_is_said(make: Make) -> None:
-    """Of rows in fp32, and of rows without that network, no key knows the setting."""
+def test_the_perceptual_network_has_the_precision_of_its_row_unless_set_otherwise(make: Make) -> None:
+    """The key does not contain the setting if both precisions are fp32, or if the row does not use the network."""
     rows = {"felt": {"baseline": "glf", "recon": "perceptual"}}
 
     def trial(row: str, *settings: str) -> Trial:
@@ -440,7 +444,7 @@ def test_the_perceptual_network_has_the_precision_of_its_row_if_nothing_else_is_
 # ---- names ----------------------------------------------------------------------------------------
 
 
-def test_a_sweep_is_a_row_a_combination_and_a_group_of_its_own_name(make: Make) -> None:
+def test_a_sweep_makes_a_row_per_combination_and_a_group_with_its_name(make: Make) -> None:
     study = make(
         rows={"grid": {"baseline": "toy", "sweep": {"beta": [10, 0.5], "layers": [1, 2]}, "with": {"kind": "x"}}}
     )
@@ -451,19 +455,19 @@ def test_a_sweep_is_a_row_a_combination_and_a_group_of_its_own_name(make: Make) 
     assert not set(names) & set(study.groups["all"])
 
 
-def test_all_is_every_row_that_is_in_no_sweep_and_not_by_name(make: Make) -> None:
+def test_all_is_every_row_except_those_of_sweeps_and_those_by_name(make: Make) -> None:
     rows = {"hidden": {"baseline": "toy", "by_name": True}, "shown": {"baseline": "toy"}}
     study = make(rows={**rows, "swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}})
     assert sorted(study.models(["all"])) == sorted([*make().models(["all"]), "shown"])
     assert study.models(["hidden"]) == ["hidden"]
 
 
-def test_a_group_may_name_sweeps(make: Make) -> None:
+def test_a_group_can_contain_sweeps(make: Make) -> None:
     study = make(rows={"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}, groups={"mine": ["glf", "swept"]})
     assert study.models(["mine"]) == ["glf", "swept_beta1", "swept_beta2"]
 
 
-def test_a_profile_may_set_a_whole_group_and_one_row_of_it_otherwise(make: Make) -> None:
+def test_a_profile_can_change_a_whole_group_and_one_of_its_rows_differently(make: Make) -> None:
     rows = {"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}
     changes = {"swept_beta2": {"d": 5}, "mine": {"d": 4, "probe": {"every": 3}}}
     study = make(rows=rows, groups={"mine": ["swept"]}, profiles={"p": {**PROFILE, "rows": changes}})
@@ -483,7 +487,7 @@ SWEEPS = {
 
 
 @pytest.mark.parametrize("group", SWEEPS)
-def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_out_of_all(make: Make, group: str) -> None:
+def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_are_not_in_all(make: Make, group: str) -> None:
     study = make(profile="paper")
     assert study.models([group]) == SWEEPS[group]
     assert not set(SWEEPS[group]) & set(study.models(["all", "table1"]))
@@ -501,7 +505,7 @@ def test_the_sweeps_are_those_of_section_4_2_1_with_a_probe_and_out_of_all(make:
     assert study.config("curve_flow_prior_learnable", "cifar10")["with"]["learn_beta"]
 
 
-def test_a_group_stands_for_its_rows_each_once_in_the_order_asked(make: Make) -> None:
+def test_a_group_is_expanded_into_its_rows_once_each_in_the_order_asked(make: Make) -> None:
     study = make(groups={"mine": ["glf", "toy"]})
     assert study.models(["vae", "mine", "toy", "vae"]) == ["vae", "glf", "toy"]
 
@@ -515,7 +519,7 @@ def test_a_group_stands_for_its_rows_each_once_in_the_order_asked(make: Make) ->
         ({"rows": {"mine": {"baseline": "tyo"}}}, "'toy'"),
     ],
 )
-def test_a_model_that_does_not_exist_is_an_error_wherever_it_stands(
+def test_a_model_that_does_not_exist_is_an_error_wherever_it_is_named(
     make: Make, sections: dict[str, Any], nearest: str
 ) -> None:
     def ask() -> None:
@@ -533,19 +537,19 @@ def test_datasets_protocols_and_profiles_that_do_not_exist_are_errors(make: Make
     assert "unknown profile 'papr': did you mean 'paper'?" in fails(lambda: make(profile="papr"))
 
 
-def test_a_dataset_that_does_not_exist_under_on_is_an_error(make: Make) -> None:
+def test_an_unknown_dataset_under_on_is_an_error(make: Make) -> None:
     assert "did you mean 'celeba'?" in fails(lambda: make(rows={"toy": {"on": {"celbea": {"d": 3}}}}))
 
 
-def test_the_local_file_is_laid_over_the_shipped_one_name_by_name_and_says_so(make: Make) -> None:
+def test_the_local_file_overrides_the_shipped_one_name_by_name_and_says_so(make: Make) -> None:
     same = make(profile="paper").models(["table1"])
     study = make(rows={"vae": {"d": 3}, "mine": {"baseline": "glf"}}, groups={"table1": same})
     assert study.shadowed == ["rows.vae"]
     assert study.config("vae", "mnist")["stages"]["train"]["epochs"] == 100, "the shipped row is replaced, not merged"
-    assert study.profiles["smoke"].seeds == 2, "what is not named stays"
+    assert study.profiles["smoke"].seeds == 2, "profiles that are not named stay"
 
 
-def test_undeclared_npz_files_are_datasets_of_64_dimensions(make: Make, tmp_path: Path) -> None:
+def test_undeclared_npz_files_are_datasets_with_64_latent_dimensions(make: Make, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     (tmp_path / "data" / "cats.npz").write_bytes(b"")
     config = make().config("toy", "cats")
@@ -603,7 +607,7 @@ def test_a_value_of_a_setting_is_read_as_yaml(make: Make) -> None:
         ("d=[1", "--set d=[1"),
     ],
 )
-def test_a_setting_that_is_wrong_is_one_line_that_says_what_is_right(make: Make, setting: str, said: str) -> None:
+def test_a_wrong_setting_is_refused_in_one_line_that_says_what_is_right(make: Make, setting: str, said: str) -> None:
     assert said in fails(lambda: make("", setting).config("toy", "digits"))
 
 
@@ -612,21 +616,21 @@ def test_a_setting_that_is_wrong_is_one_line_that_says_what_is_right(make: Make,
 HEAD = "profiles: {p: {models: [toy], datasets: [digits], seeds: 1, protocols: [smoke]}}\n"
 
 
-def test_on_is_a_word_and_1e_3_a_number(make: Make) -> None:
+def test_on_and_yes_are_words_and_1e_3_is_a_number(make: Make) -> None:
     study = make(HEAD + "rows: {toy: {with: {kind: yes}, on: {digits: {stages: {'*': {lr: 1e-3}}, with: {beta: .5}}}}}")
     config = study.config("toy", "digits")
     assert config["stages"]["first"]["lr"] == 0.001
     assert (config["with"]["kind"], config["with"]["beta"]) == ("yes", 0.5)
 
 
-def test_what_a_caller_changes_is_not_what_the_next_one_reads() -> None:
+def test_what_one_caller_changes_does_not_affect_the_next() -> None:
     first = parse_yaml("a: &a [1]\nb: *a\n", "here")
     first["a"].append(2)
     first.pop("b")
     assert parse_yaml("a: &a [1]\nb: *a\n", "here") == {"a": [1], "b": [1]}
 
 
-def test_a_key_that_stands_twice_is_an_error(make: Make, tmp_path: Path) -> None:
+def test_a_duplicate_key_is_an_error(make: Make, tmp_path: Path) -> None:
     message = fails(lambda: make(HEAD + "rows:\n  toy: {d: 1}\n  toy: {d: 2}\n"))
     assert "duplicate key 'toy'" in message and str(tmp_path / "benchmarks.yaml") in message and "line 4" in message
 
@@ -650,7 +654,7 @@ HOSTILE = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("text", HOSTILE.values(), ids=HOSTILE)
-def test_a_text_that_grows_or_means_something_else_is_refused_at_once_with_its_line(
+def test_yaml_that_grows_or_means_something_else_is_refused_at_once_with_its_line(
     make: Make, tmp_path: Path, text: str
 ) -> None:
     begin = time.process_time()
@@ -662,7 +666,7 @@ def test_a_text_that_grows_or_means_something_else_is_refused_at_once_with_its_l
         assert fails(lambda: make("", f"d={value}"))
 
 
-def test_what_is_no_file_is_not_waited_for(make: Make, tmp_path: Path) -> None:
+def test_a_study_file_that_is_not_regular_is_not_waited_for(make: Make, tmp_path: Path) -> None:
     make()
     (tmp_path / "benchmarks.yaml").unlink()
     (tmp_path / "benchmarks.yaml").symlink_to("/dev/zero")
@@ -682,12 +686,12 @@ def test_what_is_no_file_is_not_waited_for(make: Make, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "text", ["rows: [toy]\n", "- rows\n", "rows: {toy: 3}\n", "rows: {toy: {d: {}}}\n", "rows: {a\n"]
 )
-def test_a_file_of_another_shape_is_one_line_with_its_path(make: Make, tmp_path: Path, text: str) -> None:
+def test_a_malformed_file_gives_one_line_with_its_path(make: Make, tmp_path: Path, text: str) -> None:
     assert str(tmp_path / "benchmarks.yaml") in fails(lambda: make(text, profile="paper"))
 
 
 @pytest.mark.parametrize("part", ["rows", "groups", "datasets"])
-def test_an_empty_section_is_no_section(make: Make, part: str) -> None:
+def test_an_empty_section_is_ignored(make: Make, part: str) -> None:
     assert make(HEAD + f"{part}:\n").config("glf", "mnist")["d"] == 20
 
 
@@ -737,7 +741,7 @@ def test_a_setting_that_does_not_fit_the_baseline_is_an_error(make: Make, settin
     assert said in fails(ask)
 
 
-TOY_ROW: dict[str, dict[str, Any]] = {  # what cannot be, and a word of what is said
+TOY_ROW: dict[str, dict[str, Any]] = {  # settings that make no sense
     "nan": {"with": {"beta": float("nan")}},
     "infinity": {"with": {"beta": float("inf")}},
     "true for an argument": {"with": {"beta": True}},
@@ -769,7 +773,7 @@ TOY_ROW: dict[str, dict[str, Any]] = {  # what cannot be, and a word of what is 
 
 
 @pytest.mark.parametrize("settings", TOY_ROW.values(), ids=TOY_ROW)
-def test_a_number_that_means_nothing_is_refused_where_it_stands(make: Make, settings: dict[str, Any]) -> None:
+def test_a_meaningless_setting_is_refused_with_the_name_of_its_row(make: Make, settings: dict[str, Any]) -> None:
     def ask() -> None:
         study = make(rows={"mine": {"baseline": "toy", **settings}})
         for row in study.models(["mine"]):
@@ -797,7 +801,7 @@ def test_a_number_that_means_nothing_is_refused_where_it_stands(make: Make, sett
     ],
     ids=str,
 )
-def test_a_profile_of_nothing_or_without_end_is_refused(make: Make, change: dict[str, Any]) -> None:
+def test_an_empty_or_endless_profile_is_refused(make: Make, change: dict[str, Any]) -> None:
     assert f"profiles.p.{next(iter(change))}" in fails(lambda: make(profiles={"p": {**PROFILE, **change}}))
 
 
@@ -829,15 +833,15 @@ def test_settings_too_long_for_a_folder_are_refused_and_brackets_stay_as_they_ar
     study = make("", "protocols=[smoke,pixels]")
     assert study.profile_name == "p+protocols=[smoke,pixels]" and study.profile.protocols == ["smoke", "pixels"]
     assert asked_as(study.profile_name) == ("p", ["protocols=[smoke,pixels]"])
-    assert asked_as("p+protocols=%5Bsmoke%5D") == ("p", ["protocols=[smoke]"]), "as results of before are named"
+    assert asked_as("p+protocols=%5Bsmoke%5D") == ("p", ["protocols=[smoke]"]), "the form in the names of older results"
 
 
-def test_a_list_that_is_given_as_one_word_is_shown_as_a_list(make: Make) -> None:
+def test_a_word_in_place_of_a_list_is_refused_and_shown_as_a_list(make: Make) -> None:
     assert "protocols: expected a list: write [smoke]" in fails(lambda: make("", "protocols=smoke"))
     assert "20,000 names" in fails(lambda: make("", ".".join("a" * 20_000) + "=1"))
 
 
-def test_a_folder_of_data_that_cannot_be_named_is_no_dataset(make: Make, tmp_path: Path) -> None:
+def test_a_data_file_with_a_forbidden_name_is_not_a_dataset(make: Make, tmp_path: Path) -> None:
     (tmp_path / "data").mkdir()
     for name in ("all.npz", "a,b.npz", "good.npz"):
         (tmp_path / "data" / name).write_bytes(b"")
@@ -856,7 +860,7 @@ def test_a_method_that_needs_a_likelihood_takes_no_other_reconstruction_loss(mak
 
 
 @pytest.mark.parametrize(("name", "value", "right"), [("precision", "fp23", "'fp32'"), ("recon", "see", "'sse'")])
-def test_a_precision_or_loss_that_does_not_exist_is_known_before_anything_trains(
+def test_an_unknown_precision_or_loss_is_refused_before_anything_trains(
     make: Make, name: str, value: str, right: str
 ) -> None:
     message = fails(lambda: make("", f"{name}={value}").config("glf", "digits"))
@@ -922,18 +926,18 @@ def test_another_seed_or_dataset_has_another_key(make: Make) -> None:
     ],
     ids=["comment and docstring", "layout", "protocol and draws", "probe", "not compiled", "default", "what is asked"],
 )
-def test_what_does_not_change_the_training_leaves_the_key(make: Make, changes: Mapping[str, Any]) -> None:
+def test_what_does_not_change_the_training_does_not_change_the_key(make: Make, changes: Mapping[str, Any]) -> None:
     before = key(make())
     assert key(make(**changes)) == before
 
 
-def test_two_rows_of_equal_settings_share_a_key_and_so_their_weights(make: Make) -> None:
+def test_two_rows_with_equal_settings_share_a_key_and_so_their_weights(make: Make) -> None:
     study = make(rows={"mine": {"baseline": "toy"}})
     mine, toy = study.trials(["mine", "toy"], ["digits"], [0])
     assert mine.key == toy.key and mine.folder(Path("r")) != toy.folder(Path("r"))
 
 
-def test_trials_come_by_dataset_seed_and_model(make: Make) -> None:
+def test_trials_are_ordered_by_dataset_seed_and_model(make: Make) -> None:
     trials: list[Trial] = make().trials(["vae", "toy"], ["mnist", "digits"], [3, 1])
     assert [(t.dataset, t.seed, t.row) for t in trials[:4]] == [
         ("mnist", 3, "vae"),
@@ -944,8 +948,8 @@ def test_trials_come_by_dataset_seed_and_model(make: Make) -> None:
     assert len(trials) == 8
 
 
-def test_the_committed_trials_are_of_the_study_as_it_is(tmp_path: Path) -> None:
-    """No change of how settings are read or code is hashed makes results stale that people have."""
+def test_the_committed_trials_are_not_stale(tmp_path: Path) -> None:
+    """No change to how settings are read or code is hashed may make results stale that people have."""
     from aegen_bench import results
     from aegen_bench.study.staleness import Present
 

@@ -1,9 +1,10 @@
-"""Seconds that six equal trials take on two dask workers and on one, of one thread each, on this machine.
+"""Measure how many seconds six equal trials take on one and on two dask workers of one thread each on this machine.
 
 python tests/support/cluster.py [--trials 6] [--images 1200] [--epochs 10]
 
-Each time anew: results, scheduler, and workers, which wait when the clock starts. Their trial processes are forked with
-their imports done. Worth something only where two cores are free: the load of the machine stands beside the numbers.
+Each measurement has new results, a new scheduler and new workers, which are ready when the clock starts. Their trial
+processes are forked with their imports done. The numbers mean something only if two cores are free, so the load of the
+machine is printed with them.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from loopback import scheduler
 
 
 def study(trials: int, images: int, epochs: int) -> dict[str, object]:
-    """A grid of one row, which differs in its seeds only."""
+    """Return a study of one row, whose trials differ only in their seeds."""
     stages = {"*": {"epochs": epochs, "batch": 64, "lr_at": {}}}
     protocol = {"extractor": "random_conv", "count": 256, "metrics": ["fd"]}
     profile = {"models": ["vae"], "datasets": ["digits"], "seeds": trials, "protocols": ["few"], "stages": stages}
@@ -30,7 +31,7 @@ def study(trials: int, images: int, epochs: int) -> dict[str, object]:
 
 
 def measure(workers: int, content: dict[str, object]) -> tuple[float, float]:
-    """Return the command's seconds, and the sum of the trials' own."""
+    """Return the seconds that the command takes, and the sum of the seconds that its trials take."""
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root, "work")
         folder.mkdir()

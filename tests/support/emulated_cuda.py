@@ -1,12 +1,12 @@
-"""A CUDA device emulated over CPU memory, for machines that have none. Its numbers are real, its speed means nothing.
+"""A CUDA device emulated in CPU memory, for machines without one. Its numbers are real; its speed means nothing.
 
-Within `emulated_cuda()` some storages count as the device's: `tensor.device` says so, and whatever a real device would
-refuse raises here too: operations on tensors of two devices, a generator of the other device, numpy on device memory.
-What would make the host wait for the device is counted, and warns or raises as `torch.cuda.set_sync_debug_mode` says.
-`torch.cuda.CUDAGraph` is a stand-in that records the operations of a capture without any effect on memory, and repeats
-exactly these on replay, with the Python numbers that they had.
+Within `emulated_cuda()`, some storages count as being on the device, and `tensor.device` says so. What a real device
+refuses raises an error here, too: operations on tensors of two devices, a generator of the other device, numpy on
+device memory. Operations that make the host wait for the device are counted, and they warn or raise as
+`torch.cuda.set_sync_debug_mode` says. `torch.cuda.CUDAGraph` is replaced by a class that records the operations of a
+capture without any effect on memory, and repeats exactly these on replay, with the same Python numbers.
 
-Not emulated: kernels, streams that overtake each other, memory that a graph reuses, rounding that differs from a CPU's.
+Not emulated: kernels, streams that run concurrently, memory that a graph reuses, rounding that differs from a CPU's.
 """
 
 from __future__ import annotations
@@ -32,24 +32,24 @@ __all__ = ["DEVICE", "Device", "Graph", "Misplaced", "emulated_cuda"]
 
 DEVICE = torch.device("cuda", 0)
 ROOT = str(Path(__file__).parents[2])
-# Beside what torch itself tags as depending on values; copies and indices are looked at one by one.
+# In addition to the operations that torch tags as depending on values; copies and indexing are checked separately.
 WAITING = {"aten::equal", "aten::bincount", "aten::multinomial", "aten::_linalg_check_errors", "aten::_linalg_eigh"}
 INDEXING = {"aten::index", "aten::index_put", "aten::index_put_", "aten::_index_put_impl_"}
 DEPENDS_ON_VALUES = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape}
 
 
 class Misplaced(RuntimeError):
-    """What a real device refuses because a tensor or generator is on another one."""
+    """Raised for what a real device refuses because a tensor or generator is on another device."""
 
 
 class Device:
-    """The state of the emulated device. `waits` counts what made the host wait, by what and where."""
+    """The state of the emulated device. `waits` counts how often the host waited, by operation and place in code."""
 
     def __init__(self, free: int) -> None:
         self.free, self.mode = free, 0
         self.waits: Counter[tuple[str, str]] = Counter()
         self.capture: Graph | None = None
-        self.names_device = False  # whether the call that runs makes its results on the device
+        self.names_device = False  # whether the current call creates its results on the device
         self._storages: dict[int, StorageWeakRef] = {}
         self._pinned: dict[int, StorageWeakRef] = {}
 
@@ -58,7 +58,7 @@ class Device:
             return not tensor.is_meta and tensor.untyped_storage()._cdata in self._storages
 
     def place(self, value: Any) -> Any:
-        """Count the tensors in `value` as the device's."""
+        """Make the tensors in `value` count as being on the device, and return `value`."""
         for tensor in tree_leaves(value):
             if isinstance(tensor, Tensor) and not tensor.is_meta:
                 _register(self._storages, tensor)
@@ -72,12 +72,12 @@ class Device:
         return tensor.untyped_storage()._cdata in self._pinned
 
     def storages(self) -> list[torch.UntypedStorage]:
-        """All that live."""
+        """Return all storages on the device that still exist."""
         found = (torch.UntypedStorage._new_with_weak_ptr(ref.cdata) for ref in self._storages.values())
         return [storage for storage in found if storage is not None]
 
     def wait(self, what: str) -> None:
-        """The host waits for the device."""
+        """Count that the host waits for the device; warn or raise if the debug mode or a capture requires it."""
         self.waits[what, _caller()] += 1
         if self.capture:
             self.capture.broken = True
@@ -105,7 +105,7 @@ class Device:
 def _register(where: dict[int, StorageWeakRef], tensor: Tensor) -> None:
     storage = tensor.untyped_storage()
     if storage._cdata not in where:
-        where[storage._cdata] = StorageWeakRef(storage)  # whose address nothing else gets while it is held
+        where[storage._cdata] = StorageWeakRef(storage)  # while this is held, nothing else gets its address
         if len(where) % 4096 == 0:
             for key in [key for key, ref in where.items() if ref.expired()]:
                 del where[key]
@@ -113,7 +113,7 @@ def _register(where: dict[int, StorageWeakRef], tensor: Tensor) -> None:
 
 @contextlib.contextmanager
 def _plain() -> Iterator[None]:
-    """Within, torch knows of no emulated device."""
+    """Context in which torch does not know the emulated device."""
     with torch._C.DisableTorchFunction(), _disable_current_modes():
         yield
 
@@ -127,7 +127,7 @@ def _caller() -> str:
 
 
 def tree_leaves(value: Any) -> list[Any]:
-    """What is in tuples, lists and dictionaries, as torch's function of that name finds it, but faster."""
+    """Return the leaves of nested tuples, lists and dictionaries, like torch's function of this name, but faster."""
     found: list[Any] = []
     _collect((value,), found)
     return found
@@ -146,15 +146,15 @@ def _collect(parts: Iterable[Any], found: list[Any]) -> None:
 
 
 class Generator(torch._C.Generator):
-    """In the place of torch.Generator: those of the device have the numbers of a CPU's."""
+    """Replaces torch.Generator: generators of the device yield the same numbers as those of the CPU."""
 
-    # Operations get another object for the same generator.
+    # By address, because operations receive another object for the same generator.
     made: ClassVar[weakref.WeakValueDictionary[int, Generator]] = weakref.WeakValueDictionary()
 
     def __new__(cls, device: Any = "cpu") -> Generator:
         made = super().__new__(cls, device="cpu")  # type: ignore[call-arg]
         made.place = DEVICE if torch.device(device).type == "cuda" else torch.device(device)
-        made.stuck = False  # since a capture failed, as real ones are
+        made.stuck = False  # true after a failed capture, as with a real generator
         cls.made[made._cdata] = made
         return made
 
@@ -174,7 +174,7 @@ class Generator(torch._C.Generator):
 
 
 class Graph:
-    """In the place of torch.cuda.CUDAGraph."""
+    """Replaces torch.cuda.CUDAGraph."""
 
     device: Device  # set by `emulated_cuda`
 
@@ -214,7 +214,7 @@ class Graph:
                 returns = func._schema.returns
                 is_view = any(r.alias_info and not r.alias_info.is_write for r in returns)
                 if is_view or "empty" in func._schema.name:
-                    continue  # its memory is that of before
+                    continue  # it uses the same memory as before
                 new = func(*args, **kwargs)
                 if returns and not any(r.alias_info for r in returns):
                     for old, value in zip(tree_leaves(out), tree_leaves(new), strict=True):
@@ -226,7 +226,7 @@ class Graph:
 
 
 class Stream:
-    """In the place of torch.cuda.Stream: everything happens in order anyway."""
+    """Replaces torch.cuda.Stream; everything happens in order anyway."""
 
     def __init__(self, device: Any = None) -> None:
         pass
@@ -236,7 +236,7 @@ class Stream:
 
 
 class _Operations(TorchDispatchMode):
-    """Looks at every operation, of backward passes too: where its tensors are, and whether it waits."""
+    """Checks every operation, also in backward passes: where its tensors are, and whether it makes the host wait."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -250,7 +250,7 @@ class _Operations(TorchDispatchMode):
             return func(*args, **kwargs)
         there = [self.gpu.has(t) for t in tensors]
         on_device = any(there) or (not tensors and self.gpu.names_device)
-        if any(there) and func._schema.name != "aten::_has_compatible_shallow_copy_type":  # how modules move
+        if any(there) and func._schema.name != "aten::_has_compatible_shallow_copy_type":  # called when modules move
             self._look(func, args, kwargs, tensors, there)
         if on_device and self._random(func):
             self.gpu.require_generator(next((x for x in leaves if isinstance(x, torch._C.Generator)), None), True)
@@ -285,7 +285,7 @@ class _Operations(TorchDispatchMode):
 
 
 class _Calls(TorchFunctionMode):
-    """Takes the device out of calls that make tensors."""
+    """Redirects calls that create tensors on the device to the CPU, and makes the results count as on the device."""
 
     def __init__(self, device: Device) -> None:
         super().__init__()
@@ -303,7 +303,7 @@ class _Calls(TorchFunctionMode):
 
     def _called(self, func: Any, args: Any, kwargs: Any) -> Any:
         gpu = self.gpu
-        if func is torch._C._nn.one_hot and gpu.names_device:  # on a CPU it looks at the values
+        if func is torch._C._nn.one_hot and gpu.names_device:  # on a CPU, it reads the values
             x, classes = args
             return torch.zeros(*x.shape, classes, dtype=x.dtype).scatter_(-1, x[..., None], 1)
         pin = kwargs.pop("pin_memory", False)
@@ -326,7 +326,7 @@ class _Calls(TorchFunctionMode):
 
 
 def _methods(gpu: Device) -> dict[str, Any]:
-    """What a tensor says of its device, and how it moves: in the place of these methods of torch.Tensor."""
+    """Return replacements for the methods of torch.Tensor that name its device, move it, or read it on the host."""
     base = torch._C.TensorBase
 
     def to(x: Tensor, *args: Any, **kwargs: Any) -> Tensor:
@@ -390,15 +390,15 @@ def _methods(gpu: Device) -> dict[str, Any]:
 
 @contextlib.contextmanager
 def emulated_cuda(free: int = 80 * 10**9, name: str = "Emulated GPU") -> Iterator[Device]:
-    """Within, torch sees one CUDA device with `free` bytes of free memory."""
-    # When it is first imported, the compiler notes which functions these are: none that is replaced below.
+    """Context in which torch sees one CUDA device, with `free` bytes of free memory."""
+    # Import the compiler before functions are replaced below: at its first import, it notes which functions they are.
     import torch._dynamo.variables
 
     gpu = Device(free)
     streams = [Stream()]
 
     class Capturing:
-        """In the place of torch.cuda.graph. As there, a capture that fails leaves the stream as it is."""
+        """Replaces torch.cuda.graph. As there, a capture that fails does not restore the stream."""
 
         def __init__(self, graph: Graph, stream: Stream | None = None, **_: Any) -> None:
             self.graph, self.stream = graph, stream

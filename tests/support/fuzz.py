@@ -1,8 +1,8 @@
-"""A seeded fuzz of the whole command line: files from strangers and odd requests -> how each command ended.
+"""A seeded fuzz test of the whole command line: how do commands end on untrusted files and odd requests?
 
-A case is a kind and a number: it copies a finished run, damages something in it (or makes something up), and runs a few
-commands in this process. `python tests/support/fuzz.py 3000` prints the table of a long run, and for each fault the
-command that shows it again; tests/test_fuzz.py runs a few dozen.
+A case is identified by a kind and a number. It copies a finished run, damages or adds something, and runs a few
+commands in this process. `python tests/support/fuzz.py 3000` runs 3000 cases of each kind that is not SLOW. It prints a
+table of how they ended and, for each fault, the command that reproduces it. tests/test_fuzz.py runs a few dozen cases.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ from PIL import Image
 sys.path.insert(0, str(Path(__file__).parents[1]))
 from conftest import TINY, Bench, Ended
 
-PATIENCE = 180  # seconds that a command may take, beside whatever else the machine does
-MEMORY = 12 << 30  # bytes that the process may ask for, which takes one or two with torch
+PATIENCE = 180  # seconds that a command may take, even on busy processors
+MEMORY = 12 << 30  # bytes that the process may allocate; with torch imported it needs one or two GiB
 FAULTS = ("traceback", "net", "hang", "silence", "wrote outside", "lost weights")
 OUTCOMES = ("done", "done in part", "refused", "skipped", "stopped", "killed", *FAULTS)
 
@@ -60,12 +60,12 @@ VALUES: tuple[Any, ...] = (
 )  # fmt: skip
 
 Rng = random.Random
-Made = tuple[Callable[[Bench], None], list[tuple[str, ...]]]  # what prepares a case, and its commands
+Made = tuple[Callable[[Bench], None], list[tuple[str, ...]]]  # the function that prepares a case, and its commands
 
 
 @dataclass(frozen=True)
 class Case:
-    """What is done to a copy of a finished run, and the commands that follow, with `process` in one of their own."""
+    """What is done to a copy of a finished run, and the commands that follow; with `process`, each in a new process."""
 
     kind: str
     seed: int
@@ -76,7 +76,7 @@ class Case:
 
 @dataclass(frozen=True)
 class Result:
-    """How one command ended: one of OUTCOMES, and what shows it."""
+    """How one command ended: one of OUTCOMES, and the output or traceback that shows it."""
 
     case: Case
     command: tuple[str, ...]
@@ -88,7 +88,7 @@ class Result:
 
 
 def places(value: Any) -> Iterator[tuple[Any, Any]]:
-    """Every (container, key) inside a value of JSON."""
+    """Yield every (container, key) inside a JSON value."""
     if isinstance(value, dict | list):
         for key in value if isinstance(value, dict) else range(len(value)):
             yield value, key
@@ -96,7 +96,7 @@ def places(value: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def changed(rng: Rng, value: Any) -> Any:
-    """A copy of a value of JSON with one to three things changed, removed, renamed or added."""
+    """Return a copy of a JSON value with one to three things changed, removed, renamed or added."""
     value = copy.deepcopy(value)
     for _ in range(rng.choice([1, 1, 1, 2, 3])):
         found = list(places(value))
@@ -119,7 +119,7 @@ def changed(rng: Rng, value: Any) -> Any:
 
 
 def damaged(rng: Rng, raw: bytes) -> bytes:
-    """The bytes with some flipped, cut, doubled or put in."""
+    """Return the bytes with some of them changed, cut, doubled or inserted."""
     out = bytearray(raw)
     for _ in range(rng.choice([1, 1, 2, 8])):
         at = rng.randrange(len(out) + 1)
@@ -138,7 +138,7 @@ def damaged(rng: Rng, raw: bytes) -> bytes:
 
 
 def special(rng: Rng, path: Path) -> None:
-    """Put something that is no regular file, or one that never ends, in the place of a file."""
+    """Replace a file or folder with something that is not a regular file or never ends, or with an empty file."""
     if path.is_dir() and not path.is_symlink():
         shutil.rmtree(path)
     path.unlink(missing_ok=True)
@@ -179,7 +179,7 @@ def any_file(rng: Rng, path: Path) -> None:
 
 
 def npz_bytes(rng: Rng, **arrays: Any) -> bytes:
-    """An npz that was packed by numpy, or by a stranger."""
+    """Return an npz as numpy writes it, or one that is malformed or damaged."""
     packed = io.BytesIO()
     method = rng.choice([zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED, zipfile.ZIP_LZMA])
     with zipfile.ZipFile(packed, "w", method) as archive:
@@ -209,7 +209,7 @@ def array(rng: Rng) -> np.ndarray[Any, Any]:
 
 
 def png(rng: Rng) -> bytes:
-    """A small PNG, sound or not."""
+    """Return a small PNG, valid or not."""
 
     def chunk(kind: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
@@ -226,7 +226,7 @@ def picture(rng: Rng) -> bytes:
     mode = rng.choice(["L", "L", "RGB", "RGBA", "LA", "P", "1", "CMYK", "I;16", "F", "YCbCr"])
     kind = rng.choice(["PNG", "JPEG", "WEBP", "BMP", "TIFF", "GIF", "EPS", "PPM", "ICO"])
     packed = io.BytesIO()
-    with contextlib.suppress(Exception):  # not every format has every mode
+    with contextlib.suppress(Exception):  # not every format supports every mode
         Image.new(mode, (8, 8), rng.randrange(200)).save(packed, kind)
     raw = packed.getvalue() or png(rng)
     return raw if rng.random() < 0.6 else damaged(rng, raw)
@@ -268,7 +268,7 @@ LOOKS = (
 
 
 def records(rng: Rng) -> Made:
-    """A record of a trial, of anchors or one that was kept aside, and what reads it."""
+    """A damaged record of a trial or of anchors, and commands that read it."""
     row = rng.choice(ROWS)
     where = rng.choice([TRIAL.format(row)] * 4 + ["results/anchors/digits/floor/seed-0"])
 
@@ -287,7 +287,7 @@ def records(rng: Rng) -> Made:
 
 
 def neighbours(rng: Rng) -> Made:
-    """A history, artefacts, a log, a lock or weights of a trial."""
+    """Damaged history, artefacts, log, lock or weights of a trial."""
     row = rng.choice(ROWS)
 
     def prepare(bench: Bench) -> None:
@@ -320,7 +320,7 @@ def neighbours(rng: Rng) -> Made:
 
 
 def crowds(rng: Rng) -> Made:
-    """Many seeds of one row, a record, history or artefacts of each of which is damaged."""
+    """Many seeds of one row, each with a damaged record, history or artefacts."""
     row = rng.choice(ROWS)
 
     def prepare(bench: Bench) -> None:
@@ -346,7 +346,7 @@ def crowds(rng: Rng) -> Made:
 
 
 def links(rng: Rng) -> Made:
-    """A part of the results or data folder that is a link, a FIFO, a device or empty."""
+    """A part of the results or data folder that is replaced by a link, a FIFO, a device or something empty."""
 
     def prepare(bench: Bench) -> None:
         root = rng.choice([bench.folder / "results", bench.folder / "results", bench.data])
@@ -368,7 +368,7 @@ def links(rng: Rng) -> Made:
 
 
 def declarations(rng: Rng) -> Made:
-    """benchmarks.yaml or published.yaml, in form or in bytes."""
+    """benchmarks.yaml or published.yaml with damaged content or damaged bytes."""
     row = rng.choice(ROWS)
 
     def prepare(bench: Bench) -> None:
@@ -453,7 +453,7 @@ def settings(rng: Rng) -> Made:
     return lambda bench: None, [(*command, "--profile", "tiny", *given)]
 
 
-# Each command: the word it takes, and its options with a value that fits.
+# The argument and the options of each command. FITTING has a valid value for each option.
 REQUESTS = {
     "run": ("", "models datasets seeds profile device jobs devices jobs-per-device precision set data results weights "
                 "retry checkpoint-every time-limit resources"),
@@ -487,7 +487,7 @@ NEEDED = {
 
 
 def requests(rng: Rng) -> Made:
-    """A command with options at random, most of which fit."""
+    """A command with random options, most of them with valid values."""
 
     def word(fitting: str) -> str:
         return fitting if rng.random() < 0.7 else rng.choice([*WORDS, *FITTING.values()])
@@ -552,7 +552,7 @@ def datasets(rng: Rng) -> Made:
 
 
 def generated(rng: Rng) -> Made:
-    """Images from elsewhere."""
+    """Images of another generator, to be evaluated."""
     file = rng.choice(["images", "images", "images.npz", "images.npy", "other"])
 
     def prepare(bench: Bench) -> None:
@@ -601,7 +601,7 @@ ODD = (
 
 
 def methods(rng: Rng) -> Made:
-    """The source of a method, read and imported."""
+    """A method with damaged or odd source, and commands that read or import it."""
 
     def prepare(bench: Bench) -> None:
         path = bench.folder / "baselines" / "odd.py"
@@ -640,7 +640,7 @@ ENDINGS = (
 
 
 def endings(rng: Rng) -> Made:
-    """A method that ends or disturbs its process, in a process of its own."""
+    """A method that ends or disturbs its process, run in a new process."""
     ending = rng.choice(ENDINGS)
 
     def prepare(bench: Bench) -> None:
@@ -678,7 +678,7 @@ SLOW = ("endings",)
 
 
 def case(kind: str, seed: int) -> Case:
-    """The case of this kind and number: always the same one, as long as this file and Python stay the same."""
+    """Return the case of this kind and number: always the same one, as long as this file and Python stay the same."""
     prepare, commands = KINDS[kind](random.Random(f"{kind} {seed}"))
     return Case(kind, seed, tuple(commands), prepare, process=kind in SLOW)
 
@@ -687,7 +687,10 @@ def case(kind: str, seed: int) -> Case:
 
 
 class Hung(KeyboardInterrupt):
-    """A command took longer than PATIENCE. The program lets Ctrl-C alone through, whatever a method does."""
+    """A command took longer than PATIENCE.
+
+    It is a KeyboardInterrupt, because only Ctrl-C gets through the program whatever a method does.
+    """
 
 
 def template(folder: Path) -> Bench:
@@ -701,7 +704,7 @@ def template(folder: Path) -> Bench:
 
 
 def attempt(case: Case, finished: Bench, folder: Path) -> list[Result]:
-    """Run a case in `folder`, which is made and removed; return how each of its commands ended."""
+    """Run a case in `folder`, which is created and removed again; return how each of its commands ended."""
     bench = Bench(folder / "place" / "work", folder / "place" / "data")
     shutil.copytree(finished.folder, bench.folder)
     shutil.copytree(finished.data, bench.data)
@@ -724,7 +727,7 @@ def attempt(case: Case, finished: Bench, folder: Path) -> list[Result]:
 
 
 def _whole(bench: Bench, command: tuple[str, ...]) -> bool:
-    """Whether the trials of the method under test have their record after a run of it."""
+    """Whether a run of `odd`, the method under test, and `vae` left a record of both; True for other commands."""
     return "odd,vae" not in command or all((bench.trial(row) / "record.json").is_file() for row in ("odd", "vae"))
 
 
@@ -748,12 +751,12 @@ def _ended(bench: Bench, command: tuple[str, ...], process: bool) -> tuple[str, 
 
 
 def outcome(ended: Ended) -> str:
-    """One of OUTCOMES for how a command ended."""
+    """Return how a command ended, as one of OUTCOMES."""
     if "Traceback (most recent call last)" in ended.err + ended.out:
         return "traceback"
-    if ended.code == 70:  # the net under the command line
+    if ended.code == 70:  # the command line caught an unexpected exception
         return "hang" if f"{Hung.__name__}" in ended.err else "net"
-    if ended.code in (-6, -9, -11):  # by a method, which nothing in its process can catch
+    if ended.code in (-6, -9, -11):  # by a signal that a method caused and its process cannot catch
         return "killed"
     if ended.code not in (130, 143) and not (ended.out.strip() or ended.err.strip()):
         return "silence"
@@ -763,7 +766,7 @@ def outcome(ended: Ended) -> str:
 
 @contextlib.contextmanager
 def _limits(hung: list[str]) -> Iterator[None]:
-    """Within: a limit of time, which leaves the stack in `hung`, and one of memory; and no network."""
+    """Context with a time limit, which adds the stack to `hung` when it is exceeded, a memory limit, and no network."""
 
     def stop(*args: object) -> None:
         hung.append("".join(traceback.format_stack()[-8:]))
@@ -776,7 +779,7 @@ def _limits(hung: list[str]) -> Iterator[None]:
     soft, hard = resource.getrlimit(resource.RLIMIT_DATA)
     resource.setrlimit(resource.RLIMIT_DATA, (MEMORY, hard))
     signal.alarm(PATIENCE)
-    faulthandler.dump_traceback_later(PATIENCE + 60, exit=True)  # stuck in C
+    faulthandler.dump_traceback_later(PATIENCE + 60, exit=True)  # in case it is stuck in C code
     try:
         with mock.patch.object(socket, "create_connection", refuse), mock.patch.object(socket, "getaddrinfo", refuse):
             yield
@@ -788,7 +791,7 @@ def _limits(hung: list[str]) -> Iterator[None]:
 
 
 def _state(bench: Bench) -> dict[str, str]:
-    """What a command must leave alone: everything beside the working and the data folder, and weights of records."""
+    """Return what a command must leave alone: the folder `victim` next to the working folder, and the weights."""
     state = {}
     for path in sorted((bench.folder.parent / "victim").rglob("*")):
         state[str(path)] = hashlib.sha256(path.read_bytes()).hexdigest()
@@ -801,7 +804,8 @@ def _state(bench: Bench) -> dict[str, str]:
 def _lost(bench: Bench, command: tuple[str, ...], before: dict[str, str]) -> tuple[str, str] | None:
     after = _state(bench)
     gone = [path for path, content in before.items() if after.get(path) != content]
-    # A row may have been trained anew, or its record be so damaged that nobody needs its weights: then one file may go.
+    # One file may be deleted, since a row may have been trained again, or its record may be so damaged that its weights
+    # are no longer needed.
     outside = [path for path in gone if before[path] != "weights"]
     if outside:
         return "wrote outside", ", ".join(outside)
@@ -814,7 +818,7 @@ def _lost(bench: Bench, command: tuple[str, ...], before: dict[str, str]) -> tup
 
 
 def table(results: list[Result]) -> str:
-    """Inputs by kind, and how the commands that read them ended."""
+    """Return a table of the inputs by kind, and of how the commands that read them ended."""
     counts = Counter((result.case.kind, result.outcome) for result in results)
     lines = [f"| kind | inputs | commands | {' | '.join(OUTCOMES)} |", "|---" * (len(OUTCOMES) + 3) + "|"]
     inputs = 0
@@ -833,7 +837,7 @@ def main() -> None:
     parser.add_argument("count", type=int, help="cases of each kind")
     parser.add_argument("--start", type=int, default=0, help="the first number")
     parser.add_argument("--kinds", default=",".join(kind for kind in KINDS if kind not in SLOW))
-    parser.add_argument("--seconds", type=float, default=float("inf"), help="stop after so long")
+    parser.add_argument("--seconds", type=float, default=float("inf"), help="start no more cases after so many seconds")
     args = parser.parse_args()
     results: list[Result] = []
     end = time.monotonic() + args.seconds

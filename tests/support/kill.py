@@ -1,13 +1,15 @@
-"""Kills the process of a trial with SIGKILL at random times, resumes it, and compares with an undisturbed trial.
+"""Kill the process of a trial with SIGKILL at random times, resume the trial, and compare it with an undisturbed one.
 
 python tests/support/kill.py [--kills 30] [--how one,two,jobs,dask,disk] [--seed 0]
 
-one: the only run. two: one of two runs in the folder. jobs: one of two worker processes of a run. dask: a dask worker
-and its trial's process. disk: nothing is killed, the results folder is full at a random moment instead.
+--how says what is killed: the only run (one), one of two runs in the folder (two), one of two worker processes of a run
+(jobs), a dask worker and the process of its trial (dask), or nothing (disk); in this case, a random amount of space is
+left on the disk of the results folder.
 
-A moment is a random share of the processor time that the trial takes when nothing kills it, so a loaded machine changes
-nothing. Where it hit is read from the process's own stack, which it writes a moment before. Equal means: weights, loss
-terms, logs, facts, metrics and every array of artefacts.npz, bit for bit. Exit code 1 where one differs.
+The moment is a random share of the processor time that an undisturbed trial takes, so the load of the machine does not
+matter. What the process was doing is read from its stack, which it writes just before it is killed. Equal means that
+weights, loss terms, logs, facts, metrics and every array of artefacts.npz agree bit for bit. The exit code is 1 if one
+of them differs.
 """
 
 from __future__ import annotations
@@ -33,7 +35,7 @@ from small_grid import RESUMED, ROWS, begin, essence, prepare, trial
 
 HOW = ("one", "two", "jobs", "dask", "disk")
 OFTEN = ("--checkpoint-every", "0.01")
-# Where a process was: the first of these that its stack has.
+# What a process was doing: the first of these that occurs in its stack.
 PLACES = {
     "checkpoint.py": "saving a checkpoint",
     "in write_bytes": "writing",
@@ -46,7 +48,7 @@ PLACES = {
 
 
 def working(folder: Path, row: str) -> psutil.Process | None:
-    """The process that does the trial of `row` now."""
+    """Return the process that is running the trial of `row`, if there is one."""
     from aegen_bench.results import locks
 
     note = locks.whose(locks.lock_path(folder / "results", "kill", "digits", row, "seed-0"))
@@ -61,7 +63,7 @@ def spent(process: psutil.Process) -> float:
 
 
 def follow(folder: Path, row: str, runs: Sequence[Any]) -> Iterator[tuple[psutil.Process, float]]:
-    """Yield, again and again, the process that does the trial and the processor seconds that it has spent on it."""
+    """Repeatedly yield the process that is running the trial and the processor seconds that it has spent on it."""
     first: dict[int, float] = {}
     while any(run.exitcode is None for run in runs):
         with contextlib.suppress(psutil.NoSuchProcess):
@@ -73,11 +75,11 @@ def follow(folder: Path, row: str, runs: Sequence[Any]) -> Iterator[tuple[psutil
 
 
 def place_of(process: psutil.Process, stacks: Path) -> str:
-    """Ask a process for its stack and say which part of a trial it is in."""
+    """Make a process write its stack, and return which part of a trial it is in."""
     file = stacks / str(process.pid)
     before = file.stat().st_size if file.is_file() else 0
     process.send_signal(signal.SIGQUIT)
-    for _ in range(30_000):  # a minute: other work may keep the processors
+    for _ in range(30_000):  # a minute, since other work may keep the processors busy
         if file.is_file() and (text := file.read_text()[before:]).count("\n") > 3:
             return next((name for sign, name in PLACES.items() if sign in text), "beginning or end")
         time.sleep(0.002)
@@ -86,7 +88,7 @@ def place_of(process: psutil.Process, stacks: Path) -> str:
 
 @dataclass
 class Bench:
-    """What all disturbances share: folders, what must come out, how long it takes, a scheduler where one is needed."""
+    """What all disturbances share: folders, expected results, durations, and a scheduler if one is needed."""
 
     root: Path
     stacks: Path
@@ -95,14 +97,14 @@ class Bench:
     times: dict[str, float] = field(default_factory=dict)
 
     def leave_alone(self, row: str) -> None:
-        """Do the trial of `row` undisturbed."""
+        """Run the trial of `row` undisturbed, unless this has been done, and keep its result in `expected`."""
         if row not in self.expected:
             alone = self.root / "alone"
             begin(alone if alone.is_dir() else prepare(alone), row).join()
             self.expected[row] = essence(alone, row)
 
     def lasts(self, row: str) -> float:
-        """Processor seconds of the trial of `row` when it is saved as often and not disturbed."""
+        """Return the processor seconds of an undisturbed trial of `row` that is saved as often as a disturbed one."""
         if row not in self.times:
             folder = prepare(Path(tempfile.mkdtemp(dir=self.root), "timed"))
             [run] = runs = self._begin("one", folder, [row])
@@ -111,8 +113,8 @@ class Bench:
         return self.times[row]
 
     def disturb(self, how: str, rows: Sequence[str], share: float) -> tuple[str, str, bool]:
-        """Disturb the trial of the first row and let the next run finish them all. Return where it was hit, after what
-        it went on, and whether all is equal.
+        """Disturb the trial of the first row, and let the next run finish all rows. Return what the trial was doing,
+        the point from which it was resumed, and whether all results are equal.
         """
         for row in rows:
             self.leave_alone(row)
@@ -143,7 +145,7 @@ class Bench:
         return where
 
     def _fill(self, folder: Path, rows: Sequence[str], share: float) -> str:
-        """Leave from 1 kB to 100 MB free, as `share` says, and look at what a run makes of it."""
+        """Leave from 1 kB to 100 MB free, depending on `share`, start a run, and return how it ended."""
         results, free = folder / "results", int(10 ** (3 + 5 * share))
         disk = os.statvfs(results)
         (results / "filler").write_bytes(bytes(disk.f_bavail * disk.f_frsize - free))
@@ -157,7 +159,7 @@ class Bench:
 
 @contextlib.contextmanager
 def small_disk(place: Path) -> Iterator[None]:
-    """Within: a file system of 110 MB in memory at `place`, which only root can mount."""
+    """Mount a file system of 110 MB in memory at `place`; this needs root."""
     place.mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=110m", "tmpfs", place], check=True, capture_output=True)
     try:
@@ -168,7 +170,7 @@ def small_disk(place: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def laboratory(how: Sequence[str]) -> Iterator[Bench]:
-    """Within: a temporary folder, processes that write their stack when asked, dask workers where they are needed."""
+    """Context with a temporary folder, processes that write their stack on request, and dask workers if needed."""
     with tempfile.TemporaryDirectory() as root, contextlib.ExitStack() as held:
         bench = Bench(Path(root), Path(root, "stacks"))
         bench.stacks.mkdir()

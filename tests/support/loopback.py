@@ -1,4 +1,4 @@
-"""A dask scheduler and its workers on this machine's loopback, in processes that begin with the imports done."""
+"""A dask scheduler and its workers on the loopback interface, in processes that start with their imports done."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ import psutil
 from distributed import Client
 from warm import Process
 
-PATIENCE = 300.0  # seconds: on a loaded machine a process takes its time to start
-GRACE = 20.0  # seconds to end in: a nanny that is told to while its worker still starts may not
+PATIENCE = 300.0  # seconds: on a busy machine, a process may take long to start
+GRACE = 20.0  # seconds to end in: a nanny that is told to end while its worker is starting may not do so
 
 
 def until(happened: Callable[[], Any]) -> Any:
-    """Wait for something, and return it."""
+    """Call `happened` until it returns something true, and return that."""
     end = time.monotonic() + PATIENCE
     while not (found := happened()):
         assert time.monotonic() < end, "waited too long"
@@ -32,7 +32,7 @@ def until(happened: Callable[[], Any]) -> Any:
 
 @dataclass
 class Dask:
-    """A scheduler on a free port, and workers of one thread, each with its nanny; their words in `folder`/log."""
+    """A scheduler on a free port, and workers with one thread and a nanny each. Their output goes to `folder`/log."""
 
     folder: Path
     processes: list[Process] = field(default_factory=list)
@@ -43,7 +43,7 @@ class Dask:
         return json.loads(text)["address"]
 
     def start(self, *args: str, without: str = "") -> None:
-        """Start `dask ARGS`, in a process that cannot import the package `without`."""
+        """Start `dask ARGS` in a new process, which cannot import the package `without` if one is named."""
         words = [*args, "--scheduler-file", str(self.folder / "scheduler.json"), "--no-dashboard"]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}
         process = Process(target=_dask, args=(words, self.folder, without), environment=environment)
@@ -51,7 +51,7 @@ class Dask:
         self.processes.append(process)
 
     def workers(self, count: int) -> None:
-        """Wait until there are `count` workers, and start those that are missing."""
+        """Start as many workers as are missing, and wait until there are `count`."""
         with Client(self.address) as client:
             for _ in range(count - len(client.scheduler_info()["workers"])):
                 self.start("worker", "--nthreads", "1", "--local-directory", str(self.folder))
@@ -63,7 +63,10 @@ class Dask:
             client.wait_for_workers(count, timeout=PATIENCE)
 
     def parent_of(self, pid: int, *, nanny: bool = False) -> psutil.Process:
-        """The worker, or nanny, that started the process `pid`; to the system both are children of the server."""
+        """Return the worker or nanny that started the process `pid`.
+
+        To the operating system, both are children of the server that forks them.
+        """
         with Client(self.address) as client:
             families = client.run(_family, nanny=nanny).values()
         for parent, children in families:
@@ -72,7 +75,7 @@ class Dask:
         raise psutil.NoSuchProcess(pid)
 
     def stop(self) -> None:
-        """End the workers, then the scheduler, without which a worker takes eight seconds to end."""
+        """End the workers, then the scheduler: without a scheduler, a worker takes eight seconds to end."""
         for process in reversed(self.processes):
             process.terminate()
             process.join(GRACE)
@@ -103,7 +106,7 @@ def _dask(words: Sequence[str], folder: Path, without: str) -> None:
 
 @contextlib.contextmanager
 def scheduler(folder: Path) -> Iterator[Dask]:
-    """Within: a scheduler without workers, which leaves its files in `folder`."""
+    """Context with a scheduler that has no workers yet and keeps its files in `folder`."""
     started = Dask(folder)
     started.start("scheduler", "--host", "127.0.0.1", "--port", "0")
     try:

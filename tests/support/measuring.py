@@ -1,4 +1,4 @@
-"""Helpers to measure a metric on two sets of features, and a protocol on sets of images."""
+"""Helpers that apply a metric to two sets of features, and a protocol to sets of images."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def measure(name, generated, real, seed=0, **more):
 
 
 class Made(Subject):
-    """Draws of images, and functions in place of what a model has beside them."""
+    """A subject with given draws of images, and with given functions in place of other methods of `Subject`."""
 
     def __init__(self, draws, seed=0, **made):
         self.draws, self.seed = draws, seed

@@ -1,4 +1,4 @@
-"""The shipped methods in test size, and helpers to inspect their losses."""
+"""The shipped methods in a small size for tests, and helpers that inspect their losses."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ INDEX = torch.arange(8)
 
 
 class Fixed(nn.Module):
-    """A network that answers with the same tensor whatever it is asked."""
+    """A network that returns the same tensor for every input."""
 
     def __init__(self, answer: Tensor) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class Fixed(nn.Module):
 
 
 class Largest(TorchDispatchMode):
-    """Counts the numbers of the largest tensor that anything within returns."""
+    """Context that finds the number of elements of the largest tensor that any operation returns."""
 
     numbers = 0
 
@@ -44,22 +44,22 @@ class Largest(TorchDispatchMode):
 
 
 class Waits(TorchDispatchMode):
-    """Counts what waits for a GPU: `.item()`, `float()` and `if` on a tensor, and shapes that depend on values
-    (`nonzero`, `unique`, an index of booleans).
+    """Context that counts operations that would wait for a GPU: `.item()`, `float()` and `if` on a tensor, and results
+    whose shape depends on values (`nonzero`, `unique`, a boolean index).
     """
 
     count = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         waits = {torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape} & set(func.tags)
-        if func is torch.ops.aten.index.Tensor:  # of numbers it has the shape of the index
+        if func is torch.ops.aten.index.Tensor:  # with integers, the shape does not depend on their values
             waits = any(index is not None and index.dtype == torch.bool for index in args[1])
         self.count += bool(waits)
         return func(*args, **(kwargs or {}))
 
 
 def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
-    """An untrained method, or `TRUNK+PRIOR`, a pair whose prior has the arguments."""
+    """Return an untrained method, or for `TRUNK+PRIOR` a pair, whose prior receives the arguments."""
     trunk, _, prior = name.partition("+")
     if prior:
         return Pair(build(trunk, nets, seed), build(f"priors/{prior}", nets, seed, **arguments))
@@ -69,18 +69,18 @@ def build(name: str, nets: Nets = NETS, seed: int = 0, **arguments: Any) -> Any:
 
 
 def updates(model: Any, step: Any = None, data: Tensor = X) -> list[dict[str, Tensor]]:
-    """The terms of each update that `step` yields, by default the model's own."""
+    """Return the terms of each update that `step` yields, by default the step of the model."""
     with model.using(seeding.stream(0, "train")):
         return [dict(terms) for _, terms in (step or model.step)(data, torch.arange(len(data)))]
 
 
 def losses(model: Any, step: Any = None, data: Tensor = X) -> dict[str, Tensor]:
-    """The terms of a step with one update."""
+    """Return the terms of a step that has one update."""
     (terms,) = updates(model, step, data)
     return terms
 
 
 def noise_of_step(model: Any, *shape: int) -> Tensor:
-    """What the first `randn` of `updates` gives."""
+    """Return what the first call of `randn` in `updates` returns."""
     with model.using(seeding.stream(0, "train")):
         return model.randn(*shape)

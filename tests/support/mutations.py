@@ -1,4 +1,4 @@
-"""Seeded mutations of what a results folder holds: of a record, a history and artefacts, as an attacker or a bad disk
+"""Seeded mutations of the files in a results folder (records, histories and artefacts), as an attacker or a faulty disk
 would make them.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 Make = Callable[[random.Random, Path], str]
-"""Changes a file in place and says, in a word or two, how."""
+"""Changes a file in place and returns a short description of the change."""
 
 HUGE = 10**400
 RAW = {"1e999": "1e999", "NaN": "NaN", "a surrogate": '"\\ud800"', "deep": "[" * 20_000, "many digits": "1" * 5000}
@@ -48,7 +48,7 @@ VALUES: dict[str, Any] = {
 
 
 def places(value: Any, here: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """The path of everything in parsed JSON."""
+    """Return the path of every value inside parsed JSON."""
     parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
     return [here] * bool(here) + [found for name, part in parts for found in places(part, (*here, name))]
 
@@ -100,7 +100,7 @@ def change_bytes(chance: random.Random, path: Path) -> str:
 
 
 def change_file(chance: random.Random, path: Path) -> str:
-    """Something else lies in its place."""
+    """Replace the file with something else: a FIFO, a folder, a link, or a sparse file of 1 TB."""
     kind = chance.choice(["FIFO", "folder", "loop of links", "link to /dev/zero", "link to nowhere", "sparse 1 TB"])
     path.unlink()
     if kind == "FIFO":

@@ -1,7 +1,7 @@
-"""A file system without locks, as every program sees it: `flock` of libc fails with the errno in FLOCK_ERRNO.
+"""Emulates a file system without locks for all programs: `flock` of libc fails with the errno in FLOCK_ERRNO.
 
-python tests/support/no_flock.py SHIM runs a list of commands, read as JSON from standard input with an errno each, and
-prints how each ended. LD_PRELOAD must name the shim that `shim` compiles.
+python tests/support/no_flock.py reads a list of commands, each with an errno, as JSON from standard input, runs them,
+and prints how each ended. LD_PRELOAD must name the shim that `shim` compiles.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ HERE = Path(__file__).parent
 
 
 def shim(folder: Path) -> Path:
-    """Compile the shim; skip the test where that cannot be done."""
+    """Compile the shim, or skip the test if that is impossible."""
     compiler = shutil.which("cc") or shutil.which("gcc")
     if compiler is None or not sys.platform.startswith("linux"):
         pytest.skip("there is no C compiler, or no LD_PRELOAD")
@@ -41,7 +41,7 @@ def shim(folder: Path) -> Path:
 
 
 def run(folder: Path, data: Path, library: Path, asked: list[tuple[int, list[str]]]) -> list[dict[str, object]]:
-    """How each command ends on such a file system: code, out, err and seconds. All run in one new process."""
+    """Run commands on such a file system, all in one new process; return code, out, err and seconds of each."""
     environment = {**os.environ, "LD_PRELOAD": str(library), "AEGEN_BENCH_DATA": str(data)}
     command = [sys.executable, __file__]
     ended = subprocess.run(

@@ -1,4 +1,4 @@
-"""Imported by the server of `warm.py`: what a command imports late, and what it reads of the package's own files."""
+"""Imported by the server of `warm.py`: imports what a command imports late, and reads the package files it needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from aegen_bench.evaluation import metrics
 from aegen_bench.report import published
 from aegen_bench.study import Study
 
-gc.disable()  # while modules are imported, which would take a third longer
+gc.disable()  # while modules are imported; collecting garbage would make that take a third longer
 for name in (
     "aegen_bench.cli",
     "aegen_bench.commands.request",
@@ -24,7 +24,7 @@ for name in (
     "safetensors.torch",
     "sklearn.datasets",
     "sklearn.mixture",
-    # torch's optimizers import it when they first step, which takes longer than a small trial.
+    # Imported by torch's optimizers at their first step; the import takes longer than a small trial.
     "torch._dynamo",
 ):
     importlib.import_module(name)
@@ -34,6 +34,6 @@ PIL.Image.init()
 published.load(published.default())
 sources.read("digits", Recipe(source="digits"), Path("no such folder"), "train")
 Study("smoke", local=Path("no such folder"), data=Path("no such folder"))
-# The processes need not look through what has been imported, and its pages stay shared.
+# The garbage collectors of forked processes skip what has been imported, so its memory pages stay shared.
 gc.freeze()
 gc.enable()

@@ -63,13 +63,13 @@ def make(**fields: Any) -> dict[str, Any]:
 
 
 def ended(status: str, **fields: Any) -> dict[str, Any]:
-    """Return the record of a trial that ended badly: no metrics, no parameters counted."""
+    """Return the record of a trial that ended badly: without metrics or parameter counts."""
     empty: dict[str, Any] = {"metrics": {}, "stages": {}, "seconds": {}, "parameters": {}, "peak_memory": None}
     return make(status=status, **({"reason": "loss is nan"} | empty | fields))
 
 
 def put(root: Path, *records: dict[str, Any]) -> list[Path]:
-    """Write records where they belong under `root`, without the writer under test."""
+    """Write records where they belong under `root`, without using the writer under test, and return their paths."""
     paths = []
     for r in records:
         path = root / r["profile"] / r["dataset"] / r["row"] / f"seed-{r['seed']}" / "record.json"
@@ -80,7 +80,7 @@ def put(root: Path, *records: dict[str, Any]) -> list[Path]:
 
 
 def put_artefacts(folder: Path, epochs: int = 4, *, side: int = 8, probes: bool = False) -> None:
-    """Lay a history and artefacts as a trial leaves them beside a record: other images for every folder's name."""
+    """Write a history and artefacts beside a record, as a trial does; the images depend on the row's name."""
     start = sum(folder.parent.name.encode()) % 256
     images = (np.arange(36 * side * side).reshape(36, 1, side, side) + start).astype(np.uint8)
     arrays: dict[str, Any] = {
@@ -100,7 +100,7 @@ def put_artefacts(folder: Path, epochs: int = 4, *, side: int = 8, probes: bool 
 def timing(
     row: str, *seconds: float, others: float | None = 0.0, device: str = "EPYC, 2 threads", **changes: Any
 ) -> Timing:
-    """Return a timing run of a row on fashion under `lite`, with these seconds of each epoch of its stage `train`;
+    """Return a timing run of a row on fashion under `lite`, whose stage `train` has timed epochs of these `seconds`;
     keywords replace its fields.
     """
     about = {"device": device, "precision": "fp32"}
@@ -111,5 +111,5 @@ def timing(
 
 
 def stage(*seconds: float, epochs: float = 10) -> Stage:
-    """Return a timed training stage with these seconds of each epoch."""
+    """Return a training stage of `epochs`, of which those timed took these `seconds`."""
     return Stage(seconds=seconds, epochs=epochs, images=12_000, steps=1870)

@@ -1,10 +1,10 @@
-"""The table of stages whose steps are replayed as CUDA graphs, on the emulated device.
+"""Print a table that says which stages are replayed as CUDA graphs, on the emulated device.
 
 python tests/support/replays.py [METHOD ...]
 
-Each stage trains for two epochs of four steps, across hooks and a change of the learning rate: once with its steps
-launched one by one, once replayed. "Operations" are those that one captured step has; "equal" means weights, losses and
-logs, bit for bit.
+Each stage trains for two epochs of four steps, with its hooks and a change of the learning rate: once with its steps
+launched one by one, and once with replays. "Operations" is the number of operations in a captured step; "equal" means
+that weights, losses and logs agree bit for bit.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from test_emulated_cuda import DIGITS, METHODS, Notes, essence, fit, made, plain
 
 
 def lines(name: str) -> list[str]:
-    """A line for each stage of a method or pair."""
+    """Return a line of the table for each stage of a method or pair."""
     captured: list[Graph] = []
     end = Graph.capture_end
 
@@ -34,7 +34,7 @@ def lines(name: str) -> list[str]:
         found = essence(model, fit(model, DIGITS.to(DEVICE), progress=notes))
     equal = "yes" if found == plain(name) else "NO"
     why = dict(note.removeprefix("stage '").split("': ", 1) for note in notes.told)
-    graphs = iter(captured[1::2])  # of the two captures of a stage, the second has the later learning rate
+    graphs = iter(captured[1::2])  # each stage is captured twice; this takes the second, with the later learning rate
     table = []
     for stage in model.stages():
         if stage.name in why:

@@ -1,4 +1,4 @@
-"""A study that takes seconds, and processes that run it, to be killed and compared with an undisturbed run."""
+"""A study that takes seconds, and processes that run it, which tests kill and compare with an undisturbed run."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ RESUMED = re.compile(r"resumes after (.*) from its checkpoint")
 
 
 def command(folder: Path, *args: str) -> None:
-    """The command `run` of one process, its words in `folder`/log."""
+    """Run the command `run` in this process, with its output in `folder`/log."""
     from aegen_bench import cli
 
     os.chdir(folder)
@@ -45,14 +45,14 @@ def command(folder: Path, *args: str) -> None:
 
 
 def prepare(folder: Path) -> Path:
-    """A new working folder with the study in it."""
+    """Create a working folder with the study in it, and return it."""
     folder.mkdir(parents=True)
     (folder / "benchmarks.yaml").write_text(yaml.safe_dump(STUDY, sort_keys=False))
     return folder
 
 
 def begin(folder: Path, row: str, *args: str) -> Any:
-    """Start the trials of `row` (or several, comma separated) in a process of its own."""
+    """Start the trials of `row` (or of several, separated by commas) in a new process."""
     process = Process(target=command, args=(folder, "--models", row, *args))
     process.start()
     return process
@@ -63,7 +63,7 @@ def trial(folder: Path, row: str) -> Path:
 
 
 def essence(folder: Path, row: str) -> dict[str, Any]:
-    """What must be equal of a finished trial."""
+    """Return what a finished trial must have in common with an undisturbed one."""
     place = trial(folder, row)
     record, history = (json.loads((place / f"{name}.json").read_text()) for name in ("record", "history"))
     for entry in record["metrics"].values():

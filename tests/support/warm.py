@@ -1,6 +1,6 @@
-"""Processes that begin with the imports done: forked from a server that imported `prepared.py` and computed nothing.
+"""Processes that start with their imports done: forked from a server that imported `prepared.py` and computed nothing.
 
-They start in a tenth of a second. A process of Python's own takes four seconds of a core to import torch and the rest.
+They start in a tenth of a second. An ordinary Python process needs four seconds of a core to import torch and the rest.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _starting = threading.Lock()
 
 
 def _ensure_running(start: Callable[[], None] = forkserver.ensure_running) -> None:
-    """Start the server, unless it runs, so that it finds `prepared`."""
+    """Start the server if it is not running, with a path on which it finds `prepared`."""
     with _starting:
         if _server._forkserver_address is None:
             here = [str(Path(__file__).parent), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -41,10 +41,10 @@ _server.ensure_running = forkserver.ensure_running = _ensure_running
 
 
 class Process(ForkServerProcess):
-    """A process that the server forks, by default with the environment and the output of the one that starts it.
+    """A process that the server forks, by default with the environment and the output of the process that starts it.
 
-    What it spawns in turn is forked, too. With TEST_STACKS, a folder, in the environment, SIGQUIT makes it write its
-    stack to a file there, named by its pid.
+    Processes that it spawns are forked, too. If TEST_STACKS in its environment names a folder, SIGQUIT makes it write
+    its stack to a file in that folder, named by its pid.
     """
 
     def __init__(
@@ -63,7 +63,7 @@ class Process(ForkServerProcess):
             end.close()
 
     def run(self) -> None:
-        assert "prepared" in sys.modules, "the server could not import it: its own output says why"
+        assert "prepared" in sys.modules, "the server could not import `prepared`: see its output"
         environment, _server._forkserver_address, output = self._given
         os.environ.clear()
         os.environ.update(environment)
@@ -71,7 +71,7 @@ class Process(ForkServerProcess):
             os.dup2(end.fileno(), number)
             end.close()
         if folder := environment.get("TEST_STACKS"):
-            file = open(Path(folder, str(os.getpid())), "w")  # noqa: SIM115, for as long as the process lives
+            file = open(Path(folder, str(os.getpid())), "w")  # noqa: SIM115, open for as long as the process lives
             faulthandler.register(signal.SIGQUIT, file, all_threads=True)
         fork_what_is_spawned()
         super().run()
@@ -82,13 +82,13 @@ class _Forked(ForkServerContext):
 
 
 def fork_what_is_spawned() -> None:
-    """Let the server fork the processes that this one would spawn from now on."""
+    """From now on, let the server fork the processes that this one would spawn."""
     real = multiprocessing.get_context
     multiprocessing.get_context = lambda method=None: _Forked() if method == "spawn" else real(method)
 
 
 def run(target: Callable[..., None], *args: Any, patience: float = 600.0) -> None:
-    """Call a function in a process of its own, which must end well within so many seconds."""
+    """Call a function in a new process, which must succeed within `patience` seconds."""
     process = Process(target=target, args=args)
     process.start()
     process.join(patience)
@@ -112,7 +112,7 @@ def _command(args: tuple[str, ...], folder: Path, memory: tuple[int, int]) -> No
 
 
 class Command:
-    """A command of the program in a process of its own; the part of `subprocess.Popen` that tests use."""
+    """A command of the program in a process that the server forks, with the methods of `Popen` that tests use."""
 
     def __init__(self, args: tuple[str, ...], folder: Path, environment: dict[str, str]) -> None:
         pipes = [os.pipe() for _ in range(2)]

@@ -8,7 +8,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class ToyAdversarial(Baseline):
-    """Adversarial auto-encoder in small (Makhzani et al. 2016, arXiv:1511.05644): the encoder is in both optimizers."""
+    """A small adversarial auto-encoder (Makhzani et al. 2016, arXiv:1511.05644): the encoder is in both optimizers."""
 
     def __init__(self, nets: Nets, *, critic_lr: float = 5e-4) -> None:
         super().__init__(nets)
@@ -18,9 +18,8 @@ class ToyAdversarial(Baseline):
     def step(self, x: Tensor, index: Tensor) -> Updates:
         yield "autoencoder", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
         z = self.encoder(x)  # again: the update above changed the encoder
-        reversed_z = (
-            2 * z.detach() - z
-        )  # the value of z, minus its gradient: the encoder climbs where the critic descends
+        # The value of z with its gradient negated: the encoder ascends where the critic descends.
+        reversed_z = 2 * z.detach() - z
         yield (
             "game",
             {

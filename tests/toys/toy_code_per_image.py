@@ -9,7 +9,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class ToyCodePerImage(Baseline):
-    """GLO in small (Bojanowski et al. 2018, arXiv:1707.05776): a learned code on the unit sphere for each image."""
+    """A small GLO (Bojanowski et al. 2018, arXiv:1707.05776): a learned code on the unit sphere for each image."""
 
     def __init__(self, nets: Nets, *, code_lr: float = 1e-2) -> None:
         super().__init__(nets)

@@ -6,7 +6,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class ToyFittedDensity(Baseline):
-    """A plain auto-encoder, and after training one Gaussian with the mean and covariance of its codes."""
+    """A plain auto-encoder, and a Gaussian that is fitted to the mean and covariance of its codes after training."""
 
     def __init__(self, nets: Nets) -> None:
         super().__init__(nets)

@@ -7,7 +7,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class ToyIntegerCodes(Baseline):
-    """VQ-VAE in small (van den Oord et al. 2017, arXiv:1711.00937): a codeword an image, a learned histogram."""
+    """A small VQ-VAE (van den Oord et al. 2017, arXiv:1711.00937): one codeword per image and a learned histogram."""
 
     def __init__(self, nets: Nets, *, codewords: int = 16, commitment: float = 0.25) -> None:
         super().__init__(nets)
@@ -25,9 +25,8 @@ class ToyIntegerCodes(Baseline):
         yield (
             "model",
             {
-                "reconstruction": self.recon(
-                    self.decoder(z + (c - z).detach()), x
-                ),  # straight through: z gets c's gradient
+                # Straight through: z gets the gradient of c.
+                "reconstruction": self.recon(self.decoder(z + (c - z).detach()), x),
                 "codebook": (c - z.detach()).square().sum(1).mean(),
                 "commitment": self.commitment * (z - c.detach()).square().sum(1).mean(),
             },

@@ -7,7 +7,7 @@ from aegen_bench.blocks.nets import Nets
 
 
 class ToyTwoStage(Baseline):
-    """Two-Stage VAE in small (Dai & Wipf 2019, arXiv:1903.05789): a VAE of images, then a linear VAE of its codes.
+    """A small Two-Stage VAE (Dai & Wipf 2019, arXiv:1903.05789): a VAE of images, then a linear VAE of its codes.
 
     The second decoder's standard deviation gamma is learned, as the scalar log gamma.
     """

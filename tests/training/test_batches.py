@@ -1,4 +1,4 @@
-"""Batches of a training set that does not fit on the device: streamed from the host, in the same order."""
+"""Batches of a training set that does not fit on the device: they are streamed from the host, in the same order."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CUDA = torch.device("cuda", 0)
 
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Takes all data for data on the host and the CPU for another device."""
+    """Makes the batches treat all data as data on the host, and the CPU as another device."""
     monkeypatch.setattr(module, "resident", lambda data, device: False)
 
 
@@ -45,7 +45,7 @@ def weights(model: Baseline) -> Tensor:
 
 
 @pytest.mark.parametrize("data", [DIGITS, torch.randn(24, 3, generator=torch.Generator().manual_seed(0))])
-def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_batches_equal_those_of_data_on_the_device(data: Tensor, monkeypatch: pytest.MonkeyPatch) -> None:
     order = torch.randperm(24, generator=torch.Generator().manual_seed(1))
     here = list(batches(data, order, 10))
     monkeypatch.setattr(module, "resident", lambda data, device: False)
@@ -58,9 +58,9 @@ def test_streamed_batches_are_those_of_data_on_the_device(data: Tensor, monkeypa
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["glf", "rae_gmm", "two_stage_vae", "glo", "glann"])
-def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
-    """On images; with a mixture that is fitted to the codes of all of them; with a stage on their codes; with a hook
-    that gets all of them and does not look.
+def test_streamed_training_ends_with_the_same_weights(name: str, request: pytest.FixtureRequest) -> None:
+    """Covers stages on images, a mixture that is fitted to the codes of all images, a stage on codes, and a hook that
+    receives all images but does not use them.
     """
     here = build(name, NETS())
     told = fit(here)
@@ -73,7 +73,7 @@ def test_a_streamed_training_ends_with_the_same_weights(name: str, request: pyte
 
 def test_no_streamed_step_waits_for_the_device(elsewhere: None) -> None:
     counts = []
-    for steps in (1, 3):  # of one epoch
+    for steps in (1, 3):  # within one epoch
         with Waits() as seen:
             fit(build("vae", NETS()), steps)
         counts.append(seen.count)
@@ -81,7 +81,7 @@ def test_no_streamed_step_waits_for_the_device(elsewhere: None) -> None:
 
 
 @pytest.mark.parametrize(("name", "stage"), [("vampprior", "train"), ("vqvae_ar", "train")])
-def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anything_trains(
+def test_a_hook_that_uses_all_images_is_an_error_before_training_if_they_are_streamed(
     name: str, stage: str, elsewhere: None
 ) -> None:
     model = build(name, NETS())
@@ -94,7 +94,7 @@ def test_hooks_on_all_images_need_them_on_the_device_which_is_said_before_anythi
     assert torch.equal(weights(model), before)
 
 
-def test_a_hook_uses_images_where_it_mentions_them() -> None:
+def test_a_hook_uses_images_if_its_code_mentions_them() -> None:
     class Hooks:
         def no(self, images: Tensor) -> None:
             self.images = 1
@@ -116,11 +116,11 @@ def test_a_hook_uses_images_where_it_mentions_them() -> None:
 
 
 def test_hooks_on_codes_do_not_need_the_images(elsewhere: None) -> None:
-    fit(build("ae+flow", NETS()))  # its stage standardises the codes
+    fit(build("ae+flow", NETS()))  # the start hook of its stage standardises the codes
 
 
 @pytest.mark.slow
-def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, request: pytest.FixtureRequest) -> None:
+def test_a_streamed_trial_says_so_and_has_the_same_numbers(bench: Bench, request: pytest.FixtureRequest) -> None:
     bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu")
     request.getfixturevalue("elsewhere")
     ended = bench("run", "--profile", "tiny", "--models", "rae_gmm", "--device", "cpu", "--results", "streamed")
@@ -132,7 +132,7 @@ def test_a_streamed_trial_says_so_and_has_the_numbers_of_another(bench: Bench, r
 
 
 class Memory:
-    """Images of a size, on the host."""
+    """Images of a given size, on the host."""
 
     def __init__(self, nbytes: int) -> None:
         self.nbytes = nbytes
@@ -142,7 +142,7 @@ class Memory:
 
 
 @pytest.mark.parametrize(("nbytes", "there"), [(500, True), (501, False)])
-def test_images_stay_on_the_host_when_they_take_over_half_of_the_free_memory(
+def test_images_stay_on_the_host_if_they_need_more_than_half_of_the_free_memory(
     nbytes: int, there: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(torch.cuda, "mem_get_info", lambda device: (700, 2000))

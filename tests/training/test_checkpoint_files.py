@@ -42,7 +42,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_checkpoint_that_is_none_is_not_used(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_checkpoint_is_not_used(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     said: list[str] = []
     mine = Checkpoints(tmp_path, {"key": "k"}, note=said.append)
@@ -52,6 +52,6 @@ def test_a_checkpoint_that_is_none_is_not_used(tmp_path: Path, kind: str, monkey
     assert not Path("executed").exists()
 
 
-def test_a_fifo_is_not_waited_for(tmp_path: Path) -> None:
+def test_reading_does_not_wait_for_a_fifo(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "checkpoint-1.pt")
     assert Checkpoints(tmp_path, {}, note=lambda text: None).read() is None

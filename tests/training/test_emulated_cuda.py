@@ -1,5 +1,5 @@
-"""All baselines on an emulated CUDA device: everything on the device, no synchronisation in a step, and equal numbers
-with and without graphs. `make gpu-check` checks a real device.
+"""All baselines on an emulated CUDA device: everything stays on the device, no step synchronises, and the numbers are
+equal with and without graphs. `make gpu-check` checks a real device.
 """
 
 from __future__ import annotations
@@ -47,8 +47,8 @@ SMALL: dict[str, dict[str, Any]] = {
 }
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = Nets((1, 8, 8), d=4, flow_width=8, n_train=24)
-STEPS = 4  # an epoch
-EAGER = {"vampprior": {"train"}}  # stages that are not captured: it reads `progress`
+STEPS = 4  # per epoch
+EAGER = {"vampprior": {"train"}}  # stages that are not captured, because they read `progress`
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def gpu() -> Iterator[Device]:
 
 
 class Notes(Progress):
-    """Keeps what the user is told."""
+    """Collects the notes that are shown to the user."""
 
     def __init__(self) -> None:
         self.told: list[str] = []
@@ -68,12 +68,12 @@ class Notes(Progress):
 
 
 def made(name: str) -> Any:
-    """A method, or a pair of a trunk and a prior."""
+    """Return a method, or a pair of a trunk and a prior, on the device."""
     return build(name, NETS, **SMALL.get(name.removeprefix("ae+"), {})).to(DEVICE)
 
 
 def fit(model: Baseline, images: Tensor, **options: Any) -> History:
-    """Two epochs of four steps in each stage, the second at half of the learning rate."""
+    """Train each stage for two epochs of four steps, the second at half the learning rate."""
     history = options.pop("history", None) or History()
     plan = StagePlan(epochs=2, batch=len(DIGITS) // STEPS, lr=1e-3, lr_at=((1, 0.5),))
     plans = {stage.name: plan for stage in model.stages()}
@@ -82,14 +82,14 @@ def fit(model: Baseline, images: Tensor, **options: Any) -> History:
 
 
 def essence(model: Baseline, history: History) -> tuple[dict[str, list[float]], list[Any]]:
-    """What must be equal: every number of the weights, and the losses and logs of each epoch."""
+    """Return what must be equal: every number of the weights, and the losses and logs of each epoch."""
     weights = {name: value.double().flatten().cpu().tolist() for name, value in model.state_dict().items()}
     return weights, [(row["terms"], row["logs"]) for row in history.epochs]
 
 
 @cache
 def plain(name: str) -> Any:
-    """Of a training whose steps are launched one by one."""
+    """Return the `essence` of training whose steps are launched one by one."""
     with emulated_cuda():
         model = made(name)
         return essence(model, fit(model, DIGITS.to(DEVICE), graphs=False))
@@ -99,10 +99,10 @@ def plain(name: str) -> Any:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_method_keeps_to_the_device_and_its_steps_do_not_wait(
+def test_a_method_stays_on_the_device_and_its_steps_do_not_wait(
     name: str, gpu: Device, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Stages with their hooks, probes, extraction, the fit of a density, codes and samples."""
+    """Covers stages with their hooks, probes, extraction, fitting a density, codes and samples."""
     step = loop.take_step
 
     def without_waiting(*args: Any) -> None:
@@ -130,7 +130,7 @@ def _sampled(model: Baseline) -> Any:
 
 
 class Faulty(Baseline):
-    """An auto-encoder with whatever `fault` adds to its loss."""
+    """An auto-encoder whose loss includes what `fault` returns."""
 
     def __init__(self, nets: Nets, fault: Callable[[Baseline, Tensor], Any]) -> None:
         super().__init__(nets)
@@ -184,11 +184,11 @@ def test_a_step_that_waits_is_noticed_and_is_not_captured(wait: str, gpu: Device
 
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "+" not in name or PRIORS[name[3:]].stages])
-def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
+def test_replayed_steps_give_the_same_numbers_as_steps_launched_one_by_one(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Across an epoch, its hooks, a probe and a change of the learning rate. All stages but those of `EAGER` are
-    captured, so their steps have the same operations and Python numbers throughout.
+    """Covers the end of an epoch, its hooks, a probe and a change of the learning rate. All stages except those in
+    `EAGER` are captured, so their steps have the same operations and Python numbers throughout.
     """
     captured: list[Graph] = []
     begin = Graph.capture_begin
@@ -199,7 +199,7 @@ def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
         found = essence(model, fit(model, images, progress=notes, probe=probe))
     eager = EAGER.get(name, set())
     assert [text.split("'")[1] for text in notes.told] == sorted(eager), notes.told
-    # The fourth step is captured, and the fifth again: its learning rate is another one.
+    # The fourth step is captured, and so is the fifth, because its learning rate differs.
     assert [graph.replays for graph in captured] == [1, 4] * (len(model.stages()) - len(eager))
     assert found == plain(name)
 
@@ -207,8 +207,8 @@ def test_replayed_steps_give_the_numbers_of_steps_launched_one_by_one(
 @pytest.mark.parametrize(
     ("name", "steps"), [("glf", 2), ("glf", 4), ("glf", 6), ("glann", 6), ("vampprior", 6), ("vqvae_ar", 6)]
 )
-def test_a_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_path: Path) -> None:
-    """Stopped before the capture, at the end of an epoch, and among replays."""
+def test_resumed_training_gives_the_same_numbers(name: str, steps: int, tmp_path: Path) -> None:
+    """Training is stopped before the capture, at the end of an epoch, or between replays."""
     done = [0]
 
     class Stopping(Interrupts):
@@ -234,13 +234,13 @@ def test_streamed_images_give_the_same_numbers(name: str) -> None:
         model, notes = made(name), Notes()
         before = sum(gpu.waits.values())
         history = fit(model, DIGITS, progress=notes)
-        assert notes.told == [] and sum(gpu.waits.values()) > before  # at the ends of epochs
+        assert notes.told == [] and sum(gpu.waits.values()) > before  # the waits are at the ends of epochs
         found = essence(model, history)
     assert found == plain(name)
 
 
 class Scheduled(Baseline):
-    """An auto-encoder that does something else with its step as the training goes on."""
+    """An auto-encoder whose step may change in the course of training, through `scale` or `hook`."""
 
     def __init__(self, nets: Nets, scale: Callable[[Scheduled], Any], hook: Callable[[Any], None] | None) -> None:
         super().__init__(nets)
@@ -311,14 +311,14 @@ CHANGING: dict[str, tuple[Callable[[Any], Any], Callable[[Any], None] | None, st
 
 
 @pytest.mark.parametrize("kind", CHANGING)
-def test_what_changes_while_a_stage_trains_changes_with_graphs_too(kind: str) -> None:
+def test_changes_during_a_stage_take_effect_with_graphs_too(kind: str) -> None:
     scale, hook, why = CHANGING[kind]
     found, told = scheduled(scale, hook)
     assert len(told) == bool(why) and all(why in text for text in told), told
     assert found == scheduled(scale, hook, graphs=False)[0]
 
 
-def test_what_a_step_logs_only_later_is_in_the_history_too(gpu: Device) -> None:
+def test_a_value_that_only_later_steps_log_is_in_the_history(gpu: Device) -> None:
     class Late(Faulty):
         calls = 0
 
@@ -335,8 +335,8 @@ def test_what_a_step_logs_only_later_is_in_the_history_too(gpu: Device) -> None:
     assert [("late" in row["logs"]) for row in history.epochs] == [True, True]
 
 
-def test_a_killed_step_leaves_optimizers_that_can_be_captured_again(gpu: Device) -> None:
-    """`capturable` is asked for on a CUDA device alone."""
+def test_optimizers_can_be_captured_on_a_cuda_device_only(gpu: Device) -> None:
+    """`capturable` is set on a CUDA device only."""
     model = made("glf")
     on_device = Optimizers({"model": [{"params": list(model.parameters()), "lr": 1e-3}]}, [])
     on_host = Optimizers({"model": [{"params": [torch.nn.Parameter(torch.ones(2))], "lr": 1e-3}]}, [])
@@ -360,7 +360,7 @@ def test_a_forecast_times_steps_as_training_takes_them(
     with emulated_cuda():
         counting.measure(kind, costs, DEVICE, graphs=graphs)
     assert len(seen) == captured * len(costs) and all(cost.step_seconds > 0 for cost in costs)
-    # What is timed is replayed: the step of the capture and at least two more.
+    # The timed steps are replays: of the step that was captured, and of at least two more.
     assert all(graph.replays >= 3 for graph in seen)
 
 
@@ -368,7 +368,7 @@ def test_a_forecast_times_steps_as_training_takes_them(
 
 
 @pytest.mark.parametrize("precision", ["fp32", "tf32", "bf16"])
-def test_tf32_is_on_in_training_steps_alone(precision: str) -> None:
+def test_tf32_is_on_in_training_steps_only(precision: str) -> None:
     seen: dict[str, set[bool]] = {}
 
     def note(where: str) -> None:
@@ -427,13 +427,13 @@ def test_a_run_on_the_device_is_the_same_trial_with_and_without_graphs(bench: Be
     assert rounded["config"]["precision"] == "tf32" and rounded["key"] != record["key"]
 
 
-def test_where_there_is_no_tf32_this_is_said(bench: Bench) -> None:
+def test_tf32_on_a_device_without_it_gives_a_warning(bench: Bench) -> None:
     run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cpu")
     assert "warning: cpu does not support TF32" in bench(*run, "--precision", "tf32").out
     assert "does not support TF32" not in bench(*run).out
 
 
-def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_trials_share_it(bench: Bench) -> None:
+def test_checkpoints_belong_to_a_gpu_model_and_records_say_how_many_trials_share_it(bench: Bench) -> None:
     run = ("run", "--profile", "tiny", "--models", "glf", "--device", "cuda")
     with emulated_cuda():
         assert bench(*run).code == 0
@@ -441,7 +441,7 @@ def test_checkpoints_and_times_belong_to_the_model_of_the_gpu_and_to_how_many_tr
         assert (environment_of["trials_at_once"], environment_of["graphs"]) == (1, True)
 
     def identity(name: str) -> dict[str, str]:
-        """Of a checkpoint that is saved after the first step."""
+        """Return the identity of a checkpoint that is saved after the first step."""
         with emulated_cuda(name=name):
             bench(*run, "--results", name, "--checkpoint-every", "0.00001", "--time-limit", "0.0001s")
         (path, *_) = (bench.folder / name).glob("tiny/digits/glf/seed-0")

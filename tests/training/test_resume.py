@@ -1,4 +1,4 @@
-"""Resuming: a trial that was interrupted in any way finishes with the numbers of an undisturbed one."""
+"""Resuming: however a trial is interrupted, it finishes with the same numbers as an undisturbed one."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ RUN = ("run", "--profile", "tiny", "--models", "glf", "--checkpoint-every", "0.0
 
 
 def dying(folder: Path, row: str, looks: int, target: str, calls: int) -> None:
-    """Train `row`, save when the clock was looked at `looks` times, and die as by SIGKILL when the function `target` is
-    called the time number `calls`.
+    """Train `row`, save a checkpoint at the `looks`-th look at the clock, and die by SIGKILL at the `calls`-th call of
+    the function `target`.
     """
     module, _, path = target.partition(":")
     owner: Any = importlib.import_module(f"aegen_bench.{module}")
@@ -60,7 +60,7 @@ def dying(folder: Path, row: str, looks: int, target: str, calls: int) -> None:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """What must be equal of a row's trial that nothing disturbed."""
+    """A function that returns what a resumed trial of a row must have in common with an undisturbed one."""
     folder = small_grid.prepare(tmp_path_factory.mktemp("alone") / "work")
 
     @cache
@@ -71,7 +71,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
     return of
 
 
-# An epoch has 4 steps, and the clock is looked at after each and at its end.
+# An epoch has 4 steps. Training looks at the clock after each step and at the end of the epoch.
 @pytest.mark.parametrize(
     ("row", "looks", "target", "calls"),
     [
@@ -79,14 +79,14 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Any:
         ("vae", 5, "training.optimizers:Optimizers.update", 8),  # between two epochs
         ("two_stage_vae", 18, "training.optimizers:Optimizers.update", 18),  # within its second stage, on codes
         ("two_stage_vae", 12, "training.loop:extract", 1),  # between stages
-        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer in no state_dict; fresh optimizers
+        ("glann", 22, "training.optimizers:Optimizers.update", 20),  # a buffer not in state_dict; fresh optimizers
         ("wae_gan", 22, "training.optimizers:Optimizers.update", 26),  # between the two updates of a step
         ("rae_gmm", 12, "training.loop:_fit", 1),
         ("vae", 3, "files:os.replace", 1),  # while writing the checkpoint
         ("vae", 3, "evaluation.scorer:Scorer.score", 1),
     ],
 )
-def test_a_killed_trial_ends_as_one_that_was_left_alone(
+def test_a_killed_trial_ends_like_an_undisturbed_one(
     row: str, looks: int, target: str, calls: int, alone: Any, tmp_path: Path
 ) -> None:
     folder = small_grid.prepare(tmp_path / "work")
@@ -105,7 +105,7 @@ def test_a_killed_trial_ends_as_one_that_was_left_alone(
 
 @pytest.fixture
 def one(bench: Bench) -> Iterator[Bench]:
-    """Ctrl-C is heard: a shell starts what it puts in the background deaf to it, and the program respects that."""
+    """The bench with SIGINT enabled: a shell starts background jobs with SIGINT ignored, which the program respects."""
     before = signal.signal(signal.SIGINT, signal.default_int_handler)
     bench.declare(profiles=bench.tiny(models=["glf"], stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
     yield bench
@@ -129,7 +129,7 @@ def outcome(bench: Bench) -> dict[str, Any]:
 
 
 def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
-    """Send signals to this process in the middle of the step that makes the update number `at`."""
+    """Send signals to this process during the step that makes update number `at`; 0 is a pause instead of a signal."""
     original, count = Optimizers.update, [0]
 
     def update(self: Optimizers, *args: Any) -> None:
@@ -153,15 +153,15 @@ def interrupt(monkeypatch: pytest.MonkeyPatch, at: int, *signals: int) -> None:
         ([signal.SIGHUP], 129, "0 epochs and 3 steps"),  # what terminals and batch systems send as a warning
         ([signal.SIGUSR1], 138, "0 epochs and 3 steps"),
         ([signal.SIGUSR2], 140, "0 epochs and 3 steps"),
-        ([signal.SIGTERM, signal.SIGTERM], 143, "0 epochs and 3 steps"),  # to a process and to its group: they are one
-        ([signal.SIGINT, 0, signal.SIGINT], 130, None),  # in a hurry: nothing is saved any more
+        ([signal.SIGTERM, signal.SIGTERM], 143, "0 epochs and 3 steps"),  # to a process and its group: they count once
+        ([signal.SIGINT, 0, signal.SIGINT], 130, None),  # in a hurry: nothing is saved
     ],
 )
 def test_a_signal_saves_and_stops(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any, signals: list[int], code: int, after: str | None
 ) -> None:
     before = signal.getsignal(signal.SIGINT)
-    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which a run respects
+    ignored = signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests may run under nohup, which the program respects
     try:
         with monkeypatch.context() as patch:
             interrupt(patch, 3, *signals)
@@ -177,21 +177,21 @@ def test_a_signal_saves_and_stops(
     assert outcome(one) == undisturbed
 
 
-def test_a_trial_out_of_time_is_an_outcome_and_goes_on_when_asked(one: Bench, undisturbed: Any) -> None:
+def test_a_trial_out_of_time_is_recorded_and_resumes_only_when_asked(one: Bench, undisturbed: Any) -> None:
     ended = one(*RUN[:5], "--time-limit", "0.0001s")
     assert ended.code == 1 and "time limit: " in ended.out
     record = one.record("glf")
     assert record["status"] == "timeout" and "after 0 epochs and 1 steps" in record["reason"]
     assert len(checkpoint.paths(one.trial("glf"))) == 1
     assert "--retry timeout`\n" in one(*RUN[:5], "--dry-run", "--no-forecast").out
-    assert one.record("glf") == record, "it is not tried unasked"
+    assert one.record("glf") == record, "it is not retried unless asked"
     again = one(*RUN[:5], "--retry", "diverged,timeout")
     assert again.code == 0 and "retry: glf on digits, seed 0: " in again.out
     assert outcome(one) == undisturbed
     assert "did you mean 'timeout'" in one(*RUN[:5], "--retry", "timeouts").err
 
 
-def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
+def test_a_full_disk_costs_the_checkpoint_but_not_the_trial(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
     def full(path: Path, data: bytes) -> None:
@@ -203,7 +203,7 @@ def test_a_full_disk_costs_the_checkpoint_and_not_the_trial(
     assert outcome(one) == undisturbed
 
 
-def test_a_full_disk_while_recording_is_one_line_and_the_next_run_goes_on(
+def test_a_full_disk_while_recording_prints_one_line_and_the_next_run_resumes(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
     original = os.fsync
@@ -218,16 +218,16 @@ def test_a_full_disk_while_recording_is_one_line_and_the_next_run_goes_on(
         ended = one(*RUN)
     assert ended.code == 2 and ended.err.count("aegen-bench: cannot write ") == 1 and "Traceback" not in ended.err
     left = {path.name.partition("-")[0] for path in one.trial("glf").iterdir()}
-    assert left == {"checkpoint", "log.txt"}, "no half a file"
+    assert left == {"checkpoint", "log.txt"}, "no unfinished file is left"
     assert one(*RUN[:5]).code == 0
     assert outcome(one) == undisturbed
 
 
-# ---- which checkpoint -------------------------------------------------------------------------------------------
+# ---- which checkpoint is used -----------------------------------------------------------------------------------
 
 
 def saved(one: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Stop a trial within its first epoch, after three saved steps."""
+    """Stop a trial in its first epoch, after three saved steps, and return its checkpoints."""
     with monkeypatch.context() as patch:
         interrupt(patch, 3, signal.SIGINT)
         assert one(*RUN).code == 130
@@ -236,7 +236,7 @@ def saved(one: Bench, monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return found
 
 
-def test_a_damaged_checkpoint_gives_way_to_the_one_before(
+def test_the_previous_checkpoint_is_used_if_the_last_is_damaged(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
     _, newest = saved(one, monkeypatch)
@@ -258,7 +258,7 @@ def test_a_checkpoint_of_another_torch_is_not_used(
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
-def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_used(
+def test_a_checkpoint_of_a_cpu_that_uses_another_library_for_linear_layers_is_not_used(
     one: Bench, monkeypatch: pytest.MonkeyPatch, undisturbed: Any
 ) -> None:
     with monkeypatch.context() as patch:
@@ -269,7 +269,7 @@ def test_a_checkpoint_of_a_cpu_whose_linear_layers_take_another_library_is_not_u
     assert "resumes after" not in ended.err and outcome(one) == undisturbed
 
 
-def test_a_resumed_trial_takes_the_threads_of_its_checkpoint_and_adds_its_seconds_up(
+def test_a_resumed_trial_uses_the_threads_of_its_checkpoint_and_adds_up_its_seconds(
     one: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     saved(one, monkeypatch)
@@ -287,10 +287,10 @@ def test_a_resumed_trial_takes_the_threads_of_its_checkpoint_and_adds_its_second
     assert first["seconds"] > before["elapsed"] and first["images"] == 256
 
 
-# ---- when ------------------------------------------------------------------------------------------------------
+# ---- when a trial is saved -------------------------------------------------------------------------------------
 
 
-def test_the_pace_saves_by_the_clock_at_epochs_or_at_a_signal() -> None:
+def test_a_trial_is_saved_by_the_clock_at_epochs_or_at_a_signal() -> None:
     by_epoch = Interrupts(every=0)
     by_epoch.start(0.0)
     assert not by_epoch.due() and by_epoch.due(epoch_over=True)

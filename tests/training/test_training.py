@@ -1,4 +1,4 @@
-"""The training loop, observed by tiny methods: the order of calls, with data, learning rate and weights."""
+"""The training loop, observed by tiny methods: the order of calls, and their data, learning rates and weights."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ HERE = Path(__file__).parents[1]
 IMAGES = torch.randint(256, (10, 1, 2, 2), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 DIGITS = torch.randint(256, (24, 1, 8, 8), generator=torch.Generator().manual_seed(0)).to(torch.uint8)
 NETS = Nets((1, 2, 2), d=4, flow_width=4, n_train=10)
-PLAN = StagePlan(epochs=2, batch=4, lr=0.01)  # 10 images: 2 steps an epoch, the third batch is incomplete
+PLAN = StagePlan(epochs=2, batch=4, lr=0.01)  # 10 images: 2 steps per epoch, since the third batch is incomplete
 
 
 class Drift(Baseline):
-    """Its loss is the sum of its weights: Adam moves each by the learning rate a step, so `path` shows the rates."""
+    """A method whose loss is the sum of its weights. Adam moves each by the learning rate per step, as `path` shows."""
 
     def __init__(self, nets: Nets = NETS) -> None:
         super().__init__(nets)
@@ -52,7 +52,7 @@ class Drift(Baseline):
 
 
 class Pixels(Baseline):
-    """Learns one image, which minimises the reconstruction loss at the mean of the training set."""
+    """Learns one image; the reconstruction loss is smallest if that is the mean of the training set."""
 
     def __init__(self, nets: Nets = NETS) -> None:
         super().__init__(nets)
@@ -81,7 +81,7 @@ def from_file(path: str, precision: str = "fp32") -> Baseline:
 # ---- order of the data, budgets ------------------------------------------------------------------
 
 
-def test_each_epoch_visits_every_image_at_most_once_in_an_order_of_its_own() -> None:
+def test_each_epoch_visits_every_image_at_most_once_in_a_new_order() -> None:
     model = Drift()
     fit(model, plan=PLAN.model_copy(update={"epochs": 3}))
     epochs = [torch.cat(model.batches[i : i + 2]).tolist() for i in (0, 2, 4)]
@@ -108,7 +108,7 @@ def test_the_order_depends_on_seed_stage_and_epoch_and_not_on_the_method() -> No
     assert other != one
 
 
-def test_the_incomplete_batch_is_dropped_and_a_batch_is_at_most_the_set() -> None:
+def test_the_incomplete_batch_is_dropped_and_a_batch_is_at_most_the_training_set() -> None:
     model = Drift()
     history = fit(model)
     assert [len(b) for b in model.batches] == [4, 4, 4, 4]
@@ -122,7 +122,7 @@ def test_the_incomplete_batch_is_dropped_and_a_batch_is_at_most_the_set() -> Non
     assert [len(b) for b in model.batches] == [10, 10]
 
 
-def test_a_budget_in_steps_ends_within_an_epoch() -> None:
+def test_a_budget_in_steps_can_end_within_an_epoch() -> None:
     model = Drift()
     history = fit(model, plan=StagePlan(steps=5, batch=4, lr=0.01))
     assert len(model.batches) == 5
@@ -150,13 +150,13 @@ def test_a_stage_without_a_budget_is_an_error() -> None:
 # ---- optimizers and schedules --------------------------------------------------------------------
 
 
-def test_the_learning_rate_changes_at_its_milestones_to_factors_of_its_first_value() -> None:
+def test_the_learning_rate_changes_at_milestones_to_multiples_of_its_initial_value() -> None:
     model = Drift()
     fit(model, plan=StagePlan(epochs=4, batch=4, lr=0.01, lr_at=((1, 0.5), (3, 0.1))))
     assert model.path == pytest.approx([0.01] * 2 + [0.005] * 4 + [0.001] * 2, rel=1e-4)
 
 
-def test_milestones_of_a_budget_in_steps_are_steps() -> None:
+def test_milestones_of_a_budget_in_steps_are_counted_in_steps() -> None:
     model = Drift()
     fit(model, plan=StagePlan(steps=4, batch=4, lr=0.01, lr_at=((3, 0.5),)))
     assert model.path == pytest.approx([0.01] * 3 + [0.005], rel=1e-4)
@@ -171,9 +171,9 @@ def test_a_scaled_profile_keeps_milestones_at_the_same_fraction_to_the_step() ->
     assert model.path == pytest.approx([0.01] * 3 + [0.005] + [0.0025] * 2, rel=1e-4)
 
 
-def test_fresh_optimizers_forget_the_momentum_of_the_epoch_before() -> None:
+def test_fresh_optimizers_forget_the_momentum_of_the_previous_epoch() -> None:
     class Halfway(Drift):
-        """Its gradient vanishes after the first epoch: only momentum moves it then."""
+        """A method whose gradient vanishes after the first epoch: only momentum moves its weight then."""
 
         fresh = False
 
@@ -191,7 +191,7 @@ def test_fresh_optimizers_forget_the_momentum_of_the_epoch_before() -> None:
     kept, fresh = Halfway(), Fresh()
     fit(kept)
     fit(fresh)
-    m, v = 0.9 * (1 - 0.9**2), 0.999 * (1 - 0.999**2)  # Adam's moments, of its default betas, after gradients 1, 1, 0
+    m, v = 0.9 * (1 - 0.9**2), 0.999 * (1 - 0.999**2)  # Adam's moments, with its default betas, after gradients 1, 1, 0
     assert kept.path[2] == pytest.approx(0.01 * m / (1 - 0.9**3) / math.sqrt(v / (1 - 0.999**3)), rel=1e-4)
     assert fresh.path[2:] == [0, 0]
 
@@ -226,23 +226,23 @@ class Scalar(Drift):
         self.path.append(before - self.log_gamma.item())
 
 
-def test_a_learned_scalar_has_no_weight_decay_while_its_group_has() -> None:
+def test_a_learned_scalar_has_no_weight_decay_even_if_its_group_has() -> None:
     model = Scalar()
     fit(model, plan=PLAN.model_copy(update={"optimizers": {"model": {"weight_decay": 0.1}}}))
     assert model.idle.item() == 1
-    assert model.other.item() == pytest.approx(0.96, rel=1e-3)  # coupled to the gradient: a full step each time
+    assert model.other.item() == pytest.approx(0.96, rel=1e-3)  # decay is added to the gradient: a full step each time
 
 
 @pytest.mark.parametrize(
     ("changed", "lr"),
     [
-        ({"unscaled": StagePlan(epochs=6, batch=4, lr=1e-3)}, 3e-3),  # 6 epochs for 2: three times the rate
+        ({"unscaled": StagePlan(epochs=6, batch=4, lr=1e-3)}, 3e-3),  # 2 epochs instead of 6: three times the rate
         ({"unscaled": StagePlan(epochs=60, batch=4, lr=1e-3)}, 1e-2),  # at most 1e-2
         ({"unscaled": StagePlan(epochs=8, batch=4, lr=1e-3, lr_at=((4, 0.5),))}, 3e-3),  # the sum of the rates counts
-        ({"lr": 0.05}, 0.05),  # an unscaled plan is left alone, above the limit too
+        ({"lr": 0.05}, 0.05),  # an unscaled plan is left alone, even above the limit
     ],
 )
-def test_a_learned_scalar_gets_the_way_back_that_a_shortened_schedule_takes_from_it(changed: Any, lr: float) -> None:
+def test_a_shortened_schedule_raises_a_learned_scalars_rate_in_proportion(changed: Any, lr: float) -> None:
     model = Scalar()
     history = fit(model, plan=StagePlan(**{"epochs": 2, "batch": 4, "lr": 1e-3, **changed}))
     assert model.path == pytest.approx([lr] * 4, rel=1e-3)
@@ -252,11 +252,11 @@ def test_a_learned_scalar_gets_the_way_back_that_a_shortened_schedule_takes_from
 def test_a_subset_of_the_images_also_raises_a_learned_scalars_rate() -> None:
     model = Scalar()
     fit(model, plan=StagePlan(epochs=2, batch=4, lr=1e-3), full_size=40)
-    assert model.path == pytest.approx([5e-3] * 4, rel=1e-3)  # 10 steps an epoch on 40 images, 2 on 10
+    assert model.path == pytest.approx([5e-3] * 4, rel=1e-3)  # 10 steps per epoch on 40 images, 2 on 10
 
 
 class Groups(Drift):
-    """Two groups, of which the first sets its learning rate."""
+    """Two parameter groups; the first sets its own learning rate."""
 
     own: tuple[float | None, float | None] = (0.03, None)
 
@@ -270,14 +270,14 @@ class Groups(Drift):
 
 
 @pytest.mark.parametrize(("yaml", "second"), [({}, 0.01), ({"model": {"lr": 0.02}}, 0.02)])
-def test_a_group_goes_before_the_yamls_optimizer_and_that_before_the_stage(yaml: Any, second: float) -> None:
+def test_a_group_overrides_the_yamls_optimizer_which_overrides_the_stage(yaml: Any, second: float) -> None:
     model = Groups()
     fit(model, plan=StagePlan(epochs=1, batch=10, lr=0.01, optimizers=yaml))
     assert model.weight.item() == pytest.approx(-0.03, rel=1e-4)
     assert model.second.item() == pytest.approx(-second, rel=1e-4)
 
 
-def test_a_yaml_setting_that_no_group_leaves_open_is_an_error() -> None:
+def test_a_yaml_setting_that_all_groups_override_is_an_error() -> None:
     class Closed(Groups):
         own = (0.03, 0.04)
 
@@ -285,7 +285,7 @@ def test_a_yaml_setting_that_no_group_leaves_open_is_an_error() -> None:
         fit(Closed(), plan=PLAN.model_copy(update={"optimizers": {"model": {"lr": 0.02}}}))
 
 
-def test_unknown_optimizers_are_errors_with_the_nearest_name() -> None:
+def test_an_unknown_optimizer_is_an_error_that_suggests_the_nearest_name() -> None:
     class Misspelt(Drift):
         def step(self, x: Tensor, index: Tensor) -> Any:
             yield "modle", {"sum": self.weight.sum()}
@@ -306,7 +306,7 @@ def test_a_trained_parameter_without_an_optimizer_is_an_error_that_names_it() ->
 
 
 class Duel(Baseline):
-    """Two optimizers whose losses both reach both weights; the weight `shared` belongs to both."""
+    """Two optimizers whose losses both depend on all weights; the weight `shared` belongs to both."""
 
     def __init__(self) -> None:
         super().__init__(NETS)
@@ -319,7 +319,7 @@ class Duel(Baseline):
     def step(self, x: Tensor, index: Tensor) -> Any:
         yield "first", {"sum": (self.a * self.b * self.shared).sum()}
         self.seen.append(self.weights())
-        assert self.b.grad is None  # not even computed
+        assert self.b.grad is None  # its gradient is not even computed
         yield "second", {"sum": (self.a * self.b * self.shared).sum()}
         self.seen.append(self.weights())
 
@@ -330,14 +330,14 @@ class Duel(Baseline):
 def test_an_update_moves_the_parameters_of_its_own_optimizer_only() -> None:
     model = Duel()
     fit(model, plan=StagePlan(steps=1, batch=4, lr=0.01))
-    assert model.seen == [(0.99, 1, 0.99), (0.99, 0.99, 0.98)]  # and text after a yield sees the updated weights
+    assert model.seen == [(0.99, 1, 0.99), (0.99, 0.99, 0.98)]  # and code after a yield sees the updated weights
 
 
 # ---- stages and hooks ----------------------------------------------------------------------------
 
 
 class Hooked(Drift):
-    """Records what its hooks and steps are given, and in which mode."""
+    """Records what its hooks and steps receive, and checks in which mode they run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -369,7 +369,7 @@ class Hooked(Drift):
         return index * 7
 
 
-def test_hooks_get_the_stages_whole_data_in_train_mode_without_gradients_in_their_order() -> None:
+def test_hooks_run_in_order_on_all_data_of_the_stage_in_train_mode_without_gradients() -> None:
     model, facts = Hooked(), {}
     fit(model, fact=facts.__setitem__)
     epoch = ["before_epoch", "step (4,)", "step (4,)", "after_epoch"]
@@ -388,7 +388,7 @@ def test_hooks_of_an_image_stage_get_the_images_as_uint8() -> None:
     assert [data is IMAGES for data in model.given] == [True, True]
 
 
-def test_a_density_is_fitted_to_the_codes_of_all_images_in_eval_mode_and_its_time_is_charged() -> None:
+def test_a_density_is_fitted_to_the_codes_of_all_images_in_eval_mode_and_its_time_is_recorded() -> None:
     class Fitted(Drift):
         def extract(self, x: Tensor, index: Tensor) -> Tensor:
             assert not self.training
@@ -453,18 +453,18 @@ METHODS = [f"baselines/{path.name}" for path in sorted((HERE.parent / "baselines
 TOYS = [f"tests/toys/{path.name}" for path in sorted((HERE / "toys").glob("*.py"))]
 
 
-ON_A_CPU = {"vqvae_ar": 2}  # one_hot checks its least and its greatest index; on CUDA it leaves that to the kernel
+ON_A_CPU = {"vqvae_ar": 2}  # one_hot checks its smallest and its largest index; on CUDA it leaves that to the kernel
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("path", [*METHODS, *TOYS])
 def test_no_step_waits_for_the_device(path: str) -> None:
-    more = waits(from_file(path), 6) - waits(from_file(path), 2)  # of one epoch
+    more = waits(from_file(path), 6) - waits(from_file(path), 2)  # within one epoch
     assert more == 4 * ON_A_CPU.get(Path(path).stem, 0)
 
 
 def test_a_wait_in_a_step_is_counted() -> None:
-    assert waits(Drift(), 6) - waits(Drift(), 2) == 2 * 4  # Drift reads its weight twice a step
+    assert waits(Drift(), 6) - waits(Drift(), 2) == 2 * 4  # Drift reads its weight twice per step
 
     class Chooses(Drift):
         def step(self, x: Tensor, index: Tensor) -> Any:
@@ -473,13 +473,13 @@ def test_a_wait_in_a_step_is_counted() -> None:
     assert waits(Chooses(), 2) - waits(Chooses(), 1) == 1
 
 
-def test_a_record_says_how_precisely_its_device_multiplied(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_record_says_whether_its_device_used_tf32(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("torch.cuda.get_device_name", lambda device: "a GPU")
     before = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     try:
         outside = environment.describe(torch.device("cuda"))
-        with environment.exact():  # as every trial runs
+        with environment.exact():  # as in every trial
             within = environment.describe(torch.device("cuda"))
     finally:
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = before
@@ -506,7 +506,7 @@ def test_a_probe_leaves_the_final_weights_bit_equal() -> None:
     )
 
 
-def test_a_probe_samples_a_copy_with_the_density_that_training_to_here_would_have_got() -> None:
+def test_a_probe_samples_a_copy_with_the_density_it_would_have_if_training_ended_here() -> None:
     def measure(model: Baseline) -> dict[str, float]:
         with model.using(seeding.stream(0, "noise")):
             return {"fd": float(model.prior(model.noise(50)).square().sum())}
@@ -525,7 +525,7 @@ def test_a_probe_samples_a_copy_with_the_density_that_training_to_here_would_hav
     )
 
 
-def test_a_probe_leaves_the_test_images_to_methods_with_an_encoder() -> None:
+def test_a_probe_skips_the_test_images_if_the_method_has_no_encoder() -> None:
     history = fit(Pixels(), probe=Probe(1, IMAGES, IMAGES, lambda model: {}))
     assert all("probe_train" in probe and "probe_test" not in probe for probe in history.probes)
 
@@ -561,7 +561,7 @@ def test_a_probe_gives_the_first_updates_losses_on_training_and_test_images_in_e
         assert history.probes[-1][name]["logs"]["brightness"] == pytest.approx(float(x.mean()), rel=1e-6)
 
 
-def test_seconds_are_those_of_the_steps_without_probes_and_without_the_first_epoch_in_the_rate(
+def test_seconds_exclude_probes_and_the_rate_also_excludes_the_first_epoch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     clock = [0.0]
@@ -588,7 +588,7 @@ def test_seconds_are_those_of_the_steps_without_probes_and_without_the_first_epo
 # ---- divergence, precision, seeds ----------------------------------------------------------------
 
 
-def test_a_loss_that_is_not_finite_ends_training_with_its_epoch_and_keeps_the_history() -> None:
+def test_a_loss_that_is_not_finite_ends_training_after_its_epoch_and_keeps_the_history() -> None:
     class Loss(Drift):
         def step(self, x: Tensor, index: Tensor) -> Any:
             self.batches.append(index)
@@ -602,7 +602,7 @@ def test_a_loss_that_is_not_finite_ends_training_with_its_epoch_and_keeps_the_hi
     assert history.stages["train"]["steps"] == 4
 
 
-def test_a_weight_that_is_not_finite_ends_training_though_the_loss_is_fine() -> None:
+def test_a_weight_that_is_not_finite_ends_training_even_if_the_loss_is_finite() -> None:
     class Weight(Drift):
         def step(self, x: Tensor, index: Tensor) -> Any:
             yield "model", {"sum": self.weight.sum()}
@@ -613,7 +613,7 @@ def test_a_weight_that_is_not_finite_ends_training_though_the_loss_is_fine() -> 
         fit(Weight())
 
 
-def test_a_fitted_density_that_is_not_finite_diverges() -> None:
+def test_a_fitted_density_that_is_not_finite_counts_as_diverged() -> None:
     class Density(Drift):
         def extract(self, x: Tensor, index: Tensor) -> Tensor:
             return x.flatten(1)
@@ -636,7 +636,7 @@ def test_bf16_networks_return_float32_and_keep_their_weights_in_float32() -> Non
     assert {p.dtype for p in model.parameters()} == {torch.float32}
 
 
-def test_equal_seeds_give_bit_equal_weights_and_another_seed_others() -> None:
+def test_equal_seeds_give_bit_equal_weights_and_another_seed_different_ones() -> None:
     def trained(seed: int) -> Tensor:
         model = from_file("baselines/vae.py")
         fit(model, DIGITS, StagePlan(steps=2, batch=8, lr=1e-3), seed=seed)
@@ -659,7 +659,7 @@ def test_collapsed_means_no_better_than_the_mean_training_image() -> None:
     assert not collapsed(History(), IMAGES)
 
 
-def test_a_probe_leaves_a_part_that_the_method_put_in_eval_mode_there() -> None:
+def test_a_probe_keeps_modules_in_eval_mode_that_the_method_put_there() -> None:
     class Frozen(Pixels):
         def __init__(self) -> None:
             super().__init__()

@@ -20,7 +20,7 @@ from aegen_bench.trial.job import Job, Place
 
 @pytest.fixture
 def faces(bench: Bench) -> Bench:
-    """A folder `celebahq` of twenty smooth pictures, which a run of one epoch and two steps trains on."""
+    """A bench with a folder `celebahq` of twenty smooth pictures. A run trains on it for one epoch of two steps."""
     coarse = np.random.default_rng(0).integers(0, 256, (20, 4, 4, 3), dtype=np.uint8)
     for i, picture in enumerate(coarse):
         smooth = np.asarray(Image.fromarray(picture).resize((256, 256), Image.Resampling.BICUBIC))
@@ -32,7 +32,7 @@ def faces(bench: Bench) -> Bench:
 
 @pytest.mark.slow
 def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))  # the true ones take ten times as long
+    monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))  # the real ones take ten times as long
     ended = faces("run", "--profile", "tiny")
     assert ended.code == 0, ended
     record = faces.record("glf", dataset="celebahq")
@@ -45,7 +45,7 @@ def test_glf_trains_on_a_folder_of_256_px_images(faces: Bench, monkeypatch: pyte
 
 
 @pytest.mark.slow
-def test_glf_with_a_perceptual_loss_trains_on_it_too(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_glf_with_a_perceptual_loss_trains_on_256_px_images_too(faces: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     pytest.importorskip("efficientnet_lite_pytorch")
     monkeypatch.setattr(nets, "DCGAN_WIDTHS", (8, 8, 8, 16, 16, 16))
     changes = {"models": ["glf_perceptual"], "datasets": ["celebahq"], "train_images": 2}
@@ -55,7 +55,9 @@ def test_glf_with_a_perceptual_loss_trains_on_it_too(faces: Bench, monkeypatch: 
     record = faces.record("glf_perceptual", dataset="celebahq")
     assert (record["status"], record["config"]["recon"]) == ("ok", "perceptual")
     (terms,) = json.loads((faces.trial("glf_perceptual", dataset="celebahq") / "history.json").read_text())["epochs"]
-    assert 0 < terms["terms"]["model"]["reconstruction"] < terms["logs"]["half_sse"], "a sum of means, not over pixels"
+    assert 0 < terms["terms"]["model"]["reconstruction"] < terms["logs"]["half_sse"], (
+        "a sum of means, not a sum over pixels"
+    )
 
 
 @pytest.mark.parametrize("train_images", [None, 12], ids=["all", "a subset"])

@@ -34,7 +34,7 @@ RUN = ("run", "--profile", "tiny", "--models", PAIRS)
 
 
 def trained(out: str) -> list[str]:
-    """What a run began to train, in its order."""
+    """Return the rows that a run began to train, in order."""
     return re.findall(r"^.*\[\d+/\d+\] (\S+) on digits, seed \d+: (?:run|retrain|retry|resume)$", out, re.M)
 
 
@@ -54,7 +54,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> tuple[Bench, Any]:
 
 @pytest.fixture
 def paired(shared: tuple[Bench, Any], tmp_path: Path) -> Bench:
-    """A copy of a finished run of three pairs of one trunk."""
+    """A copy of a finished run of three pairs with the same trunk."""
     import shutil
 
     made = Bench(tmp_path / "work", tmp_path / "data")
@@ -75,7 +75,9 @@ def test_a_trunk_that_nobody_asked_for_is_trained_first_and_once(shared: tuple[B
     assert ended.code == 0, ended
     assert "1 trunk, 3 pairs; each trunk is trained once\n" in ended.out
     assert trained(ended.out + ended.err) == ["rae", "rae+gaussian", "rae+normal", "rae+flow"]
-    assert "| RAE + flow " in ended.tables and not re.search(r"^\| RAE +\|", ended.tables, re.M), "no row of the tables"
+    assert "| RAE + flow " in ended.tables and not re.search(r"^\| RAE +\|", ended.tables, re.M), (
+        "the trunk is not a row of the tables"
+    )
     trunk = bench.record("rae")
     for row in PAIRS.split(","):
         record = bench.record(row)
@@ -91,7 +93,7 @@ def test_a_pair_with_the_trunk_s_own_prior_has_the_trunk_s_numbers(shared: tuple
     assert one == other
 
 
-def test_what_is_of_the_trunk_alone_is_measured_once_and_holds_for_its_pairs(
+def test_metrics_that_depend_only_on_the_trunk_are_measured_once_for_its_pairs(
     shared: tuple[Bench, Any], bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     trunk, pair = (shared[0].record(row) for row in ("rae", "rae+gaussian"))
@@ -106,8 +108,8 @@ def test_what_is_of_the_trunk_alone_is_measured_once_and_holds_for_its_pairs(
 
 
 def test_rae_gmm_is_a_mixture_on_the_trunk_rae(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Its mathematics is that of the pair, so are its weights, codes and mixture, but for roundings: the pair
-    standardises codes in float32.
+    """RAE+GMM and the pair are mathematically the same, so their weights, codes and mixtures are equal except for
+    rounding: the pair standardises codes in float32.
     """
     assert bench("run", "--profile", "tiny", "--models", "rae_gmm,rae+gmm").code == 0
     monkeypatch.chdir(bench.folder)
@@ -129,7 +131,7 @@ def bench_metrics(bench: Bench, row: str) -> list[Any]:
     return [(entry["draws"], entry["model"]) for entry in bench.record(row)["metrics"].values()]
 
 
-def test_the_codes_of_a_trunk_are_extracted_once_and_those_of_another_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_codes_are_extracted_once_per_trunk(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(trunk_codes, "_kept", {})
     made: list[torch.Tensor] = []
 
@@ -147,7 +149,7 @@ def test_the_codes_of_a_trunk_are_extracted_once_and_those_of_another_anew(monke
     assert float(codes("a")[0, 0]) == 4, "only those of the last trunk are kept"
 
 
-def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_on_one_trunk(bench: Bench) -> None:
+def test_a_named_row_and_the_same_pair_of_the_matrix_are_one_trial(bench: Bench) -> None:
     ended = bench("run", "--profile", "tiny", "--models", "glf_two_step,ae+flow")
     assert "1 trunk, 2 pairs; each trunk is trained once\n" in ended.out
     assert trained(ended.out + ended.err) == ["ae", "glf_two_step", "ae+flow"]
@@ -160,7 +162,7 @@ def test_a_row_with_a_name_of_its_own_and_the_pair_of_the_matrix_are_one_trial_o
     assert bench("sample", "ae+flow", "--dataset", "digits", "-n", "3", "--out", "three.npz").code == 0
 
 
-def test_a_trunk_s_weights_are_in_its_own_file_alone(shared: tuple[Bench, Any]) -> None:
+def test_a_trunk_s_weights_are_only_in_its_own_file(shared: tuple[Bench, Any]) -> None:
     from safetensors.torch import load_file
 
     bench, _ = shared
@@ -169,7 +171,7 @@ def test_a_trunk_s_weights_are_in_its_own_file_alone(shared: tuple[Bench, Any]) 
     assert weights_of(bench, "rae+flow").stat().st_size < weights_of(bench, "rae").stat().st_size / 20
 
 
-def test_a_pair_is_restored_with_its_trunk_and_samples(paired: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_pair_is_restored_with_its_trunk_and_can_sample(paired: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(paired.folder)
     kept = paired.data / "weights"
     pair, trunk = (models.restore(paired.trial(row), kept, paired.data) for row in ("rae+flow", "rae"))
@@ -180,20 +182,20 @@ def test_a_pair_is_restored_with_its_trunk_and_samples(paired: Bench, monkeypatc
     assert np.load(paired.folder / "three.npz")["images"].shape[:3] == (3, 8, 8)
 
 
-def test_a_finished_pair_is_done_and_another_of_its_trunk_trains_its_prior_alone(paired: Bench) -> None:
+def test_a_finished_pair_is_done_and_a_new_one_trains_only_its_prior(paired: Bench) -> None:
     again = paired(*RUN)
     assert "tiny: 3 trials: 3 done\n" in again.out and trained(again.out + again.err) == []
     more = paired("run", "--profile", "tiny", "--models", "rae+kde,rae")
     assert "tiny: 2 trials: 1 to train, 1 done\n" in more.out and trained(more.out + more.err) == ["rae+kde"]
 
 
-def test_an_evaluation_is_completed_from_both_files(paired: Bench) -> None:
+def test_a_pair_is_evaluated_from_both_weights_files(paired: Bench) -> None:
     ended = paired("evaluate", "--trial", str(paired.trial("rae+flow")), "--protocol", "other")
     assert ended.code == 0, ended
     assert len(paired.record("rae+flow")["metrics"]) == 2
 
 
-def test_what_changes_the_trunk_makes_its_pairs_stale_and_one_run_trains_all_of_it_again(paired: Bench) -> None:
+def test_a_changed_trunk_makes_its_pairs_stale_and_one_run_retrains_them_all(paired: Bench) -> None:
     paired.declare(rows={"rae": {"with": {"gamma": 0.1}}})
     told = paired("list", "--profile", "tiny", "--why", "rae+flow").out
     assert "  trunk.with.gamma: 0.5 -> 0.1\n" in told
@@ -206,23 +208,23 @@ def test_what_changes_the_trunk_makes_its_pairs_stale_and_one_run_trains_all_of_
     assert paired.record("rae+flow")["trunk"]["key"] == paired.record("rae")["key"]
 
 
-def test_what_changes_a_prior_leaves_its_trunk(paired: Bench) -> None:
+def test_a_changed_prior_does_not_retrain_its_trunk(paired: Bench) -> None:
     paired.declare(rows={"rae+flow": {"trunk": "rae", "prior": "flow", "with": {"decay": 0.1}}})
     ended = paired(*RUN, "--stale")
     assert trained(ended.out + ended.err) == ["rae+flow"]
 
 
-def test_where_a_trunk_s_weights_are_gone_it_is_trained_again_when_that_is_asked_for(paired: Bench) -> None:
+def test_a_trunk_without_weights_is_retrained_only_when_asked(paired: Bench) -> None:
     before = weights_of(paired, "rae").read_bytes()
     weights_of(paired, "rae").unlink()
     refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "no weights at ")
     blocked = paired("run", "--profile", "tiny", "--models", "rae+kde")
     said = "blocked: rae+kde on digits, seed 0: its trunk, rae on digits, seed 0: weights gone; to train both: "
-    assert said in blocked.out and blocked.code == 1, "it has no record, so the run did not do all"
+    assert said in blocked.out and blocked.code == 1, "the pair has no record, so the run is incomplete"
     assert not paired.trial("rae+kde").exists()
     ended = paired("run", "--profile", "tiny", "--models", "rae+kde", "--retrain")
     assert ended.code == 0 and trained(ended.out + ended.err) == ["rae", "rae+kde"]
-    assert weights_of(paired, "rae").read_bytes() == before, "on a CPU the same, bit for bit"
+    assert weights_of(paired, "rae").read_bytes() == before, "on a CPU they are the same, bit for bit"
     assert paired("sample", "rae+flow", "--dataset", "digits", "--out", "images").code == 0
 
 
@@ -248,7 +250,7 @@ def test_a_pack_has_a_pair_s_trunk_and_verify_knows_its_key(paired: Bench, monke
     assert all(re.search(rf"^pass +{one} ", verified, re.M) for one in ("keys", "code", "scores")), verified
 
 
-def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(bench: Bench) -> None:
+def test_pairs_of_a_failed_trunk_say_so_and_train_nothing(bench: Bench) -> None:
     bench.baseline(
         "bad",
         (Path(__file__).parents[2] / "baselines" / "ae.py")
@@ -265,7 +267,7 @@ def test_a_trunk_that_did_not_end_well_is_said_by_its_pairs_which_train_nothing(
     assert again.code == 1
 
 
-def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing(bench: Bench) -> None:
+def test_a_prior_with_codes_of_another_width_fails_without_affecting_its_trunk(bench: Bench) -> None:
     source = (Path(__file__).parents[2] / "baselines/priors/normal.py").read_text()
     bench.baseline("priors/narrow", source.replace("return e", "return e[:, 1:]"))
     bench.declare(rows={"ae+narrow": {"trunk": "ae", "prior": "narrow"}})
@@ -276,7 +278,7 @@ def test_codes_of_another_width_from_a_prior_are_said_and_cost_the_trunk_nothing
     assert re.search(r"\.sample returns codes of shape \(\d+, 7\), not \(\d+, 8\)", record["reason"])
 
 
-def test_of_two_priors_or_trunks_of_one_name_the_local_one_is_taken_and_said(paired: Bench) -> None:
+def test_a_local_prior_or_trunk_replaces_the_shipped_one_and_the_run_says_so(paired: Bench) -> None:
     shipped = Path(__file__).parents[2] / "baselines"
     for name, old, new in (("priors/flow", "2e-5", "3e-5"), ("rae", "gamma: float = 0.5", "gamma: float = 0.25")):
         paired.baseline(name, (shipped / f"{name}.py").read_text().replace(old, new))
@@ -303,8 +305,8 @@ def test_a_trunk_and_its_pairs_from_two_results_folders_are_one_grid_when_merged
     assert paired.record("rae+kde")["trunk"] == paired.record("rae+flow")["trunk"]
 
 
-def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Bench) -> None:
-    """Even of a prior whose own weights are always the same, as are those of N(0, I)."""
+def test_a_pair_on_a_trunk_with_other_weights_is_a_conflict_when_merged(paired: Bench) -> None:
+    """This holds even for a prior whose own weights are always the same, such as N(0, I)."""
     theirs = paired.folder / "theirs/tiny/digits/rae+normal/seed-0"
     theirs.mkdir(parents=True)
     record = paired.record("rae+normal")
@@ -315,12 +317,12 @@ def test_a_pair_on_a_trunk_of_other_weights_is_a_conflict_when_merged(paired: Be
     assert paired.record("rae+normal") == record
 
 
-def test_codes_that_are_integers_are_refused_before_the_trunk_is_trained(bench: Bench) -> None:
+def test_integer_codes_are_refused_before_the_trunk_is_trained(bench: Bench) -> None:
     bench.declare(rows={"vq": {"trunk": "vqvae_ar", "prior": "gaussian"}})
     ended = bench("run", "--profile", "tiny", "--models", "vq,rae")
     assert ended.code == 1 and "broken: vq: a prior needs codes that are floats [n, 8]; this trunk's are" in ended.out
     assert not bench.trial("vqvae_ar").exists() and not bench.trial("vq").exists()
-    assert bench.record("rae")["status"] == "ok", "what else was asked for is trained"
+    assert bench.record("rae")["status"] == "ok", "the other row is trained"
     asked = bench("run", "--profile", "tiny", "--models", "vq,vqvae_ar")
     assert asked.code == 1 and trained(asked.out + asked.err) == ["vqvae_ar"]
 
@@ -347,7 +349,7 @@ def test_codes_that_are_integers_are_refused_before_the_trunk_is_trained(bench: 
     ],
     ids=str,
 )
-def test_a_pair_that_cannot_be_is_refused_or_broken(bench: Bench, row: dict[str, Any], said: str) -> None:
+def test_an_impossible_pair_is_refused_or_broken(bench: Bench, row: dict[str, Any], said: str) -> None:
     bench.baseline("blind", (Path(__file__).parents[2] / "baselines/ae.py").read_text().partition("    def decode")[0])
     bench.declare(rows={"mine": row})
     ended = bench("run", "--profile", "tiny", "--models", "mine", "--dry-run", "--no-forecast")
@@ -388,15 +390,17 @@ def test_a_pair_waits_for_the_process_that_trains_its_trunk(
     outcome = single_trial.do(replace(pair, run=run), Progress())
     other.join()
     assert outcome.status == "ok" and bench.record("rae")["status"] == "ok"
-    assert waited == [True, True], "the trunk, and then the pair"
-    again = single_trial.do(replace(trunk, place=trunk.place), Progress())
-    assert again.text.startswith("another process did it"), "it may be another worker of this run, for a pair"
+    assert waited == [True, True], "first the trunk, then the pair"
+    again = single_trial.do(trunk, Progress())
+    assert again.text.startswith("another process did it"), (
+        "the other process may be a worker of this run that needed the trunk for a pair"
+    )
 
 
 def test_a_process_with_another_working_folder_finds_the_trunk_where_the_pair_is(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """As a worker of a cluster has one: the pair comes with absolute paths, its trunk as it was planned."""
+    """A cluster worker has another folder. It gets the pair with absolute paths, but the trunk with relative ones."""
     monkeypatch.chdir(bench.folder)
     study = Study("tiny", local=bench.folder, data=bench.data)
     planned = plan(
@@ -408,7 +412,7 @@ def test_a_process_with_another_working_folder_finds_the_trunk_where_the_pair_is
     assert bench.record("rae+normal")["trunk"]["key"] == bench.record("rae")["key"]
 
 
-def test_a_pair_whose_trunk_has_another_key_by_then_trains_nothing(paired: Bench, monkeypatch: Any) -> None:
+def test_a_pair_whose_trunk_has_a_new_key_trains_nothing(paired: Bench, monkeypatch: Any) -> None:
     monkeypatch.chdir(paired.folder)
     (pair,) = jobs(paired, "rae+kde")
     path = paired.trial("rae") / "record.json"
@@ -417,14 +421,14 @@ def test_a_pair_whose_trunk_has_another_key_by_then_trains_nothing(paired: Bench
     assert outcome.status == "blocked" and not paired.trial("rae+kde").exists()
 
 
-def test_a_trunk_of_other_weights_is_not_taken_for_the_pair_s(paired: Bench) -> None:
+def test_a_pair_is_not_restored_with_other_weights_of_its_trunk(paired: Bench) -> None:
     record = paired.record("rae+flow")
     path = paired.data / "weights" / f"{record['trunk']['key']}-{record['trunk']['weights_sha256'][:8]}.safetensors"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
     refused(paired("sample", "rae+flow", "--dataset", "digits", "--out", "images"), "another training of")
 
 
-def test_the_matrix_is_seven_trunks_under_ten_priors_and_out_of_all(bench: Bench) -> None:
+def test_the_matrix_has_seven_trunks_and_ten_priors_and_is_not_in_all(bench: Bench) -> None:
     ended = bench("run", "--profile", "smoke", "--models", "matrix", "--seeds", "1", "--dry-run", "--no-forecast")
     assert "7 trunks, 70 pairs; each trunk is trained once\n" in ended.out
     assert "smoke: 77 trials: 77 to train\n" in ended.out
@@ -432,7 +436,7 @@ def test_the_matrix_is_seven_trunks_under_ten_priors_and_out_of_all(bench: Bench
     assert len(study.models(["matrix"])) == 70 and not set(study.models(["matrix"])) & set(study.models(["all"]))
 
 
-def test_a_pair_s_key_holds_its_trunk_s(bench: Bench) -> None:
+def test_a_pair_s_key_depends_on_its_trunk(bench: Bench) -> None:
     def key(row: str, **rows: Any) -> str:
         bench.declare(rows=rows)
         (trial,) = Study("tiny", local=bench.folder, data=bench.data).trials([row], ["digits"], [0])
@@ -447,8 +451,7 @@ def test_a_pair_s_key_holds_its_trunk_s(bench: Bench) -> None:
     assert results.trial_folder("r", "p", "d", "rae+flow", 0).parts[-2] == "rae+flow"
 
 
-@pytest.mark.slow
-def test_side_by_side_a_trunk_is_trained_once_and_its_pairs_wait(bench: Bench) -> None:
+def test_with_two_jobs_a_trunk_is_trained_once_and_its_pairs_wait(bench: Bench) -> None:
     ended = bench.process("run", "--profile", "tiny", "--models", "rae+normal,rae+gaussian", "--jobs", "2")
     assert ended.code == 0, ended
     log = (bench.trial("rae") / "log.txt").read_text()

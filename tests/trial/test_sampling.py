@@ -19,7 +19,7 @@ NETS = Nets((1, 2, 2), d=4, flow_width=4, n_train=10)
 
 
 class Sigmoid(Baseline):
-    """Its codes are the logits of its four pixels."""
+    """A method whose codes are the logits of the four pixels."""
 
     def __init__(self) -> None:
         super().__init__(NETS)
@@ -31,7 +31,7 @@ class Sigmoid(Baseline):
 
 
 class Identity(Sigmoid):
-    """Its codes are the pixels."""
+    """A method whose codes are the pixels."""
 
     def encode(self, x: Tensor) -> Tensor:
         return x.flatten(1)
@@ -48,7 +48,7 @@ def test_floats_are_rounded_to_the_nearest_byte_and_kept_in_range() -> None:
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
-def test_an_image_that_is_not_finite_diverges(value: float) -> None:
+def test_an_image_that_is_not_finite_counts_as_divergence(value: float) -> None:
     model = Sigmoid()
     with torch.no_grad():
         model.scale.fill_(float("nan"))
@@ -65,7 +65,7 @@ def test_generated_images_do_not_depend_on_the_batch_size(monkeypatch: pytest.Mo
     np.testing.assert_array_equal(sampling.generate(Sigmoid(), 7, seed=0, draw=0, device=CPU), whole)
 
 
-def test_a_draw_is_repeated_by_its_seed_and_number_and_differs_from_every_other() -> None:
+def test_a_draw_is_determined_by_its_seed_and_number() -> None:
     def draw(seed: int, number: int) -> bytes:
         return sampling.generate(Sigmoid(), 5, seed=seed, draw=number, device=CPU).tobytes()
 
@@ -91,7 +91,7 @@ def test_interpolations_are_straight_in_noise_space_and_end_at_the_samples_of_th
     np.testing.assert_array_equal(images[:, 1], sampling.decode_noise(model, 0.75 * e[:2] + 0.25 * e[2:]))
 
 
-def test_fixed_noise_is_the_same_for_every_method_with_the_same_noise() -> None:
+def test_fixed_noise_is_the_same_for_methods_with_noise_of_the_same_shape() -> None:
     assert torch.equal(sampling.fixed_noise(Sigmoid(), 3, CPU), sampling.fixed_noise(Identity(), 3, CPU))
 
 
@@ -107,13 +107,13 @@ def test_a_reconstruction_is_the_decoded_code_of_the_image(monkeypatch: pytest.M
 def test_half_way_images_mix_two_different_codes_and_use_each_twice() -> None:
     z = (2.0 ** torch.arange(6))[:, None].repeat(1, 4) * 2 / 255
     mixed = sampling.halfway(Identity(), z, seed=0)
-    sums = mixed[:, 0, 0, 0].astype(int)  # a pixel is a power of two, so a half sum names its pair
+    sums = mixed[:, 0, 0, 0].astype(int)  # each pixel is a power of two, so half the sum of two codes identifies them
     assert all(bin(value).count("1") == 2 for value in sums)
     assert sums.sum() == sum(2 ** (i + 1) for i in range(6))
     np.testing.assert_array_equal(mixed, sampling.halfway(Identity(), z, seed=0))
 
 
-def test_half_way_to_the_nearest_code_is_not_the_code_itself_even_among_equal_ones() -> None:
+def test_half_way_to_the_nearest_code_uses_another_code_which_may_be_equal() -> None:
     z = torch.tensor([[0.0] * 4, [0.2] * 4, [1.0] * 4, [1.0] * 4, [0.6] * 4])
     mixed = sampling.halfway_to_nearest(Identity(), z)[:, 0, 0, 0]
     np.testing.assert_array_equal(mixed[:4], [26, 26, 255, 255])
@@ -121,7 +121,7 @@ def test_half_way_to_the_nearest_code_is_not_the_code_itself_even_among_equal_on
     assert sampling.halfway_to_nearest(Identity(), z[:2])[:, 0, 0, 0].tolist() == [26, 26]
 
 
-def test_the_default_density_of_codes_is_that_of_n_0_i_and_only_where_sampling_is_from_it() -> None:
+def test_the_default_density_is_n_0_i_and_exists_only_if_codes_are_drawn_from_it() -> None:
     class Scaled(Identity):
         def prior(self, e: Tensor) -> Tensor:
             return 2 * e
@@ -134,7 +134,7 @@ def test_the_default_density_of_codes_is_that_of_n_0_i_and_only_where_sampling_i
         Scaled().log_prior(z)
 
 
-def test_sampled_codes_are_those_that_the_generated_images_are_decoded_from(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_generated_images_are_decoded_from_the_sampled_codes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sampling, "BATCH", 3)
     model = Sigmoid()
     z = sampling.sample_codes(model, 7, seed=4, device=CPU)
@@ -143,7 +143,7 @@ def test_sampled_codes_are_those_that_the_generated_images_are_decoded_from(monk
     np.testing.assert_array_equal(sampling.generate(model, 7, seed=4, draw=0, device=CPU), expected)
 
 
-def test_what_a_method_logs_while_sampling_goes_to_whoever_listens() -> None:
+def test_what_a_method_logs_while_sampling_reaches_the_given_callback() -> None:
     class Counting(Sigmoid):
         def prior(self, e: Tensor) -> Tensor:
             self.log("function_evaluations", 7)
@@ -157,11 +157,11 @@ def test_what_a_method_logs_while_sampling_goes_to_whoever_listens() -> None:
     assert heard == {"function_evaluations": 7.0}
 
 
-# ---- what is no image, or no code -------------------------------------------------------------------------------
+# ---- invalid images and codes -----------------------------------------------------------------------------------
 
 
 class Faulty(Identity):
-    """Gives whatever a test wants of it."""
+    """A method whose hooks can be replaced by those in `wrong`."""
 
     wrong: ClassVar[dict[str, Any]] = {}
 
@@ -184,7 +184,7 @@ FAULTS: dict[str, tuple[dict[str, Any], str]] = {
 
 
 @pytest.mark.parametrize("kind", FAULTS)
-def test_what_is_no_image_or_no_code_is_refused_with_the_reason(kind: str) -> None:
+def test_invalid_images_and_codes_are_refused_with_the_reason(kind: str) -> None:
     model = Faulty()
     model.wrong, told = FAULTS[kind]
     with pytest.raises(BrokenContract) as error:
@@ -200,7 +200,7 @@ def test_codes_of_images_are_checked_too() -> None:
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.bfloat16])
-def test_the_rounding_of_floats_is_no_fault(dtype: torch.dtype) -> None:
+def test_float_rounding_is_not_a_fault(dtype: torch.dtype) -> None:
     over = 1 + torch.finfo(dtype).eps
     images = torch.tensor([-(over - 1), over], dtype=dtype).view(1, 1, 1, 2)
     assert sampling.fault("decode(z)", images, (1, 1, 1, 2)) == ""
