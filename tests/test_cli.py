@@ -215,7 +215,7 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
 @pytest.mark.slow
 def test_a_report_names_tables_left_by_an_earlier_report(finished: Bench) -> None:
     folder = finished.folder / "results/tables/tiny"
-    assert "not of this report" not in finished("report").out
+    assert "not from this report" not in finished("report").out
     for name in ("table6-device1.md", "table6-device1.tex", "mine.csv"):
         (folder / name).touch()
     others = "table6-device1.md, table6-device1.tex"
