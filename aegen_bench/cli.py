@@ -173,8 +173,10 @@ def evaluate(
     """
     from aegen_bench.commands import external
 
-    if (images is None) == (trial is None):
+    if images is None and trial is None:
         raise UserError("nothing to evaluate: name a folder or file of images, or --trial FOLDER")
+    if images is not None and trial is not None:
+        raise UserError("name images or --trial, not both: a trial is scored by its own images")
     if trial is not None:
         own = {"dataset": dataset, "against": against, "count": count, "name": name, "seed": seed, "results": results}
         if given := [f"--{option}" for option, value in own.items() if value is not None]:

@@ -316,8 +316,11 @@ def _version(package: str) -> str:
         return ""
 
 
+@cache
 def _git() -> dict[str, Any]:
-    """Commit and dirty flag of the checkout that the code runs from; empty for an installed wheel."""
+    """Commit and dirty flag of the checkout that the code runs from, as they were when this process first asked, since
+    it goes on with the code that it has imported; empty for an installed wheel.
+    """
 
     def git(*args: str) -> str:
         place = Path(__file__).parent.parent

@@ -85,6 +85,7 @@ class _Counting(Progress):
 
     def expect(self, seconds_after: Mapping[str, float]) -> None:
         self._after, self._trial_began = seconds_after, time.perf_counter()
+        self._label, self._epochs, self._ends = "", 0, None
 
     def stage(self, label: str, epochs: int, steps: int, batch: int) -> None:
         self._label, self._epochs, self._steps, self._batch = label, epochs, steps, batch
@@ -407,6 +408,9 @@ class _Forgiving:
                 os.close(nowhere)
         except ValueError:  # the stream is closed
             self._stream = None
+
+    def isatty(self) -> bool:
+        return self._stream is not None and self._stream.isatty()
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._stream, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -54,6 +55,22 @@ def test_the_time_left_includes_what_follows_training_if_that_is_known(clock: li
     assert facts(counting.facts()) == "scoring with protocol paper, 0:10 left"
     clock[0] += 60.0
     assert facts(counting.facts()) == "scoring with protocol paper", "past the expected end, no time should be shown"
+
+
+def test_a_new_trial_forgets_the_expected_end_of_the_one_before(clock: list[float]) -> None:
+    counting = in_training(clock, {"train": 60.0})
+    counting.phase("scoring A")
+    counting.expect({})
+    counting.phase("scoring B")
+    assert counting.facts()["left"] is None and facts(counting.facts()) == "scoring B"
+
+
+def test_closed_standard_streams_count_as_no_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdout", None)
+    monkeypatch.setattr(sys, "stderr", None)
+    with progress.forgiving_output():
+        assert progress.terminal_width(sys.stdout) is None
+        assert isinstance(progress.watch(), Lines)
 
 
 def test_scoring_shows_no_time_left_if_it_is_unknown(clock: list[float]) -> None:

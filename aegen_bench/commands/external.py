@@ -117,6 +117,8 @@ def evaluate_trial(
         job = Job(asked, method, chosen, study.profile.draws, where, show=show)
         with _of_model(f"{folder} cannot be evaluated"):
             record = lifecycle.evaluate(job)
+    if record.status != "ok":  # its first evaluation found images that are not finite
+        raise Incomplete(f"{asked.label} ended as {record.status}: {record.reason}")
     for protocol in chosen:
         yield f"{asked.label}: {protocol.describe()}"
         yield from _lines(record.metrics[protocol.id], _ceiling(root, record, protocol))
@@ -287,11 +289,19 @@ def _ceiling(root: Path, record: Record, protocol: Protocol) -> float:
     return math.inf
 
 
+def _mean(numbers: Sequence[float | None]) -> float | None:
+    known = [number for number in numbers if number is not None]
+    return float(np.mean(known)) if len(known) == len(numbers) else None
+
+
 def _lines(entry: Evaluation, ceiling: float) -> Iterator[str]:
     """Yield a line for each number, with its direction and notes; then what failed or was not applicable, and why."""
     values = {name: value for metric in metrics.names() for name, value in metrics.load(metric).VALUES.items()}
-    means = {name: np.mean([draw[name] for draw in entry.draws]) for name in (entry.draws or [{}])[0]}
+    means = {name: _mean([draw.get(name) for draw in entry.draws]) for draw in entry.draws for name in draw}
     for name, number in {**means, **entry.model}.items():
+        if number is None or name not in values:  # null in the record, or a metric of another version
+            yield f"  {name:22} {'none' if number is None else f'{number:12.6g}'}"
+            continue
         unit = f", unit: {values[name].unit}" * (values[name].unit != "1")
         yield f"  {name:22} {number:12.6g}  {values[name].better} is better{unit}"
         if name in DISTANCES and float(number or 0) > ceiling:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,14 +23,14 @@ __all__ = ["lines", "why"]
 
 def lines(asked: Request, what: str, *, long: bool = False) -> Iterator[str | Grid]:
     """Yield one section, or all in short form. `long` shows the arguments of rows and the seeds of trials."""
-    sections = {
+    sections: dict[str, Callable[[Request, bool], Iterator[str | Grid]]] = {
         "models": _models,
         "priors": _priors,
         "datasets": _datasets,
         "profiles": _profiles,
         "groups": _groups,
         "metrics": _metrics,
-        "trials": _trials,
+        "trials": _states,
     }
     if what not in {*sections, "all"}:
         raise unknown("list", what, [*sections, "all"])
@@ -52,7 +52,9 @@ def _overview(asked: Request) -> Iterator[str | Grid]:
     yield from _wrapped({kind: ", ".join(names) for kind, names in sections.items() if names})
     yield from (f"  BROKEN: {row}: {why}" for row, why in asked.study.broken(list(asked.study.rows)).items())
     yield "priors:"
-    yield from _wrapped({"on any trunk": ", ".join(asked.study.priors)})
+    sound = [name for name, prior in asked.study.priors.items() if not prior.error]
+    yield from _wrapped({"on any trunk": ", ".join(sound)})
+    yield from (f"  BROKEN: {name}: {prior.error}" for name, prior in asked.study.priors.items() if prior.error)
     yield "datasets:"
     yield from _datasets(asked, False)
     yield "profiles:"
@@ -151,10 +153,6 @@ def _metrics(asked: Request, long: bool) -> Iterator[str]:
     yield from described()
 
 
-def _trials(asked: Request, long: bool) -> Iterator[str | Grid]:
-    yield from _states(asked, long)
-
-
 def _states(asked: Request, long: bool, *, joined: bool = False) -> Iterator[str | Grid]:
     yield f"  profile {asked.study.profile_name}, results in {asked.results}"
     for label, note in runner.running(asked.results):
@@ -206,7 +204,8 @@ def _has_record(folder: Path) -> bool:
 def why(asked: Request, row: str) -> Iterator[str]:
     """Yield, for each stale trial of a row, the settings that have changed since it was trained."""
     stale, rows = 0, asked.study.models([row])
-    for item in asked.plan(also=_recorded(asked, [])):
+    everywhere = replace(asked, skipped={})  # keys are compared whether or not the images are here
+    for item in everywhere.plan(also=_recorded(asked, [])):
         if item.trial.row in rows and item.state == "stale":
             stale += 1
             record = results.read_record(item.trial.folder(asked.results) / "record.json")

@@ -72,6 +72,8 @@ def report(
     if part and not out and (len(wanted) > 1 or wanted == ["html"]):
         one_of = " or ".join(reports.FORMATS)
         raise UserError(f"--format {formats}: without --out a partial report is printed, as {one_of}")
+    if figures and protocol:
+        raise UserError("--protocol is for tables: figures are drawn under each protocol, or under the first")
     if some and figures and not out:
         raise UserError("figures of a part of the results would replace those of all: choose a folder with --out")
     # Only --out may lead outside the results folder: a link `tables` in untrusted results must not.

@@ -143,8 +143,9 @@ class Request:
             few = 1 if state == "blocked" else FEW  # of one trunk there are many
             for item in found if verbose else found[:few]:
                 if item.state == "blocked" and item.trunk:
-                    both = self.command(item.trial, *_flags(item.trunk.state))
-                    yield f"{state}: {item.trial.label}: {item.detail}; to train both: `{both}`"
+                    again = _flags(item.trunk.state)
+                    both = f"; to train both: `{self.command(item.trial, *again)}`" if again else ""
+                    yield f"{state}: {item.trial.label}: {item.detail}{both}"
                     continue
                 told = f"{spoken(state)}: {item.trial.label}" + (f": {item.detail}" if item.detail else "")
                 yield told + (f"; to train it again: `{self.command(item.trial, *flags)}`" if flags else "")
@@ -159,8 +160,11 @@ class Request:
 
         most = None if verbose else MANY
         for line in forecast.lines(self.study, planned, self.data, self.results, device, most):
-            numbers = frozenset(range(2, len(forecast.HEAD)))
-            yield line if isinstance(line, str) else Grid(line.heads, line.lines, right=numbers)
+            if isinstance(line, str):
+                yield line
+            else:
+                numbers = frozenset(range(2, len(line.heads)))
+                yield Grid(line.heads, line.lines, right=numbers, plain=line.markdown)
 
     def resolution(self) -> Iterator[str]:
         """Yield lines on the differences that the requested seeds can detect."""

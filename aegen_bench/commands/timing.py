@@ -45,10 +45,10 @@ def time(
     asked.require_data()
     place = Place(asked.data, asked.results, asked.weights, str(environment.pick_device(device))).absolute()
     _require_alone(place.device, anyway)
-    environment.prepare_processes()
-    protocols = asked.study.profile.protocols
-    sampled = asked.study.protocols[protocols[0]].count if protocols else 1000
-    failed = False
+    sampled = asked.study.protocols[asked.study.profile.protocols[0]].count
+    broken = asked.study.broken(asked.models)
+    show(f"broken: {row}: {why}" for row, why in broken.items())
+    failed = bool(broken)
     trials = asked.study.trials(asked.models, [d for d in asked.datasets if d not in asked.skipped], [0])
     with_trunks = [one for trial in trials for one in (trial.trunk, trial) if one]
     timed: dict[tuple[str, str], timings.Timing] = {}

@@ -25,8 +25,9 @@ class Calibration:
 
     @property
     def speed(self) -> float:
-        """FLOP/s of the most expensive step that was timed; NaN if none was."""
-        timed = [cost for costs in self.costs.values() for cost in costs if not math.isnan(cost.step_seconds)]
+        """FLOP/s of the most expensive step that was timed; NaN if none was, or none has products or convolutions."""
+        every = [cost for costs in self.costs.values() for cost in costs]
+        timed = [cost for cost in every if cost.step_flops and not math.isnan(cost.step_seconds)]
         return max(timed, key=lambda cost: cost.step_flops).speed if timed else math.nan
 
     def seconds(self, key: str) -> tuple[float, bool]:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from aegen_bench.cost.calibration import Calibration
     from aegen_bench.cost.counting import Kind
 
-__all__ = ["HEAD", "Table", "lines"]
+__all__ = ["Table", "lines"]
 
 BUDGET = 15.0  # seconds of timing, besides counting FLOPs and building models
 Cell = tuple[str, str]  # row, dataset
@@ -34,12 +34,19 @@ class Table(NamedTuple):
     heads: Sequence[str]
     lines: Sequence[Sequence[str]]
 
+    @property
+    def markdown(self) -> str:
+        """The table in Markdown."""
+        rule = "|---|---|" + "---:|" * (len(self.heads) - 2)
+        head, *body = (f"| {' | '.join(line)} |" for line in (self.heads, *self.lines))
+        return "\n".join([head, rule, *body])
+
 
 def lines(
     study: Study, planned: Sequence[Job], folder: Path, root: Path, device: str, most: int | None = None
 ) -> Iterator[str | Table]:
-    """Yield a table with a line per row and dataset, at most `most` of them, and the totals; nothing if nothing is
-    to be trained.
+    """Yield a table with a line per row and dataset, or only the `most` expensive of them, and the totals of all;
+    nothing if nothing is to be trained.
 
     `folder` is the data folder and `root` the results folder. A trial that would resume from a checkpoint counts in
     full. The time besides training is the median of finished trials, on this device if there are any: of the same row
@@ -74,9 +81,10 @@ def lines(
         if kinds[cell].key in found.costs
     ]
     yield f"forecast for {here['device']}, from {spent:.0f} s of counting and timing:"
-    yield f"| {' | '.join(HEAD)} |"
-    yield "|---|---|" + "---:|" * (len(HEAD) - 2)
-    yield from (line.text for line in table)
+    costly = sorted(table, key=lambda line: line.trials * line.seconds, reverse=True)[:most]
+    yield Table(HEAD, [line.texts for line in table if line in costly])
+    if left_out := len(table) - len(costly):
+        yield f"and {left_out} less expensive lines (--verbose lists them)"
     yield from _sums(table, where)
     if any(trial.config.get("compile") for trial in trials):
         yield "with --compile: these times are without it; they include neither compilation nor what it saves"
@@ -99,10 +107,10 @@ class _Line:
     rest: float | None
 
     @property
-    def text(self) -> str:
+    def texts(self) -> list[str]:
         took = ("" if self.timed else "~") + clock(self.seconds)
-        names = f"| {self.row} | {self.dataset} | {self.trials} | {self.images:,} "
-        return f"{names}| {self.flops / 1e12:,.1f} | {took} | {'?' if self.rest is None else clock(self.rest)} |"
+        numbers = [f"{self.trials}", f"{self.images:,}", f"{self.flops / 1e12:,.1f}", took]
+        return [self.row, self.dataset, *numbers, "?" if self.rest is None else clock(self.rest)]
 
 
 def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float | None) -> _Line:

@@ -34,9 +34,17 @@ def neighbour_distances(points: Features, k: int, *, device: str = "cpu") -> Arr
     for pairs in _pairs(points, points, device):
         index = torch.arange(len(pairs.squared), device=device)
         pairs.squared[index, index + pairs.begin] = torch.inf  # itself
-        where = pairs.squared.topk(candidates, largest=False, sorted=False).indices.cpu().numpy()
+        near = pairs.squared.topk(candidates, largest=False, sorted=False)
+        where = near.indices.cpu().numpy()
         exact = pairs.exact(np.repeat(np.arange(len(where)), candidates), where.ravel())
-        found[pairs.rows] = np.sort(exact.reshape(-1, candidates))[:, :k]
+        nearest = np.sort(exact.reshape(-1, candidates))[:, :k]
+        # Where many points are closer to each other than rounding, a nearer one may not be among the candidates.
+        farthest, doubt = near.values.amax(1).cpu().numpy(), pairs.doubt.cpu().numpy()
+        unsure = (nearest[:, -1] > 0) & (nearest[:, -1] + doubt.max() >= farthest)
+        for i in np.flatnonzero(unsure):
+            others = np.flatnonzero(pairs.squared[i].cpu().numpy() <= nearest[i, -1] + doubt)
+            nearest[i] = np.sort(pairs.exact(np.full(len(others), i), others))[:k]
+        found[pairs.rows] = nearest
     return found
 
 

@@ -39,7 +39,7 @@ class Summary:
     @property
     def good(self) -> bool:
         """Whether every trial succeeded or was left to another run."""
-        return not set(self.outcomes) - GOOD
+        return self.outcomes.keys() <= GOOD
 
 
 def run(
@@ -60,7 +60,8 @@ def run(
 
     from aegen_bench import environment
 
-    to_do = [job for job in jobs if job.state in TO_DO and job.trial.row not in broken]
+    wanted = [job for job in jobs if job.state in TO_DO]
+    to_do = [job for job in wanted if job.trial.row not in broken]
     to_do = [
         replace(
             job,
@@ -70,7 +71,7 @@ def run(
         )
         for number, job in enumerate(to_do, 1)
     ]
-    outcomes: Counter[str] = Counter(broken=sum(job.trial.row in broken for job in jobs)) if broken else Counter()
+    outcomes: Counter[str] = Counter(broken=len(wanted) - len(to_do)) if broken else Counter()
     bad: list[tuple[Job, Outcome]] = []
     with interrupts.listening():
         show.grid(0, len(to_do))

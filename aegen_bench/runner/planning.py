@@ -125,7 +125,7 @@ def require_weights(study: Study, jobs: Sequence[Job]) -> None:
     """Raise MissingError if weights of an extractor or a perceptual loss are missing that the plan needs."""
     to_do = [job for job in jobs if job.state in TO_DO]
     for job in {job.trial.dataset: job for job in to_do}.values():
-        for protocol in job.protocols:
+        for protocol in study.chosen_protocols(job.trial.dataset):
             needed = extractors.recipe(protocol.extractor).file(job.trial.dataset)
             hint = weights.missing(needed, job.place.data) if needed else None
             if hint:
@@ -133,7 +133,7 @@ def require_weights(study: Study, jobs: Sequence[Job]) -> None:
                     f"protocol {protocol.name} of profile {study.profile_name} needs {hint}; "
                     "or use --profile lite or smoke, which work offline"
                 )
-    for job in (job for job in to_do if job.state != "evaluate"):
+    for job in (job for job in to_do if job.state in TRAINING):
         network = job.trial.config.get("perceptual_net")
         if network and (hint := weights.missing(network, job.place.data)):
             raise MissingError(f"the reconstruction loss of row {job.trial.row} needs {hint}")
@@ -188,4 +188,6 @@ def scorers(study: Study, jobs: Sequence[Job], device: Any, show: Progress) -> I
     """Yield a scorer of anchors for each dataset of the plan, and the results folder for their records."""
     for name, job in {job.trial.dataset: job for job in jobs if job.state != "no data"}.items():
         real = real_images(name, study.datasets[name].recipe, job.place.data)
-        yield Scorer(name, real, job.protocols, job.place.data, device, show), job.place.results
+        # A row may be scored by fewer metrics; floor and ceiling have all of them, whatever rows are planned.
+        protocols = study.chosen_protocols(name)
+        yield Scorer(name, real, protocols, job.place.data, device, show), job.place.results

@@ -14,6 +14,7 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import joblib
 import threadpoolctl
@@ -22,7 +23,7 @@ import torch
 from aegen_bench import environment
 from aegen_bench.progress import Lines, Progress
 from aegen_bench.results import locks
-from aegen_bench.runner.single_trial import Outcome, died_before, do, lock_of, record_death
+from aegen_bench.runner.single_trial import BLOCKED, Outcome, died_before, do, lock_of, record_death
 from aegen_bench.trial.job import Job
 
 __all__ = ["Slot", "WorkerProcess", "in_process", "in_workers", "slots"]
@@ -142,11 +143,14 @@ class WorkerProcess:
                     self._restart()
                 return outcome
             except BrokenProcessPool:
+                pid = self._pid
                 self._restart()
                 if not started:
                     break
                 if locks.abandoned(lock_of(job)):
                     return record_death(job)
+                if (trunk := job.trunk) and _died_with(lock_of(trunk), pid):
+                    return Outcome(BLOCKED, f"{BLOCKED}: its trunk, {trunk.trial.label}: {record_death(trunk).text}")
                 # it died between two trials, and this one has not started
         return Outcome("failed", f"failed: processes for {self.slot.device} end before they start a trial")
 
@@ -167,6 +171,11 @@ class WorkerProcess:
         if self._pid is not None and self._pool._pending_work_items:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self._pid, number)
+
+
+def _died_with(lock: Path, pid: int | None) -> bool:
+    """Whether the process with this pid died while it held the lock."""
+    return locks.abandoned(lock) and locks.whose(lock).get("pid") == pid
 
 
 def _begin(threads: int) -> None:

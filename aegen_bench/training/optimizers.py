@@ -98,7 +98,9 @@ def make_optimizers(model: Baseline, plan: StagePlan, *, full_size: int, size: i
                     f"optimizers.{name}.{key} has no effect: {type(model).__name__} sets {key} for all its groups"
                 )
         ratio = plan.scalar_lr_ratio(full_size, size)
-        groups[name] = [made for group in parts for made in _split_scalars({**settings, **group}, ratio)]
+        made = [one for group in parts for one in _split_scalars({**settings, **group}, ratio)]
+        if made:  # not if all of its parameters are frozen in this stage
+            groups[name] = made
     _require_owned(model, groups)
     return Optimizers(groups, plan.milestones(size))
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from aegen_bench import data, results
 from aegen_bench.baseline import Baseline
-from aegen_bench.errors import BrokenContract
+from aegen_bench.errors import BrokenContract, UserError
 from aegen_bench.evaluation import Protocol, Subject, metrics
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.evaluation.scorer import GivenImages, Scorer
@@ -48,10 +48,17 @@ class Samples(Subject):
         return self._generated(n, draw)
 
     def known(self, protocol: Protocol) -> dict[str, tuple[dict[str, float], dict[str, Any]]]:
-        """Return, for a pair, the metrics of its trunk that do not depend on the prior."""
-        if not isinstance(self.model, Pair) or self.job.trunk is None:
+        """Return, for a pair, the metrics of its trunk that do not depend on the prior, if the trunk's record is there
+        and is that of the weights which the pair uses.
+        """
+        if not isinstance(self.model, Pair) or self.job.trunk is None or self.trunk is None:
             return {}
-        trunk = results.read_record(self.job.trunk.record)
+        try:
+            trunk = results.read_record(self.job.trunk.record)
+        except UserError:
+            return {}
+        if trunk.weights_sha256 != self.trunk.weights_sha256:
+            return {}
         there = trunk.metrics.get(protocol.id)
         if there is None or there.about.get("real_sha256") != self.job.fingerprint(protocol.split):
             return {}

@@ -50,6 +50,12 @@ def asked(bench: Bench) -> str:
     return folder.name
 
 
+def test_a_broken_row_is_named_and_the_exit_code_says_so(bench: Bench) -> None:
+    bench.baseline("broken", "import\n")
+    ended = bench("time", "--profile", "tiny", "--models", "broken")
+    assert ended.code == 1 and ended.out.startswith("broken: broken: ")
+
+
 def test_a_pair_whose_trunk_cannot_be_timed_is_not_timed(bench: Bench) -> None:
     source = (Path(__file__).parents[2] / "baselines" / "ae.py").read_text()
     bench.baseline(

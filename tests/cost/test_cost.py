@@ -15,6 +15,7 @@ import torch
 from conftest import Bench, Ended
 
 from aegen_bench import environment
+from aegen_bench.commands import request
 from aegen_bench.cost import calibration, counting
 from aegen_bench.cost.counting import Kind
 from aegen_bench.study import Study
@@ -180,6 +181,17 @@ def test_a_method_that_fails_is_named_and_does_not_affect_the_others(linear: Kin
     assert not math.isnan(found.seconds("linear")[0])
 
 
+def test_a_method_without_products_is_timed_and_sets_no_speed(linear: Kind, tmp_path: Path) -> None:
+    path = tmp_path / "free.py"
+    path.write_text(LINEAR.replace("self.net(x.flatten(1))", "self.net.weight"))
+    path.write_text(re.sub(r", Stage\(.prior.*?\)\]", "]", path.read_text()))
+    stages = {"train": linear.config["stages"]["train"]}
+    free = Kind({**linear.config, "stages": stages}, read("free", path), linear.shape, linear.n, tmp_path)
+    found = calibration.calibrate({"free": free, "linear": linear}, CPU, 1e9)
+    assert found.failed == {} and [stage.step_flops for stage in found.costs["free"]] == [0]
+    assert found.speed > 0 and found.seconds("free")[1] and found.seconds("linear")[1]
+
+
 def test_trials_that_differ_only_in_the_name_of_the_dataset_are_timed_once(tmp_path: Path) -> None:
     mnist, fashion, cifar10 = (
         shipped("glf", name, shape, 60_000, tmp_path).key
@@ -205,6 +217,18 @@ def test_a_dry_run_ends_with_images_flops_and_time(bench: Bench) -> None:
     assert "in total, one trial after another: 1,024 images," in ended.out
     assert "unknown until a trial of this profile has finished here" in ended.out
     assert not (bench.folder / "results").exists()
+
+
+@pytest.mark.slow
+def test_a_forecast_of_many_rows_shows_the_most_expensive_and_the_total_of_all(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(request, "MANY", 1)
+    ended = dry(bench, "--set", "rows.glf.stages.*.epochs=50")
+    assert [found[0] for found in LINE.findall(ended.out)] == ["glf"]
+    assert "and 1 less expensive lines (--verbose lists them)\n" in ended.out
+    assert "one trial after another: 13,056 images," in ended.out
+    assert {found[0] for found in LINE.findall(dry(bench, "--verbose").out)} == {"glf", "vae"}
 
 
 def done(row: str, seed: int, took: float, **environment: Any) -> dict[str, Any]:

@@ -304,6 +304,9 @@ def test_a_wrong_request_is_reported_in_one_line(finished: Bench) -> None:
     refused(finished("evaluate", "mine", "--dataset", "digits"), "--protocol NAME")
     refused(finished("evaluate", "mine", "--protocol", "tiny"), "either --dataset NAME or --against PATH")
     refused(finished("evaluate"), "nothing to evaluate")
+    refused(
+        finished("evaluate", "mine", "--trial", "results/tiny/digits/vae/seed-0"), "name images or --trial, not both"
+    )
     refused(score(finished, "mine", "--count", "1"), "at least 2 images")
     refused(score(finished, "mine", "--device", "cuda:7"), "--device cuda:7")
     refused(score(finished, "mine", dataset="all"), "unknown dataset 'all'")

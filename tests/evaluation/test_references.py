@@ -113,6 +113,13 @@ def test_neighbours_and_balls_are_those_of_brute_force(monkeypatch, block, shift
         np.testing.assert_array_equal(near_y, around_y.any(axis=1))
 
 
+def test_neighbours_are_exact_among_points_that_float32_cannot_tell_apart():
+    modes = np.repeat(normal(0, 2, 512, 1, 0), 150, axis=0)
+    x = (modes + normal(1, 300, 512, 1e-4, 0)).astype(np.float32)
+    to_others = np.sort(exact(x, x) + np.diag(np.full(300, np.inf)), axis=1)[:, :3]
+    np.testing.assert_allclose(balls.neighbour_distances(x, 3), to_others, rtol=1e-12)
+
+
 @pytest.mark.parametrize("shift", [0, 50])
 def test_precision_recall_density_coverage_are_those_of_prdc(shift):
     reference = pytest.importorskip("prdc")

@@ -41,6 +41,27 @@ class Ends(Baseline):
         {at_step}
         yield "model", {{"reconstruction": self.recon(self.decoder(self.randn(len(x), self.nets.d)), x)}}
 """
+AUTO_ENCODER = """
+import os, signal
+from aegen_bench.baseline import Baseline
+
+class Ends(Baseline):
+    "An auto-encoder whose training kills the process."
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.encoder, self.decoder = nets.encoder(), nets.decoder()
+
+    def step(self, x, index):
+        os.kill(os.getpid(), signal.SIGKILL)
+        yield "model", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def decode(self, z):
+        return self.decoder(z)
+"""
 PLACES = ("import", "init", "step", "decode")
 WAYS = {
     "sys.exit(0)": "it called sys.exit(0)",
@@ -109,6 +130,15 @@ def test_a_worker_that_vanishes_silently_fails_its_trial_whatever_its_exit_code(
     ended = two.process(*RUN, "--jobs", "2")
     assert ended.code == 1 and two.record("vae")["status"] == "ok"
     assert two.record("ends")["reason"] == "killed (out of memory?)"
+
+
+def test_a_trunk_that_kills_its_worker_fails_and_blocks_its_pairs(two: Bench) -> None:
+    two.baseline("ends", AUTO_ENCODER)
+    two.declare(rows={f"on_{prior}": {"trunk": "ends", "prior": prior} for prior in ("gmm", "normal")})
+    ended = two.process(*RUN[:1], "--profile", "tiny", "--models", "on_gmm,on_normal,vae", "--jobs", "2")
+    assert ended.code == 1 and two.record("ends")["reason"] == "killed (out of memory?)"
+    assert "end before they start a trial" not in ended.out + ended.err
+    assert two.record("vae")["status"] == "ok" and not (two.trial("on_gmm") / "record.json").exists()
 
 
 def test_a_run_whose_only_process_vanishes_silently_fails(two: Bench) -> None:

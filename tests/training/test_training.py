@@ -333,6 +333,28 @@ def test_an_update_moves_the_parameters_of_its_own_optimizer_only() -> None:
     assert model.seen == [(0.99, 1, 0.99), (0.99, 0.99, 0.98)]  # and code after a yield sees the updated weights
 
 
+class FrozenDuel(Duel):
+    """Freezes all parameters of its second optimizer, and updates only the first."""
+
+    def stages(self) -> list[Stage]:
+        return [Stage("train", self.step, start=self.freeze)]
+
+    def freeze(self, images: Tensor) -> None:
+        self.b.requires_grad_(False)
+
+    def step(self, x: Tensor, index: Tensor) -> Any:
+        yield "first", {"sum": (self.a * self.b * self.shared).sum()}
+
+    def optimizers(self) -> dict[str, list[dict[str, Any]]]:
+        return {"first": [{"params": [self.a, self.shared]}], "second": [{"params": [self.b]}]}
+
+
+def test_a_stage_may_freeze_all_parameters_of_an_optimizer() -> None:
+    model = FrozenDuel()
+    fit(model, plan=StagePlan(steps=1, batch=4, lr=0.01))
+    assert model.weights() == (0.99, 1, 0.99)
+
+
 # ---- stages and hooks ----------------------------------------------------------------------------
 
 

@@ -156,6 +156,7 @@ def test_a_named_row_and_the_same_pair_of_the_matrix_are_one_trial(bench: Bench)
     one, other = bench.record("glf_two_step"), bench.record("ae+flow")
     assert one["trunk"] == other["trunk"] and one["trunk"]["key"] == bench.record("ae")["key"]
     assert "ae+flow on digits, seed 0: the same trial as glf_two_step on digits, seed 0" in ended.out + ended.err
+    assert contents(bench.trial("ae+flow")) == contents(bench.trial("glf_two_step"))
     assert other == one | {"row": "ae+flow"} and bench.trial("ae+flow").joinpath("artefacts.npz").is_file()
     log = (bench.trial("ae+flow") / "log.txt").read_text()
     assert "epoch 1/1" not in log and "epoch 1/1" in (bench.trial("glf_two_step") / "log.txt").read_text()
@@ -355,6 +356,38 @@ def test_an_impossible_pair_is_refused_or_broken(bench: Bench, row: dict[str, An
     ended = bench("run", "--profile", "tiny", "--models", "mine", "--dry-run", "--no-forecast")
     assert said in ended.out + ended.err and "Traceback" not in ended.err
     assert ended.code == 2 or "broken: mine: " in ended.out
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Return the files next to a record by name."""
+    return {name: (folder / name).read_bytes() for name in ("history.json", "artefacts.npz", "samples.png")}
+
+
+def test_a_pair_takes_over_metrics_only_of_the_trunk_that_it_uses(paired: Bench) -> None:
+    job = jobs(paired, "rae+gaussian")[-1]
+    record, model = results.read_record(job.record), models.restore(job.folder, paired.data, kept=paired.data / "weights")
+    [protocol] = job.protocols
+    assert scoring.Samples(job, model, record.trunk).known(protocol).keys() == {"reconstruction"}
+    other = replace(record.trunk, weights_sha256="0" * 64)
+    assert scoring.Samples(job, model, other).known(protocol) == {}
+    job.trunk.record.unlink()
+    assert scoring.Samples(job, model, record.trunk).known(protocol) == {}
+
+
+def test_floor_and_ceiling_have_all_metrics_even_if_the_last_row_has_few(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["vae", "glf"], scoring={"glf": {"metrics": ["fd"]}}))
+    assert bench("run", "--profile", "tiny").code == 0
+    numbers = {row: record_of(bench, row)["draws"][0].keys() for row in ("vae", "glf")}
+    assert numbers == {"vae": {"fd", "f8", "f1_8"}, "glf": {"fd"}}
+    for anchor in ("floor", "ceiling"):
+        path = bench.folder / f"results/anchors/digits/{anchor}/seed-0/record.json"
+        [entry] = json.loads(path.read_text())["metrics"].values()
+        assert entry["draws"][0].keys() == {"fd", "f8", "f1_8"}
+
+
+def record_of(bench: Bench, row: str) -> dict[str, Any]:
+    [entry] = bench.record(row)["metrics"].values()
+    return entry
 
 
 def jobs(bench: Bench, *rows: str) -> list[Any]:
