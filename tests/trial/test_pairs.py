@@ -365,7 +365,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def test_a_pair_takes_over_metrics_only_of_the_trunk_that_it_uses(paired: Bench) -> None:
     job = jobs(paired, "rae+gaussian")[-1]
-    record, model = results.read_record(job.record), models.restore(job.folder, paired.data, kept=paired.data / "weights")
+    record, model = results.read_record(job.record), models.restore(job.folder, paired.data / "weights", paired.data)
     [protocol] = job.protocols
     assert scoring.Samples(job, model, record.trunk).known(protocol).keys() == {"reconstruction"}
     other = replace(record.trunk, weights_sha256="0" * 64)
