@@ -18,11 +18,9 @@ import hashlib
 import tempfile
 import zipfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-
-from pydantic import ValidationError
 
 from aegen_bench import __version__, results
 from aegen_bench.errors import MissingError, UserError
@@ -81,12 +79,12 @@ def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) ->
                 beside = path.with_name(name)
                 if beside.is_file():
                     how = zipfile.ZIP_DEFLATED if name.endswith(".json") else zipfile.ZIP_STORED
-                    add("/".join(("results", *record.place, name)), read_bytes(beside, LARGEST_FILE, follow=False), how)
+                    add("/".join(("results", *record.place, name)), _read(beside, follow=False), how)
             if record.weights_sha256 and record.has_weights(weights):
                 kept += record.profile not in results.NO_TRIALS
                 for model in record.all_weights(weights):
                     if (member := f"weights/{model.name}") not in hashes:
-                        add(member, read_bytes(model, LARGEST_FILE))
+                        add(member, _read(model))
         add(FRAME, frame.to_parquet(index=False))
         manifest = _Manifest(format=FORMAT, aegen_bench=__version__, files=hashes)
         archive.writestr(zipfile.ZipInfo(MANIFEST), manifest.model_dump_json(indent=1))
@@ -135,6 +133,15 @@ def open_trial(file: Path, words: str) -> Iterator[tuple[Path, Path]]:
         yield path.parent, Path(place, "weights")
 
 
+def _read(path: Path, *, follow: bool = True) -> bytes:
+    """Return the content of a file to pack; UserError if it cannot be read or, with `follow=False`, is a link."""
+    try:
+        return read_bytes(path, LARGEST_FILE, follow=follow)
+    except OSError as error:
+        why = "it is a link" if path.is_symlink() and not follow else error.strerror or error
+        raise UserError(f"cannot read {path}: {why}") from error
+
+
 @contextmanager
 def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
     """Create a zip file, which is deleted if writing it fails (full disk, Ctrl-C). An existing file is left alone."""
@@ -154,8 +161,9 @@ def _new_archive(out: Path) -> Iterator[zipfile.ZipFile]:
 @contextmanager
 def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, str]]]:
     """Open a pack and yield it with its members and their hashes according to the manifest."""
-    try:
-        with zipfile.ZipFile(file) as archive:
+    with ExitStack() as stack:
+        try:
+            archive = stack.enter_context(zipfile.ZipFile(file))
             sizes = {info.filename: info.file_size for info in archive.infolist()}
             if sizes.get(MANIFEST, LARGEST_MANIFEST + 1) > LARGEST_MANIFEST:
                 raise UserError(f"{file} is not a pack: it has no {MANIFEST}")
@@ -169,11 +177,11 @@ def _opened(file: Path) -> Iterator[tuple[zipfile.ZipFile, dict[str, str]]]:
                     raise UserError(f"{file}: {member[:120]!r} does not belong in a pack")
                 if sizes[member] > LARGEST_FILE:
                     raise UserError(f"{file}: {member} declares {sizes[member]:,} bytes, too many")
-            yield archive, manifest.files
-    except (OSError, ValidationError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
-        if isinstance(error, OSError) and not isinstance(error, zipfile.BadZipFile) and error.filename is None:
+        except UserError:
             raise
-        raise UserError(f"{file} cannot be read as a pack: {' '.join(str(error).split())[:200]}") from error
+        except Exception as error:  # zipfile, zlib and pydantic raise a dozen kinds
+            raise UserError(f"{file} cannot be read as a pack: {' '.join(str(error).split())[:200]}") from error
+        yield archive, manifest.files
 
 
 def _expected(parts: Sequence[str]) -> bool:
@@ -189,7 +197,7 @@ def _expected(parts: Sequence[str]) -> bool:
 def _content(file: Path, archive: zipfile.ZipFile, member: str, hashes: dict[str, str]) -> bytes:
     try:
         content = archive.read(member)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # zipfile and zlib raise a dozen kinds
         raise UserError(f"{file}: {member} cannot be read: {error}") from error
     if (found := hashlib.sha256(content).hexdigest()) != hashes[member]:
         raise UserError(f"{file}: {member}: expected sha256 {hashes[member]}, found {found}: the file is damaged")

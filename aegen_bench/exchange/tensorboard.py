@@ -19,7 +19,8 @@ __all__ = ["export"]
 
 
 def export(root: Path, out: Path, *, profile: str | None = None) -> Iterator[str]:
-    """Write OUT/PROFILE/DATASET/ROW/seed-K/events... for each trial under `root`, and yield a line at the end.
+    """Write OUT/PROFILE/DATASET/ROW/seed-K/events... for each trial under `root`. Yield a line for each trial that
+    is skipped because its curves cannot be read, and one at the end.
 
     Steps are training images seen over all stages. Running trials are read from their last checkpoint. UserError if
     `out` exists or there is no trial, MissingError without the package tensorboard.
@@ -47,9 +48,9 @@ def export(root: Path, out: Path, *, profile: str | None = None) -> Iterator[str
             writer.add_scalar(f"score/{protocol}/{metric}", value, last, walltime=epochs[-1]["seconds"])
         writer.close()
         count += 1
+    yield from skipped
     if not count:
         raise UserError(f"no trial under {root} has a finished epoch")
-    yield from skipped
     yield f"{out}: {count} trials; `tensorboard --logdir {out}` shows them"
 
 

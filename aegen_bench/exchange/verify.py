@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
 from aegen_bench import results
-from aegen_bench.errors import UserError
+from aegen_bench.errors import BrokenContract, Diverged, MissingError, UserError
 from aegen_bench.evaluation.metric import distance_of
 from aegen_bench.results import ANCHORS, NO_TRIALS, Record
 from aegen_bench.study import Study, Trial, asked_as
@@ -60,6 +60,16 @@ class _Submission:
             self.studies[profile] = Study(name, local=Path.cwd(), data=self.data, settings=settings)
         return self.studies[profile]
 
+    def planned(self, record: Record) -> Trial:
+        """Return the trial that this version would run for a record; UserError if it cannot run it."""
+        study = self.study_of(record.profile)
+        for kind, name, known in (("model", record.row, study.rows), ("dataset", record.dataset, study.datasets)):
+            if name not in known:
+                raise UserError(f"there is no {kind} '{name}' here")
+        if error := study.entry(record.row).error:
+            raise UserError(error)
+        return study.trials([record.row], [record.dataset], [record.seed])[0]
+
 
 def verify(root: Path, *, data: Path, reference: Path | None = None, weights: Path | None = None) -> Iterator[Finding]:
     """Yield the findings on the results under `root`.
@@ -98,7 +108,7 @@ def _current(here: _Submission) -> Finding:
     stale = list[str]()
     for record in here.trials:
         try:
-            planned = here.study_of(record.profile).trials([record.row], [record.dataset], [record.seed])[0]
+            planned = here.planned(record)
         except UserError as error:
             stale.append(f"{record.label} ({error})")
             continue
@@ -144,7 +154,11 @@ def _seeds(here: _Submission) -> Finding:
         label = f"{profile}/{dataset}/{row}"
         if len({_key(record, seed=0) for record in seeds}) > 1:
             wrong.append(f"{label}: seeds with different settings")
-        weights = Counter(record.weights_sha256 for record in seeds if record.weights_sha256)
+        weights = Counter(  # a pair's own weights may be empty, and then those of its trunk tell its seeds apart
+            (record.weights_sha256, record.trunk and record.trunk.weights_sha256)
+            for record in seeds
+            if record.weights_sha256
+        )
         numbers = Counter(str(sorted(_distances(record).items())) for record in seeds if _distances(record))
         if any(n > 1 for n in (*weights.values(), *numbers.values())):
             wrong.append(f"{label}: two seeds have the same weights or numbers")
@@ -187,7 +201,10 @@ def _leading_group(here: _Submission) -> Finding:
     from aegen_bench import report
     from aegen_bench.report import published
 
-    made = report.make(here.root, published.default(), ["1"])
+    try:
+        made = report.make(here.root, published.default(), ["1"])
+    except UserError as error:  # no record can be read
+        return Finding("leading group", "open", str(error))
     cells = [
         (f"{cell.row} on {cell.dataset} ({table.profile}, {table.protocol_name})", cell.n)
         for chapter in made.chapters
@@ -226,39 +243,57 @@ def _the_same(images: Any, n: int) -> Any:
 
 def _scores_again(here: _Submission) -> Finding:
     """Images generated again from the weights have the recorded distance (of the first draw)."""
+    if here.weights is None:
+        return Finding("scores", "open", "no --weights to generate images from")
+    wrong, unmeasured, count = list[str](), list[str](), 0
+    for record in here.trials:
+        if record.status != "ok" or not record.has_weights(here.weights):
+            continue
+        try:
+            here.planned(record)
+        except UserError as error:
+            unmeasured.append(f"{record.label}: {error}")
+            continue
+        try:
+            for name, recorded, value in _measured_again(here, record, here.weights):
+                count += 1
+                if value is None:
+                    wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, which could not be measured again")
+                elif abs(value - recorded) > SAME * recorded:
+                    wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")
+        except MissingError as error:  # of the dataset or a network
+            unmeasured.append(f"{record.label}: {error}")
+        except (UserError, Diverged, BrokenContract) as error:  # other code, other weights, or invalid images
+            wrong.append(f"{record.label}: {error}")
+    if wrong:
+        return Finding("scores", "fail", f"the weights do not give the recorded distance: {_some(wrong)}")
+    if unmeasured:
+        return Finding("scores", "open", f"{count} distances measured again agree; not measured: {_some(unmeasured)}")
+    if not count:
+        return Finding("scores", "open", f"no weights of these trials in {here.weights}")
+    return Finding("scores", "pass", f"{count} distances measured again agree")
+
+
+def _measured_again(here: _Submission, record: Record, kept: Path) -> Iterator[tuple[str, float, float | None]]:
+    """Yield each protocol of a trial, its recorded distance, and the one of images generated from the weights."""
     from aegen_bench.evaluation.scorer import GivenImages, Scorer, real_images
     from aegen_bench.progress import Progress
     from aegen_bench.trial import model as models
     from aegen_bench.trial import sampling
 
-    if here.weights is None:
-        return Finding("scores", "open", "no --weights to generate images from")
-    wrong, count = list[str](), 0
-    for record in here.trials:
-        if record.status != "ok" or not record.has_weights(here.weights):
+    study = here.study_of(record.profile)
+    model = models.restore(results.trial_folder(here.root, *record.place[:3], record.seed), kept, here.data)
+    device = next(model.parameters()).device
+    real = real_images(record.dataset, study.datasets[record.dataset].recipe, here.data)
+    scorer = Scorer(record.dataset, real, list(study.protocols.values()), here.data, device, Progress())
+    for name, protocol in study.protocols.items():
+        entry = record.metrics.get(protocol.id)
+        recorded = distance_of(entry.draws[0]) if entry and entry.draws else None
+        if recorded is None:
             continue
-        study = here.study_of(record.profile)
-        model = models.restore(results.trial_folder(here.root, *record.place[:3], record.seed), here.weights, here.data)
-        device = next(model.parameters()).device
-        real = real_images(record.dataset, study.datasets[record.dataset].recipe, here.data)
-        scorer = Scorer(record.dataset, real, list(study.protocols.values()), here.data, device, Progress())
-        for name, protocol in study.protocols.items():
-            entry = record.metrics.get(protocol.id)
-            recorded = distance_of(entry.draws[0]) if entry and entry.draws else None
-            if recorded is None:
-                continue
-            made = sampling.generate(model, scorer.needs(protocol), seed=record.seed, draw=0, device=device)
-            subject = GivenImages(partial(_the_same, made), record.seed)
-            again = scorer.score(protocol, subject, only={"fd"}).draws[0]
-            value = distance_of(again)
-            count += 1
-            if value is None:
-                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, which could not be measured again")
-            elif abs(value - recorded) > SAME * recorded:
-                wrong.append(f"{record.label}, {name}: {recorded:,.6g} recorded, {value:,.6g} again")
-    if not count:
-        return Finding("scores", "open", f"no weights of these trials in {here.weights}")
-    return _all("scores", wrong, f"{count} distances measured again agree", "distance differs when measured again")
+        made = sampling.generate(model, scorer.needs(protocol), seed=record.seed, draw=0, device=device)
+        subject = GivenImages(partial(_the_same, made), record.seed)
+        yield name, recorded, distance_of(scorer.score(protocol, subject, only={"fd"}).draws[0])
 
 
 CHECKS: tuple[Callable[[_Submission], Finding], ...] = (

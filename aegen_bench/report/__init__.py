@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from aegen_bench.report.build import CLAIMS, FORMATS, Only, Report, draw, make, require_formats, table, text, write
-from aegen_bench.report.tables import EVERY, SUMMARY, TABLES
+from aegen_bench.report.tables import EVERY, TABLES
 
 __all__ = [
     "CLAIMS",
     "EVERY",
     "FORMATS",
-    "SUMMARY",
     "TABLES",
     "Only",
     "Report",

@@ -78,8 +78,8 @@ def mean_curve(curves: Sequence[Curve], axis: NDArray[np.float64]) -> NDArray[np
 
 
 def crossing(row: Sequence[Curve], best: Sequence[Curve]) -> float:
-    """Return the number of images after which `best` stays better than `row`; NaN if it is better all along, or if the
-    curves do not overlap.
+    """Return the number of images after which `best` stays better than `row`; NaN if it is better all along, if `row`
+    is still better where the curves stop overlapping, or if they do not overlap.
     """
     low = max(curve.seen[0] for curve in (*row, *best))
     high = min(curve.seen[-1] for curve in (*row, *best))
@@ -87,7 +87,7 @@ def crossing(row: Sequence[Curve], best: Sequence[Curve]) -> float:
         return math.nan
     axis = np.geomspace(low * (1 + 1e-9), high * (1 - 1e-9), STEPS)
     ahead = np.flatnonzero(mean_curve(row, axis) < mean_curve(best, axis))
-    return float(axis[ahead[-1]]) if len(ahead) else math.nan
+    return float(axis[ahead[-1]]) if len(ahead) and ahead[-1] < STEPS - 1 else math.nan
 
 
 def reached(dataset: str, row: str, curves: Sequence[Curve]) -> list[Cell]:

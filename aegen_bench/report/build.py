@@ -18,7 +18,7 @@ from aegen_bench.report.claims import Finding, claims, evaluate, verdicts
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render import latex, machine, markdown, page
 from aegen_bench.report.summary import plan
-from aegen_bench.report.tables import SUMMARY, TABLES, build
+from aegen_bench.report.tables import TABLES, build
 from aegen_bench.study.command import command
 
 __all__ = [
@@ -167,10 +167,13 @@ def make(
     frame, aside = _frames(root, profile, only, unasked)
     old = {entry for one in (frame, aside) for entry in stale(one)} if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
+    frame.attrs["corrupt"] += [one for other in others for one in other.attrs["corrupt"] if profile]
     joint = pd.concat(others, ignore_index=True) if others else None
     if joint is not None:
         joint.attrs = {"notes": {entry: said for one in others for entry, said in one.attrs["notes"].items()}}
     parts = {name: part for name, part in frame.groupby("profile") if name != results.ANCHORS}
+    if not parts:
+        raise UserError(f"only anchors have been scored under {root}; {_some(root)}")
     asked = {name: _protocol(part, protocol) for name, part in parts.items()} if protocol else dict.fromkeys(parts)
     if protocol and not any(asked.values()):
         raise unknown("protocol with results", protocol, [*_protocols(frame), *_protocols(frame).values()])
@@ -244,7 +247,7 @@ def write(
     return make(root, published, tables, **options).write(out, formats)
 
 
-def text(root: Path, published: Path, tables: Sequence[str] = SUMMARY, **options: Any) -> str:
+def text(root: Path, published: Path, tables: Sequence[str] = TABLES, **options: Any) -> str:
     """Build a report and return it as Markdown; `options` are those of `make`."""
     return make(root, published, tables, **options).text()
 
@@ -284,26 +287,18 @@ def _frames(
         skipped = "".join(f"; {error}" for _, error in frame.attrs["corrupt"])
         raise UserError(f"no trial has ended under {root}; {_some(root)}{skipped}")
     asked = only.of(frame) if only else frame
-    entries, pairs = _entries(asked), frame.attrs["pairs"]
+    entries, pairs = set(_entries(asked)), frame.attrs["pairs"]
     aside = set(unasked(asked)) if unasked and not (only and only.rows) else set()
     whole = {profile for profile, _ in entries} - {profile for profile, _ in entries - aside}
     aside -= {entry for entry in aside if entry[0] in whole and entry in pairs}
     trunks = {(entry[0], pairs[entry][0]) for entry in entries if entry in pairs} - entries
-    beside = _among(frame, aside | trunks) & frame["dataset"].isin(asked["dataset"].unique())
-    return asked[~_among(asked, aside)], frame[beside]
+    beside = _entries(frame).isin(aside | trunks) & frame["dataset"].isin(asked["dataset"].unique())
+    return asked[~_entries(asked).isin(aside)], frame[beside]
 
 
-def _entries(frame: pd.DataFrame) -> set[tuple[str, str]]:
-    """Return the (profile, row) of results."""
-    return set(frame[["profile", "row"]].drop_duplicates().itertuples(index=False, name=None))
-
-
-def _among(frame: pd.DataFrame, entries: Collection[tuple[str, str]]) -> pd.Series[bool]:
-    """Which lines are of one of these (profile, row)."""
-    found = pd.Series(False, index=frame.index)
-    for profile, row in entries:
-        found |= (frame["profile"] == profile) & (frame["row"] == row)
-    return found
+def _entries(frame: pd.DataFrame) -> pd.MultiIndex:
+    """Return the (profile, row) of each line of results."""
+    return pd.MultiIndex.from_frame(frame[["profile", "row"]])
 
 
 def _some(root: Path) -> str:

@@ -16,7 +16,6 @@ import numpy as np
 from aegen_bench.inference import interval
 
 __all__ = [
-    "MARKS",
     "Cell",
     "Column",
     "Entry",
@@ -38,8 +37,6 @@ __all__ = [
 Entry = tuple[str, str]  # dataset, row
 State = Literal["ok", "missing", "no data", "diverged", "failed", "mixed"]
 Spread = Literal["", "seeds", "interval", "draws"]
-MARKS: dict[str, str] = {"missing": "—"}
-"""How states without numbers are printed, if not by name."""
 FLAWS = ("diverged", "failed", "collapsed")
 
 
@@ -181,15 +178,19 @@ class Column:
     form: Form = general
     behind: Literal["all", "n", ""] = ""
     staged: Literal["named", "added", ""] = ""
-    aligned: bool = False
     words: bool = False
     tip: str = ""
+
+    @property
+    def aligned(self) -> bool:
+        """Whether each cell has one number over trials."""
+        return bool(self.behind) and not self.staged
 
     def print(self, cell: Cell) -> Printed:
         """Format a cell of this column."""
         mark = "‡" if cell.stale and self.behind == "all" else ""
         if cell.state != "ok":
-            return Printed((), frozenset(), f"{MARKS.get(cell.state, cell.state)} {mark}".rstrip())
+            return Printed((), frozenset(), f"{'—' if cell.state == 'missing' else cell.state} {mark}".rstrip())
         numbers = [self.form(number) for number in cell.numbers]
         if self.staged and numbers:
             named = self.staged == "named" and len(numbers) > 1
@@ -209,7 +210,7 @@ class Column:
 
 def measured(head: str, form: Form) -> Column:
     """Return a column of numbers over trials, with the number of trials and how they ended."""
-    return Column(head, form, "all", aligned=True)
+    return Column(head, form, "all")
 
 
 def count(head: str) -> Column:

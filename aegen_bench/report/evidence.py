@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import takewhile
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +34,7 @@ __all__ = ["HISTORY", "Evidence", "Part", "Row", "Trial", "distances", "reading"
 
 Row = dict[str, Any]
 History = dict[str, list[Row]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,6 +46,7 @@ class Trial:
     row: str
     seed: int
     state: str
+    device: str
 
 
 @dataclass(frozen=True)
@@ -84,6 +86,11 @@ class Part:
     def label(self) -> str:
         """The name of the Fréchet distance in tables."""
         return f"FD ({self.extractor})" if self.metric == "fd" else self.metric.upper()
+
+    @property
+    def is_papers(self) -> bool:
+        """Whether this is the paper's own protocol, whose numbers alone are comparable with the published ones."""
+        return self.name == "paper" and self.metric == "fid"
 
     @cached_property
     def distances(self) -> Cells:
@@ -132,9 +139,9 @@ class Evidence:
         """Return the display name of a row or dataset."""
         return self.layout.published.name(key)
 
-    def where(self, dataset: str, part: Part | None = None) -> str:
-        """Return the title of a figure: dataset, profile and, if it depends on one, the protocol."""
-        return f"{self.name(dataset)}, profile {self.layout.profile}" + (f", protocol {part.name}" if part else "")
+    def where(self, key: str, part: Part | None = None) -> str:
+        """Return the title of a figure: dataset or row, profile and, if it depends on one, the protocol."""
+        return f"{self.name(key)}, profile {self.layout.profile}" + (f", protocol {part.name}" if part else "")
 
     @cached_property
     def parts(self) -> tuple[Part, ...]:
@@ -237,6 +244,8 @@ class Evidence:
             return None
         stages, planned = record.stages, record.config.get("stages", {})
         if record.trunk is not None:
+            if trial.row not in self.pairs:  # its settings do not name the trunk
+                return None
             row, _ = self.pairs[trial.row]
             below = self.record(replace(trial, folder=trial.folder.parents[1] / row / trial.folder.name))
             if below is None or below.key != record.trunk.key:
@@ -259,12 +268,12 @@ class Evidence:
     @cached_property
     def _trials(self) -> dict[Entry, list[Trial]]:
         found: dict[Entry, list[Trial]] = {}
-        columns = ["dataset", "row", "seed", "status", "collapsed"]
+        columns = ["dataset", "row", "seed", "status", "collapsed", "device"]
         trials = self.frame[columns].drop_duplicates().sort_values("seed", kind="stable")
-        for dataset, row, seed, status, collapsed in trials.itertuples(index=False, name=None):
+        for dataset, row, seed, status, collapsed, device in trials.itertuples(index=False, name=None):
             folder = trial_folder(self.root, self.layout.profile, dataset, row, seed)
             state = "collapsed" if status == "ok" and collapsed else status
-            found.setdefault((dataset, row), []).append(Trial(folder, dataset, row, seed, state))
+            found.setdefault((dataset, row), []).append(Trial(folder, dataset, row, seed, state, device))
         return found
 
     def trials(self, dataset: str, row: str) -> list[Trial]:
@@ -280,55 +289,49 @@ class Evidence:
 
     def array(self, trial: Trial, name: str) -> NDArray[Any] | None:
         """Return one array of the trial's artefacts; None if it does not exist."""
-        try:
-            return read_artefact(trial.folder, name)
-        except FileNotFoundError:
-            return None
-        except (OSError, ValueError) as error:
-            self._skip(trial.folder / "artefacts.npz", error)
-            return None
+        return self._read(trial.folder / "artefacts.npz", lambda: read_artefact(trial.folder, name))
 
     def history(self, trial: Trial) -> History:
         """Return the trial's epochs and probes, oldest first; empty lists without a history."""
-        try:
-            found = read_history(trial.folder)
-            return {"epochs": found.epochs, "probes": found.probes}
-        except FileNotFoundError:
-            pass
-        except (OSError, ValueError) as error:
-            self._skip(trial.folder / "history.json", error)
-        return {"epochs": [], "probes": []}
+        found = self._read(trial.folder / "history.json", lambda: read_history(trial.folder))
+        return {"epochs": found.epochs, "probes": found.probes} if found else {"epochs": [], "probes": []}
 
-    def _skip(self, path: Path, error: Exception) -> None:
-        said = f"cannot read {path}: {' '.join(str(error).split())}"
-        if said not in self.unreadable:
-            self.unreadable.append(said)
+    def _read(self, path: Path, read: Callable[[], T]) -> T | None:
+        try:
+            return read()
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError) as error:
+            said = f"cannot read {path}: {' '.join(str(error).split())}"
+            if said not in self.unreadable:
+                self.unreadable.append(said)
+            return None
 
     def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
         """Return the curves of the distance during training for probed rows, over trials that ended well."""
-        probed, found = self.frame.attrs.get("probed", {}), dict[str, list[Curve]]()
-        for row in (row for row in self.layout.rows if (self.layout.profile, row) in probed):
-            for trial in self.trials(dataset, row):
-                record = self.record(trial) if trial.state in ("ok", "collapsed") else None
-                curve = record and budget.read(distances(self.history(trial)["probes"]), record.stages)
-                if curve:
-                    found.setdefault(row, []).append(curve)
+        found = dict[str, list[Curve]]()
+        for trial in self._probed(dataset):
+            record = self.record(trial)
+            if record and (curve := budget.read(distances(self.history(trial)["probes"]), record.stages)):
+                found.setdefault(trial.row, []).append(curve)
         return found
 
     def settled(self) -> dict[Entry, Cell]:
         """Return the epochs until each probed entry came within 5% of its last distance, over the trials that ended
         well.
         """
-        probed = self.frame.attrs.get("probed", {})
-        found = {}
-        for entry in ((dataset, row) for dataset in self.layout.datasets for row in self.layout.rows):
-            if (self.layout.profile, entry[1]) not in probed:
-                continue
-            trials = [trial for trial in self.trials(*entry) if trial.state in ("ok", "collapsed")]
-            reached = [float(sum(at.values())) for trial in trials if (at := settled(self.history(trial)))]
-            if reached:
-                found[entry] = Cell(*entry, (Number.of("epochs until within 5%", reached),), len(reached))
-        return found
+        reached: dict[Entry, list[float]] = {}
+        for trial in (trial for dataset in self.layout.datasets for trial in self._probed(dataset)):
+            if at := settled(self.history(trial)):
+                reached.setdefault((trial.dataset, trial.row), []).append(float(sum(at.values())))
+        name = "epochs until within 5%"
+        return {entry: Cell(*entry, (Number.of(name, n),), len(n)) for entry, n in reached.items()}
+
+    def _probed(self, dataset: str) -> Iterator[Trial]:
+        """Yield the trials of probed rows that ended well."""
+        for row in self.layout.rows:
+            if (self.layout.profile, row) in self.frame.attrs.get("probed", {}):
+                yield from (trial for trial in self.trials(dataset, row) if trial.state in ("ok", "collapsed"))
 
 
 # ---- numbers of a history -----------------------------------------------------------------------------

@@ -77,8 +77,9 @@ def budget(best: str) -> str:
         "mean ± sample standard deviation over seeds; — if the first probe comes later. mean: the geometric mean of "
         "the distance from the first probe to the last, averaged over the logarithm of the number of images seen. "
         f"ahead until: the number of images seen after which {best}, the row with the best final distance, stays "
-        f"ahead of this row when both have seen equally many; empty if {best} is ahead throughout or their probes do "
-        "not overlap. Each probe scores one draw of images, under the first protocol only."
+        f"ahead of this row when both have seen equally many; empty if {best} is ahead throughout, if this row is "
+        "still ahead where the probes of one of them end, or if their probes do not overlap. Each probe scores one "
+        "draw of images, under the first protocol only."
     )
 
 
@@ -120,7 +121,8 @@ def elsewhere(evidence: Evidence) -> Iterator[str]:
     crossed = evidence.crossed
     aside = set(crossed.layout.rows) - set(evidence.layout.rows)
     if pairs := aside & crossed.pairs.keys():
-        yield f"{len(pairs)} pairs of a trunk and a prior appear only in the tables `matrix`, `priors` and `variance`."
+        few = "pair of a trunk and a prior appears" if len(pairs) == 1 else "pairs of a trunk and a prior appear"
+        yield f"{len(pairs)} {few} only in the tables `matrix`, `priors` and `variance`."
     if rows := sorted(aside & {trunk for trunk, _ in evidence.pairs.values()}):
         names = ", ".join(map(evidence.name, rows))
         yield f"Trained only as trunks of these rows, and not shown: {names} (to show: `--models {','.join(rows)}`)."
@@ -193,7 +195,7 @@ def shares(evidence: Evidence) -> list[str]:
 
 def _percent(shares: Sequence[float]) -> str:
     """`2%`, or `2 to 8%` over datasets that differ."""
-    ends = [f"{100 * share:.2g}" for share in (min(shares), max(shares))]
+    ends = [f"{100 * share:.0f}" if share >= 0.995 else f"{100 * share:.2g}" for share in (min(shares), max(shares))]
     return f"{' to '.join(dict.fromkeys(ends))}%"
 
 

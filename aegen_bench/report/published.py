@@ -88,6 +88,7 @@ T = TypeVar("T")
 class _Meta(BaseModel):
     paper: str
     datasets: list[str]
+    fid_trials: Annotated[int, Field(strict=True, ge=1)] = 1
 
 
 class _Row(BaseModel, Generic[T]):

@@ -53,6 +53,7 @@ def _spreads(root: Path, profile: str) -> dict[tuple[str, str], float]:
         _, noise = moderated({str(row): list(values) for row, values in mine.groupby("row")["value"]}, LOG)
         spread = math.sqrt(noise.typical)
         if math.isfinite(spread) and spread > 0:
-            name = frame.attrs["protocols"].get(protocol, {}).get("name", protocol)
-            found[str(dataset), str(name)] = spread
+            name = str(frame.attrs["protocols"].get(protocol, {}).get("name", protocol))
+            place = str(dataset), f"{name} ({protocol})" if (str(dataset), name) in found else name
+            found[place] = spread
     return found

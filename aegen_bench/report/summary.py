@@ -34,7 +34,6 @@ class Layout:
     published: Published
     datasets: list[str]
     rows: list[str]
-    planned: frozenset[Entry] = frozenset()
     no_data: frozenset[str] = frozenset()
     stale: frozenset[Entry] = frozenset()
     spread: Spread = "seeds"
@@ -61,7 +60,6 @@ def plan(
         rows=_ordered(
             [row for _, row in planned], [*published.rows(1), *published.rows(5)], set(frame["row"].unique())
         ),
-        planned=frozenset(planned),
         no_data=frozenset(no_data),
         stale=frozenset(stale),
         spread=spread,
@@ -81,9 +79,9 @@ def _by_number(name: str) -> list[str | float]:
 class Cells(dict[Entry, Cell]):
     """A cell for each entry with a trial; other entries give an empty cell with the reason as its state."""
 
-    def __init__(self, layout: Layout, quantities: Sequence[str], stage: str = "", source: str = "measured") -> None:
+    def __init__(self, layout: Layout, quantities: Sequence[str], source: str = "measured") -> None:
         self._layout, self._source = layout, source
-        self._numbers = tuple(Number(name, stage=stage) for name in quantities)
+        self._numbers = tuple(map(Number, quantities))
 
     def __missing__(self, entry: Entry) -> Cell:
         state = "no data" if entry[0] in self._layout.no_data else "missing"
@@ -95,7 +93,7 @@ class Summary:
 
     def __init__(self, frame: pd.DataFrame, layout: Layout, source: str = "measured") -> None:
         self._frame, self._layout, self._source = frame, layout, source
-        self._made: dict[tuple[Sequence[str], ...], Cells] = {}
+        self._made: dict[tuple[str, ...], Cells] = {}
 
     def metrics(self, dataset: str) -> set[str]:
         """Return all metrics that were tried on a dataset."""
@@ -129,24 +127,21 @@ class Summary:
             found.setdefault(metric, {})[key[0], key[1], key[2]] = float(value)
         return found
 
-    def cells(
-        self, metrics: Sequence[str], *, family: str = "", quantities: Sequence[str] = (), stage: str = ""
-    ) -> Cells:
-        """Return a cell with these metrics for each entry that has a trial. Its numbers are named `quantities`, by
-        default like the metrics.
+    def cells(self, metrics: Sequence[str], *, family: str = "") -> Cells:
+        """Return a cell with these metrics for each entry that has a trial.
 
         The numbers of a trial are means over its draws; it counts if its status is ok and it has all of them. `family`
         is the name under which evaluation records a failure of the metrics.
         """
-        asked = (tuple(metrics), family, tuple(quantities), stage)
+        asked = (*metrics, family)
         if asked not in self._made:
-            self._made[asked] = self._cells(metrics, family, quantities or metrics, stage)
+            self._made[asked] = self._cells(metrics, family)
         return self._made[asked]
 
-    def _cells(self, metrics: Sequence[str], family: str, names: Sequence[str], stage: str) -> Cells:
+    def _cells(self, metrics: Sequence[str], family: str) -> Cells:
         known = [self.numbers.get(metric, {}) for metric in metrics]
         tried = set().union(*known, self.numbers.get(family, {}))
-        found = Cells(self._layout, names, stage, self._source)
+        found = Cells(self._layout, metrics, self._source)
         for entry, trials in self.trials.items():
             ended: Counter[str] = Counter()
             good = []
@@ -163,10 +158,10 @@ class Summary:
             state = "mixed" if entry in self.mixed else "ok" if good else fallback
             if state == "ok":
                 within = [self._draws(entry, metric) for metric in metrics]
-                columns = zip(names, zip(*good, strict=True), within, strict=True)
-                numbers = tuple(Number.of(name, sample, stage, inner) for name, sample, inner in columns)
+                columns = zip(metrics, zip(*good, strict=True), within, strict=True)
+                numbers = tuple(Number.of(name, sample, within=inner) for name, sample, inner in columns)
             else:
-                good, numbers = [], tuple(Number(name, stage=stage) for name in names)
+                good, numbers = [], tuple(map(Number, metrics))
             stale = entry in self._layout.stale
             found[entry] = Cell(*entry, numbers, len(good), state, ended, stale, self._source)  # type: ignore[arg-type]
         return found

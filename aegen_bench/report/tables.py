@@ -37,11 +37,11 @@ from aegen_bench.report.cells import (
     words,
 )
 from aegen_bench.report.evidence import Evidence, Part
-from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, Summary, budgets
+from aegen_bench.report.summary import ANCHOR_NAMES, Cells, Layout, budgets
 from aegen_bench.results import ANCHORS
 from aegen_bench.study.command import command
 
-__all__ = ["EVERY", "SUMMARY", "TABLES", "build"]
+__all__ = ["EVERY", "TABLES", "build"]
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 NOTHING = Cell()
@@ -139,7 +139,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
         cells = part.summary.cells(measure.metrics, family=measure.family)
         below = part.guests.cells(measure.metrics, family=measure.family) if table != 4 else Cells(layout, ())
         form = fixed(measure.decimals_of(cells.values()), layout.spread)
-        comparable = layout.profile == "paper" and part.extractor == "inception"
+        comparable = layout.profile == "paper" and part.is_papers
         if comparable:
             papers = [Column("paper", fixed(measure.decimals, "seeds"))]
             papers += [Column("difference", plain(f"+,.{measure.decimals}f"))]
@@ -293,9 +293,9 @@ def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[s
     others, paired by seed, since pairs with the same seed share the auto-encoder.
     """
     trunks: dict[str, dict[str, dict[int, float]]] = {}
-    for row, (trunk, _) in evidence.pairs.items():
-        if row not in part.dagger and (seeds := part.seeds(dataset, row)):
-            trunks.setdefault(trunk, {})[row] = seeds
+    for row in _sound(part.distances, dataset, [row for row in evidence.pairs if row not in part.dagger]):
+        if seeds := part.seeds(dataset, row):
+            trunks.setdefault(evidence.pairs[row][0], {})[row] = seeds
     for trunk, samples in trunks.items():
         best, tests = inference.best_of_pairs(samples, LOG) if len(samples) > 1 else ("", {})
         tested = {row: p >= ALPHA for row, (_, p) in tests.items() if not math.isnan(p)}
@@ -369,7 +369,9 @@ def variance(evidence: Evidence) -> Tables:
         lines, said = [], [notes.protocol(part), notes.VARIANCE]
         for dataset in (dataset for one, dataset in evidence.scored() if one is part):
             fair = {pair: row for pair, row in evidence.by_pair.items() if row not in part.dagger}
-            samples = {pair: seeds for pair, row in fair.items() if (seeds := part.seeds(dataset, row))}
+            sound = _sound(part.distances, dataset, fair.values())
+            each = {pair: part.seeds(dataset, row) for pair, row in fair.items() if row in sound}
+            samples = {pair: seeds for pair, seeds in each.items() if seeds}
             found = inference.split(samples, LOG)
             if len(samples) > 1:
                 said.append(notes.variance(evidence.name(dataset), found))
@@ -501,10 +503,11 @@ def agreement(evidence: Evidence) -> Tables:
         names = ", ".join(part.name for part in pair)
         line = [Cell(row=names, text=names)]
         for dataset in layout.datasets:
-            fair = ((part, [row for row in layout.rows if row not in part.dagger]) for part in pair)
-            known = {part.id: {row: part.distances[dataset, row] for row in rows} for part, rows in fair}
-            values = {id: {row: cell.value for row, cell in each.items() if cell.n} for id, each in known.items()}
-            found = rank_correlations(values)[pair[0].id, pair[1].id]
+            cells = {
+                part.id: {r: part.distances[dataset, r] for r in layout.rows if r not in part.dagger} for part in pair
+            }
+            values = {id: {row: cell.value for row, cell in each.items() if cell.n} for id, each in cells.items()}
+            [found] = rank_correlations(values).values()
             number = Number("rank correlation", found.correlation)
             line += [Cell(dataset, names, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
         lines.append(line)
@@ -590,7 +593,7 @@ def epochs(evidence: Evidence) -> Tables:
     costs = evidence.frame[evidence.frame["kind"] == "cost"]
     configured = budgets(costs, "configured_", "configured")
     run = budgets(costs[costs["status"] == "ok"], "", "run")
-    ended = Summary(costs, layout).cells(["parameters"], quantities=[""])
+    ended = evidence.whole.summary.cells(["parameters"])
     columns = [words("Model")]
     lines = {row: [Cell(row=row, text=evidence.name(row))] for row in layout.rows}
     for dataset in layout.datasets:
@@ -604,7 +607,8 @@ def epochs(evidence: Evidence) -> Tables:
             budget, done = configured.get(entry, {}), run.get(entry, {})
             told = tuple(done[key] for key in budget) if set(budget) <= set(done) else ()  # of a pair, the trunk's, too
             line.append(Cell(*entry, tuple(budget.values()), text="" if budget else "—"))
-            line.append(Cell(*entry, told, state="ok" if told else _unnumbered(end), stale=end.stale))
+            state: State = "ok" if told else "missing" if end.state == "ok" else end.state
+            line.append(Cell(*entry, told, state=state, stale=end.stale))
             line += [settled.get(entry, NOTHING)] * probed
             line += [_papers_costs(layout, 5, entry, "epochs")] * beside
     said = [notes.EPOCHS, *([notes.PAIRS] if evidence.pairs else [])]
@@ -620,11 +624,6 @@ def _papers_costs(layout: Layout, table: int, entry: Entry, quantity: str) -> Ce
     theirs = layout.published.value(table, row, dataset)
     numbers = tuple(Number(quantity, value, stage=stage) for stage, value in theirs.items())
     return Cell(*entry, numbers, source=layout.published.source(table, row) if theirs else "measured")
-
-
-def _unnumbered(cell: Cell) -> State:
-    """Return why another number of the same trials is missing."""
-    return "missing" if cell.state == "ok" else cell.state
 
 
 PACE = "seconds_per_epoch"
@@ -660,9 +659,9 @@ def times(evidence: Evidence) -> Tables:
                 first, rest = [NOTHING] * len(first), [NOTHING] * len(rest)
         columns = [words("Dataset"), words("Model"), words("Stage"), measured("s/epoch", fixed(None, "seeds"))]
         columns += [Column("paper", general, staged="added")] * beside
-        columns += [Column(head, fixed(None, "seeds", scale), "n", aligned=True) for head, (_, scale) in COSTS.items()]
+        columns += [Column(head, fixed(None, "seeds", scale), "n") for head, (_, scale) in COSTS.items()]
         first_run = next(iter(runs.values()))
-        shares = _flow_shares(paces, layout)
+        shares = _flow_shares({entry: pace for entry, pace in paces.items() if not runs[entry].busy}, layout)
         by_name = {evidence.name(dataset): cell for dataset, cell in shares.items()}
         said = [notes.timing(id, first_run.about), *[notes.BUSY] * busy]
         said += [notes.PAIRS] if any(row in evidence.pairs for _, row in paces) else []
@@ -715,5 +714,3 @@ KINDS: dict[str, Callable[[Evidence], Tables]] = {
 TABLES = ("1", "2", "3", "4", "5", "6")
 EVERY = tuple(KINDS)
 """The tables of numbers by name, without those of claims."""
-SUMMARY = ("1", "3", "5", "6")
-"""The tables that a run prints at its end."""

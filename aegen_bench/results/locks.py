@@ -73,13 +73,15 @@ def claim(path: Path, *, patience: float = PATIENCE, **facts: Any) -> Iterator[C
     if held is None:
         yield None
         return
-    with held:
+    try:
         mine = Claim(_note(path))
         mine.tell(deaths=deaths(path), **facts)
         try:
             yield mine
         finally:
             mine.note.unlink(missing_ok=True)
+    finally:
+        held.release()
 
 
 @contextlib.contextmanager

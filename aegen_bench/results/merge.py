@@ -89,7 +89,7 @@ def _compared(here: Path, ours: Record, theirs: Record, label: str, path: Path) 
         if _timeless(getattr(ours, field)) != _timeless(getattr(theirs, field)):
             yield True, f"conflict: {label}: a different '{field}' in {path}"
             return
-    added = []
+    added, refused = list[str](), None
     for protocol, entry in theirs.metrics.items():
         before = ours.metrics.get(protocol)
         if before == entry:
@@ -97,12 +97,18 @@ def _compared(here: Path, ours: Record, theirs: Record, label: str, path: Path) 
         parts = {}
         if not ours.metrics:
             parts = {"facts": _new(ours.facts, theirs.facts), "seconds": _new(ours.seconds, theirs.seconds)}
-        store.add_evaluation(here, protocol, _lacking(before, entry), **parts)
+        try:
+            store.add_evaluation(here, protocol, _lacking(before, entry), **parts)
+        except UserError as error:
+            refused = error
+            break
         ours = store.read_record(here)
         if ours.metrics[protocol] != before:
             added.append(protocol)
     if added:
         yield False, f"completed: {label}: protocol {', '.join(added)}"
+    if refused:
+        raise refused
 
 
 def _lacking(ours: Evaluation | None, theirs: Evaluation) -> Evaluation:

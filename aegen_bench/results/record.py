@@ -66,6 +66,7 @@ Label = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r
 Number = int | float | None
 Numbers = dict[Label, Number]
 Side = Annotated[int, Field(ge=1, le=LARGEST_SIDE)]
+Length = Annotated[int, Field(ge=1)]
 Status = Literal["ok", "diverged", "failed", "timeout"]
 
 
@@ -82,6 +83,33 @@ class _Scored(Strict):
     extractor: str = ""
     describe: str = ""
     real_sha256: str = ""
+
+
+def accepted_by(model: type[Strict]) -> AfterValidator:
+    """Validate a dictionary with a model, but keep it as it was written."""
+
+    def check(value: dict[str, Any]) -> dict[str, Any]:
+        model.model_validate(value)
+        return value
+
+    return AfterValidator(check)
+
+
+class _Plan(Strict):
+    """The plan of a stage. Absent entries are left out, never null."""
+
+    epochs: Length = 1
+    steps: Length = 1
+    batch: Length = 1
+
+
+class _Stage(_Plan):
+    unscaled: Annotated[dict[str, Any], accepted_by(_Plan)] = {}
+
+
+def _settings(value: dict[str, Any]) -> dict[str, Any]:
+    _Config.model_validate(value)
+    return value
 
 
 class _Config(Strict):
@@ -101,11 +129,12 @@ class _Config(Strict):
     n_train: Annotated[int, Field(ge=1)] | None = None
     train_images: Annotated[int, Field(ge=1)] | None = None
     data_sha256: str = ""
-    stages: dict[Label, dict[str, Any]] = {}
+    stages: dict[Label, Annotated[dict[str, Any], accepted_by(_Stage)]] = {}
     with_: dict[str, Any] = Field({}, alias="with")
     recipe: dict[str, Any] = {}
     prior: str = ""
-    trunk: dict[str, Any] | None = None
+    trunk: Annotated[dict[str, Any], AfterValidator(_settings)] = {}  # of a pair, with the name of its row
+    row: str = ""
     probe: dict[str, Any] | None = None
     overrides: list[str] = []
     dagger: list[str] = []
@@ -123,16 +152,8 @@ class _Environment(Strict):
     aegen_bench: str = ""
     versions: dict[Label, str] = {}
     git: _Git = _Git()
-
-
-def accepted_by(model: type[Strict]) -> AfterValidator:
-    """Validate a dictionary with a model, but keep it as it was written."""
-
-    def check(value: dict[str, Any]) -> dict[str, Any]:
-        model.model_validate(value)
-        return value
-
-    return AfterValidator(check)
+    trials_at_once: Annotated[int, Field(ge=1)] = 1
+    graphs: bool = True
 
 
 def _metric_settings(value: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:

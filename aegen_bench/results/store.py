@@ -229,14 +229,16 @@ def locked(path: Path) -> Iterator[None]:
 
 
 def keep_aside(path: Path) -> Path | None:
-    """Rename an old record, unless it failed, so that its name contains its key, and remove the images next to it."""
+    """Rename an old record, unless it failed, so that its name contains its key, and remove the images and the
+    history next to it. (Checkpoints have their own history.)
+    """
     if not path.is_file():
         return None
     old, aside = read_record(path), None
     if old.status != "failed":
         names = (path.with_name(f"record.{old.key}.{number}.json") for number in count(1))
         aside = path.rename(next(name for name in names if not name.exists()))
-    for name in ("artefacts.npz", "samples.png"):
+    for name in ("artefacts.npz", "samples.png", "history.json"):
         path.with_name(name).unlink(missing_ok=True)
     return aside
 

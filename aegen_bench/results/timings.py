@@ -15,11 +15,12 @@ from typing import Annotated
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from aegen_bench.errors import UserError
-from aegen_bench.files import write_json
+from aegen_bench.files import read_bytes, write_json
 
 __all__ = ["BUSY", "FOLDER", "Stage", "Timing", "identity", "read", "write"]
 
 FOLDER = "times"
+LARGEST = 1 << 20  # bytes; a timing run takes about 1 KB
 BUSY = 0.1
 """Times are marked if other programs used more than this share of the processors."""
 Seconds = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -106,11 +107,13 @@ def write(root: Path, timing: Timing) -> Path:
 
 
 def read(root: Path, profile: str) -> list[Timing]:
-    """Return all timing runs of a profile; UserError that names a file which is not one."""
+    """Return all timing runs of a profile; UserError that names a file which is not one, or cannot be read."""
     found = []
     for path in sorted((root / FOLDER / profile).glob("*/*/*.json")):
         try:
-            found.append(Timing.model_validate_json(path.read_bytes()))
+            found.append(Timing.model_validate_json(read_bytes(path, LARGEST)))
+        except OSError as error:
+            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
         except ValidationError as error:
             first = error.errors()[0]
             where = ".".join(map(str, first["loc"]))

@@ -7,6 +7,7 @@ entry points of the group `aegen_bench.baselines`.
 from __future__ import annotations
 
 import ast
+import builtins
 import functools
 import importlib
 import importlib.util
@@ -208,32 +209,71 @@ def _where_to_get(module: str, method: Method) -> str:
     return f"the module {module}, which is neither installed nor a file {top}.py next to {method.path}"
 
 
+_CODES: dict[str, str] = {}  # the hashes of the imported modules of installed packages
+
+
 @functools.cache
 def _module(name: str, path: Path, code: str, module: str, base: str) -> ModuleType:
     """Return a method's module, imported once per process. UserError if its code has changed since it was read, for
     example because the file was edited between planning and the first trial of a worker.
     """
+    loaded = module in sys.modules
+    if loaded and _CODES.setdefault(module, code) != code:
+        raise UserError(f"{path} has changed since this process imported it: start a new one")
     imported = importlib.import_module(module) if module else _from_file(f"{base.lower()}s.{name}", path)
-    if read(name, path, base).code != code:
+    now = read(name, path, base).code
+    if module and not loaded:
+        _CODES[module] = now
+    if now != code:
         raise UserError(f"{path} has changed since this run was planned: run again")
     return imported
 
 
 def _from_file(name: str, path: Path) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"aegen_bench_baselines.{name}", path)
-    if spec is None or spec.loader is None:
-        raise ImportError(f"{path} is not a Python file")
-    folder = str(path.absolute().parent)
-    if folder not in sys.path:  # for helper files; appended, so that they do not shadow installed modules
-        sys.path.append(folder)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
+    """Run a method's file. It imports its helpers (`source.helpers`), as they are now, as modules of its own, since
+    files of other folders, and later versions, can have the same names. Installed modules take precedence.
+    """
+    full_name, modules = f"aegen_bench_baselines.{name}", dict[str, ModuleType]()
     try:
-        spec.loader.exec_module(module)
-    except BaseException:
-        del sys.modules[spec.name]
-        raise
-    return module
+        content = source.read(path)
+        texts = source.helpers(path, content) | {path.stem: content}
+    except UserError as error:
+        raise ImportError(str(error)) from error
+
+    def run(stem: str, full_name: str) -> ModuleType:
+        file = path.with_name(f"{stem}.py")
+        spec = importlib.util.spec_from_file_location(full_name, file)
+        if spec is None:
+            raise ImportError(f"{file} is not a Python file")
+        module = modules[stem] = sys.modules[full_name] = importlib.util.module_from_spec(spec)
+        if len(texts) > 1:
+            vars(module)["__builtins__"] = {**vars(builtins), "__import__": imported}
+        try:  # not by the spec's loader, which may take the cached bytecode of an older version
+            exec(compile(texts[stem], file, "exec", dont_inherit=True), vars(module))
+        except BaseException:
+            del modules[stem], sys.modules[full_name]
+            raise
+        return module
+
+    def imported(module: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> Any:
+        of_itself = module == path.stem and globals is vars(modules[module])  # then it wants an installed namesake
+        if level or module not in texts or of_itself or _is_installed(module):
+            return builtins.__import__(module, globals, locals, fromlist, level)
+        return modules.get(module) or run(module, f"{full_name}.{module}")
+
+    return run(path.stem, full_name)
+
+
+def _is_installed(name: str) -> bool:
+    """Whether a top-level module belongs to Python or to an installed package. It is not imported."""
+    if name in sys.stdlib_module_names:
+        return True
+    try:
+        spec = importlib.util.find_spec(name)
+    except (ImportError, ValueError):
+        return False
+    places = [spec.origin or "", *(spec.submodule_search_locations or ())] if spec else []
+    return any({"site-packages", "dist-packages"} & {*Path(place).parts} for place in places)
 
 
 def _from_entry_point(point: Any, base: str) -> Method:

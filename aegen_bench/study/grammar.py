@@ -12,7 +12,7 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from aegen_bench.data import Recipe
 from aegen_bench.errors import UserError
@@ -111,6 +111,27 @@ class Section(Strict, BaseModel):
     model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
 
+MEANS_DEFAULT = {"baseline", "trunk", "prior"}  # of a row, where null is the same as leaving it out
+INSTEAD = {  # of null
+    "train_images": "for all images, write a number that no dataset reaches, such as 1000000000",
+    "probe": "for a probe only at the end of a stage, write {every: 1000000000}",
+    "compile": "write false",
+    "lr_at": "for a constant rate, write {}",
+}
+
+
+class Settings(Section):
+    """Settings that win over those of lower layers. A null would not unset these, so it is an error."""
+
+    @field_validator("*", mode="before")
+    @classmethod
+    def _not_null(cls, value: Any, info: ValidationInfo) -> Any:
+        if value is None and info.field_name not in MEANS_DEFAULT:
+            instead = INSTEAD.get(str(info.field_name), "leave the setting out, or write a value")
+            raise ValueError(f"null unsets nothing: {instead}")
+        return value
+
+
 class _Recipe(Section, Recipe):
     """A recipe in the yaml."""
 
@@ -121,13 +142,13 @@ class _Protocol(Section, Protocol):
     metrics: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] = ("fd", "prd", "reconstruction")
 
 
-class _Optimizer(Section):
+class _Optimizer(Settings):
     lr: Rate | None = None
     betas: Annotated[tuple[Beta, Beta], Field(strict=False)] | None = None
     weight_decay: Annotated[float, Field(ge=0)] | None = None
 
 
-class _Stage(Section):
+class _Stage(Settings):
     epochs: Count | None = None
     steps: Count | None = None
     batch: Annotated[Count, Field(ge=2)] | None = None
@@ -142,14 +163,14 @@ class _Stage(Section):
         return self
 
 
-class Probe(Section):
+class Probe(Settings):
     """Measurements during training: every so many epochs, on so many images."""
 
     every: Count = 10
     images: Count = 10_000
 
 
-class Layer(Section):
+class Layer(Settings):
     """The settings of every layer. `stages` is keyed by stage name; `*` means all stages."""
 
     recon: Literal["sse", "perceptual"] | None = None
@@ -211,7 +232,7 @@ class Overlay(Layer):
     rows: dict[str, Layer] = {}
 
 
-class Scoring(Section):
+class Scoring(Settings):
     """How some rows are scored instead: on another number of draws, or by only these of the protocols' metrics."""
 
     draws: Draws | None = None
@@ -283,6 +304,8 @@ def _read(path: Path) -> dict[str, Any]:
 def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, Overlay]:
     """Parse texts `dotted.path=value`, the value as yaml. Return the profile with them, and the layer of --set."""
     content: dict[str, Any] = {}
+    whole = profile.model_dump(exclude_unset=True, by_alias=True)
+    layer = {f.alias or name for name, f in Overlay.model_fields.items()}
     for text in sorted(settings):  # their order must not matter, because the profile's name does not keep it
         path, equals, value = text.partition("=")
         said = "--set " + " ".join(text.split())
@@ -300,11 +323,19 @@ def with_settings(profile: Profile, settings: Sequence[str]) -> tuple[Profile, O
         if last in place:
             raise UserError(f"{said}: {path} is set twice")
         place[last] = parse_yaml(value, said)
-    below = profile.model_dump(exclude_unset=True, by_alias=True)
-    changed: Profile = validated(Profile, {**below, **content}, "--set") if settings else profile
-    own = {f.alias or name for name, f in Overlay.model_fields.items()}
-    overlay: Overlay = validated(Overlay, {k: v for k, v in content.items() if k in own}, "--set")
+        if path.partition(".")[0] not in layer:
+            whole = _replaced(whole, [*parents, last], place[last])
+    on_all = {k: v for k, v in content.items() if k in layer}  # merged with the profile's layers by `settings.resolve`
+    changed: Profile = validated(Profile, {**whole, **on_all}, "--set") if settings else profile
+    overlay: Overlay = validated(Overlay, on_all, "--set")
     return changed, overlay
+
+
+def _replaced(section: Any, path: Sequence[str], value: Any) -> dict[str, Any]:
+    """Return a section with one value, at a path of names, replaced or added."""
+    first, *rest = path
+    inside = section if isinstance(section, dict) else {}
+    return {**inside, first: _replaced(inside.get(first), rest, value) if rest else value}
 
 
 def expand(rows: Mapping[str, Row]) -> dict[str, Row]:

@@ -14,7 +14,7 @@ from pathlib import Path
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes
 
-__all__ = ["digest", "parse", "read"]
+__all__ = ["digest", "helpers", "parse", "read"]
 
 LARGEST = 2**20  # bytes of a source file; the longest shipped method has 5,000
 
@@ -47,17 +47,23 @@ def digest(path: Path, content: bytes) -> str:
     the hook `log_prior` matter, unless the method itself calls it: it is called only when codes are scored, so a method
     can add it without being trained again.
     """
-    own, imported = _code(content)
-    beside: dict[str, str] = {}
-    waiting = list(imported)
+    own, _ = _code(content)
+    beside = {name: _code(helper)[0] for name, helper in helpers(path, content).items()}
+    return _hash(own + "".join(f" {name} {code}" for name, code in sorted(beside.items()))) if beside else own
+
+
+def helpers(path: Path, content: bytes) -> dict[str, bytes]:
+    """Return the contents, by name, of the files in a method's folder that it imports, itself or through others."""
+    found: dict[str, bytes] = {}
+    waiting = list(_code(content)[1])
     while waiting:
         name = waiting.pop()
         place = path.parent / f"{name}.py"
-        if name in beside or name == path.stem or not place.exists():
+        if name in found or name == path.stem or not place.exists():
             continue
-        beside[name], more = _code(read(place))
-        waiting += more
-    return _hash(own + "".join(f" {name} {code}" for name, code in sorted(beside.items()))) if beside else own
+        found[name] = read(place)
+        waiting += _code(found[name])[1]
+    return found
 
 
 @functools.lru_cache(maxsize=512)

@@ -91,8 +91,10 @@ class Study:
         self.protocols = {name: p.model_copy(update={"name": name}) for name, p in file.protocols.items()}
         self.profiles = file.profiles
         self._defaults = file.defaults
-        self.rows = {name: Row() for name in self.entries} | expand(file.rows)
-        self._sweeps = members(file.rows)
+        self._sweeps, declared = members(file.rows), expand(file.rows)
+        trunks = {row.trunk for row in declared.values()}
+        plain = [name for name in self.entries if name not in self._sweeps or name in trunks]
+        self.rows = {name: Row() for name in plain} | declared
         sets = (pair for name, row in file.rows.items() if row.trunks for pair in self._sweeps[name])
         self.listed_pairs = set(sets) - file.rows.keys()
         """Rows that come from a set of trunks and priors and have no entry of their own."""
@@ -112,7 +114,7 @@ class Study:
     @property
     def groups(self) -> dict[str, list[str]]:
         """All groups of rows by name. `all` contains every row that is not in a sweep and not `by_name`."""
-        swept = {name for names in self._sweeps.values() for name in names}
+        swept = {name for group, names in self._sweeps.items() for name in (group, *names)}
         rest = [name for name, row in self.rows.items() if name not in swept and not row.by_name]
         named = {g: [r for n in names for r in self._sweeps.get(n, [n])] for g, names in self._groups.items()}
         return {"all": rest, **self._sweeps, **named}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 import zipfile
@@ -16,8 +17,9 @@ from conftest import Bench
 from records import evaluation, make, put
 
 import aegen_bench
-from aegen_bench.errors import UserError
-from aegen_bench.exchange.verify import verify
+from aegen_bench.errors import MissingError, UserError
+from aegen_bench.exchange.pack import open_trial
+from aegen_bench.exchange.verify import Finding, verify
 
 
 @pytest.fixture
@@ -116,6 +118,37 @@ def test_a_tampered_pack_is_refused_and_nothing_is_written(
     assert not (finished.folder / "copy").exists() and not (finished.folder.parent / "out").exists()
 
 
+@pytest.mark.parametrize("name", ["history.json", "samples.png", "manifest.json"])
+def test_a_damaged_member_is_refused_and_nothing_is_written(finished: Bench, packed: Path, name: str) -> None:
+    with zipfile.ZipFile(packed) as archive:
+        members = {info.filename: archive.read(info) for info in archive.infolist()}
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        for member, content in members.items():
+            archive.writestr(member, content)
+        damaged = next(info for info in archive.infolist() if info.filename.endswith(name))
+    content = bytearray(packed.read_bytes())
+    content[damaged.header_offset + 30 + len(damaged.filename)] = 0xFF  # the first byte: no such kind of block
+    packed.write_bytes(content)
+    ended = finished("unpack", "all.zip", "-o", "copy")
+    assert ended.code == 2 and ended.err.count("\n") == 1
+    assert "all.zip" in ended.err and "cannot be read" in ended.err and "invalid block type" in ended.err
+    assert not (finished.folder / "copy").exists()
+
+
+def test_an_error_of_the_code_that_uses_a_pack_is_not_called_an_error_of_the_pack(packed: Path) -> None:
+    with pytest.raises(RuntimeError, match=r"^mine$"), open_trial(packed, "glf/digits/0"):
+        raise RuntimeError("mine")
+
+
+def test_a_link_is_not_packed_but_named(finished: Bench) -> None:
+    image = finished.trial("glf") / "samples.png"
+    image.rename(image.with_name("elsewhere.png"))
+    image.symlink_to("elsewhere.png")
+    ended = finished("pack", "results", "-o", "all.zip")
+    told = f"aegen-bench: cannot read {image.relative_to(finished.folder)}: it is a link\n"
+    assert (ended.code, ended.err) == (2, told) and not (finished.folder / "all.zip").exists()
+
+
 @pytest.mark.parametrize("content", [b"", b"PK", b"no zip at all"])
 def test_a_file_that_is_not_a_pack_is_refused_in_one_line(finished: Bench, content: bytes) -> None:
     (finished.folder / "x.zip").write_bytes(content)
@@ -160,6 +193,16 @@ def test_tensorboard_reads_the_loss_and_the_scores_of_every_trial(finished: Benc
     assert events.Scalars("score/tiny/fd")[0].value == pytest.approx(recorded, rel=1e-6)
 
 
+def test_without_any_readable_history_each_damaged_one_is_named(finished: Bench) -> None:
+    damaged = [finished.trial(row) / "history.json" for row in ("vae", "rae_gmm", "glf")]
+    for path in damaged:
+        path.write_text('{"epochs": 5}')
+    ended = finished("export", "results", "-o", "runs")
+    assert ended.code == 2 and "has a finished epoch" in ended.err
+    for path in damaged:
+        assert f"skipped: {path.parent.relative_to(finished.folder)}: 'epochs' cannot be 5" in ended.out
+
+
 # ---- verify ----------------------------------------------------------------------------------------
 
 
@@ -181,6 +224,10 @@ def test_honest_results_pass_every_check_and_their_scores_are_measured_again(fin
     found = verdicts(finished, "--reference", "results", "--weights", str(finished.data / "weights"))
     assert found.pop("leading group") == "open", "one seed per row"
     assert set(found.values()) == {"pass"}, found
+
+
+def findings(root: Path) -> dict[str, Finding]:
+    return {found.check: found for found in verify(root, data=root / "data")}
 
 
 def test_rows_that_lead_with_too_few_seeds_are_left_open(tmp_path: Path) -> None:
@@ -251,6 +298,81 @@ def test_a_seed_that_is_a_copy_of_another_fails(finished: Bench) -> None:
     (copy / "record.json").write_text(json.dumps(record))
     found = verdicts(finished)
     assert found["seeds"] == "fail" and found["keys"] == "fail"
+
+
+def test_seeds_of_a_pair_without_weights_of_its_own_are_told_apart_by_their_trunks(tmp_path: Path) -> None:
+    empty = hashlib.sha256(b"").hexdigest()
+
+    def pair(seed: int, trunk: str) -> dict[str, Any]:
+        below = {"key": str(seed) * 16, "weights_sha256": trunk * 64}
+        metrics = {"aaaaaaaaaaaa": evaluation([{"fd": 10.0 + seed}])}
+        config = make()["config"] | {"prior": "normal", "trunk": {"row": "ae"}}
+        fields = {"config": config, "trunk": below, "weights_sha256": empty, "metrics": metrics}
+        return make(row="ae+normal", seed=seed, **fields)
+
+    put(tmp_path, pair(0, "a"), pair(1, "b"))
+    assert findings(tmp_path)["seeds"].verdict == "pass"
+    put(tmp_path, pair(2, "b"))
+    assert findings(tmp_path)["seeds"].verdict == "fail"
+
+
+@pytest.mark.parametrize(
+    ("fields", "why"),
+    [
+        ({"row": "nobody"}, "there is no model 'nobody' here"),
+        ({"dataset": "nowhere"}, "there is no dataset 'nowhere' here"),
+        ({"profile": "nothing"}, "unknown profile 'nothing'"),
+    ],
+)
+def test_a_trial_that_this_version_cannot_run_fails_as_other_code(
+    tmp_path: Path, fields: dict[str, str], why: str
+) -> None:
+    put(tmp_path / "results", make(weights_sha256="0" * 64, **fields))
+    (tmp_path / "3f2a000000000000-00000000.safetensors").touch()
+    found = {one.check: one for one in verify(tmp_path / "results", data=tmp_path, weights=tmp_path)}
+    assert found["code"].verdict == "fail" and why in found["code"].detail
+    assert found["scores"].verdict == "open" and why in found["scores"].detail
+
+
+def test_records_none_of_which_can_be_read_fail(finished: Bench) -> None:
+    for row in ("vae", "rae_gmm", "glf"):
+        (finished.trial(row) / "record.json").write_text("{")
+    shutil.rmtree(finished.folder / "results" / "anchors")
+    found = verdicts(finished)
+    assert found["records"] == "fail" and found["leading group"] == "open" and len(found) == 12
+
+
+def test_a_trial_whose_method_is_broken_here_fails_as_other_code(finished: Bench) -> None:
+    finished.baseline("glf", "def (")
+    found = verdicts(finished, "--weights", str(finished.data / "weights"))
+    assert (found["code"], found["scores"]) == ("fail", "open")
+
+
+def test_weights_that_cannot_be_measured_again_with_this_code_fail(finished: Bench) -> None:
+    from aegen_bench.study import catalog
+
+    finished.baseline("glf", (catalog.shipped() / "baselines" / "glf.py").read_text() + "\nOTHER = 1\n")
+    ended = finished("verify", "results", "--weights", str(finished.data / "weights"))
+    assert ended.code == 1 and "was trained with another version of" in ended.out.splitlines()[-1]
+
+
+def test_another_file_in_the_place_of_the_weights_fails(finished: Bench) -> None:
+    finished.weights("glf").write_bytes(b"others")
+    ended = finished("verify", "results", "--weights", str(finished.data / "weights"))
+    told = ended.out.splitlines()[-1]
+    assert ended.code == 1 and told.startswith("fail  scores") and "contains the weights of another training" in told
+
+
+def test_scores_are_left_open_without_the_images_to_compare_with(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing(*args: object) -> None:
+        raise MissingError("no images of digits")
+
+    monkeypatch.setattr("aegen_bench.evaluation.scorer.real_images", missing)
+    ended = finished("verify", "results", "--weights", str(finished.data / "weights"))
+    told = ended.out.splitlines()[-1]
+    assert ended.code == 0 and told.startswith("open  scores") and "no images of digits" in told
 
 
 def test_scores_that_the_weights_do_not_reproduce_fail(finished: Bench) -> None:

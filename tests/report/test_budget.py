@@ -58,10 +58,13 @@ def test_the_crossing_is_where_the_row_that_ends_best_takes_the_lead_for_good() 
 
 
 def test_rows_are_compared_where_all_of_their_trials_have_probes() -> None:
-    late = curve((50, 1), (100, 1))
-    assert budget.crossing([curve((1, 10), (100, 0.1)), late], [curve((1, 2), (100, 2))]) == pytest.approx(
-        100, rel=0.05
-    )
+    """By hand: from 50 images on, the mean of 10 / x and 1 is (10 / x)^(1/2), which equals 25 / x at 62.5."""
+    row, late = curve((1, 10), (100, 0.1)), curve((50, 1), (100, 1))
+    assert budget.crossing([row, late], [curve((1, 25), (100, 0.25))]) == pytest.approx(62.5, rel=0.02)
+
+
+def test_no_crossing_is_given_for_a_row_that_is_still_ahead_where_the_curves_stop_overlapping() -> None:
+    assert math.isnan(budget.crossing([curve((1, 10), (50, 5))], [curve((1, 20), (100, 4.5))]))
 
 
 def test_the_table_lists_every_probed_row_by_its_final_distance(tmp_path: Path) -> None:

@@ -264,6 +264,21 @@ def test_the_matrix_has_a_line_per_trunk_with_its_floor_and_the_leading_priors(t
     assert table.texts()[0][4].endswith("[1 diverged]")
 
 
+def test_a_pair_with_a_diverged_seed_is_neither_best_nor_tested_nor_part_of_the_variance(tmp_path: Path) -> None:
+    """Otherwise the mean of its remaining seeds would flatter it."""
+    lost = ended("diverged", row="rae+flow", seed=2, config=PAIR | {"prior": "flow"})
+    records = [*crossed(), *trials("fashion", "rae+flow", 1.0, 1.1, config=PAIR | {"prior": "flow"}), lost]
+    kept = {(one["row"], one["seed"]): one for one in records}.values()
+    [table] = built(tmp_path, "matrix", *kept)
+    cells = {cell.row: cell for line in table.lines for cell in line[2:]}
+    assert cells["rae+flow"].numbers[0].leading is None and cells["rae+gmm"].numbers[0].leading
+    [priors] = built(tmp_path, "priors")
+    assert "GLF" not in [line[0] for line in priors.texts() if line[2] == "best"]
+    assert "RAE + flow" not in [line[0] for line in priors.texts()]
+    [split] = built(tmp_path, "variance")
+    assert not any(" over 6 pairs" in note for note in split.notes)
+
+
 PAIR = make()["config"] | {"trunk": {"row": "rae"}, "prior": "normal"}
 
 

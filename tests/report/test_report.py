@@ -19,7 +19,7 @@ from records import INCEPTION, ended, evaluation, make, put, stage, timing
 
 from aegen_bench import report, results
 from aegen_bench.errors import UserError
-from aegen_bench.report import published, tables
+from aegen_bench.report import notes, published, tables
 from aegen_bench.report.cells import Cell, Column, Number, Table, fixed, measured, words
 from aegen_bench.report.render import latex, machine, markdown
 from aegen_bench.report.summary import plan
@@ -295,9 +295,27 @@ def test_table_6_says_how_much_of_an_epoch_the_flow_takes(tmp_path: Path) -> Non
     [odd] = built(tmp_path, *records, tables_=["6"])
     assert any(note.startswith("The flow's share is unknown on Fashion") for note in odd.notes)
     assert not any("%" in note for note in odd.notes if "hare of the flow" in note)
+    timings.write(tmp_path, timing("rae_gmm", 9.0, 9.1))
+    timings.write(tmp_path, timing("glf", 29.0, 31.0, others=0.6))
+    [busy] = built(tmp_path, *records, tables_=["6"])
+    assert not any("share" in note for note in busy.notes), "a run beside other work says nothing about the flow"
     timings.write(tmp_path / "alone", timing("glf", 29.0, 31.0))
     [alone] = built(tmp_path / "alone", make(), tables_=["6"])
     assert not any("share" in note for note in alone.notes)
+
+
+def test_large_shares_of_the_papers_training_are_whole_percents() -> None:
+    assert [notes._percent(shares) for shares in ([1.0], [0.5, 1.2], [0.02, 0.084])] == [
+        "100%",
+        "50 to 120%",
+        "2 to 8.4%",
+    ]
+
+
+def test_the_papers_numbers_are_not_compared_with_another_protocol_of_its_network(tmp_path: Path) -> None:
+    entry = evaluation([{"fid": 21.0, "f8": 0.5, "f1_8": 0.5}], INCEPTION | {"name": "stretch"})
+    [one] = built(tmp_path, make(profile="paper", metrics={A: entry}), tables_=["1"])
+    assert one.heads == ["Model", "Fashion", "paper's rank"]
 
 
 def test_the_papers_numbers_are_beside_ours_only_under_its_profile_and_extractor(tmp_path: Path) -> None:

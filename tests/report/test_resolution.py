@@ -26,6 +26,16 @@ def test_the_spread_is_that_of_existing_results(tmp_path: Path) -> None:
     assert other.startswith("assuming a standard deviation over seeds of 2.5%; ")
 
 
+def test_two_protocols_of_one_name_have_a_line_each(tmp_path: Path) -> None:
+    for id, step in (("a" * 12, 0.01), ("b" * 12, 0.2)):
+        for seed, gap in enumerate((-step, 0.0, step)):
+            entry = evaluation([{"fd": 100 * np.exp(gap)}])
+            put(tmp_path / id, make(seed=seed, metrics={id: entry}))
+            put(tmp_path / "both", make(row=f"row{id[0]}", seed=seed, metrics={id: entry}))
+    lines = list(resolution.lines(tmp_path / "both", "lite", ["fashion"], rows=9, seeds=3))
+    assert len(lines) == 2 and lines[1].startswith(f"fashion under lite ({'b' * 12}): ")
+
+
 def test_one_seed_detects_no_difference(tmp_path: Path) -> None:
     [line] = resolution.lines(tmp_path, "lite", ["fashion"], rows=9, seeds=1)
     found = re.fullmatch(

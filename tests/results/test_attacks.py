@@ -65,6 +65,13 @@ BAD: list[tuple[tuple[str | int, ...], Any]] = [
     (("weights_sha256",), "../../victim"),
     (("config", "stages"), ["train"]),
     (("config", "stages", "train"), None),
+    *(
+        (("config", "stages", "train", name), value)
+        for name in ("epochs", "steps", "batch")
+        for value in ("x", 0, None)
+    ),
+    *((("config", "stages", "train", "unscaled"), value) for value in (3, None, {"batch": "x"})),
+    *((("config", "trunk"), value) for value in (None, {"stages": 3}, {"row": 5}, {"trunk": None})),
     (("config", "overrides"), "one"),
     (("config", "overrides"), [1]),
     (("config", "dagger"), {"a": 1}),
@@ -75,6 +82,8 @@ BAD: list[tuple[tuple[str | int, ...], Any]] = [
     (("environment", "device"), 7),
     (("environment", "git"), "commit"),
     (("environment", "versions"), {"torch": 2}),
+    *((("environment", "trials_at_once"), value) for value in ("two", None, 0)),
+    (("environment", "graphs"), "no"),
 ]
 
 
@@ -96,6 +105,26 @@ def test_arguments_of_a_method_and_unknown_fields_are_kept_as_they_are(tmp_path:
     record = changed(("config", "with"), {"größe": [1, None, {"a": "b"}], "x": 1e-300}) | {"new_field": {"later": 1}}
     path.write_text(json.dumps(record))
     assert results.read_record(path).content() == record
+
+
+@pytest.mark.parametrize(
+    ("way", "value"),
+    [
+        (("environment", "trials_at_once"), "two"),
+        (("config", "trunk"), {"row": "ae", "stages": 3}),
+        (("config", "trunk"), None),
+        (("config", "stages", "train", "unscaled"), 3),
+        (("config", "stages", "train", "batch"), "x"),
+    ],
+    ids=repr,
+)
+def test_a_record_with_an_invalid_setting_is_named_and_the_rest_is_reported(
+    bench: Bench, way: tuple[str, ...], value: Any
+) -> None:
+    odd = changed(way, value) | {"seed": 1, "trunk": {"key": "f" * 16, "weights_sha256": "0" * 64}}
+    records.put(bench.folder / "results", records.make(), odd)
+    ended = bench("report")
+    assert ended.code == 0 and "seed-1/record.json is not a record" in ended.out and "674.1" in ended.out
 
 
 def test_a_protocol_id_that_is_a_path_out_of_the_tables_folder_writes_nothing(bench: Bench) -> None:

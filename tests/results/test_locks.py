@@ -112,6 +112,23 @@ def test_waiting_too_long_for_a_lock_is_an_error_that_names_its_file(held: Path)
         files.locked(held, wait=0.2).__enter__()
 
 
+def test_a_claim_releases_its_lock_when_it_ends_though_somebody_still_refers_to_the_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    acquired = []
+
+    def acquire(path: Path, wait: float) -> object:
+        acquired.append(files.lock(path, wait))
+        return acquired[-1]
+
+    monkeypatch.setattr(locks, "lock", acquire)
+    path = locks.lock_path(tmp_path, "thing")
+    with pytest.raises(KeyError), locks.claim(path):
+        assert acquired[0].is_locked
+        raise KeyError
+    assert not acquired[0].is_locked and not path.with_suffix(".json").exists()
+
+
 def test_a_waiting_process_says_once_what_it_waits_for_and_who_holds_it(held: Path) -> None:
     said, entered = list[str](), threading.Event()
     pid = locks.whose(held)["pid"]

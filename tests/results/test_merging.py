@@ -125,6 +125,19 @@ def test_conflicts_are_shown_and_our_record_is_kept(tmp_path: Path) -> None:
     assert path.read_bytes() == before
 
 
+def test_protocols_that_were_added_before_a_conflict_are_reported_with_it(tmp_path: Path) -> None:
+    theirs = records.make()
+    number = theirs["metrics"].pop("a1b2c3d4e5f6")
+    number["draws"][0]["fd"] = 1.0
+    theirs["metrics"] = {"bbbbbbbbbbbb": records.evaluation([{"fd": 21.0}], records.INCEPTION), "a1b2c3d4e5f6": number}
+    records.put(tmp_path / "there", theirs)
+    (path,) = records.put(tmp_path / "here", records.make())
+    added, (conflict, line) = merge([tmp_path / "there"], tmp_path / "here")
+    assert added == (False, "completed: lite/fashion/glf/seed-0: protocol bbbbbbbbbbbb")
+    assert conflict and "already has a different 'fd'" in line
+    assert set(read_record(path).metrics) == {"a1b2c3d4e5f6", "bbbbbbbbbbbb"}
+
+
 def test_the_commands_merge_and_clean_say_what_they_do_and_clean_asks(bench: Bench) -> None:
     key, gone = "0123456789abcdef", "fedcba9876543210"
     record = records.make(key=key)

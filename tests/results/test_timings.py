@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -36,6 +38,25 @@ def test_a_file_that_is_not_a_timing_run_is_named(tmp_path: Path) -> None:
     path = timings.write(tmp_path, timing("glf", 8.0))
     path.write_text('{"id": "x"}')
     with pytest.raises(UserError, match=f"{path} is not a timing run: about: Field required"):
+        timings.read(tmp_path, "lite")
+
+
+@pytest.mark.parametrize(
+    ("make_one", "why"),
+    [
+        (Path.mkdir, "Is a directory"),
+        (os.mkfifo, "not a regular file"),
+        (lambda path: path.write_bytes(b" " * (timings.LARGEST + 1)), "larger than the 1 MB"),
+        (lambda path: path.symlink_to(path.name), "Too many levels of symbolic links"),
+    ],
+    ids=["folder", "FIFO", "too large", "loop"],
+)
+def test_a_timing_run_that_cannot_be_read_is_named(
+    tmp_path: Path, make_one: Callable[[Path], object], why: str
+) -> None:
+    path = timings.write(tmp_path, timing("glf", 8.0)).with_name("x.json")
+    make_one(path)
+    with pytest.raises(UserError, match=f"cannot read {path}: {why}"):
         timings.read(tmp_path, "lite")
 
 

@@ -354,6 +354,88 @@ def test_a_helper_beside_a_method_is_imported_and_part_of_its_key(tmp_path: Path
     assert find(tmp_path, _other_helper_of_mine="two = 3\n")["mine"].code != method.code
 
 
+USES = HEAD + "import _shared_name\n" + PLAIN + "    x = _shared_name.x\n"
+LATE = "    def late(self):\n        from _shared_name import x\n        return x\n"
+
+
+def test_methods_of_two_folders_run_their_own_helpers_of_one_name(tmp_path: Path) -> None:
+    find(tmp_path, foo=USES + LATE, _shared_name="x = 'of baselines'\n")
+    priors = tmp_path / "baselines" / "priors"
+    priors.mkdir()
+    (priors / "bar.py").write_text(
+        (USES + LATE).replace("Baseline", "Prior").replace("aegen_bench.baseline", "aegen_bench.prior")
+    )
+    (priors / "_shared_name.py").write_text("x = 'of priors'\n")
+    before = [*sys.path]
+    foo, bar = (catalog.import_class(m) for m in (catalog.find(tmp_path)["foo"], catalog.find_priors(tmp_path)["bar"]))
+    assert (foo.x, bar.x) == ("of baselines", "of priors")
+    assert (foo.late(None), bar.late(None)) == ("of baselines", "of priors"), "also when imported in a function"
+    assert sys.path == before and "_shared_name" not in sys.modules
+
+
+def test_a_helper_that_was_edited_runs_as_its_hash_says(tmp_path: Path) -> None:
+    old = find(tmp_path, foo=USES + LATE, _shared_name="x = 1\n")["foo"]
+    first = catalog.import_class(old)
+    new = find(tmp_path, _shared_name="x = 2\n")["foo"]
+    assert new.code != old.code
+    second = catalog.import_class(new)
+    assert (first.x, first.late(None), second.x, second.late(None)) == (1, 1, 2, 2)
+    edited = find(tmp_path, foo=(USES + LATE).replace("= _shared_name.x", "= _shared_name.x + 1"))["foo"]
+    assert catalog.import_class(edited).x == 3
+
+
+def test_a_method_whose_file_is_gone_is_broken_and_its_path_is_named(tmp_path: Path) -> None:
+    method = find(tmp_path, gone=HEAD + PLAIN)["gone"]
+    method.path.unlink()
+    with pytest.raises(UserError, match=f"model 'gone' is broken: {method.path}: "):
+        catalog.import_class(method)
+
+
+def test_a_module_of_that_name_elsewhere_is_not_taken_for_a_helper(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "_shared_name.py").write_text("x = 'from elsewhere'\n")
+    monkeypatch.syspath_prepend(tmp_path / "elsewhere")
+    method = find(tmp_path, foo=USES, _shared_name="x = 'beside'\n")["foo"]
+    assert catalog.import_class(method).x == "beside"
+
+
+def test_an_installed_module_is_not_shadowed_by_a_method_of_its_name(tmp_path: Path) -> None:
+    uses = HEAD + "import random, scipy\n" + PLAIN + "    x = random.random, scipy.__version__\n"
+    methods = find(
+        tmp_path, foo=uses, random=PLAIN, scipy=HEAD + "import scipy\n" + PLAIN + "    x = scipy.__version__\n"
+    )
+    assert catalog.import_class(methods["foo"]).x and catalog.import_class(methods["scipy"]).x
+
+
+def test_helpers_can_import_each_other_and_the_method_and_have_dataclasses(tmp_path: Path) -> None:
+    helper = (
+        "from __future__ import annotations\nfrom dataclasses import dataclass\nimport _other_name, foo\n"
+        "@dataclass\nclass Pair:\n    a: int = 1\ndef method():\n    return foo.Plain\n"
+    )
+    other = "import _shared_name\ndef pair():\n    return _shared_name.Pair()\n"
+    source = HEAD + "import _shared_name\nfrom _other_name import pair\n" + PLAIN + "    x = pair(), _shared_name\n"
+    cls = catalog.import_class(find(tmp_path, foo=source, _shared_name=helper, _other_name=other)["foo"])
+    assert cls.x[0].a == 1 and cls.x[1].method() is cls
+
+
+def test_a_method_of_a_package_that_was_edited_after_its_import_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package(tmp_path / "site", "somebody.methods", source=HEAD + PLAIN)
+    (tmp_path / "site" / "somebody" / "__init__.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path / "site")
+    try:
+        catalog.import_class(catalog.find(tmp_path)["packaged"])
+        (tmp_path / "site" / "somebody" / "methods.py").write_text(HEAD + PLAIN + "    x = 1\n")
+        with pytest.raises(UserError, match="has changed since this process imported it"):
+            catalog.import_class(catalog.find(tmp_path)["packaged"])
+    finally:
+        for name in [name for name in sys.modules if name.partition(".")[0] == "somebody"]:
+            del sys.modules[name]
+
+
 @pytest.mark.parametrize("end", ["sys.exit()", "sys.exit(0)", "raise SystemExit", "raise GeneratorExit", "exit()"])
 def test_a_method_that_ends_the_process_on_import_is_broken(tmp_path: Path, end: str) -> None:
     method = find(tmp_path, ends=f"import sys\n{HEAD}{end}\n{PLAIN}")["ends"]

@@ -462,6 +462,20 @@ def test_all_is_every_row_except_those_of_sweeps_and_those_by_name(make: Make) -
     assert study.models(["hidden"]) == ["hidden"]
 
 
+def test_a_sweep_with_the_name_of_a_method_leaves_no_row_of_that_name(make: Make) -> None:
+    rows = {"vae_flow_prior": {"sweep": {"beta": [1, 2]}}}
+    study = make(rows=rows)
+    assert study.models(["vae_flow_prior"]) == ["vae_flow_prior_beta1", "vae_flow_prior_beta2"]
+    assert "vae_flow_prior" not in study.rows
+    assert sorted(study.models(["all"])) == sorted({*make().models(["all"])} - {"vae_flow_prior"})
+
+
+def test_a_method_that_is_swept_can_still_be_a_trunk_by_its_name(make: Make) -> None:
+    study = make(rows={"vae": {"sweep": {"beta": [1, 2]}}})
+    assert study.rows["vae+gmm"].trunk == "vae" and study.config("vae+gmm", "digits")["trunk"]["row"] == "vae"
+    assert study.models(["vae"]) == ["vae_beta1", "vae_beta2"] and "vae" not in study.models(["all"])
+
+
 def test_a_group_can_contain_sweeps(make: Make) -> None:
     study = make(rows={"swept": {"baseline": "toy", "sweep": {"beta": [1, 2]}}}, groups={"mine": ["glf", "swept"]})
     assert study.models(["mine"]) == ["glf", "swept_beta1", "swept_beta2"]
@@ -614,6 +628,80 @@ def test_a_wrong_setting_is_refused_in_one_line_that_says_what_is_right(make: Ma
 # ---- how the file is read ---------------------------------------------------------------------------
 
 HEAD = "profiles: {p: {models: [toy], datasets: [digits], seeds: 1, protocols: [smoke]}}\n"
+
+
+def test_a_setting_within_a_section_of_the_profile_leaves_the_rest_of_the_section(make: Make) -> None:
+    scoring = {"few": {"draws": 1, "metrics": ["prd"]}, "once": {"draws": 1, "metrics": ["fd"]}}
+    sections = {
+        "rows": {name: {"baseline": "toy"} for name in ("short", "once")},
+        "groups": {"few": ["short"]},
+        "profiles": {"p": {**PROFILE, "draws": 3, "scoring": scoring}},
+    }
+
+    def scored(row: str, *settings: str) -> tuple[list[tuple[str, ...]], int]:
+        protocols, draws = make("", *settings, **sections).scoring(row, "digits")
+        return [p.metrics for p in protocols], draws
+
+    assert scored("short", "scoring.few.draws=2") == ([("prd",)], 2)
+    assert scored("once", "scoring.few.draws=2") == scored("once") == ([("fd",)], 1)
+    assert scored("short", "scoring.few.draws=2", "scoring.few.metrics=[fd]") == ([("fd",)], 2)
+    assert scored("once", "scoring.once={draws: 2}")[0] == [("fd", "prd", "reconstruction")], "a value replaces"
+    assert scored("short", "scoring={}")[1] == scored("once", "scoring={}")[1] == 3
+    lite, changed = (make("", *s, profile="lite").profile.scoring for s in ((), ("scoring.matrix.draws=2",)))
+    assert changed == {**lite, "matrix": lite["matrix"].model_copy(update={"draws": 2})}
+
+
+def test_a_budget_in_steps_can_be_set_where_the_profile_has_epochs(make: Make) -> None:
+    named = {**PROFILE, "stages": {"first": {"epochs": 3}}}
+    assert stage(make("", "stages.first.steps=50", profiles={"p": named}))["steps"] == 50
+
+
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ("train_images=null", "train_images: null unsets nothing: for all images, write a number that no dataset"),
+        ("train_images=", "train_images: null unsets nothing"),
+        ("train_images=~", "train_images: null unsets nothing"),
+        ("probe=null", "probe: null unsets nothing"),
+        ("compile=null", "compile: null unsets nothing: write false"),
+        ("perceptual_precision=null", "perceptual_precision: null unsets nothing: leave the setting out"),
+        ("rows.toy.d=null", "rows.toy.d: null unsets nothing"),
+        ("stages.*.lr=null", "stages.*.lr: null unsets nothing"),
+        ("stages.*.lr_at=", "stages.*.lr_at: null unsets nothing: for a constant rate, write {}"),
+        ("stages.*.optimizers.model.betas=", "optimizers.model.betas: null unsets nothing"),
+        ("scoring.toy.draws=null", "scoring.toy.draws: null unsets nothing"),
+        ("draws=", "draws: null unsets nothing"),
+    ],
+)
+def test_a_setting_that_is_null_is_refused_on_the_command_line_and_in_the_file(
+    make: Make, tmp_path: Path, setting: str, said: str
+) -> None:
+    named = {**PROFILE, "train_images": 50, "probe": {"every": 3}}
+    message = fails(lambda: make("", setting, profiles={"p": named}))
+    assert said in message and message.startswith("--set: ")
+    written: Any = None
+    for name in reversed(setting.partition("=")[0].split(".")):
+        written = {name: written}
+    message = fails(lambda: make(profiles={"p": {**named, **written}}))
+    assert said in message and message.startswith(f"{tmp_path / 'benchmarks.yaml'}: profiles.p.")
+
+
+def test_null_is_refused_in_every_layer_of_the_file(make: Make) -> None:
+    for layer in (
+        {"defaults": {"d": None}},
+        {"datasets": {"digits": {"recipe": {"source": "digits"}, "d": None}}},
+        {"rows": {"toy": {"d": None}}},
+        {"rows": {"toy": {"on": {"digits": {"d": None}}}}},
+    ):
+        assert "d: null unsets nothing" in fails(lambda layer=layer: make(**layer))
+
+
+def test_an_argument_that_is_null_is_passed_to_the_method(make: Make) -> None:
+    source = TOY.replace("layers: int = 3", "layers: int | None = 3")
+    asked = make("", "rows.toy.with.layers=null", source=source)
+    assert asked.config("toy", "digits")["with"]["layers"] is None
+    written = make(source=source, rows={"toy": {"baseline": None, "with": {"layers": None}}})
+    assert written.config("toy", "digits")["with"]["layers"] is None
 
 
 def test_on_and_yes_are_words_and_1e_3_is_a_number(make: Make) -> None:

@@ -368,7 +368,7 @@ def test_a_pair_takes_over_metrics_only_of_the_trunk_that_it_uses(paired: Bench)
     record, model = results.read_record(job.record), models.restore(job.folder, paired.data / "weights", paired.data)
     [protocol] = job.protocols
     assert scoring.Samples(job, model, record.trunk).known(protocol).keys() == {"reconstruction"}
-    other = replace(record.trunk, weights_sha256="0" * 64)
+    other = record.trunk.model_copy(update={"weights_sha256": "0" * 64})
     assert scoring.Samples(job, model, other).known(protocol) == {}
     job.trunk.record.unlink()
     assert scoring.Samples(job, model, record.trunk).known(protocol) == {}

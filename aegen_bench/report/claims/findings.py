@@ -66,12 +66,9 @@ def evaluate(evidence: Evidence) -> Iterator[Finding]:
     about times.
     """
     whole = evidence.whole
-    plain = [Source(evidence, whole, whole.summary)]
-    scored = [Source(evidence, part, part.summary) for part in evidence.parts]
-    timed = [
-        Source(evidence, whole, whole.summary, next(iter(found.values())).place, found)
-        for found in evidence.timings.values()
-    ]
+    plain = [Source(evidence, whole)]
+    scored = [Source(evidence, part) for part in evidence.parts]
+    timed = [Source(evidence, whole, next(iter(found.values())).place, found) for found in evidence.timings.values()]
     for claim in load(evidence.layout.published):
         about = MEASURES[claim.measure]
         sources = scored if about.scored else timed if about.timed and timed else plain
@@ -112,8 +109,7 @@ def _checks(predicate: Predicate, here: Here) -> list[Check]:
 def _verdict(checks: Sequence[Check]) -> Verdict:
     """Return the joint verdict of the comparisons of a claim."""
     outcomes = {check.outcome or "not tested" for check in checks}
-    order: tuple[Verdict, ...] = ("contradicted", "inconclusive", "not tested")
-    return next((verdict for verdict in order if verdict in outcomes), "supported")
+    return next((one for one in ("contradicted", "inconclusive", "not tested") if one in outcomes), "supported")
 
 
 def _said(predicate: Predicate, checks: Sequence[Check], verdict: Verdict) -> str:
@@ -205,8 +201,7 @@ def _summary(evidence: Evidence, findings: Sequence[Finding], *, several: bool) 
 def _overall(findings: Sequence[Finding]) -> Verdict:
     """Return the joint verdict over all datasets: supported if every possible test supports the claim."""
     seen = {finding.verdict for finding in findings}
-    order: tuple[Verdict, ...] = ("contradicted", "inconclusive", "supported", "not tested")
-    return next(verdict for verdict in order if verdict in seen)
+    return next(verdict for verdict in ("contradicted", "inconclusive", "supported", "not tested") if verdict in seen)
 
 
 def _table(name: str, evidence: Evidence, heads: Sequence[str], lines: list[list[str]], said: list[str]) -> Table:

@@ -13,7 +13,6 @@ from aegen_bench.inference import LOG, RAW, Row, Scale, moderated
 from aegen_bench.report.cells import Cell, Entry, Number, fixed, measured
 from aegen_bench.report.evidence import HISTORY, Evidence, Part, Trial, settled
 from aegen_bench.report.published import Published
-from aegen_bench.report.summary import Summary
 from aegen_bench.results.timings import Timing
 from aegen_bench.study.command import command
 
@@ -94,7 +93,6 @@ class Source:
 
     evidence: Evidence
     part: Part
-    summary: Summary
     device: str = ""
     timings: Mapping[Entry, Timing] = field(default_factory=dict)
 
@@ -105,7 +103,7 @@ class Source:
 
     def has(self, dataset: str) -> bool:
         """Return whether there are trials on a dataset."""
-        return any(entry[0] == dataset for entry in self.summary.trials)
+        return any(entry[0] == dataset for entry in self.part.summary.trials)
 
 
 @dataclass(frozen=True)
@@ -125,7 +123,7 @@ class Measured:
     def sample(self, row: str) -> Sample:
         """Return the numbers of a row, or why they cannot be compared. `ROW@DATASET` is the row on another dataset."""
         row, _, other = row.partition("@")
-        evidence, summary, entry = self.source.evidence, self.source.summary, (other or self.dataset, row)
+        evidence, summary, entry = self.source.evidence, self.source.part.summary, (other or self.dataset, row)
         name = evidence.name(row) + (f" on {evidence.name(other)}" if other else "")
         run = self.source.timings.get(entry)
         if MEASURES[self.measure].timed:
@@ -137,8 +135,7 @@ class Measured:
                 return Sample(name, why=why)
             if self.measure in TIMED:
                 return Sample(name, TIMED[self.measure](run))
-        here = {seed for (_, _, seed), _, _ in summary.trials.get(entry, [])}
-        trials = [trial for trial in evidence.trials(*entry) if trial.seed in here]
+        trials = evidence.trials(*entry)
         states = Counter(trial.state for trial in trials)
         read = [self._read(trial) for trial in trials if trial.state == "ok"]
         values = tuple(value for value in read if not math.isnan(value))
@@ -174,7 +171,7 @@ class Measured:
     def cited(self, table: int, row: str) -> float | None:
         """Return the number that a table of the paper gives for a row; None if it is not comparable with ours."""
         layout = self.source.evidence.layout
-        if (layout.profile, self.source.part.extractor) != ("paper", "inception"):
+        if layout.profile != "paper" or not self.source.part.is_papers:
             return None
         return layout.published.value(table, row, self.dataset).get("mean")
 
@@ -182,7 +179,7 @@ class Measured:
         """Return the number of one trial; NaN if it has none."""
         metric = self.source.part.metric if self.measure == "distance" else MEASURES[self.measure].metric
         if metric:
-            known = self.source.summary.numbers.get(metric, {})
+            known = self.source.part.summary.numbers.get(metric, {})
             return known.get((trial.dataset, trial.row, trial.seed), math.nan)
         if self.measure == "convergence_seconds":
             run = self.source.timings[trial.dataset, trial.row]

@@ -10,23 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator
-from functools import partial
 from itertools import product
-from typing import ClassVar, Literal, NamedTuple, Protocol
+from typing import Annotated, Any, ClassVar, Literal, NamedTuple
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 from scipy import stats
 
 from aegen_bench.errors import unknown
-from aegen_bench.inference import ALPHA, MOST, Row, Scale, detectable_by_t, difference, seeds_by_t
-from aegen_bench.report.claims.measures import MEASURES, Sample
+from aegen_bench.inference import ALPHA, MOST, Row, detectable_by_t, difference, seeds_by_t
+from aegen_bench.report.claims.measures import MEASURES, Measured, Printed, Sample
 from aegen_bench.study.reading import Strict
 
 __all__ = ["Check", "Claim", "Ends", "Here", "Predicate"]
 
 SO_FAR = {True: "only one trial, in line with the claim", False: "only one trial, at odds with the claim"}
 Outcome = Literal["supported", "contradicted", "inconclusive"]
+Rows = Annotated[tuple[str, ...], Field(min_length=1)]
+Positive = Annotated[float, Field(gt=0)]
 
 
 class Check(NamedTuple):
@@ -63,25 +64,8 @@ class Untested(Exception):
     """Raised with the reason why there is no test, and the rows concerned."""
 
 
-class Here(Protocol):
-    """The numbers to test a claim on: one measure on one dataset under one protocol, or in the paper's tables."""
-
-    @property
-    def scale(self) -> Scale:
-        """The scale on which rows are compared."""
-        ...
-
-    def sample(self, row: str) -> Sample:
-        """Return the numbers of a row, or why they cannot be compared."""
-        ...
-
-    def row(self, row: str) -> Row:
-        """Return the mean of a row that has numbers, on the scale, with its moderated variance."""
-        ...
-
-    def cited(self, table: int, row: str) -> float | None:
-        """Return the number that a table of the paper gives for a row; None if it is not comparable with ours."""
-        ...
+Here = Measured | Printed
+"""The numbers to test a claim on: our trials, or the paper's tables."""
 
 
 class Bounds(NamedTuple):
@@ -115,7 +99,8 @@ class Predicate(Strict):
     """What a claim states about `rows`; it is tested case by case."""
 
     test: ClassVar[str] = "one-sided t-test"
-    rows: tuple[str, ...]
+    check: ClassVar[Callable[..., Check]]  # tests one case, or raises Untested
+    rows: Rows
 
     def named(self) -> tuple[str, ...]:
         """Return all rows whose numbers are used."""
@@ -124,16 +109,16 @@ class Predicate(Strict):
 
     def checks(self, here: Here) -> Iterator[Check]:
         """Yield the check of each case."""
-        for case in self.cases(here):
+        for case in self.cases():
             try:
-                yield case()
+                yield self.check(here, *case)
             except Untested as error:
                 why, *whom = error.args
                 yield Check(None, why=why, whom=", ".join(whom))
 
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return functions that test one case each, or raise Untested if it cannot be tested."""
-        raise NotImplementedError
+    def cases(self) -> Iterable[tuple[Any, ...]]:
+        """Return the cases, arguments of `check`: one per row."""
+        return product(self.rows)
 
 
 def _samples(here: Here, *rows: str) -> list[Sample]:
@@ -148,15 +133,11 @@ def _samples(here: Here, *rows: str) -> list[Sample]:
 class Comparison(Predicate):
     """Each of `rows` against each of `than`."""
 
-    than: tuple[str, ...]
+    than: Rows
 
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return a test for each pair of `rows` and `than`."""
-        return [partial(self.check, here, row, other) for row, other in product(self.rows, self.than)]
-
-    def check(self, here: Here, row: str, other: str) -> Check:
-        """Test one pair of rows."""
-        raise NotImplementedError
+    def cases(self) -> Iterable[tuple[Any, ...]]:
+        """Return each pair of `rows` and `than`."""
+        return product(self.rows, self.than)
 
     def _known(self, samples: Iterable[Sample], so: bool) -> None:
         if short := [sample.name for sample in samples if not sample.known]:
@@ -169,7 +150,7 @@ class Order(Comparison):
     """
 
     lower: ClassVar[bool]
-    factor: float = 1.0
+    factor: Positive = 1.0
     to: str = ""
 
     def check(self, here: Here, row: str, other: str) -> Check:
@@ -208,7 +189,7 @@ class Equivalence(Comparison):
     """
 
     both: ClassVar[bool]
-    margin: float
+    margin: Positive
     because: str
 
     def check(self, here: Here, row: str, other: str) -> Check:
@@ -254,10 +235,10 @@ class Between(Predicate):
     high: float | None = None
     silent_above: float | None = None
 
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return a test for each row and bound."""
-        bounds = [(bound, lower) for bound, lower in ((self.low, False), (self.high, True)) if bound is not None]
-        return [partial(self.check, here, row, *bound) for row in self.rows for bound in bounds]
+    def cases(self) -> Iterable[tuple[Any, ...]]:
+        """Return each row with each bound."""
+        bounds = ((self.low, False), (self.high, True))
+        return [(row, *bound) for row in self.rows for bound in bounds if bound[0] is not None]
 
     def check(self, here: Here, row: str, bound: float, lower: bool) -> Check:
         """Test one row against one bound."""
@@ -273,10 +254,6 @@ class LowerThanCited(Predicate):
     table: int
     cited: tuple[str, ...]
     pick: Literal["median", "highest"]
-
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return a test for each row."""
-        return [partial(self.check, here, row) for row in self.rows]
 
     def check(self, here: Here, row: str) -> Check:
         """Test one row against the cited numbers."""
@@ -300,9 +277,9 @@ class Trend(Predicate):
     ways: ClassVar[tuple[str, str]]
     to: str = ""
 
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return the single test of the trend."""
-        return [partial(self.check, here)]
+    def cases(self) -> Iterable[tuple[Any, ...]]:
+        """Return the single case, all rows together."""
+        return [()]
 
     def check(self, here: Here) -> Check:
         """Test the rank correlation over all trials; Untested if there are too few."""
@@ -335,10 +312,6 @@ class Ends(Predicate):
 
     test: ClassVar[str] = "outcome of every trial"
     states: tuple[Literal["ok", "diverged", "collapsed"], ...]
-
-    def cases(self, here: Here) -> Iterable[Callable[[], Check]]:
-        """Return a test for each row."""
-        return [partial(self.check, here, row) for row in self.rows]
 
     def check(self, here: Here, row: str) -> Check:
         """Check how the trials of one row ended; Untested with fewer than two."""
@@ -377,6 +350,12 @@ class Claim(Strict):
         if self.measure not in MEASURES:
             raise ValueError(str(unknown("measure", self.measure, MEASURES)))
         predicate = self.predicate
+        if (self.measure == "states") != isinstance(predicate, Ends):
+            raise ValueError("the measure states belongs to a claim with `ends`, and no other measure does")
+        if isinstance(predicate, Between):
+            bounds = [bound for bound in (predicate.low, predicate.high) if bound is not None]
+            if not bounds or (MEASURES[self.measure].scale.logarithmic and min(bounds) <= 0):
+                raise ValueError("between needs low, high or both; above 0 if the measure is compared by its logarithm")
         share = isinstance(predicate, Equivalence) or (isinstance(predicate, Order) and predicate.factor != 1)
         if share and not MEASURES[self.measure].scale.logarithmic:
             raise ValueError(

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from matplotlib import rc_context
+
 from aegen_bench.errors import unknown
 from aegen_bench.files import fitting, inside, write_bytes
 from aegen_bench.report.evidence import Evidence
@@ -39,7 +41,7 @@ def write(evidence: Evidence, names: Sequence[str], out: Path) -> Iterator[str]:
     profile = evidence.layout.profile
     for name in wanted:
         made = 0
-        with style.applied():
+        with rc_context(style.STYLE):
             for ending, figure in kinds[name].draw(evidence):
                 for form in style.FORMATS:
                     path = inside(

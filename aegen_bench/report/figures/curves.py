@@ -90,7 +90,7 @@ def budgets(evidence: Evidence) -> Drawn:
                 each = zip(spans, trials, strict=True)
                 logs = [np.interp(np.log(axis), np.log(span), np.log(curve.distance)) for span, curve in each]
                 mean, low, high = (np.exp(ends(logs, axis=0)) for ends in (np.mean, np.min, np.max))
-                axes.plot(axis, mean, label=f"{evidence.name(row)} ({len(trials)})", **look, markevery=(99, 100))
+                axes.plot(axis, mean, label=f"{evidence.name(row)} ({len(trials)})", **look)
                 axes.fill_between(axis, low, high, color=look["color"], alpha=0.15, linewidth=0)
             axes.set_xlabel(label)
             plain_log(axes, "x")
@@ -110,11 +110,8 @@ class Quantity(NamedTuple):
     name: str
     scale: str = "linear"
 
-    def of(self, row: Row) -> float:
-        """Return the value in an epoch or probe; NaN if it is missing."""
-        return reading(row, self.group, self.name)
 
-
+BESIDE = "curve_glf"
 FD = Quantity("FD", "metrics", "", "log")
 ENTROPY = Quantity(r"entropy term, $-\Sigma\,\log(\sigma)\,/\,2$", "logs", "entropy_paper")
 NLL = Quantity("NLL of the codes", "terms", "nll")
@@ -129,7 +126,6 @@ class Sweep:
     prefix: str
     papers: tuple[str, ...]
     quantities: tuple[Quantity, ...]
-    beside: str = "curve_glf"
 
     def rows(self, evidence: Evidence) -> list[str]:
         """Return the rows ordered by value; those without a number (learned) last."""
@@ -144,7 +140,7 @@ def _value(row: str) -> float:
 
 
 def _label(row: str, sweep: Sweep) -> str:
-    if row == sweep.beside:
+    if row == BESIDE:
         return "GLF"
     name, number = re.fullmatch(r"([a-z]+)([\d.]*)", row.removeprefix(f"{sweep.prefix}_")).groups()  # type: ignore[union-attr]
     symbol = SYMBOLS.get(name, name)
@@ -155,7 +151,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
     """Draw the curves of a sweep on each dataset: one column of panels per quantity."""
     rows = sweep.rows(evidence)
     values = [row for row in rows if math.isfinite(_value(row))]
-    colours = ordered(values) | {row: PALETTE[1] for row in rows if row not in values} | {sweep.beside: "black"}
+    colours = ordered(values) | {row: PALETTE[1] for row in rows if row not in values} | {BESIDE: "black"}
     distance = next((part.label for part in evidence.parts), "FD")  # probes use the first protocol
     for dataset in evidence.layout.datasets:
         if not any(evidence.history(trial)["epochs"] for row in rows for trial in evidence.trials(dataset, row)):
@@ -163,7 +159,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
         figure = canvas(2.9)
         panels = figure.subplots(1, len(sweep.quantities))
         for letter, axes, quantity in zip("abcd", panels, sweep.quantities, strict=False):
-            for row in [*rows, sweep.beside]:
+            for row in [*rows, BESIDE]:
                 for trial in evidence.trials(dataset, row):
                     _draw(axes, evidence, trial, quantity, colours[row])
             axes.set(xlabel="training epoch", title=f"({letter}) {distance if quantity is FD else quantity.label}")
@@ -177,7 +173,7 @@ def curves(evidence: Evidence, sweep: Sweep) -> Drawn:
                 whole.spines.right.set_visible(True)
             if not axes.lines:
                 axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", color=GREY)
-        legend = [_entry(evidence, dataset, row, sweep, colours[row]) for row in [*rows, sweep.beside]]
+        legend = [_entry(evidence, dataset, row, sweep, colours[row]) for row in [*rows, BESIDE]]
         states = {trial.state for row in rows for trial in evidence.trials(dataset, row)}
         legend += [Line2D([], [], color=GREY, label=said, **_STYLES[kind]) for kind, said in _SAID.items()]
         legend += [Line2D([], [], color=GREY, marker=m, ls="", label=s) for s, m in ENDS.items() if s in states]
@@ -214,7 +210,9 @@ def _draw(axes: Axes, evidence: Evidence, trial: Trial, quantity: Quantity, colo
 
 def _points(rows: list[Row], quantity: Quantity) -> Iterator[tuple[int, float]]:
     for row in rows:
-        if math.isfinite(value := quantity.of(row)) and (value > 0 or quantity.scale != "log"):
+        if math.isfinite(value := reading(row, quantity.group, quantity.name)) and (
+            value > 0 or quantity.scale != "log"
+        ):
             yield row["epoch"], value
 
 

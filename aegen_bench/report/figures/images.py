@@ -94,12 +94,16 @@ def sheet(
     foot: str = "",
     row: str = "",
     below: Sequence[Panel] = (),
-) -> Figure:
-    """Return a figure of equal panels, of one dataset or each of its own, and of one as wide as the page below them."""
+) -> Drawn:
+    """Draw equal panels, of one dataset or each of its own, and one as wide as the page below them; nothing without
+    images.
+    """
+    drawn = next((panel for panel in shown if panel.images is not None), None)
+    if drawn is None or drawn.images is None:
+        return
     columns = min(across, len(shown))
     rows = -(-len(shown) // columns)
-    drawn = next((panel for panel in shown if panel.images is not None), None)
-    tall = -(-len(drawn.images) // drawn.columns) / drawn.columns if drawn and drawn.images is not None else 1.0
+    tall = -(-len(drawn.images) // drawn.columns) / drawn.columns
     side = min(WIDTH / columns, 4.5 / max(1.0, tall))
     heights = [side * tall] * rows + [0.6 * columns * side] * len(below)
     figure = canvas(sum(height + 0.3 for height in heights), columns * side)
@@ -107,15 +111,10 @@ def sheet(
     for i, panel in enumerate(lettered([*shown, *below])):
         place, inches = (layout[i // columns, i % columns], side) if i < len(shown) else (layout[-1, :], columns * side)
         show(figure.add_subplot(place), panel, inches)
-    figure.suptitle(evidence.where(dataset) if dataset else _headline(evidence, row))
+    figure.suptitle(evidence.where(dataset or row))
     if foot:
         figure.supxlabel(headed(foot, columns * side), fontsize=6.5, color=GREY)
-    return figure
-
-
-def _headline(evidence: Evidence, row: str) -> str:
-    """What stands above a figure of several datasets: the row and the profile."""
-    return f"{evidence.name(row)}, profile {evidence.layout.profile}"
+    yield f"-{dataset}" if dataset else "", figure
 
 
 def interpolated(evidence: Evidence, row: str) -> list[Panel]:
@@ -129,8 +128,7 @@ def interpolated(evidence: Evidence, row: str) -> list[Panel]:
 def figure2(evidence: Evidence) -> Drawn:
     """Draw samples of GLF on all datasets, and interpolations on CelebA, or else on the last dataset that has some."""
     grids = [_samples(evidence, "glf", name) for name in evidence.layout.datasets]
-    if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"), row="glf")
+    yield from sheet(evidence, grids, across=3, below=interpolated(evidence, "glf"), row="glf")
 
 
 def _samples(evidence: Evidence, row: str, dataset: str, more: str = "") -> Panel:
@@ -144,8 +142,7 @@ def figure5(evidence: Evidence) -> Drawn:
         for dataset in evidence.layout.datasets
         if evidence.trials(dataset, "glf")
     ]
-    if any(panel.images is not None for panel in found):
-        yield "", sheet(evidence, found, across=2, row="glf")
+    yield from sheet(evidence, found, across=2, row="glf")
 
 
 def figure6(evidence: Evidence) -> Drawn:
@@ -154,21 +151,17 @@ def figure6(evidence: Evidence) -> Drawn:
     rows = {"glf": "", "glf_perceptual": ", perceptual"}
     tried = [row for row in rows if any(evidence.trials(dataset, row) for dataset in names)]
     grids = [_samples(evidence, row, dataset, rows[row]) for row in tried for dataset in names]
-    if any(panel.images is not None for panel in grids):
-        yield "", sheet(evidence, grids, across=len(names), row="glf")
+    yield from sheet(evidence, grids, across=len(names), row="glf")
 
 
 def figure7(evidence: Evidence) -> Drawn:
     """Draw samples of GLF with the perceptual loss."""
-    panel = _samples(evidence, "glf_perceptual", LARGE)
-    if panel.images is not None:
-        yield "", sheet(evidence, [panel], row="glf_perceptual")
+    yield from sheet(evidence, [_samples(evidence, "glf_perceptual", LARGE)], row="glf_perceptual")
 
 
 def figure8(evidence: Evidence) -> Drawn:
     """Draw interpolations of GLF with the perceptual loss."""
-    for panel in interpolated(evidence, "glf_perceptual"):
-        yield "", sheet(evidence, [panel], row="glf_perceptual")
+    yield from sheet(evidence, interpolated(evidence, "glf_perceptual"), row="glf_perceptual")
 
 
 def samples(evidence: Evidence) -> Drawn:
@@ -187,10 +180,8 @@ def _all_rows(evidence: Evidence, array: str, limit: int, columns: int) -> Itera
         rows = [row for row in evidence.layout.rows if evidence.trials(dataset, row)]
         found = [look(evidence, dataset, row, array, evidence.name(row), limit, columns) for row in rows]
         without = [panel.title for panel in found if panel.state == "no images"]
-        if any(panel.images is not None for panel in found):
-            foot = f"Without {array}: {', '.join(without)}" if without else ""
-            shown = [panel for panel in found if panel.state != "no images"]
-            yield f"-{dataset}", sheet(evidence, shown, dataset=dataset, foot=foot)
+        foot = f"Without {array}: {', '.join(without)}" if without else ""
+        yield from sheet(evidence, [panel for panel in found if panel.state != "no images"], dataset=dataset, foot=foot)
 
 
 _ASK = "`aegen-bench run --models {}` makes some"

@@ -28,13 +28,8 @@ def seeds(evidence: Evidence) -> Drawn:
             axes.plot(values, [y] * len(values), "o", color=PALETTE[0], alpha=0.7, markeredgewidth=0)
             axes.plot([cell.value] * 2, [y - 0.3, y + 0.3], color="black", linewidth=1.2)
             if flaws := [f"{n} {name}" for name, n in sorted(cell.ended.items()) if n]:
-                near: dict[str, Any] = {
-                    "xytext": (6, 0),
-                    "textcoords": "offset points",
-                    "va": "center",
-                    "fontsize": 6.5,
-                }
-                axes.annotate(", ".join(flaws), (max(values), y), color=WARNING, **near)
+                near: dict[str, Any] = {"xytext": (6, 0), "textcoords": "offset points", "va": "center"}
+                axes.annotate(", ".join(flaws), (max(values), y), color=WARNING, fontsize=6.5, **near)
         axes.set_yticks(range(len(rows)), [evidence.name(row) + " †" * (row in part.dagger) for row in rows])
         axes.set(xlabel=f"{part.label}, lower is better", ylim=(len(rows) - 0.5, -0.5))
         axes.margins(x=0.12)

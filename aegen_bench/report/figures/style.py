@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import textwrap
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager
 from typing import Any, Literal, NamedTuple
 
 import matplotlib
@@ -20,11 +19,11 @@ __all__ = [
     "FORMATS",
     "GREY",
     "PALETTE",
+    "STYLE",
     "WARNING",
     "WIDTH",
     "Drawn",
     "Kind",
-    "applied",
     "canvas",
     "encode",
     "headed",
@@ -52,7 +51,7 @@ PALETTE = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (4, 1.2, 1, 1.2)))
 GREY, WARNING = "#767676", "#D55E00"
 
-_STYLE: dict[Any, Any] = {
+STYLE: dict[Any, Any] = {
     "font.family": "DejaVu Sans",
     "font.size": 8,
     **dict.fromkeys(("axes.titlesize", "axes.labelsize", "figure.titlesize"), 8),
@@ -75,11 +74,6 @@ def canvas(height: float, width: float = WIDTH) -> Figure:
     return Figure(figsize=(width, height), layout="constrained")
 
 
-def applied() -> AbstractContextManager[None]:
-    """Context with the style, for drawing and encoding."""
-    return matplotlib.rc_context(_STYLE)
-
-
 def encode(figure: Figure, form: str) -> bytes:
     """Return the figure as PNG or PDF, without dates and versions."""
     buffer = io.BytesIO()
@@ -100,9 +94,8 @@ def identity(number: int) -> dict[str, Any]:
     return {"color": PALETTE[place], "linestyle": DASHES[around % len(DASHES)]}
 
 
-def keep_readable(axes: Axes) -> tuple[float, float]:
-    """Cut off outliers that would flatten all other values to a line, and note how far they go; return the smallest and
-    largest value in the frame.
+def keep_readable(axes: Axes) -> None:
+    """Cut off outliers that would flatten all other values to a line, and note how far they go.
 
     An outlier is further from the middle 80% of its own curve than three times their range.
     """
@@ -112,8 +105,6 @@ def keep_readable(axes: Axes) -> tuple[float, float]:
         low, high = np.quantile(y, [0.1, 0.9], method="nearest")
         kept.append(y[(y >= low - 3 * (high - low)) & (y <= high + 3 * (high - low))])
         every.append(y)
-    if not every:
-        return 0.0, 0.0
     near, full = np.concatenate(kept), np.concatenate(every)
     if np.ptp(full) > 10 * np.ptp(near) > 0:
         margin = 0.05 * np.ptp(near)
@@ -122,7 +113,6 @@ def keep_readable(axes: Axes) -> tuple[float, float]:
         plain = {"boxstyle": "square,pad=0.1", "facecolor": "white", "edgecolor": "none", "alpha": 0.85}
         where: dict[str, Any] = {"transform": axes.transAxes, "ha": "right", "va": "top", "bbox": plain}
         axes.text(0.99, 0.99, ", ".join(far), color=GREY, fontsize=6, **where)
-    return float(near.min()), float(near.max())
 
 
 def plain_log(axes: Axes, which: Literal["x", "y"]) -> None:

@@ -4,7 +4,6 @@ first seeds), and the costs for the chart of quality against cost; no more than 
 
 from __future__ import annotations
 
-import base64
 import io
 import math
 from collections.abc import Iterable, Iterator
@@ -19,7 +18,7 @@ from aegen_bench.numerics.pictures import grid
 from aegen_bench.report.cells import fixed, measured
 from aegen_bench.report.evidence import Evidence, Trial
 
-__all__ = ["DRAWN", "Picture", "columns", "costs", "entries", "real"]
+__all__ = ["DRAWN", "Picture", "columns", "costs", "distance", "entries", "real"]
 
 DRAWN = 400
 """The number of trials with curves and samples in the page: the first seeds of each entry, equally many of each."""
@@ -39,10 +38,6 @@ class Picture:
     packed: bytes
     data: dict[str, Any]
 
-    def inlined(self) -> str:
-        """The picture as a data URL."""
-        return f"data:image/webp;base64,{base64.b64encode(self.packed).decode()}"
-
 
 def columns(evidence: Evidence) -> dict[str, list[str]]:
     """Return the names of a trial's numbers by protocol id, in the order of the records; "" stands for costs."""
@@ -50,6 +45,16 @@ def columns(evidence: Evidence) -> dict[str, list[str]]:
     scores = frame[frame["kind"].isin(["draw", "model"])]
     names = scores.groupby("protocol", sort=False)["metric"].unique()
     return {str(protocol): list(found) for protocol, found in names.items()} | {"": list(_COSTS.values())}
+
+
+def distance(evidence: Evidence) -> list[str | int]:
+    """Return the protocol id of the first part and the position of its Fréchet distance among the numbers; empty if
+    nothing has been scored.
+    """
+    for part in evidence.parts[:1]:
+        names = columns(evidence).get(part.id, [])
+        return [part.id, names.index(part.metric)] if part.metric in names else []
+    return []
 
 
 def costs(evidence: Evidence) -> list[dict[str, Any]]:
@@ -81,7 +86,7 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
     tables = {protocol: _numbers(evidence, protocol, names) for protocol, names in columns(evidence).items()}
     every = product(evidence.layout.datasets, evidence.layout.rows)
     found = [entry for entry in every if evidence.trials(*entry)]
-    devices = _devices(evidence)
+    several = evidence.frame["device"].nunique() > 1
     drawn = max(1, DRAWN // max(1, len(found)))
     first, distance = next(iter(evidence.parts), None), measured("", fixed(None, "seeds"))
     for dataset, row in found:
@@ -90,14 +95,16 @@ def entries(evidence: Evidence) -> Iterator[tuple[dict[str, Any], list[Picture]]
             key = dataset, row, trial.seed
             data: dict[str, Any] = {"seed": trial.seed, "state": trial.state}
             data["numbers"] = {protocol: table[key] for protocol, table in tables.items() if key in table}
-            if len({*devices.values()}) > 1:  # so that a reader does not compare times of two
-                data["device"] = devices[key]
+            if several:  # so that a reader does not compare times of two
+                data["device"] = trial.device
             if reason := reasons.get((evidence.layout.profile, *key)):
                 data["reason"] = reason
             if place < drawn:
                 data["curves"] = _curves(evidence, trial)
-            if len(pictures) < drawn and (packed := _picture(evidence, trial)):
-                pictures.append(Picture(fitting("-".join((dataset, row, f"seed-{trial.seed}")), ".webp"), packed, data))
+            samples = evidence.array(trial, "samples") if len(pictures) < drawn else None
+            if samples is not None and samples.size:
+                name = fitting(f"{dataset}-{row}-seed-{trial.seed}", ".webp")
+                pictures.append(Picture(name, _packed(samples), data))
             trials.append(data)
         told = {"dataset": dataset, "row": row, "trials": trials, "drawn": min(drawn, len(trials))}
         if first:
@@ -124,12 +131,6 @@ def _numbers(evidence: Evidence, protocol: str, names: list[str]) -> Numbers:
     means = mine[mine["metric"].isin(metrics)].groupby(["dataset", "row", "seed", "metric"])["value"].mean()
     wide = means.unstack("metric").reindex(columns=metrics)
     return {key: [_short(x) for x in line] for key, line in zip(wide.index, wide.to_numpy().tolist(), strict=True)}
-
-
-def _devices(evidence: Evidence) -> dict[tuple[str, str, int], str]:
-    """Return the device of each trial by dataset, row and seed."""
-    trials = evidence.frame[["dataset", "row", "seed", "device"]].drop_duplicates()
-    return {(d, r, seed): device for d, r, seed, device in trials.itertuples(index=False, name=None)}
 
 
 def _curves(evidence: Evidence, trial: Trial) -> dict[str, list[list[float | None]]]:
@@ -163,13 +164,8 @@ def _short(value: float) -> float | None:
     return int(rounded) if rounded.is_integer() else rounded
 
 
-def _picture(evidence: Evidence, trial: Trial) -> bytes:
-    """Return the first samples as a small WebP sheet, [4 x 4]; empty if the trial has none."""
-    samples = evidence.array(trial, "samples")
-    return b"" if samples is None or not samples.size else _packed(samples)
-
-
 def _packed(images: NDArray[Any]) -> bytes:
+    """Return the first images as a small WebP sheet, [4 x 4]."""
     from PIL import Image
 
     sheet = Image.fromarray(grid(images[:SHOWN], 4))

@@ -1,6 +1,6 @@
 "use strict";
 // All text is set through textContent, so that no name of a row can become markup.
-const { names, columns, costs, entries, real } = JSON.parse(document.getElementById("data").textContent);
+const { names, columns, costs, distance, entries, real } = JSON.parse(document.getElementById("data").textContent);
 const SVG = "http://www.w3.org/2000/svg";
 
 function make(tag, text = "", attributes = {}) {
@@ -176,9 +176,9 @@ let shownDataset = "";
 function gallery(dataset) {
   const section = document.getElementById("gallery"), sheets = section.querySelector(".pictures"), tabs = section.querySelector(".tabs");
   const sampled = entries.filter(entry => entry.trials.some(trial => trial.grid));
-  const datasets = [...new Set(sampled.map(entry => entry.dataset))];
+  const datasets = [...new Set(entries.map(entry => entry.dataset))];
   if (!datasets.length) return;
-  section.hidden = false;
+  section.hidden = !sampled.length && datasets.length < 2;
   const shownNow = shownDataset = datasets.includes(dataset) ? dataset : datasets[0];
   offerCosts(shownNow);
   tabs.replaceChildren(...datasets.map(name => make("button", names[name], { type: "button", role: "tab", "aria-selected": name === shownNow, "data-tab": name })));
@@ -214,10 +214,10 @@ document.getElementById("filter").addEventListener("input", event => filter(even
 
 // The methods with a distance and this cost on a dataset: all values of both.
 function withCost(dataset, cost) {
-  const [protocol] = Object.keys(columns).filter(Boolean);
+  const [protocol, place] = distance;
   return entries.filter(entry => entry.dataset === dataset).map(entry => ({
     row: entry.row, marked: entry.marked, xs: (cost.values[dataset]?.[entry.row] || []).filter(x => x > 0),
-    ys: entry.trials.map(trial => trial.numbers[protocol]?.[0]).filter(y => y > 0),
+    ys: entry.trials.map(trial => trial.numbers[protocol]?.[place]).filter(y => y > 0),
   })).filter(one => one.xs.length && one.ys.length);
 }
 

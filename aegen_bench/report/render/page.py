@@ -6,6 +6,7 @@ and the script sets text only, never markup, so that a row called `<script>` is 
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import cache
@@ -22,7 +23,7 @@ from aegen_bench.report.cells import Cell, Printed, Table
 from aegen_bench.report.claims import Finding, alike
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.render.markdown import LONG
-from aegen_bench.report.render.opened import Picture, columns, costs, entries, real
+from aegen_bench.report.render.opened import Picture, columns, costs, distance, entries, real
 
 if TYPE_CHECKING:
     import jinja2
@@ -54,6 +55,7 @@ def write(
             "names": _names(every),
             "columns": columns(every),
             "costs": costs(every),
+            "distance": distance(every),
             "entries": [entry for entry, _ in found],
             "real": [picture.data for picture in originals],
         },
@@ -82,7 +84,7 @@ def _place(pictures: Sequence[Picture], path: Path) -> Iterator[Path]:
     """Embed the pictures in the page's data, or write them next to it and yield their paths."""
     if sum(len(picture.packed) for picture in pictures) <= INLINE_BYTES:
         for picture in pictures:
-            picture.data["grid"] = picture.inlined()
+            picture.data["grid"] = f"data:image/webp;base64,{b64encode(picture.packed).decode()}"
         return
     beside = path.with_name(f"{path.stem}-grids")
     for picture in pictures:
@@ -105,9 +107,9 @@ def _claims(evidence: Evidence, findings: Sequence[Finding]) -> Iterator[dict[st
             places = "; ".join(dict.fromkeys(one.place for one in group))
             first = group[0]
             where = f"{datasets} ({places})" if places else datasets
-            paper = "" if first.paper == "not tested" else f"; from the paper's numbers: {first.paper}"
-            test = first.test + paper
-            lines.append({"where": where, "verdict": first.verdict, "numbers": first.numbers, "test": test})
+            paper = f"; from the paper's numbers: {first.printed}" if first.printed else ""
+            told = {"verdict": first.verdict, "numbers": first.numbers, "test": first.test + paper}
+            lines.append({"where": where} | told)
         verdicts = [(line["where"], line["verdict"]) for line in lines if line["verdict"] != "not tested"]
         yield {"says": claim.says, "section": claim.section, "verdicts": verdicts, "lines": lines}
 
