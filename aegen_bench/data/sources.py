@@ -29,6 +29,10 @@ KEYS = ({"train": "x_train", "test": "x_test"}, {"train": "train_images", "test"
 RAW_BYTES = 1 << 30  # an upper limit for idx files, CIFAR batches and partition files
 
 
+CELEBA = ("celeba", "CelebA")
+"""The folders in which CelebA's own files are looked for."""
+
+
 def npz_path(name: str, folder: Path) -> Path:
     """Return the path of an array of the dataset, which takes precedence over all other sources if it exists."""
     return folder / f"{name}.npz"
@@ -38,7 +42,7 @@ def source(name: str, recipe: Recipe, folder: Path) -> Source:
     """Return the source of the dataset: NAME.npz, else the folder NAME of images, else the recipe's."""
     if npz_path(name, folder).exists():
         return "npz"
-    if recipe.source == "celeba" and celeba(folder)[0].exists():
+    if recipe.source == "celeba" and name in CELEBA and celeba(folder)[0].exists():  # that folder is the archive's
         return "celeba"
     return "folder" if has_images(folder / name) else recipe.source
 
@@ -211,7 +215,7 @@ def celeba(folder: Path) -> tuple[Path, Path]:
     official archive (Img/, Eval/) or from Kaggle's (a CSV, and a nested folder). If there are none, torchvision's paths
     are returned.
     """
-    roots = (folder / "celeba", folder / "CelebA", folder)
+    roots = (*(folder / name for name in CELEBA), folder)
     partitions = ("list_eval_partition.txt", "list_eval_partition.csv", "Eval/list_eval_partition.txt")
     images = ("img_align_celeba/img_align_celeba", "img_align_celeba", "Img/img_align_celeba")
     found = [root / name for root in roots for name in partitions if (root / name).is_file()]

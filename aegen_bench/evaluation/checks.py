@@ -123,12 +123,13 @@ def check(scorer: Scorer, protocol: Protocol, n: int, *, seed: int = 0) -> dict[
 
     values = {name: scored(images, n) for name, images in variants(training, rest, subset(real, n), n, seed)}
     halves = [scored(rest[number * n : (number + 1) * n], n // 2) for number in range(UNSEEN)]
-    values["half as many"] = {name: float(np.mean([half[name] for half in halves])) for name in halves[0]}
+    of_all = set.intersection(*map(set, halves))
+    values["half as many"] = {name: float(np.mean([half[name] for half in halves])) for name in of_all}
     signs = {
         number: 1 if value.better == "lower" else -1
         for name in per_draw
         for number, value in metrics.load(name).VALUES.items()
-        if number in values["identical"] and number not in NOT_CHECKED
+        if number not in NOT_CHECKED and all(number in of for name, of in values.items() if name != "half as many")
     }
     return {
         number: _judged({name: of[number] for name, of in values.items() if number in of}, sign)

@@ -62,7 +62,7 @@ def score(scorer: Scorer, root: Path, files: data.Files, name: str, seed: int, *
 def anchors(scorer: Scorer, root: Path) -> None:
     """Complete the records of the anchors: the floor, real training images, and the ceiling, uniform noise.
 
-    A protocol that compares more images than the training split has gets no floor.
+    There is no floor under a protocol that compares with the training split, or more images than that has.
     """
     import torch
 
@@ -73,8 +73,8 @@ def anchors(scorer: Scorer, root: Path) -> None:
         return np.asarray(subset(scorer.real("train")[0], n))
 
     def noise(n: int) -> Images:
-        made = torch.randint(256, (n, *scorer.shape), generator=seeding.stream(0, "noise images"))
-        return made.to(torch.uint8).numpy()
+        stream = seeding.stream(0, "noise images")
+        return torch.randint(256, (n, *scorer.shape), dtype=torch.uint8, generator=stream).numpy()
 
     for own, path, blank in _anchors(scorer, root):
         scorer.show.note(f"anchor of {scorer.dataset}: {blank.row}")
@@ -91,7 +91,8 @@ def _anchors(scorer: Scorer, root: Path) -> list[tuple[Scorer, Path, Record]]:
     lack = []
     training, content = scorer.real("train")
     for row in ("floor", "ceiling"):
-        protocols = [p for p in scorer.protocols if row == "ceiling" or scorer.needs(p) <= len(training)]
+        unseen = [p for p in scorer.protocols if p.split == "test" and scorer.needs(p) <= len(training)]
+        protocols = unseen if row == "floor" else scorer.protocols
         key = hashlib.sha256(f"{row} {content}".encode()).hexdigest()[:16]
         blank = Record(profile=ANCHORS, dataset=scorer.dataset, row=row, seed=0, key=key)
         path = results.trial_folder(root, ANCHORS, scorer.dataset, row, 0) / "record.json"

@@ -136,7 +136,8 @@ def evaluate(
     from aegen_bench.evaluation.features import FeatureSource, check_images, subset
 
     n = protocol.images(len(check_images(real, "real images")))
-    generated = [_checked(subject.generated(n, draw), draw, (n, *real.shape[1:])) for draw in range(draws)]
+    wanted = draws if of_draws else 0  # a model's own metrics need no samples
+    generated = [_checked(subject.generated(n, draw), draw, (n, *real.shape[1:])) for draw in range(wanted)]
     start = time.perf_counter()
     source = FeatureSource(protocol, dataset=dataset, device=device, data_folder=data_folder, progress=progress)
     scores = Scores(draws=[{} for _ in range(draws)])
@@ -177,7 +178,8 @@ def evaluate(
         )
         for name, metric in of_draws.items():
             _measure(name, metric, of_draw, scores.draws[index], scores)
-    for name in scores.failed:  # a mean over some of the draws would be misleading
+    not_applicable = [name for name, settings in scores.settings.items() if "not_applicable" in settings]
+    for name in (*scores.failed, *not_applicable):  # a mean over some of the draws would be misleading
         values = chosen[name].VALUES
         scores.draws = [{k: v for k, v in draw.items() if k not in values} for draw in scores.draws]
 

@@ -81,7 +81,7 @@ EXAMPLES: dict[str, dict[str, bytes]] = {
         "a.tiff": encoded(of(COLOUR), "TIFF", compression="tiff_lzw"),
         "jpeg named.png": encoded(of(COLOUR), "JPEG"),
     },
-    "any other format, whatever its ending (GIF, EPS, ...)": {
+    "any other format with one of these endings (GIF, EPS, ...)": {
         "gif.png": encoded(of(COLOUR), "GIF"),
         "eps.png": encoded(of(COLOUR), "EPS"),
         "ppm.bmp": encoded(of(COLOUR), "PPM"),

@@ -9,7 +9,7 @@ import pytest
 from fake_data import CELEBA, Array, random_images, write_celeba, write_idx, write_npz, write_png
 
 from aegen_bench import data
-from aegen_bench.data import Recipe
+from aegen_bench.data import Recipe, sources
 from aegen_bench.errors import UserError
 
 
@@ -202,6 +202,14 @@ def test_celeba_is_found_wherever_an_archive_puts_it(tmp_path: Path, layout: str
     assert data.discover(tmp_path / "data") == {}
     assert "nothing to fetch" in data.fetch("celeba", CELEBA, tmp_path / "data")
     np.testing.assert_array_equal(data.load("celeba", CELEBA, tmp_path / "data", "train"), expected)
+
+
+def test_a_folder_of_images_is_preferred_to_celebas_own_files(tmp_path: Path) -> None:
+    write_celeba(tmp_path / "celeba")
+    write_png(tmp_path / "celeba_crop128/train/1.png", random_images(64, 64, 3))
+    recipe = Recipe(source="celeba", crop=128, size=64)
+    assert sources.source("celeba_crop128", recipe, tmp_path) == "folder"
+    assert sources.source("celeba", recipe, tmp_path) == "celeba"
 
 
 def test_only_the_missing_part_of_an_incomplete_celeba_is_named(tmp_path: Path) -> None:

@@ -12,14 +12,15 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from measuring import scored
+from measuring import Made, scored
 
 from aegen_bench import weights
 from aegen_bench.errors import Diverged, UserError
-from aegen_bench.evaluation import Protocol, extractor, extractors, features, metric, metrics
+from aegen_bench.evaluation import Protocol, evaluate, extractor, extractors, features, metric, metrics
 from aegen_bench.evaluation.distortions import jpeg_roundtrip, stretch
 from aegen_bench.evaluation.features import extract, real_features, to_uint8
 from aegen_bench.evaluation.frechet import Reference, distance_to, moments
+from aegen_bench.evaluation.metric import NotApplicable
 from aegen_bench.evaluation.metrics import fd, prd
 
 pytestmark = pytest.mark.slow
@@ -430,6 +431,25 @@ def test_a_larger_set_is_reduced_to_a_fixed_subset_and_a_smaller_one_used_whole(
 
 
 # ---- scoring a model
+
+
+def test_no_images_are_generated_for_the_metrics_of_a_model(tmp_path):
+    subject = Made([], reconstructions=lambda: (images(), images(seed=3)))
+    at = {"dataset": "digits", "fingerprint": "f", "device": "cpu", "data_folder": tmp_path}
+    result = evaluate(RANDOM, subject, real=images(), draws=2, only={"reconstruction"}, **at)
+    assert "reconstruction_mse" in result.model and result.draws == [{}, {}]
+
+
+def test_a_metric_that_applies_to_some_of_the_draws_only_has_no_numbers(tmp_path, monkeypatch):
+    def measure(inputs):
+        if inputs.generated.mean() > 0.5:
+            raise NotApplicable("too bright")
+        return {"f8": 0.5, "f1_8": 0.5}
+
+    monkeypatch.setattr(metrics.load("prd"), "measure", measure)
+    dark, bright = np.zeros_like(images()), np.full_like(images(), 255)
+    result = scores(RANDOM, folder=tmp_path, generated=[dark, bright], only={"fd", "prd"})
+    assert [set(draw) for draw in result.draws] == [{"fd"}, {"fd"}]
 
 
 def test_evaluate_gives_each_draw_its_numbers_and_the_model_its_own(tmp_path):

@@ -534,6 +534,15 @@ def test_images_and_codes_are_made_once_for_all_protocols(bench: Bench, monkeypa
     assert first["model"]["code_gap"] == second["model"]["code_gap"] and not first["failed"] and not second["failed"]
 
 
+def test_training_images_are_no_floor_under_a_protocol_that_compares_with_them(bench: Bench) -> None:
+    seen = {"extractor": "random_conv", "count": 64, "split": "train", "metrics": ["fd"]}
+    bench.declare(protocols={"seen": seen}, profiles=bench.tiny(models=["vae"], protocols=["tiny", "seen"]))
+    assert bench(*RUN).code == 0
+    floor, ceiling = (bench.record(row, profile="anchors") for row in ("floor", "ceiling"))
+    assert len(floor["metrics"]) == 1 and len(ceiling["metrics"]) == 2
+    assert floor["metrics"].keys() < ceiling["metrics"].keys()
+
+
 @pytest.fixture
 def fashion_only(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> Bench:
     """`tiny` with a second protocol, `apart`, whose extractor has a network for fashion but none for digits."""
