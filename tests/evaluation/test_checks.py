@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from types import SimpleNamespace
 
+import numpy as np
 import pytest
 from conftest import Bench
 
-from aegen_bench.evaluation import metrics
+from aegen_bench.evaluation import Protocol, checks, metrics
 from aegen_bench.evaluation.checks import CHECKS, NOT_CHECKED, _judged, _mark, rules
 
 UNSEEN = {f"unseen {i}": 10.0 + 0.1 * (i - 1.5) for i in range(4)}
@@ -64,3 +66,19 @@ def test_the_command_prints_a_table_of_every_number_and_says_how_many_images_the
     rows = [line.split("|")[1].strip() for line in ended.out.splitlines() if line.startswith("| `")]
     assert {"`fd`", "`kid`", "`clipped_coverage`"} <= set(rows) and "`kid_se`" not in rows
     assert bench("check-metrics", "--dataset", "digits", "--protocol", "tiny", "--count", "5000").code == 2
+
+
+def test_the_sets_of_a_dataset_that_is_stored_class_by_class_have_all_classes(monkeypatch: pytest.MonkeyPatch) -> None:
+    classes = np.repeat(np.arange(10, dtype=np.uint8), 90)
+    images = np.broadcast_to(classes[:, None, None, None], (900, 1, 8, 8)).copy()
+    found = list[np.ndarray]()
+
+    def variants(training: np.ndarray, rest: np.ndarray, *more: object) -> None:
+        found.extend(rest[start : start + 100, 0, 0, 0] for start in range(0, 400, 100))
+        raise StopIteration
+
+    monkeypatch.setattr(checks, "variants", variants)
+    scorer = SimpleNamespace(dataset="ordered", real=lambda split: (images, "fingerprint"))
+    with pytest.raises(StopIteration):
+        checks.check(scorer, Protocol(extractor="random_conv", count=100), 100)  # type: ignore[arg-type]
+    assert [len(set(part.tolist())) for part in found] == [10] * 4
