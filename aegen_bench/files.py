@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "append_line",
+    "finite",
     "fitting",
     "inside",
     "is_name",
@@ -401,13 +402,14 @@ def write_json(path: Path, obj: object, *, durable: bool = True) -> None:
     try:
         text = json.dumps(obj, indent=1, allow_nan=False)
     except ValueError:
-        text = json.dumps(_finite(obj), indent=1, allow_nan=False)
+        text = json.dumps(finite(obj), indent=1, allow_nan=False)
     write_bytes(path, text.encode() + b"\n", durable=durable)
 
 
-def _finite(obj: Any) -> Any:
+def finite(obj: Any) -> Any:
+    """Return an object of JSON in which NaN and infinity are null."""
     if isinstance(obj, float) and not math.isfinite(obj):
         return None
     if isinstance(obj, dict):
-        return {key: _finite(value) for key, value in obj.items()}
-    return [_finite(value) for value in obj] if isinstance(obj, (list, tuple)) else obj
+        return {key: finite(value) for key, value in obj.items()}
+    return [finite(value) for value in obj] if isinstance(obj, (list, tuple)) else obj

@@ -225,7 +225,7 @@ class Request:
             tell("warning: this processor has no native bf16: training is about 25 times slower than in fp32")
         if any(p.trial.config["precision"] == "tf32" for p in planned) and not environment.native_tf32(place):
             tell(f"warning: {place} does not support TF32: it will train in fp32 although the results are called tf32")
-        to_train = [p.trial for p in planned if p.state in runner.TO_DO and p.state != "evaluate"]
+        to_train = [p.trial for p in planned if p.state in runner.TRAINING]
         if not parallelism.cluster and any(trial.config.get("compile") for trial in to_train):
             environment.require_compiler(place)
         require_folder(self.results, "name another with --results")

@@ -14,7 +14,7 @@ from aegen_bench import data, environment
 from aegen_bench.errors import UserError
 from aegen_bench.progress import clock
 from aegen_bench.results.durations import Durations
-from aegen_bench.runner import TO_DO, Job
+from aegen_bench.runner import TRAINING, Job
 from aegen_bench.study import Study, Trial
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ def lines(
     full. The time besides training is the median of finished trials, on this device if there are any: of the same row
     and dataset, else of the profile.
     """
-    trials = [p.trial for p in planned if p.state in TO_DO and p.state != "evaluate"]
+    trials = [p.trial for p in planned if p.state in TRAINING]
     if not trials:
         return
     graphs = planned[0].place.graphs

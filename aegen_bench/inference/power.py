@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Callable
 from functools import cache
 
@@ -84,8 +85,4 @@ def _fewest(seen: Callable[[int], float], gap: float) -> int | None:
     """Return the smallest number of seeds that detects a gap, given the detectable gap for each number."""
     if not gap > 0 or not seen(MOST) <= gap:
         return None
-    low, high = 1, MOST
-    while high - low > 1:
-        middle = (low + high) // 2
-        low, high = (low, middle) if seen(middle) <= gap else (middle, high)
-    return high
+    return 2 + bisect_left(range(2, MOST + 1), True, key=lambda n: seen(n) <= gap)

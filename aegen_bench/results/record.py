@@ -6,7 +6,6 @@ of the code relies on, and written by `Record.content`.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from aegen_bench.errors import UserError
-from aegen_bench.files import is_name, require_plain_json
+from aegen_bench.files import finite, is_name, require_plain_json
 
 if TYPE_CHECKING:
     from aegen_bench.evaluation import Protocol, Scores
@@ -239,7 +238,7 @@ class Record(Strict):
 
     def content(self) -> dict[str, Any]:
         """Return the content of its file; ValueError if that could not be read again."""
-        content = _finite(self.model_dump(by_alias=True))
+        content = finite(self.model_dump(by_alias=True))
         for name in _OPTIONAL:
             if content[name] is None:
                 del content[name]
@@ -306,14 +305,6 @@ def in_words(error: ValidationError) -> str:
     first = error.errors(include_url=False)[0]
     where = ".".join(str(part)[:60] for part in first["loc"] if part not in ("int", "float"))
     return f"'{where}' cannot be {first['input']!r:.40}: {first['msg'][:120]}"
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {key: _finite(part) for key, part in value.items()}
-    return [_finite(part) for part in value] if isinstance(value, (list, tuple)) else value
 
 
 def evaluated(protocol: Protocol, scores: Scores, real_sha256: str, environment: Mapping[str, Any]) -> Evaluation:

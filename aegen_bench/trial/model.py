@@ -100,9 +100,7 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path, r
             if below is None or record.trunk is None:
                 raise UserError(f"the record of {record.label} does not state its trunk")
             _load(model.trunk, below, record.trunk.weights_sha256, record.label)
-            _load(model, path, record.weights_sha256, record.label)
-        else:
-            _load(model, path, record.weights_sha256, record.label)
+        _load(model, path, record.weights_sha256, record.label)
     except _OtherWeights as error:
         raise UserError(
             f"{error}: delete it and train the trial again: `{_again(record, kept, data, root)}`"

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metric import Inputs, Measured, NotApplicable, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 from aegen_bench.numerics.sliced import sliced_wasserstein
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "code_gap", "measure"]
@@ -23,10 +23,8 @@ SOURCE = "Bonneel et al. 2015, Sliced and Radon Wasserstein Barycenters of Measu
 
 
 def measure(inputs: Inputs) -> Measured:
-    """Return the code gap; NotApplicable for discrete codes."""
+    """Return the code gap."""
     encoded, sampled = inputs.codes
-    if not np.issubdtype(encoded.dtype, np.floating):
-        raise NotApplicable("the codes are indices, which have no distance")
     return {"code_gap": code_gap(encoded, sampled, seed=inputs.seed), "settings": {"n_codes": len(encoded)}}
 
 

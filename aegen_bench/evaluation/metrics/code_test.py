@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aegen_bench.errors import UserError
-from aegen_bench.evaluation.metric import Inputs, Measured, NotApplicable, Value
+from aegen_bench.evaluation.metric import Inputs, Measured, Value
 
 __all__ = ["PER", "SETTINGS", "SOURCE", "VALUES", "held_out_accuracy", "measure"]
 
@@ -19,10 +19,8 @@ SOURCE = "Lopez-Paz and Oquab 2017, Revisiting Classifier Two-Sample Tests, sect
 
 
 def measure(inputs: Inputs) -> Measured:
-    """Return the accuracy on at most 5000 codes of each set; NotApplicable for discrete codes."""
+    """Return the accuracy on at most 5000 codes of each set."""
     encoded, sampled = inputs.test_codes
-    if not np.issubdtype(encoded.dtype, np.floating):
-        raise NotApplicable("the codes are indices")
     n = min(len(encoded), SETTINGS["codes"])
     accuracy = held_out_accuracy(encoded[:n], sampled[:n], seed=inputs.seed)
     return {"code_test_accuracy": accuracy, "settings": {"n_codes": n}}
