@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import records
 from conftest import Bench, Ended
 
 import aegen_bench
@@ -210,6 +211,12 @@ def test_report_writes_every_table_and_prints_the_first(finished: Bench, shared_
     refused(finished("report", "--format", "markdwn"), "did you mean 'markdown'?")
     refused(finished("report", "--profile", "tiney"), "did you mean 'tiny'?")
     refused(finished("report", "--results", "elsewhere"), "no results at elsewhere")
+
+
+def test_list_why_compares_keys_even_if_the_images_are_not_here(bench: Bench) -> None:
+    records.put(bench.folder / "results", records.make(row="vae"))
+    said = bench("list", "--profile", "lite", "--why", "vae").out
+    assert said.startswith("vae on fashion, seed 0: key ")
 
 
 @pytest.mark.slow

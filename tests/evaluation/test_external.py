@@ -13,8 +13,9 @@ import pytest
 from conftest import Bench, Ended
 from PIL import Image
 
-from aegen_bench import data
+from aegen_bench import data, results
 from aegen_bench.evaluation import metrics
+from aegen_bench.trial import lifecycle
 
 DIGITS = data.Recipe(source="digits")
 
@@ -321,6 +322,19 @@ def test_a_wrong_request_is_reported_in_one_line(finished: Bench) -> None:
     refused(finished(*trial, "--seed", "0", "--results", "results"), "cannot be combined with --seed, --results")
     refused(score(finished, "mine", "--weights", "weights"), "--weights is only for --trial")
     assert not (finished.folder / "results/external").exists()
+
+
+def test_a_trial_whose_first_evaluation_finds_it_diverged_says_so(
+    finished: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def evaluate(job: Any) -> Any:
+        record = results.read_record(job.record)
+        record.status, record.reason, record.metrics = "diverged", "an image is not finite", {}
+        return record
+
+    monkeypatch.setattr(lifecycle, "evaluate", evaluate)
+    ended = finished("evaluate", "--trial", "results/tiny/digits/vae/seed-0")
+    assert ended.code == 1 and "vae on digits, seed 0 ended as diverged: an image is not finite" in ended.err
 
 
 def test_images_and_anchors_are_not_trials_and_a_moved_trial_is_refused(finished: Bench) -> None:

@@ -212,3 +212,13 @@ def test_nothing_is_wider_than_the_screen_and_dark_mode_is_dark(browser: Browser
     assert browser.all("#filter")[0].location_once_scrolled_into_view["y"] >= 0
     browser.show("#GLF/Fashion", width=width, dark=dark)
     assert browser(f"{DIALOG}.getBoundingClientRect().right") <= width
+
+
+def test_the_plot_of_costs_needs_no_samples(chromium: Any, tmp_path: Path) -> None:
+    for row, value in (("glf", 90.0), ("vae", 200.0)):
+        put(tmp_path / "results", make(row=row, metrics={A: evaluation([{"fd": value}])}))
+        timings.write(tmp_path / "results", timing(row, value / 10))
+    [path] = report.write(tmp_path / "results", PUBLISHED, tmp_path / "out", ["html"], ["1"])
+    tab = Browser(chromium, path)
+    tab.show()
+    assert tab.all("#front")[0].is_displayed() and not tab.all("#gallery")[0].is_displayed()

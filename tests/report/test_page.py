@@ -184,3 +184,12 @@ def test_of_very_many_trials_only_the_first_seeds_are_drawn_but_all_numbers_are_
     assert [one["numbers"].get(A) for one in glf["trials"]] == [[90, 0.011], [94, 0.011], None, [97, 0.011]]
     assert data["columns"][A] == ["fd", "reconstruction_mse"]
     assert glf["trials"][2]["reason"] == "loss is nan"
+
+
+def test_the_chart_of_costs_reads_the_distance_wherever_it_is_among_the_numbers(tmp_path: Path) -> None:
+    """The distance failed in the first trial, so that other numbers come first."""
+    first = make(metrics={A: evaluation([{"f8": 0.5, "f1_8": 0.5}])})
+    put(tmp_path, first, make(seed=1, metrics={A: evaluation([{"fd": 90.0, "f8": 0.5, "f1_8": 0.5}])}))
+    [chapter] = report.make(tmp_path, PUBLISHED, ["1"]).chapters
+    protocol, place = opened.distance(chapter.evidence)
+    assert place > 0 and opened.columns(chapter.evidence)[protocol][place] == "fd"

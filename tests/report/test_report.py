@@ -619,6 +619,20 @@ def test_csv_and_json_have_the_numbers_and_not_their_text(tmp_path: Path) -> Non
     assert claims["columns"][0] == "The paper says" and "values" not in claims
 
 
+def test_an_anchor_that_cannot_be_read_is_named_also_if_a_profile_is_chosen(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(profile="anchors", row="floor"))
+    bad = tmp_path / "anchors/fashion/floor/seed-0/record.json"
+    bad.write_text("{")
+    [chapter] = report.make(tmp_path, PUBLISHED, ["1"], profile="lite").chapters
+    assert any(str(bad) in line for line in chapter.skipped)
+
+
+def test_anchors_alone_make_no_report(tmp_path: Path) -> None:
+    put(tmp_path, make(profile="anchors", row="floor"))
+    with pytest.raises(UserError, match="only anchors have been scored"):
+        report.make(tmp_path, PUBLISHED, ["1"])
+
+
 def test_write_makes_one_set_per_profile_and_names_corrupt_records(tmp_path: Path) -> None:
     root, out = tmp_path / "results", tmp_path / "out"
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
