@@ -39,8 +39,7 @@ class Dask:
 
     @property
     def address(self) -> str:
-        text = until(lambda: file.read_text() if (file := self.folder / "scheduler.json").is_file() else "")
-        return json.loads(text)["address"]
+        return json.loads((self.folder / "scheduler.json").read_text())["address"]
 
     def start(self, *args: str, without: str = "") -> None:
         """Start `dask ARGS` in a new process, which cannot import the package `without` if one is named."""
@@ -110,7 +109,8 @@ def scheduler(folder: Path) -> Iterator[Dask]:
     started = Dask(folder)
     started.start("scheduler", "--host", "127.0.0.1", "--port", "0")
     try:
-        until((folder / "scheduler.json").is_file)
+        file = folder / "scheduler.json"
+        until(lambda: file.is_file() and file.read_text())  # the scheduler creates it before it writes it
         yield started
     finally:
         started.stop()
