@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from aegen_bench.report.build import CLAIMS, FORMATS, Only, Report, draw, make, require_formats, table, text, write
+from aegen_bench.report.build import CLAIMS, FORMATS, Only, Report, draw, make, require_formats, table
 from aegen_bench.report.tables import EVERY, TABLES
 
 __all__ = [
@@ -16,6 +16,4 @@ __all__ = [
     "make",
     "require_formats",
     "table",
-    "text",
-    "write",
 ]

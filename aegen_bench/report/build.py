@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import pandas as pd
 
@@ -31,8 +31,6 @@ __all__ = [
     "make",
     "require_formats",
     "table",
-    "text",
-    "write",
 ]
 
 CLAIMS = {"verdicts": verdicts, "claims": claims}
@@ -233,23 +231,6 @@ def table(
         which = "; ".join(", ".join(filter(None, kind)) for kind in sorted(kinds)) or "none"
         raise UserError(f"table {name}: choose a profile, and a protocol or device; there are: {which}")
     return pd.concat([machine.frame(one) for one in tables])
-
-
-def write(
-    root: Path,
-    published: Path,
-    out: Path,
-    formats: Sequence[str] = ("markdown", "latex"),
-    tables: Sequence[str] = TABLES,
-    **options: Any,
-) -> list[Path]:
-    """Build a report and write it; `options` are those of `make`."""
-    return make(root, published, tables, **options).write(out, formats)
-
-
-def text(root: Path, published: Path, tables: Sequence[str] = TABLES, **options: Any) -> str:
-    """Build a report and return it as Markdown; `options` are those of `make`."""
-    return make(root, published, tables, **options).text()
 
 
 def draw(

@@ -551,11 +551,11 @@ def test_a_report_has_claims_for_profiles_with_a_plus_and_none_for_external_imag
         lay(tmp_path, row, [float(value)], dataset="cifar10", profile=profile)
         put_artefacts(tmp_path / profile / "cifar10" / row / "seed-0", probes=True)
     lay(tmp_path, "mine", [1.0], profile="external")
-    text = report.text(tmp_path, PUBLISHED, ["verdicts"], profile=profile)
+    text = report.make(tmp_path, PUBLISHED, ["verdicts"], profile=profile).text()
     [line] = [line for line in text.splitlines() if "the FID falls as beta rises" in line]
     assert "CIFAR-10: supported" in line
-    assert "Claims" not in report.text(tmp_path, PUBLISHED, ["claims"], profile="external")
+    assert "Claims" not in report.make(tmp_path, PUBLISHED, ["claims"], profile="external").text()
     names = {
-        path.name for path in report.write(tmp_path, PUBLISHED, tmp_path / "out", tables=["claims"], profile=profile)
+        path.name for path in report.make(tmp_path, PUBLISHED, ["claims"], profile=profile).write(tmp_path / "out")
     }
     assert names == {"claims.md", "tables.md", "tables.tex"}

@@ -172,7 +172,9 @@ def test_the_matrix_has_the_floors_of_trunks_that_are_not_rows(tmp_path: Path, o
         ["RAE", "51.0 (1)"],
     ]
     assert set(models(built(tmp_path, "1", **options))) == {"AE + flow", "AE + GMM", "RAE + flow", "RAE + GMM"}
-    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], unasked=Present().unasked)
+    [page] = report.make(tmp_path, PUBLISHED, ["1", "matrix"], unasked=Present().unasked).write(
+        tmp_path / "out", ["html"]
+    )
     assert 'data-row="AE + flow"' in page.read_text() and 'data-row="AE"' in page.read_text(), "both can be opened"
 
 
@@ -195,5 +197,5 @@ def test_pairs_of_a_matrix_appear_only_in_its_tables(tmp_path: Path) -> None:
     assert models(named) == ["GLF", "AE + GMM"]
     put(tmp_path / "few", below, *(pair(f"rae+{prior}", below, prior) for prior in ("flow", "gmm")), trunk("glf", 2))
     assert models(built(tmp_path / "few", "1", **unasked)) == ["GLF", "RAE + flow", "RAE + GMM"], "not a matrix"
-    [page] = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["html"], ["1", "matrix"], **unasked)
+    [page] = report.make(tmp_path, PUBLISHED, ["1", "matrix"], **unasked).write(tmp_path / "out", ["html"])
     assert 'data-row="AE + flow"' in page.read_text()

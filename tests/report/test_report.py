@@ -239,7 +239,7 @@ def test_table_5_says_when_a_probed_row_was_near_its_final_value(tmp_path: Path)
     folders = [path.parent for path in put(tmp_path / "results", *records, bad, make())]
     for folder, distances in zip(folders, [(150, 104, 120, 105, 100), (90, 95, 100, 110, 100), (1, 1)], strict=False):
         looked_at(folder, *distances)
-    page = report.text(tmp_path / "results", PUBLISHED, ["5"])
+    page = report.make(tmp_path / "results", PUBLISHED, ["5"]).text()
     (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
     assert "within 5%: epochs |" in header and "stays within 5% of its last value" in page
     assert " 9 ± 1 (2) |" in lines[1] and "curve" in lines[1]
@@ -604,7 +604,7 @@ def test_csv_and_json_have_the_numbers_and_not_their_text(tmp_path: Path) -> Non
     """
     root = tmp_path / "results"
     put(root, trial("glf", 0, 0.25), trial("glf", 1, 0.75), trial("vae", 0, 5.0), ended("diverged", row="aae"))
-    paths = report.write(root, PUBLISHED, tmp_path, ["csv", "json"], ["1", "verdicts"])
+    paths = report.make(root, PUBLISHED, ["1", "verdicts"]).write(tmp_path, ["csv", "json"])
     assert [path.name for path in paths] == ["table1.csv", "tables.csv", "table1.json", "verdicts.json", "tables.json"]
     lines = list(csv.DictReader((tmp_path / "lite/tables.csv").open()))
     found = {line["row"]: line for line in lines if line["quantity"] == "fd"}
@@ -637,32 +637,32 @@ def test_write_makes_one_set_per_profile_and_names_corrupt_records(tmp_path: Pat
     root, out = tmp_path / "results", tmp_path / "out"
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
-    paths = report.write(root, PUBLISHED, out, tables=["1", "5"])
+    paths = report.make(root, PUBLISHED, ["1", "5"]).write(out)
     stems = ["table1.md", "table5.md", "tables.md", "table1.tex", "table5.tex", "tables.tex", "main.tex"]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()
     assert page.count("### Table") == 2 and f"Skipped: {bad}" in page and "| VAE" not in page
-    assert page == report.text(root, PUBLISHED, ["1", "5"], profile="lite")
+    assert page == report.make(root, PUBLISHED, ["1", "5"], profile="lite").text()
     assert "Skipped" not in (out / "smoke/tables.md").read_text()
     assert bad.read_text() == "{"
 
 
 def test_a_protocol_of_one_profile_has_tables_of_that_profile_only(tmp_path: Path) -> None:
     put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
-    assert "Profile lite" not in report.text(tmp_path, PUBLISHED, ["1"], protocol=B)
+    assert "Profile lite" not in report.make(tmp_path, PUBLISHED, ["1"], protocol=B).text()
     with pytest.raises(UserError, match=f"there are: {B}"):
-        report.text(tmp_path, PUBLISHED, ["1"], protocol="bbbb", profile="smoke")
+        report.make(tmp_path, PUBLISHED, ["1"], protocol="bbbb", profile="smoke").text()
 
 
 def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="aegen-bench run"):
-        report.text(tmp_path, PUBLISHED)
+        report.make(tmp_path, PUBLISHED).text()
     put(tmp_path, make())
     with pytest.raises(UserError, match="did you mean 'markdown'"):
-        report.write(tmp_path, PUBLISHED, tmp_path, formats=["markdwn"])
+        report.make(tmp_path, PUBLISHED).write(tmp_path, ["markdwn"])
     with pytest.raises(UserError, match="unknown table '7'"):
-        report.text(tmp_path, PUBLISHED, ["7"])
+        report.make(tmp_path, PUBLISHED, ["7"]).text()
 
 
 def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
@@ -671,7 +671,7 @@ def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
         record["config"]["with"] = {"beta": beta}
         put(tmp_path, record)
     put(tmp_path, make(row="vae", seed=0))
-    text = report.text(tmp_path, PUBLISHED, ["1"])
+    text = report.make(tmp_path, PUBLISHED, ["1"]).text()
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
     assert "mixed" in glf and "mixed" not in vae
@@ -683,7 +683,7 @@ def test_a_trial_that_failed_before_its_settings_were_complete_loses_only_its_ow
     failed = ended("failed", seed=2)
     del failed["config"]["d"]
     put(tmp_path, failed)
-    text = report.text(tmp_path, PUBLISHED, ["1"])
+    text = report.make(tmp_path, PUBLISHED, ["1"]).text()
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     assert "674" in glf and "(2)" in glf and "1 failed" in glf and "mixed" not in glf
 
@@ -762,18 +762,18 @@ def test_a_report_writes_only_inside_its_folder_whatever_the_records_say(tmp_pat
     root, out = tmp_path / "results", tmp_path / "results" / "tables"
     evil = {name: evaluation([{"fd": 1.0}], {"name": "/../../../victim", "extractor": "x"}) for name in (A, B)}
     put(root, make(metrics=evil))
-    paths = report.write(root, PUBLISHED, out, ["markdown", "latex", "csv", "json", "html"], report.EVERY)
+    paths = report.make(root, PUBLISHED, report.EVERY).write(out, ["markdown", "latex", "csv", "json", "html"])
     assert {path.parent for path in paths} == {out / "lite"}
     (out / "lite").rename(out / "kept")
     (out / "lite").symlink_to(tmp_path)
     with pytest.raises(UserError, match="leads out of"):
-        report.write(root, PUBLISHED, out)
+        report.make(root, PUBLISHED).write(out)
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
 
 
 def test_names_as_long_as_a_file_system_allows_are_reported(tmp_path: Path) -> None:
     put(tmp_path, make(dataset="d" * 250), make(dataset="d" * 249 + "e", row="r" * 255))
-    paths = report.write(tmp_path, PUBLISHED, tmp_path / "out", ["markdown", "csv", "html"], ["1", "scores"])
+    paths = report.make(tmp_path, PUBLISHED, ["1", "scores"]).write(tmp_path / "out", ["markdown", "csv", "html"])
     assert len(set(paths)) == len(paths) == 9 and all(path.is_file() for path in paths)
 
 

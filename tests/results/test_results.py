@@ -75,7 +75,7 @@ def test_the_oldest_record_kept_can_still_be_read_and_reported(tmp_path: Path) -
     assert record.lacking(protocol, ["fd", "prd", "reconstruction"]) == set()
     table = results.load(tmp_path)
     assert table.set_index("metric")["value"]["fd"] == 693.4210020598707 and table.attrs["corrupt"] == []
-    assert "693.4" in report.text(tmp_path, PUBLISHED, profile="lite")
+    assert "693.4" in report.make(tmp_path, PUBLISHED, profile="lite").text()
     assert path.read_bytes() == before
 
 
@@ -288,7 +288,7 @@ from pathlib import Path
 from aegen_bench import report
 from aegen_bench.report import published
 names = [*report.EVERY, *report.CLAIMS]
-report.write(Path("."), published.default(), Path("out"), [*report.FORMATS, "html"], names)
+report.make(Path("."), published.default(), names).write(Path("out"), [*report.FORMATS, "html"])
 print("torch" in sys.modules)
 """
     ended = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True)
