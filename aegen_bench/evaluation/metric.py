@@ -68,6 +68,11 @@ class NotApplicable(Exception):
     """Raised when the model lacks what a metric measures. Not a failure, and not retried."""
 
 
+NO_RECONSTRUCTIONS = "no reconstructions: the model has no encoder"
+NO_HALF_WAY = "no interpolations: the model has no encoder, or its codes have no half-way"
+NO_CODES = "no codes: the model has no encoder, or its codes are not numbers"
+
+
 class Value(NamedTuple):
     """How to read one number of a metric."""
 
@@ -146,79 +151,61 @@ class Inputs:
     @property
     def reconstructions(self) -> tuple[Images, Images]:
         """Test images and their reconstructions, uint8 [n, c, h, w] each."""
-        pairs = self.reconstruction_pairs() if self.reconstruction_pairs is not None else None
-        if pairs is None:
-            raise NotApplicable("no reconstructions: the model has no encoder")
-        return pairs
+        return _given(self.reconstruction_pairs, NO_RECONSTRUCTIONS)
 
     @property
     def reconstructed(self) -> Moments:
         """Moments of the features of the reconstructions."""
-        found = self.reconstruction_moments() if self.reconstruction_moments is not None else None
-        if found is None:
-            raise NotApplicable("no reconstructions: the model has no encoder")
-        return found
+        return _given(self.reconstruction_moments, NO_RECONSTRUCTIONS)
 
     @property
     def interpolated(self) -> Moments:
         """Moments of the features of images decoded half-way between the codes of two random test images."""
-        found = self.interpolation_moments() if self.interpolation_moments is not None else None
-        if found is None:
-            raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
-        return found
+        return _given(self.interpolation_moments, NO_HALF_WAY)
 
     @property
     def interpolated_nearest(self) -> Moments:
         """Moments of the features of images decoded half-way between the code of a test image and its nearest
         neighbour.
         """
-        found = self.neighbour_moments() if self.neighbour_moments is not None else None
-        if found is None:
-            raise NotApplicable("no interpolations: the model has no encoder, or its codes have no half-way")
-        return found
+        return _given(self.neighbour_moments, NO_HALF_WAY)
 
     @property
     def training(self) -> Features:
         """Features of the generator's training images, float32 [m, dim], if the real images are other ones."""
-        found = self.training_features() if self.training_features is not None else None
-        if found is None:
-            raise NotApplicable("no training images beside the real ones: the generator was not trained here")
-        return _flat(found)
+        lacking = "no training images beside the real ones: the generator was not trained here"
+        return _flat(_given(self.training_features, lacking))
 
     @property
     def test_codes(self) -> tuple[Codes, Codes]:
         """Codes of test images and as many sampled codes, one row per code."""
-        sets = self.test_code_sets() if self.test_code_sets is not None else None
-        if sets is None:
-            raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
-        return sets
+        return _given(self.test_code_sets, NO_CODES)
 
     @property
     def code_log_prior(self) -> tuple[NDArray[np.floating], int]:
         """The prior's log density at the codes of test images, in nats [n], and the number of dimensions of a code."""
-        found = self.code_densities() if self.code_densities is not None else None
-        if found is None:
-            raise NotApplicable("no density of codes: the method has no encoder, or no `log_prior`")
-        return found
+        return _given(self.code_densities, "no density of codes: the method has no encoder, or no `log_prior`")
 
     @property
     def codes(self) -> tuple[Codes, Codes]:
         """Codes of training images and as many sampled codes, one row per code."""
-        sets = self.code_sets() if self.code_sets is not None else None
-        if sets is None:
-            raise NotApplicable("no codes: the model has no encoder, or its codes are not numbers")
-        return sets
+        return _given(self.code_sets, NO_CODES)
 
     @property
     def images(self) -> tuple[Images, Images, Images]:
         """Generated, training and test images, uint8 [n, c, h, w]."""
         if self.generated_images is None:
             raise TypeError('a metric with PER = "model" sees no generated set')
-        training = self.training_set() if self.training_set is not None else None
-        test = self.test_set() if self.test_set is not None else None
-        if training is None or test is None:
-            raise NotApplicable("no training images: the generator was not trained here")
-        return self.generated_images, training, test
+        lacking = "no training images: the generator was not trained here"
+        return self.generated_images, _given(self.training_set, lacking), _given(self.test_set, lacking)
+
+
+def _given(compute: Callable[[], T | None] | None, otherwise: str) -> T:
+    """Return what the model or caller can provide; NotApplicable with this reason if it cannot."""
+    found = compute() if compute is not None else None
+    if found is None:
+        raise NotApplicable(otherwise)
+    return found
 
 
 def _flat(features: Features) -> Features:

@@ -1,6 +1,6 @@
 """Statistics for few seeds: comparisons, leading groups, power. Functions of plain numbers (docs/statistics.md)."""
 
-from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, equivalent, interval, moderated
+from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, interval, moderated
 from aegen_bench.inference.leading import Leading, Place, leading_group
 from aegen_bench.inference.moderation import Moderation, moderate
 from aegen_bench.inference.overall import Standing, overall
@@ -26,7 +26,6 @@ __all__ = [
     "detectable",
     "detectable_by_t",
     "difference",
-    "equivalent",
     "interval",
     "leading_group",
     "moderate",

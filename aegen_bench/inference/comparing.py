@@ -1,4 +1,4 @@
-"""Comparing two rows: the difference, its uncertainty, and equivalence.
+"""Comparing two rows: the difference and its uncertainty.
 
 Seeds are not pairs: seed 0 initialises different networks in two methods, so what it fixes in one has no counterpart in
 the other. Rows that share a trained trunk are an exception, see `paired.py`.
@@ -16,14 +16,15 @@ from scipy import stats
 from aegen_bench.inference.moderation import Moderation, moderate
 from aegen_bench.inference.scales import Scale
 
-__all__ = ["ALPHA", "Difference", "Row", "difference", "equivalent", "interval", "moderated"]
+__all__ = ["ALPHA", "Difference", "Row", "difference", "interval", "moderated"]
 
 ALPHA = 0.05
+"""The error rate of every test, and 1 minus the coverage of every interval."""
 
 
-def interval(mean: float, std: float, n: int, level: float = 1 - ALPHA) -> tuple[float, float]:
-    """Return Student's t interval of a mean, given the sample standard deviation of n >= 2 numbers."""
-    half = _quantile((1 + level) / 2, n - 1) * std / n**0.5
+def interval(mean: float, std: float, n: int) -> tuple[float, float]:
+    """Return Student's 95% t interval of a mean, given the sample standard deviation of n >= 2 numbers."""
+    half = _quantile(1 - ALPHA / 2, n - 1) * std / n**0.5
     return mean - half, mean + half
 
 
@@ -77,11 +78,11 @@ class Difference:
         """Return the p-value of the hypothesis that the gap is at most `bound`; NaN if it cannot be tested."""
         return float(stats.t.sf(self.t(bound), max(self.df, 1e-3))) if self.tested else float("nan")
 
-    def interval(self, level: float = 1 - ALPHA) -> tuple[float, float]:
-        """Return Student's t interval of the gap; NaNs if it cannot be tested."""
+    def interval(self) -> tuple[float, float]:
+        """Return Student's 95% t interval of the gap; NaNs if it cannot be tested."""
         if not self.tested:
             return float("nan"), float("nan")
-        half = _quantile((1 + level) / 2, self.df) * self.error if self.error else 0.0
+        half = _quantile(1 - ALPHA / 2, self.df) * self.error if self.error else 0.0
         return self.gap - half, self.gap + half
 
 
@@ -114,10 +115,3 @@ def difference(a: Row, b: Row | float) -> Difference:
     error = a.error + b.error
     weights = (a.error / a.df if a.df else np.inf) + (b.error / b.df if b.df else np.inf) if error else 0.0
     return Difference(a.mean - b.mean, error**0.5, error / weights if weights else min(a.df, b.df))
-
-
-def equivalent(compared: Difference, low: float, high: float) -> float:
-    """Return the p-value of the hypothesis that the gap is outside of `low` to `high`, by two one-sided tests
-    (Schuirmann 1987). NaN if it cannot be tested.
-    """
-    return max(compared.p_above(low), compared.p_below(high)) if compared.tested else float("nan")

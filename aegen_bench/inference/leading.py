@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-from aegen_bench.inference.comparing import ALPHA, Difference, Row, difference, moderated
+from aegen_bench.inference.comparing import Difference, Row, difference, moderated
 from aegen_bench.inference.power import critical, detectable
 from aegen_bench.inference.scales import Scale
 
@@ -80,10 +80,8 @@ class Leading:
         return max((_tail(*lag) for lag in self.lags.get(row, ())), default=float("nan"))
 
 
-def leading_group(
-    samples: Mapping[str, Sequence[float]], scale: Scale, *, lower_is_better: bool = True, alpha: float = ALPHA
-) -> Leading:
-    """Find the leading group of a column.
+def leading_group(samples: Mapping[str, Sequence[float]], scale: Scale, *, lower_is_better: bool = True) -> Leading:
+    """Find the leading group of a column. It lacks a row that is as good as the best with probability `ALPHA`.
 
     Rows with one seed use the pooled variance. Others are never compared with them, and they never lead: they are
     behind or open.
@@ -93,7 +91,6 @@ def leading_group(
             scale, are left out.
         scale: `LOG` for distances, `RAW` for scores.
         lower_is_better: The direction.
-        alpha: Probability of wrongly excluding any row that is as good as the best.
     """
     sign = 1.0 if lower_is_better else -1.0
     taken = {row: [sign * x for x in scale.of(values)] for row, values in samples.items()}
@@ -106,7 +103,7 @@ def leading_group(
 
     near, spread = _contenders(tested, scale)
     contenders = _moderated(near, tested)
-    group, judged = _step_down(contenders, alpha)
+    group, judged = _step_down(contenders)
     best = min(near, key=lambda row: contenders[row].mean)
     for row in known:
         among = contenders if row in near else _moderated([*near, row], known)
@@ -114,15 +111,15 @@ def leading_group(
         if row in near:
             stays, lags[row] = row in group, judged[row]
         elif row in tested:
-            stay, each = _step_down(among, alpha)
+            stay, each = _step_down(among)
             stays, lags[row] = row in stay, each[row]
         else:
             gaps = (difference(among[row], among[other]) for other in group)
-            lags[row] = (max(((gap.t(), len(group) + 1, gap.df) for gap in gaps), key=lambda lag: _excess(lag, alpha)),)
-            stays = _excess(lags[row][0], alpha) <= 1
+            lags[row] = (max(((gap.t(), len(group) + 1, gap.df) for gap in gaps), key=_excess),)
+            stays = _excess(lags[row][0]) <= 1
         places[row] = (Place.LEADING if row in tested else Place.OPEN) if stays else Place.BEHIND
     seeds = int(np.median([len(tested[row]) for row in near]))
-    seen = detectable(spread, seeds, max(len(near), 2), alpha=alpha)
+    seen = detectable(spread, seeds, max(len(near), 2))
     return Leading(scale, places, lags, to_best, best, tuple(near), spread, seeds, seen)
 
 
@@ -155,7 +152,7 @@ def _signed(compared: Difference, sign: float) -> Difference:
     return Difference(sign * compared.gap, compared.error, compared.df)
 
 
-def _step_down(candidates: Mapping[str, Row], alpha: float) -> tuple[set[str], dict[str, tuple[Lag, ...]]]:
+def _step_down(candidates: Mapping[str, Row]) -> tuple[set[str], dict[str, tuple[Lag, ...]]]:
     """Return the rows that remain, and for each row its lags in all steps up to its removal."""
     names = list(candidates)
     mean, error, df = (np.array([getattr(row, x) for row in candidates.values()]) for x in ("mean", "error", "df"))
@@ -164,7 +161,7 @@ def _step_down(candidates: Mapping[str, Row], alpha: float) -> tuple[set[str], d
     while len(left) > 1:
         m, here = len(left), np.ix_(left, left)
         kinds, kind = np.unique(nu[here], return_inverse=True)
-        times = t[here] / np.array([critical(m, one, alpha) for one in kinds])[kind]
+        times = t[here] / np.array([critical(m, one) for one in kinds])[kind]
         other = times.argmax(axis=1)
         each = [(float(t[i, left[j]]), m, float(nu[i, left[j]])) for i, j in zip(left, other, strict=True)]
         worst = int(times.max(axis=1).argmax())
@@ -185,10 +182,10 @@ def _pairs(mean: Numbers, error: Numbers, df: Numbers) -> tuple[Numbers, Numbers
     return t, nu.round(3)
 
 
-def _excess(lag: Lag, alpha: float) -> float:
+def _excess(lag: Lag) -> float:
     """The ratio of a row's lag to the critical value for equal rows."""
     t, m, df = lag
-    return t / critical(m, df, alpha)
+    return t / critical(m, df)
 
 
 @cache

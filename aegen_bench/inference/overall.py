@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aegen_bench.inference.comparing import ALPHA
 from aegen_bench.inference.moderation import moderate
 
 __all__ = ["Standing", "overall"]
@@ -31,7 +32,7 @@ class Standing:
     ranks: tuple[int, int] | None
 
 
-def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, Standing]:
+def overall(samples: Mapping[str, Ratios]) -> dict[str, Standing]:
     """Average rows over datasets.
 
     All datasets have equal weight, however many trials they have: the score is exp(mean over datasets of mean over
@@ -45,7 +46,6 @@ def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, 
     Args:
         samples: For each row and dataset, the ratios of its seeds' distances to the distance of real training images
             (the floor); with several networks, their geometric means.
-        level: Coverage of the intervals.
     """
     datasets = sorted({dataset for row in samples.values() for dataset in row})
     logs = {
@@ -67,7 +67,7 @@ def overall(samples: Mapping[str, Ratios], *, level: float = 0.95) -> dict[str, 
         ]
     )
     ranks = 1 + (drawn[:, None, :] > drawn[None, :, :]).sum(axis=1)
-    tails = [(1 - level) / 2, (1 + level) / 2]
+    tails = [ALPHA / 2, 1 - ALPHA / 2]
     found = {}
     for place, row in enumerate(order):
         low, high = np.exp(np.quantile(drawn[place], tails))

@@ -23,12 +23,6 @@ class Scale:
         finite = [float(x) for x in values if math.isfinite(x)]
         return [math.log(x) for x in finite if x > 0] if self.logarithmic else finite
 
-    def factor(self, share: float) -> float:
-        """Return the step on a logarithmic scale from x to (1 + share) x; ValueError on any other scale."""
-        if not self.logarithmic:
-            raise ValueError("a share of a number is a fixed step only on a logarithmic scale")
-        return math.log1p(share)
-
     def gap(self, step: float) -> str:
         """Format a difference on this scale: `4.2%` on a logarithmic scale, else `0.042`."""
         if not math.isfinite(step):

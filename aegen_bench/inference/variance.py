@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aegen_bench.inference.comparing import ALPHA
 from aegen_bench.inference.scales import Scale
 
 __all__ = ["SOURCES", "Split", "split"]
@@ -31,7 +32,7 @@ class Split:
     trials: int
 
 
-def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, *, level: float = 0.95) -> Split | None:
+def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale) -> Split | None:
     """Split the variance over pairs by a two-way model: number = trunk + prior + interaction + seed.
 
     Args:
@@ -88,7 +89,7 @@ def split(samples: Mapping[tuple[str, str], Mapping[int, float]], scale: Scale, 
     parts = np.hstack([np.maximum(squares, 0.0), within[:, None]])
     total = parts.sum(axis=1, keepdims=True)
     shares = np.divide(parts, total, out=np.full_like(parts, np.nan), where=total > 0)
-    low, high = np.nanquantile(shares[1:], [(1 - level) / 2, (1 + level) / 2], axis=0)
+    low, high = np.nanquantile(shares[1:], [ALPHA / 2, 1 - ALPHA / 2], axis=0)
     known_shares = dict(zip(SOURCES, shares[0].tolist(), strict=True))
     intervals = dict(zip(SOURCES, zip(low.tolist(), high.tolist(), strict=True), strict=True))
     return Split(known_shares, intervals, trunks, priors, len(known), sum(map(len, known.values())))
