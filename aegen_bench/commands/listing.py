@@ -210,8 +210,7 @@ def why(asked: Request, row: str) -> Iterator[str]:
             stale += 1
             record = results.read_record(item.trial.folder(asked.results) / "record.json")
             was, now = (_leaves(c) for c in (record.config, item.trial.config))
-            # A record's config also has what training adds (shape, n_train, data_sha256); skip these.
-            names = sorted({name for name in {**was, **now} if name.partition(".")[0] in item.trial.config})
+            names = sorted({name for name in {**was, **now} if name not in results.RECORDED_AFTER_PLANNING})
             changed = [name for name in names if was.get(name) != now.get(name) and _trains(name)]
             yield f"{item.trial.label}: key {record.key} is now {item.trial.key}"
             for name in changed:

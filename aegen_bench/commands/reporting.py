@@ -106,7 +106,7 @@ def report(
         return
     paths = made.write(place, wanted)
     show(_whole(made) if part else first_tables(made))
-    show(_written(made, paths, place, whole=not part))
+    show(_written(paths, place, whole=not part))
 
 
 def published() -> Path:
@@ -146,10 +146,8 @@ def _whole(made: Report) -> Iterator[str | Grid]:
         yield from one.skipped
 
 
-def _written(made: Report, paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
-    """Yield what was written and where, what could not be read and, for a full report, which other files are there."""
-    unreadable = (text for chapter in made.chapters for text in chapter.evidence.unreadable)
-    yield from (f"skipped: {text}" for text in dict.fromkeys(unreadable))
+def _written(paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
+    """Yield what was written and where and, for a full report, which other files are there."""
     names = {"report.html": "page", "tables.md": "all tables and notes", "main.tex": "an article of them"}
     yield from (f"{names[path.name]}: {path}" for path in paths if path.name in names)
     yield f"{len(paths)} file{'s' * (len(paths) != 1)} in {place}"

@@ -191,7 +191,10 @@ class Request:
         if self.study.broken(self.models) or any(p.state in ("corrupt", "blocked") for p in planned):
             code = 1
         if not quiet and next(results.records(self.results, profile=self.study.profile_name), None):
-            show(self._tables(planned))
+            try:
+                show(self._tables(planned))
+            except UserError as error:  # the failures below must be listed all the same
+                show([f"no tables: {error}"])
         show(self._failures(bad))
         return code
 

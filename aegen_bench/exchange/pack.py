@@ -5,6 +5,7 @@ A pack is a zip file with these members only:
     manifest.json                                    {"format": 1, "aegen_bench": version, "files": {member: sha256}}
     frame.parquet                                    the table of `aegen_bench.results.load`
     results/PROFILE/DATASET/ROW/seed-K/FILE          record.json, history.json, samples.png, artefacts.npz
+    results/times/PROFILE/DATASET/ROW/ID.json        timing runs
     weights/KEY-SHA.safetensors                      of trials whose weights were kept
 
 With a pack, tables can be cited together with everything they were made from, and models loaded without training them
@@ -25,7 +26,7 @@ from pathlib import Path, PurePosixPath
 from aegen_bench import __version__, results
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.files import is_name, read_bytes, write_bytes
-from aegen_bench.results import Record
+from aegen_bench.results import Record, timings
 from aegen_bench.results.record import Sha256, Strict
 
 __all__ = ["open_trial", "pack", "unpack"]
@@ -58,8 +59,10 @@ def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) ->
         raise error
 
     found = list(results.records(root, profile=profile, on_corrupt=refuse))
-    if profile is not None:  # also the anchors of its tables
-        found += list(results.records(root, profile=results.ANCHORS, on_corrupt=refuse))
+    if profile is not None:  # also the anchors and external sets of its tables
+        for name in results.NO_TRIALS:
+            found += list(results.records(root, profile=name, on_corrupt=refuse))
+    timed = [path for path, _ in timings.read(root, profile)]
     trials = [record for _, record in found if record.profile not in results.NO_TRIALS]
     if not trials:
         raise UserError(f"no trials under {root}" + (f" of profile {profile}" if profile else ""))
@@ -85,10 +88,13 @@ def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) ->
                 for model in record.all_weights(weights):
                     if (member := f"weights/{model.name}") not in hashes:
                         add(member, _read(model))
+        for path in timed:
+            add("/".join(("results", *path.parts[-5:])), _read(path, follow=False), zipfile.ZIP_DEFLATED)
         add(FRAME, frame.to_parquet(index=False))
         manifest = _Manifest(format=FORMAT, aegen_bench=__version__, files=hashes)
         archive.writestr(zipfile.ZipInfo(MANIFEST), manifest.model_dump_json(indent=1))
-    others = f" and {len(found) - len(trials)} other sets of images" if len(found) > len(trials) else ""
+    others = f", {len(found) - len(trials)} other sets of images" if len(found) > len(trials) else ""
+    others += f", {len(timed)} timing runs" if timed else ""
     yield f"{out}: {len(trials)} trials, {kept} with their weights{others}, {out.stat().st_size / 1e6:,.1f} MB"
     if kept < len(trials):
         yield f"{len(trials) - kept} trials have no weights in {weights}: their models cannot be loaded from the pack"
@@ -191,7 +197,8 @@ def _expected(parts: Sequence[str]) -> bool:
         return True
     if len(parts) == 2 and parts[0] == "weights":
         return parts[1].endswith(".safetensors")
-    return len(parts) == 6 and parts[0] == "results" and parts[-1] in BESIDE
+    timed = parts[1] == timings.FOLDER and parts[-1].endswith(".json")
+    return len(parts) == 6 and parts[0] == "results" and (timed or parts[-1] in BESIDE)
 
 
 def _content(file: Path, archive: zipfile.ZipFile, member: str, hashes: dict[str, str]) -> bytes:

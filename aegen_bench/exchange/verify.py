@@ -22,8 +22,6 @@ from aegen_bench.study import Study, Trial, asked_as
 
 __all__ = ["Finding", "verify"]
 
-RECORDED_AFTER_PLANNING = ("shape", "n_train", "data_sha256")
-"""Parts of a record's `config` that are added during training."""
 SAME = 1e-3
 """Tolerated relative difference of a distance that is measured again, since other processors round differently."""
 
@@ -200,9 +198,10 @@ def _leading_group(here: _Submission) -> Finding:
     """The rows that lead a column of Table 1 do so with at least three seeds."""
     from aegen_bench import report
     from aegen_bench.report import published
+    from aegen_bench.study.staleness import Present
 
     try:
-        made = report.make(here.root, published.default(), ["1"])
+        made = report.make(here.root, published.default(), ["1"], unasked=Present(here.data).unasked)
     except UserError as error:  # no record can be read
         return Finding("leading group", "open", str(error))
     cells = [
@@ -311,7 +310,7 @@ CHECKS: tuple[Callable[[_Submission], Finding], ...] = (
 
 
 def _key(record: Record, seed: int | None = None) -> str:
-    config = {k: v for k, v in record.config.items() if k not in RECORDED_AFTER_PLANNING}
+    config = {k: v for k, v in record.config.items() if k not in results.RECORDED_AFTER_PLANNING}
     return Trial(record.profile, record.dataset, record.row, record.seed if seed is None else seed, config).key
 
 

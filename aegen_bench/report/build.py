@@ -67,14 +67,17 @@ class Only:
 
 @dataclass(frozen=True)
 class Chapter:
-    """The report of one profile: its tables, the evidence behind them, and a sentence on each record that could not be
-    read.
-    """
+    """The report of one profile: its tables, the evidence behind them, and a sentence on each corrupt record."""
 
     evidence: Evidence
     tables: list[Table]
     findings: list[Finding]
-    skipped: list[str]
+    corrupt: list[str]
+
+    @property
+    def skipped(self) -> list[str]:
+        """A sentence on each file that could not be used so far."""
+        return [f"Skipped: {said}\n" for said in [*self.corrupt, *self.evidence.unreadable]]
 
     @property
     def profile(self) -> str:
@@ -93,7 +96,7 @@ class Chapter:
         """Write the tables in a format to OUT/PROFILE, each in its own file and all in one, and yield the paths."""
         if name == "html":
             path = inside(out, self.profile, "report.html")
-            yield from page.write(self.evidence, self.tables, self.findings, self.skipped, path)
+            yield from page.write(self.evidence, self.tables, self.findings, self.corrupt, path)
             return
         suffix, render = FORMATS[name]
         shown = self.shown(name)
@@ -165,7 +168,8 @@ def make(
     frame, aside = _frames(root, profile, only, unasked)
     old = {entry for one in (frame, aside) for entry in stale(one)} if stale else set()
     others = [results.load(root, profile=name) for name in results.NO_TRIALS if (root / name).is_dir()]
-    frame.attrs["corrupt"] += [one for other in others for one in other.attrs["corrupt"] if profile]
+    listed = {path for path, _ in frame.attrs["corrupt"]}
+    frame.attrs["corrupt"] += [one for other in others for one in other.attrs["corrupt"] if one[0] not in listed]
     joint = pd.concat(others, ignore_index=True) if others else None
     if joint is not None:
         joint.attrs = {"notes": {entry: said for one in others for entry, said in one.attrs["notes"].items()}}
@@ -188,7 +192,7 @@ def make(
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
         # Files outside the profiles that have a chapter (anchors, unreadable folders) are reported in every chapter.
         skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
-        corrupt = [f"Skipped: {error}\n" for where, error in skipped if where == name or where not in parts]
+        corrupt = [str(error) for where, error in skipped if where == name or where not in parts]
         chapters.append(Chapter(evidence, built, findings, corrupt))
     return Report(chapters)
 
@@ -221,14 +225,18 @@ def table(
 
     `table("results", "1", profile="lite", protocol="lite").loc["fashion", "glf", "fd"]` is a cell of Table 1. UserError
     if there are several profiles, protocols or devices, whose numbers are not comparable, and none is chosen.
+
+    `protocol` is a name or id; `device` is that of timing runs, and may be followed by their id: "H200, timing 12fd4e".
     """
     from aegen_bench.study.staleness import Present
 
     made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, unasked=Present().unasked)
-    tables = [one for chapter in made.chapters for one in chapter.tables if device in (None, one.device)]
-    kinds = {(one.profile, one.protocol_name, one.device) for one in tables}
+    every = [one for chapter in made.chapters for one in chapter.tables]
+    tables = [one for one in every if device is None or f"{one.device},".startswith(f"{device},")]
+    kinds = {(one.profile, one.protocol, one.device): one.protocol_name for one in tables}
     if len(kinds) != 1:
-        which = "; ".join(", ".join(filter(None, kind)) for kind in sorted(kinds)) or "none"
+        named = [(profile, name and f"{name} ({id})", device) for (profile, id, device), name in sorted(kinds.items())]
+        which = "; ".join(", ".join(filter(None, kind)) for kind in named) or "none"
         raise UserError(f"table {name}: choose a profile, and a protocol or device; there are: {which}")
     return pd.concat([machine.frame(one) for one in tables])
 

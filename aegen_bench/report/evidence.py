@@ -26,6 +26,7 @@ from aegen_bench.results.artefacts import read_artefact
 from aegen_bench.results.history import read_history
 from aegen_bench.results.record import Record
 from aegen_bench.results.timings import Timing
+from aegen_bench.study.command import command
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -123,7 +124,7 @@ class Evidence:
     `aside` those of rows that only the tables of the matrix show: its pairs, and trunks of pairs. `described` has
     descriptions of protocols by id, which replace those in the records.
 
-    `unreadable` collects a sentence on each file that could not be read.
+    `unreadable` collects a sentence on each file that could not be used.
     """
 
     root: Path
@@ -211,18 +212,37 @@ class Evidence:
             self, frame=frame, aside=None, layout=replace(self.layout, datasets=every.datasets, rows=every.rows)
         )
 
-    @cached_property
-    def by_pair(self) -> dict[tuple[str, str], str]:
-        """The row of each trunk and prior; if there are two, the one called TRUNK+PRIOR."""
-        return {self.pairs[row]: row for row in sorted(self.pairs, key=lambda row: "+" in row)}
+    def by_pair(self, dataset: str) -> dict[tuple[str, str], str]:
+        """Return the row of each trunk and prior. If there are several: one with trials on the dataset, if possible the
+        one called TRUNK+PRIOR.
+        """
+        order = sorted(self.pairs, key=lambda row: ((dataset, row) in self._trials, "+" in row))
+        return {self.pairs[row]: row for row in order}
+
+    def distinct_pairs(self, dataset: str) -> list[str]:
+        """Return the rows that are pairs and have trials on a dataset. If the same trials have two names, only the one
+        called TRUNK+PRIOR.
+        """
+        here = self.frame[(self.frame["dataset"] == dataset) & self.frame["row"].isin(list(self.pairs))]
+        trials = here[["row", "seed", "key"]].drop_duplicates().itertuples(index=False, name=None)
+        names = sorted(trials, key=lambda trial: "+" in trial[0])
+        kept = set({(self.pairs[row], seed, key): row for row, seed, key in names}.values())
+        return [row for row in self.pairs if row in kept]
 
     @cached_property
     def timings(self) -> dict[str, dict[Entry, Timing]]:
         """The timing runs of these rows and datasets, by timing id and entry."""
         found: dict[str, dict[Entry, Timing]] = {}
-        for timing in timings.read(self.root, self.layout.profile):
-            if timing.dataset in self.layout.datasets and timing.row in self.layout.rows:
-                found.setdefault(timing.id, {})[timing.dataset, timing.row] = timing
+        trials = self.frame.loc[self.frame["seed"] == 0, ["dataset", "row", "key"]].drop_duplicates()
+        keys = {(dataset, row): key for dataset, row, key in trials.itertuples(index=False, name=None)}
+        profile = self.layout.profile
+        for path, timing in timings.read(self.root, profile, on_corrupt=lambda error: self._skip(str(error))):
+            entry = timing.dataset, timing.row
+            if keys.get(entry, timing.key) != timing.key:
+                again = command("time", profile, models=[timing.row], datasets=[timing.dataset], results=self.root)
+                self._skip(f"{path}: the row's code or settings have changed since it was timed: `{again}`")
+            elif timing.dataset in self.layout.datasets and timing.row in self.layout.rows:
+                found.setdefault(timing.id, {})[entry] = timing
         return found
 
     @cached_property
@@ -302,10 +322,12 @@ class Evidence:
         except FileNotFoundError:
             return None
         except (OSError, ValueError) as error:
-            said = f"cannot read {path}: {' '.join(str(error).split())}"
-            if said not in self.unreadable:
-                self.unreadable.append(said)
+            self._skip(f"cannot read {path}: {' '.join(str(error).split())}")
             return None
+
+    def _skip(self, said: str) -> None:
+        if said not in self.unreadable:
+            self.unreadable.append(said)
 
     def budget_curves(self, dataset: str) -> dict[str, list[Curve]]:
         """Return the curves of the distance during training for probed rows, over trials that ended well."""

@@ -139,15 +139,21 @@ def marks(root: Path, part: Part, layout: Layout, rows: Collection[str], guests:
     return said + ([ANCHORS] if any(row in ANCHOR_NAMES.values() for row in guests) else [])
 
 
-def cautions(part: Part, layout: Layout, datasets: Sequence[str], metrics: Collection[str]) -> list[str]:
-    """Return reasons to doubt distances: notes of evaluation on these metrics, and distances above that of noise."""
+def cautions(
+    part: Part, layout: Layout, rows: Sequence[str], datasets: Sequence[str], metrics: Collection[str]
+) -> list[str]:
+    """Return reasons to doubt the distances of these rows and of external sets: notes of evaluation on these metrics,
+    and distances above that of noise.
+    """
     name, said, noise = layout.published.name, dict[str, list[str]](), list[str]()
     for dataset in datasets:
         for (where, row), remarks in part.remarks.items():
+            if row not in rows and (where, row) not in part.guests.trials:
+                continue
             for text in dict.fromkeys(remarks[metric] for metric in metrics if metric in remarks and where == dataset):
                 said.setdefault(text, []).append(f"{name(row)} on {name(dataset)}")
         if set(DISTANCES) & set(metrics):
-            noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, layout.rows)]
+            noise += [f"{name(row)} on {name(dataset)}" for row in part.beyond_noise(dataset, rows)]
     told = [f"Caution: {text} ({'; '.join(where)})." for text, where in said.items()]
     if noise:
         told.append(f"Caution: {BEYOND_NOISE}: {'; '.join(noise)}.")
@@ -337,19 +343,22 @@ def overall(
             "No average over datasets: it takes at least two datasets on which both rows and the floor were scored; "
             f"here: {where}."
         ]
-    return [
+    said = [
         f"Geometric mean over {where} of the row's Fréchet distance divided by that of training images (the floor). "
         "Datasets and networks have equal weights, however many trials there are.",
         "95% intervals: bootstrap over the seeds that all of these networks have scored, within each dataset; with few "
         "seeds they are too narrow (docs/statistics.md). A row with a single seed is given the typical spread of the "
         "other rows; without any row with two seeds there are no intervals.",
-        *([f"Left out, because they lack some of these: {', '.join(left_out)}."] if left_out else []),
-        *(
-            [f"Not counted: {', '.join(uncounted)}, under which fewer than two rows have a number on every dataset."]
-            if uncounted
-            else []
-        ),
     ]
+    if left_out:
+        rows = ", ".join(left_out)
+        said.append(
+            f"Left out, because they lack some of these, are marked † or have diverged or collapsed trials: {rows}."
+        )
+    if uncounted:
+        names = ", ".join(uncounted)
+        said.append(f"Not counted: {names}, under which fewer than two rows have a number on every dataset.")
+    return said
 
 
 AGREEMENT = (
@@ -364,7 +373,8 @@ def scores(units: Mapping[str, str]) -> str:
     said = ", ".join(f"{name} ({unit})" for name, unit in units.items() if unit != "1")
     return (
         "Mean ± sample standard deviation over seeds, number of trials in brackets. ↓ lower is better, ↑ higher is "
-        "better; a cell is empty if the metric does not apply to the row." + (f" Units: {said}." if said else "")
+        "better; a cell is empty if the metric does not apply to the row or was not measured for it."
+        + (f" Units: {said}." if said else "")
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Sequence
@@ -140,7 +141,9 @@ class Summary:
 
     def _cells(self, metrics: Sequence[str], family: str) -> Cells:
         known = [self.numbers.get(metric, {}) for metric in metrics]
-        tried = set().union(*known, self.numbers.get(family, {}))
+        # A family may also be the name of a number; only its missing values say that the metric failed.
+        failed = (key for key, value in self.numbers.get(family, {}).items() if math.isnan(value))
+        tried = set().union(*known, failed)
         found = Cells(self._layout, metrics, self._source)
         for entry, trials in self.trials.items():
             ended: Counter[str] = Counter()

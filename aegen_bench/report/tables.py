@@ -169,7 +169,7 @@ def quality(evidence: Evidence, table: int) -> Tables:
             notes.trials(part.frame),
             *notes.elsewhere(evidence),
             *notes.other_images(part.frame, layout),
-            *notes.cautions(part, layout, layout.datasets, (measure.family,)),
+            *notes.cautions(part, layout, ours, layout.datasets, (measure.family,)),
             *notes.leading([group for groups in found.values() for group in groups]),
             *_resolution(evidence, part, measure, found),
             *(notes.paper(paper, table, lines, comparable=comparable) if printed else []),
@@ -249,7 +249,7 @@ def scores(evidence: Evidence) -> Tables:
             notes.scores(units),
             notes.trials(here),
             *notes.other_images(here, layout),
-            *notes.cautions(part, layout, [dataset], families),
+            *notes.cautions(part, layout, layout.rows, [dataset], families),
             *notes.marks(evidence.root, part, layout, layout.rows, guests),
             *notes.departures(here, layout),
         ]
@@ -278,7 +278,7 @@ def comparisons(evidence: Evidence) -> Tables:
             *notes.leading([group]),
             *_resolution(evidence, part, measure, {dataset: [group]}),
             notes.trials(part.frame[part.frame["dataset"] == dataset]),
-            *notes.cautions(part, layout, [dataset], (measure.family,)),
+            *notes.cautions(part, layout, rows, [dataset], (measure.family,)),
             *notes.marks(evidence.root, part, layout, rows),
         ]
         lines = _to_best(evidence, part, shown, group.best, tests, "share above the best", "p of the leading group")
@@ -293,7 +293,9 @@ def _of_trunks(evidence: Evidence, part: Part, dataset: str) -> Iterator[tuple[s
     others, paired by seed, since pairs with the same seed share the auto-encoder.
     """
     trunks: dict[str, dict[str, dict[int, float]]] = {}
-    for row in _sound(part.distances, dataset, [row for row in evidence.pairs if row not in part.dagger]):
+    for row in _sound(
+        part.distances, dataset, [row for row in evidence.distinct_pairs(dataset) if row not in part.dagger]
+    ):
         if seeds := part.seeds(dataset, row):
             trunks.setdefault(evidence.pairs[row][0], {})[row] = seeds
     for trunk, samples in trunks.items():
@@ -328,9 +330,10 @@ def matrix(evidence: Evidence) -> Tables:
     evidence = evidence.crossed
     for part, dataset in evidence.scored():
         floors = part.summary.cells(["reconstruction_fd"], family="reconstruction_fd")
-        cells = {pair: part.distances[dataset, row] for pair, row in evidence.by_pair.items()}
+        by_pair = evidence.by_pair(dataset)
+        cells = {pair: part.distances[dataset, row] for pair, row in by_pair.items()}
         for _, tested, _, _ in _of_trunks(evidence, part, dataset):
-            cells |= {pair: tested[row] for pair, row in evidence.by_pair.items() if row in tested}
+            cells |= {pair: tested[row] for pair, row in by_pair.items() if row in tested}
         trunks, priors = (_ranked(cells, i) for i in (0, 1))
         if len(trunks) < 2 or len(priors) < 2:
             continue
@@ -344,8 +347,8 @@ def matrix(evidence: Evidence) -> Tables:
         ]
         form = fixed(Measure.of(1, part).decimals_of(cell for line in lines for cell in line[1:]), "seeds")
         heads = [words("Trunk"), *(measured(name, form) for name in ("reconstruction", *map(evidence.name, priors)))]
-        marks = notes.marks(evidence.root, part, evidence.layout, {*trunks, *evidence.by_pair.values()})
-        here = part.frame[(part.frame["dataset"] == dataset) & part.frame["row"].isin(list(evidence.pairs))]
+        marks = notes.marks(evidence.root, part, evidence.layout, {*trunks, *by_pair.values()})
+        here = part.frame[(part.frame["dataset"] == dataset) & part.frame["row"].isin(evidence.distinct_pairs(dataset))]
         said = [notes.protocol(part), notes.MATRIX, notes.trials(here), *marks]
         about = f"matrix-{dataset}", f"Matrix on {evidence.name(dataset)}", Measure.of(1, part).title
         yield _table(part, evidence.layout, *about, heads, lines, said, apart=True)
@@ -368,7 +371,7 @@ def variance(evidence: Evidence) -> Tables:
     for part in evidence.parts:
         lines, said = [], [notes.protocol(part), notes.VARIANCE]
         for dataset in (dataset for one, dataset in evidence.scored() if one is part):
-            fair = {pair: row for pair, row in evidence.by_pair.items() if row not in part.dagger}
+            fair = {pair: row for pair, row in evidence.by_pair(dataset).items() if row not in part.dagger}
             sound = _sound(part.distances, dataset, fair.values())
             each = {pair: part.seeds(dataset, row) for pair, row in fair.items() if row in sound}
             samples = {pair: seeds for pair, seeds in each.items() if seeds}
@@ -473,7 +476,7 @@ def overall(evidence: Evidence) -> Tables:
     names = list(map(evidence.name, datasets)), [part.name for part in counted]
     said = notes.overall(*names, left_out, uncounted, any_=bool(found))
     for part in counted:
-        said += [one for one in notes.cautions(part, layout, sorted(datasets), ("fd",)) if one not in said]
+        said += [one for one in notes.cautions(part, layout, list(found), sorted(datasets), ("fd",)) if one not in said]
     columns = [words("Model"), Column("ratio to the floor", plain(",.2f"))]
     columns += [Column("95% interval", ends(",.2f")), count("rank")]
     columns += [Column("95% interval of the rank", ends(",.0f")), count("trials")]
@@ -675,7 +678,7 @@ def times(evidence: Evidence) -> Tables:
             lines,
             said,
             layout.profile,
-            device=first_run.device,
+            device=first_run.place,
             more=list(shares.values()),
         )
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes, write_bytes
-from aegen_bench.results import locks, store
+from aegen_bench.results import locks, store, timings
 from aegen_bench.results.record import Evaluation, Number, Record
 
 __all__ = ["merge"]
@@ -26,6 +26,8 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
 
     A record is copied, with the regular files that belong to it, if there is none here, or only a failed one. If both
     have the same key, missing metrics are added to ours; a different key or number is a conflict, and ours is kept.
+    Of two timing runs with the same id, the newer one is kept.
+
     UserError if a folder does not exist or a file cannot be read or written; files are never left incomplete, and
     merging can be repeated.
     """
@@ -38,6 +40,9 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
         skipped: list[UserError] = []
         for path, theirs in store.records(folder, on_corrupt=lambda _, error: skipped.append(error)):  # noqa: B023
             yield from _one(path, theirs, root)
+        for _, timing in timings.read(folder, on_corrupt=skipped.append):
+            if timings.add(root, timing):
+                yield False, f"new: times of {timing.row} on {timing.dataset}, {timing.place}"
         yield from ((True, f"conflict: {error}") for error in skipped)
 
 
@@ -56,8 +61,8 @@ def _one(path: Path, theirs: Record, root: Path) -> Iterator[tuple[bool, str]]:
             yield True, f"conflict: {label}: {error}"
             return
         # Every run tries failed trials again, so their records can be replaced.
-        lost = ours is not None and ours.status == "failed", theirs.status == "failed"
-        if ours is None or lost == (True, False):
+        theirs_failed = theirs.status == "failed"
+        if ours is None or (ours.status == "failed" and not theirs_failed):
             for name in NEIGHBOURS:  # the record comes last, so that only complete trials have one
                 beside = path.with_name(name)
                 if beside.is_symlink():  # it may point to any file of this machine
@@ -66,7 +71,7 @@ def _one(path: Path, theirs: Record, root: Path) -> Iterator[tuple[bool, str]]:
                     _copy(beside, here.with_name(name))
             _copy(path, here)
             yield False, f"new: {label}"
-        elif lost != (False, True):
+        elif not theirs_failed:
             try:
                 yield from _compared(here, ours, theirs, label, path)
             except UserError as error:

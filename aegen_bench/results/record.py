@@ -24,6 +24,7 @@ __all__ = [
     "NOT_PROFILES",
     "NOT_TRAINING",
     "NO_TRIALS",
+    "RECORDED_AFTER_PLANNING",
     "SCHEMA",
     "CorruptRecord",
     "Evaluation",
@@ -38,6 +39,8 @@ EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets 
 NOT_PROFILES = ("tables", "times")  # the other folders of a results folder
 NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
 """Parts of a record's `config` that do not affect training."""
+RECORDED_AFTER_PLANNING = ("shape", "n_train", "data_sha256")
+"""Parts of a record's `config` that are added during training."""
 
 LARGEST_SIDE = 4096  # pixels
 

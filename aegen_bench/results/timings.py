@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -17,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes, write_json
 
-__all__ = ["BUSY", "FOLDER", "Stage", "Timing", "identity", "read", "write"]
+__all__ = ["BUSY", "FOLDER", "Stage", "Timing", "add", "identity", "read", "write"]
 
 FOLDER = "times"
 LARGEST = 1 << 20  # bytes; a timing run takes about 1 KB
@@ -99,25 +100,61 @@ def identity(about: dict[str, str]) -> str:
     return hashlib.sha256(json.dumps(about, sort_keys=True).encode()).hexdigest()[:12]
 
 
+def add(root: Path, timing: Timing) -> bool:
+    """Write a timing run unless there is one with the same id that is as new or newer; return whether it was written.
+
+    UserError if the one that is there cannot be read.
+    """
+    there = _path(root, timing)
+    if there.is_file() and _read(there).when >= timing.when:
+        return False
+    write(root, timing)
+    return True
+
+
 def write(root: Path, timing: Timing) -> Path:
     """Write a timing run, replacing an older one with the same id, and return its path."""
-    path = root / FOLDER / timing.profile / timing.dataset / timing.row / f"{timing.id}.json"
+    path = _path(root, timing)
     write_json(path, timing.model_dump(mode="json"))
     return path
 
 
-def read(root: Path, profile: str) -> list[Timing]:
-    """Return all timing runs of a profile; UserError that names a file which is not one, or cannot be read."""
-    found = []
-    for path in sorted((root / FOLDER / profile).glob("*/*/*.json")):
+def _path(root: Path, timing: Timing) -> Path:
+    return root / FOLDER / timing.profile / timing.dataset / timing.row / f"{timing.id}.json"
+
+
+def read(
+    root: Path, profile: str | None = None, *, on_corrupt: Callable[[UserError], None] | None = None
+) -> Iterator[tuple[Path, Timing]]:
+    """Yield the file and content of each timing run of a profile, or of all.
+
+    For a file that is not one, or cannot be read, `on_corrupt` is called with an error that names it; by default, the
+    error is raised.
+    """
+    for path in sorted((root / FOLDER).glob("*/*/*/*.json")):
+        if profile is not None and path.parts[-4] != profile:
+            continue
         try:
-            found.append(Timing.model_validate_json(read_bytes(path, LARGEST)))
-        except OSError as error:
-            raise UserError(f"cannot read {path}: {error.strerror or error}") from error
-        except ValidationError as error:
-            first = error.errors()[0]
-            where = ".".join(map(str, first["loc"]))
-            raise UserError(
-                f"{path} is not a timing run: {where}: {first['msg']}; delete it and time the row again"
-            ) from error
+            found = _read(path)
+        except UserError as error:
+            if on_corrupt is None:
+                raise
+            on_corrupt(error)
+        else:
+            yield path, found
+
+
+def _read(path: Path) -> Timing:
+    try:
+        found = Timing.model_validate_json(read_bytes(path, LARGEST))
+    except OSError as error:
+        raise UserError(f"cannot read {path}: {error.strerror or error}") from error
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise UserError(
+            f"{path} is not a timing run: {where}: {first['msg']}; delete it and time the row again"
+        ) from error
+    if path.parts[-4:] != (found.profile, found.dataset, found.row, f"{found.id}.json"):
+        raise UserError(f"{path} is a timing run of {found.row} on {found.dataset}, which belongs elsewhere: delete it")
     return found

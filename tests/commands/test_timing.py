@@ -22,7 +22,7 @@ def alone(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_row_is_timed_and_only_its_times_are_kept(bench: Bench) -> None:
     ended = bench("time", "--profile", "tiny", "--models", "vae", "--epochs", "2")
     assert ended.code == 0 and "vae on digits: train " in ended.out
-    [found] = timings.read(bench.folder / "results", "tiny")
+    [(_, found)] = timings.read(bench.folder / "results", "tiny")
     stage = found.stages["train"]
     assert len(stage.seconds) in (1, 2) and min(stage.seconds) > 0 and found.sample > 0
     assert found.about["rule"] == "mean of 2 epochs after 1 that warms up" and found.peak_memory
@@ -33,7 +33,7 @@ def test_a_pair_is_timed_with_its_trunk_which_is_timed_once(bench: Bench) -> Non
     rows = "glf_two_step,ae+gaussian,ae+gmm"
     ended = bench("time", "--profile", "tiny", "--models", rows, "--epochs", "2", "--set", "stages.*.epochs=4")
     assert ended.code == 0 and ended.out.count("ae on digits: train ") == 1, ended
-    found = {one.row: one for one in timings.read(bench.folder / "results", asked(bench))}
+    found = {one.row: one for _, one in timings.read(bench.folder / "results", asked(bench))}
     assert found.keys() == {"ae", *rows.split(",")} and len({one.id for one in found.values()}) == 1
     trunk, flow = found["ae"], found["glf_two_step"]
     assert [*flow.stages] == ["train", "prior"] and flow.stages["train"] == trunk.stages["train"]

@@ -14,12 +14,13 @@ import pandas as pd
 import pytest
 import torch
 from conftest import Bench
-from records import evaluation, make, put
+from records import evaluation, make, put, timing
 
 import aegen_bench
 from aegen_bench.errors import MissingError, UserError
 from aegen_bench.exchange.pack import open_trial
 from aegen_bench.exchange.verify import Finding, verify
+from aegen_bench.results import timings
 
 
 @pytest.fixture
@@ -47,6 +48,22 @@ def test_unpacking_restores_what_was_packed(finished: Bench, packed: Path) -> No
 def test_equal_results_make_identical_packs(finished: Bench, packed: Path) -> None:
     finished("pack", "results", "-o", "again.zip")
     assert (finished.folder / "again.zip").read_bytes() == packed.read_bytes()
+
+
+def test_times_and_external_images_are_packed_with_the_trials_of_a_profile(tmp_path: Path, bench: Bench) -> None:
+    root = bench.folder / "results"
+    put(root, make(), make(profile="external", row="mine"), make(profile="smoke"))
+    mine, _ = (timings.write(root, timing("glf", 8.0, profile=profile)) for profile in ("lite", "smoke"))
+    ended = bench("pack", "results", "--profile", "lite", "-o", "lite.zip")
+    assert "1 trials, 0 with their weights, 1 other sets of images, 1 timing runs" in ended.out
+    assert bench("unpack", "lite.zip", "-o", "copy").code == 0
+    copied = {
+        path.relative_to(bench.folder / "copy/results") for path in (bench.folder / "copy/results").rglob("*.json")
+    }
+    assert copied == {
+        mine.relative_to(root),
+        *(Path(name, "record.json") for name in ("lite/fashion/glf/seed-0", "external/fashion/mine/seed-0")),
+    }
 
 
 def test_a_model_is_loaded_from_a_pack(finished: Bench, packed: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -240,6 +257,19 @@ def test_rows_that_lead_with_too_few_seeds_are_left_open(tmp_path: Path) -> None
         return next(one.verdict for one in found if one.check == "leading group")
 
     assert (leading(1), leading(2), leading(3)) == ("open", "open", "pass")
+
+
+def test_pairs_of_a_matrix_which_table_1_does_not_show_do_not_lead_it(tmp_path: Path) -> None:
+    rows = {"glf": 10.0, "vae": 100.0, "ae": 50.0, "rae": 60.0}
+    rows |= {f"{trunk}+{prior}": 1.0 for trunk in ("ae", "rae") for prior in ("kde", "gmm")}
+    for row, distance in rows.items():
+        trunk, _, prior = row.partition("+")
+        config = make()["config"] | ({"trunk": {"row": trunk}, "prior": prior} if prior else {})
+        for seed in range(3 if prior else 2):
+            metrics = {"aaaaaaaaaaaa": evaluation([{"fd": distance + 0.01 * seed}])}
+            put(tmp_path, make(row=row, seed=seed, metrics=metrics, config=config))
+    [found] = [one for one in verify(tmp_path, data=tmp_path) if one.check == "leading group"]
+    assert found.verdict == "open" and "glf on fashion" in found.detail and "+" not in found.detail
 
 
 def _another_learning_rate(record: dict[str, Any]) -> None:

@@ -72,7 +72,7 @@ def test_the_cost_of_a_pair_is_that_of_its_trunk_and_its_prior(tmp_path: Path) -
     five = built(tmp_path, "5")
     [line] = [line for line in five.texts() if line[0] == "GLF, two-step"]
     assert line[1:3] == ["train 10, prior 5", "train 10, prior 5"]
-    timings.write(tmp_path, timing("glf_two_step", stages={"train": stage(28.9), "prior": stage(2.0)}))
+    timings.write(tmp_path, timing("glf_two_step", key="f" * 16, stages={"train": stage(28.9), "prior": stage(2.0)}))
     six = built(tmp_path, "6")
     told = [line[1:5] for line in six.texts()]
     assert told == [["GLF, two-step", "train", "28.9 (1)", "312"], ["", "prior", "2.00 (1)", ""]]

@@ -709,6 +709,34 @@ def test_the_table_of_scores_tells_a_failed_metric_from_one_that_does_not_apply(
     assert shown["GLF"]["f8 ↑"] == "failed" and shown["VAE"]["f8 ↑"] == "0.500 (1)"
 
 
+def test_a_number_that_a_trial_predates_has_not_failed(tmp_path: Path) -> None:
+    """`fd_infinity` is the name of a metric and of one of its numbers."""
+    newer = evaluation([{"fd": 2.0, "fd_infinity": 1.9, "fd_infinity_se": 0.1}])
+    put(tmp_path, make(metrics={A: evaluation([{"fd": 1.0, "fd_infinity": 0.9}])}), make(row="vae", metrics={A: newer}))
+    [table] = built(tmp_path, tables_=["scores"])
+    shown = {row[0]: dict(zip(table.heads, row, strict=True)) for row in table.texts()}
+    assert (shown["GLF"]["fd_infinity_se ↓"], shown["VAE"]["fd_infinity_se ↓"]) == ("", "0.100 (1)")
+    assert any("or was not measured for it" in note for note in table.notes)
+
+
+def test_cautions_name_only_rows_of_the_table(tmp_path: Path) -> None:
+    few = evaluation([{"fd": 900.0}])
+    few["settings"]["fd"]["note"] = "200 images for 1,280 features: the covariance is singular"
+    put(tmp_path, make(), make(row="vae", metrics={A: few}))
+    for row, said in ("vae", 1), ("glf", 0):
+        [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=report.Only({row: [row]})).chapters
+        assert sum(note.startswith("Caution: ") for note in chapter.tables[0].notes) == said
+
+
+def test_a_corrupt_record_of_external_images_is_listed_once(tmp_path: Path) -> None:
+    put(tmp_path, make(profile="external", row="mine"))
+    [bad] = put(tmp_path, make(profile="external", row="other"))
+    bad.write_text("{}")
+    for profile in ("external", None):
+        [chapter] = report.make(tmp_path, PUBLISHED, ["1"], profile=profile).chapters
+        assert [str(bad) in line for line in chapter.skipped] == [True]
+
+
 def test_a_report_can_be_limited_to_some_rows_and_datasets(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
     some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
@@ -728,8 +756,16 @@ def test_a_table_from_python_has_the_reports_numbers_and_asks_which_of_several(t
     timings.write(tmp_path, timing("glf", 28.9))
     times = report.table(tmp_path, "6", profile="lite")
     assert times.loc[("fashion", "glf", "seconds_per_epoch", "train"), "value"] == 28.9
-    with pytest.raises(UserError, match="choose a profile, and a protocol or device; there are: lite, lite; lite, pa"):
+    with pytest.raises(
+        UserError, match=rf"profile, and a protocol or device; there are: lite, lite \({A}\); lite, paper"
+    ):
         report.table(tmp_path, "1")
+    timings.write(tmp_path, timing("glf", 9.9, id="aaaabbbbcccc"))
+    assert len({one.device for one in report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables}) == 2
+    with pytest.raises(UserError, match="choose a profile, and a protocol or device"):
+        report.table(tmp_path, "6", profile="lite", device="EPYC, 2 threads")
+    slow = report.table(tmp_path, "6", profile="lite", device="EPYC, 2 threads, timing aaaabbbbcccc")
+    assert slow.loc[("fashion", "glf", "seconds_per_epoch", "train"), "value"] == 9.9
     with pytest.raises(UserError, match="unknown profile with results 'liet': did you mean 'lite'"):
         report.table(tmp_path, "1", profile="liet")
     (tmp_path / "tables").mkdir()

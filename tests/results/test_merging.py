@@ -14,7 +14,7 @@ import records
 from conftest import Bench
 
 from aegen_bench.results import merge as merging
-from aegen_bench.results import read_record
+from aegen_bench.results import read_record, timings
 from aegen_bench.results.merge import merge
 
 
@@ -99,6 +99,27 @@ def test_a_trial_that_failed_on_one_side_is_taken_from_the_other(tmp_path: Path)
     records.put(tmp_path / "there", bad)
     assert list(merge([tmp_path / "there"], tmp_path / "here")) == []
     assert read_record(here).status == "ok"
+
+
+def test_two_failed_trials_are_no_conflict(tmp_path: Path) -> None:
+    records.put(tmp_path / "here", records.ended("failed"))
+    records.put(tmp_path / "there", records.ended("failed", key="f" * 16))
+    assert list(merge([tmp_path / "there"], tmp_path / "here")) == []
+
+
+def test_the_newer_of_two_timing_runs_is_kept(tmp_path: Path) -> None:
+    there, here = tmp_path / "there", tmp_path / "here"
+    timings.write(there, records.timing("glf", 8.0))
+    timings.write(there, records.timing("vae", 7.0))
+    timings.write(here, records.timing("vae", 6.0, when="2026-02-01T00:00:00+00:00"))
+    told = f"new: times of glf on fashion, {records.timing('glf').place}"
+    assert list(merge([there], here)) == [(False, told)] and list(merge([there], here)) == []
+    timings.write(there, records.timing("glf", 9.0, when="2026-02-01T00:00:00+00:00"))
+    assert list(merge([there], here)) == [(False, told)]
+    assert {one.row: one.stages["train"].seconds for _, one in timings.read(here)} == {"glf": (9.0,), "vae": (6.0,)}
+    (there / "times/lite/fashion/glf/bad.json").write_text("{}")
+    [(conflict, line)] = merge([there], here)
+    assert conflict and "bad.json is not a timing run" in line
 
 
 def test_conflicts_are_shown_and_our_record_is_kept(tmp_path: Path) -> None:

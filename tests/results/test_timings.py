@@ -24,8 +24,8 @@ def test_a_newer_run_of_the_same_id_replaces_the_older_one(tmp_path: Path) -> No
     timings.write(tmp_path, timing("glf", 8.0, 9.0))
     timings.write(tmp_path, timing("glf", 1.0, device="H200"))
     found = timings.read(tmp_path, "lite")
-    assert sorted(one.stages["train"].seconds for one in found) == [(1.0,), (8.0, 9.0)]
-    assert timings.read(tmp_path, "paper") == []
+    assert sorted(one.stages["train"].seconds for _, one in found) == [(1.0,), (8.0, 9.0)]
+    assert list(timings.read(tmp_path, "paper")) == []
 
 
 def test_the_time_of_the_whole_training_is_extrapolated_from_its_epochs(tmp_path: Path) -> None:
@@ -38,7 +38,7 @@ def test_a_file_that_is_not_a_timing_run_is_named(tmp_path: Path) -> None:
     path = timings.write(tmp_path, timing("glf", 8.0))
     path.write_text('{"id": "x"}')
     with pytest.raises(UserError, match=f"{path} is not a timing run: about: Field required"):
-        timings.read(tmp_path, "lite")
+        list(timings.read(tmp_path, "lite"))
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,33 @@ def test_a_timing_run_that_cannot_be_read_is_named(
     path = timings.write(tmp_path, timing("glf", 8.0)).with_name("x.json")
     make_one(path)
     with pytest.raises(UserError, match=f"cannot read {path}: {why}"):
-        timings.read(tmp_path, "lite")
+        list(timings.read(tmp_path, "lite"))
+
+
+def test_a_file_in_the_place_of_another_is_named(tmp_path: Path) -> None:
+    path = timings.write(tmp_path, timing("glf", 8.0))
+    path.with_name("other.json").write_bytes(path.read_bytes())
+    with pytest.raises(UserError, match=r"other\.json is a timing run of glf on fashion, which"):
+        list(timings.read(tmp_path, "lite"))
+
+
+def test_a_bad_timing_run_costs_no_table(tmp_path: Path) -> None:
+    put(tmp_path, make())
+    timings.write(tmp_path, timing("glf", 8.0)).with_name("bad.json").write_text("{}")
+    made = report.make(tmp_path, PUBLISHED, ["1", "6"], profile="lite")
+    assert [table.name for table in made.chapters[0].tables] == ["table1", "table6"]
+    assert "bad.json is not a timing run" in made.text() and "bad.json" in "".join(made.chapters[0].skipped)
+
+
+def test_times_of_another_version_of_a_row_do_not_count(tmp_path: Path) -> None:
+    put(tmp_path, make(), make(row="vae"))
+    timings.write(tmp_path, timing("glf", 8.0, key="f" * 16))
+    timings.write(tmp_path, timing("vae", 7.0))
+    [chapter] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters
+    assert [line[1] for line in chapter.tables[0].texts()] == ["VAE"]
+    [told] = chapter.skipped
+    again = f"aegen-bench time --profile lite --models glf --datasets fashion --results {tmp_path}"
+    assert "settings have changed since it was timed" in told and again in told
 
 
 def test_table_6_takes_its_times_only_from_timing_runs(tmp_path: Path) -> None:

@@ -326,6 +326,12 @@ def test_a_trial_whose_key_changed_is_stale_and_retrained_only_when_asked(finish
     said = finished("list", "--profile", "tiny", "--why", "glf").out.splitlines()
     assert said[0].startswith(f"glf on digits, seed 0: key {old['key']} is now ")
     assert said[1:] == ["  with.beta: 1.0 -> 2.0"]
+    changed = finished.record("glf")
+    changed["config"]["perceptual_precision"] = "bf16"  # as if a profile had since lost the setting
+    (finished.trial("glf") / "record.json").write_text(json.dumps(changed))
+    said = finished("list", "--profile", "tiny", "--why", "glf").out.splitlines()
+    assert said[1:] == ["  perceptual_precision: bf16 -> absent", "  with.beta: 1.0 -> 2.0"]
+    (finished.trial("glf") / "record.json").write_bytes(before["record.json"])
     assert "no trial of vae is stale" in finished("list", "--profile", "tiny", "--why", "vae").out
     assert contents(finished.trial("glf")) == before
     assert finished(*RUN, "--stale").code == 0

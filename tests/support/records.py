@@ -104,7 +104,13 @@ def timing(
     keywords replace its fields.
     """
     about = {"device": device, "precision": "fp32"}
-    facts = {"profile": "lite", "dataset": "fashion", "row": row, "key": "k", "when": "2026-01-01T00:00:00+00:00"}
+    facts = {
+        "profile": "lite",
+        "dataset": "fashion",
+        "row": row,
+        "key": make()["key"],
+        "when": "2026-01-01T00:00:00+00:00",
+    }
     spent = {"extract": 1.0, "fit": 2.0, "sample": 4.0, "sampled": 10_000, "peak_memory": 2**30, "others": others}
     known: dict[str, Any] = {"id": identity(about), "about": about, **facts, **spent}
     return Timing(**{**known, "stages": {"train": stage(*seconds)} if seconds else {}, **changes})
