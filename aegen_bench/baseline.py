@@ -75,10 +75,13 @@ class Seeded(nn.Module):
 
     def log(self, name: str, value: Tensor | float) -> None:
         """Record a scalar that is not part of the loss: within `step` its mean over the epoch goes to `history.json`;
-        elsewhere it becomes a fact of the trial in `record.json`. ValueError if the name contains a "/".
+        elsewhere it becomes a fact of the trial in `record.json`. ValueError if the name contains a "/" or the value
+        is not a scalar.
         """
         if "/" in name:
             raise ValueError(f"log('{name}'): a name without '/', which is for loss terms")
+        if isinstance(value, Tensor) and value.ndim:
+            raise ValueError(f"log('{name}'): shape {tuple(value.shape)}, but a scalar is needed: take its mean")
         self._sink(name, value.detach() if isinstance(value, Tensor) else torch.full((), value, device=self._device))
 
     def randn(self, *shape: int) -> Tensor:

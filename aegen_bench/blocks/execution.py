@@ -50,9 +50,9 @@ def _subclass(kind: Any, wrap: Callable[[Call], Call]) -> Any:
 
 def _in_bf16(call: Call) -> Call:
     @functools.wraps(call)
-    def run(module: nn.Module, x: Tensor, *rest: Any) -> Tensor:
+    def run(module: nn.Module, x: Tensor, *rest: Any, **named: Any) -> Tensor:
         with in_bf16(x.device.type):
-            return call(module, x, *rest).float()  # type: ignore[no-any-return]
+            return call(module, x, *rest, **named).float()  # type: ignore[no-any-return]
 
     return run
 
@@ -66,9 +66,9 @@ def _compiled(call: Call) -> Call:
     fast = functools.cache(functools.partial(compile_for, call))
 
     @functools.wraps(call)
-    def run(module: nn.Module, x: Tensor, *rest: Any) -> Any:
+    def run(module: nn.Module, x: Tensor, *rest: Any, **named: Any) -> Any:
         training = module.training and torch.is_grad_enabled()
-        return (fast(x.device.type) if training else call)(module, x, *rest)
+        return (fast(x.device.type) if training else call)(module, x, *rest, **named)
 
     return run
 

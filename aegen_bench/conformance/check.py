@@ -82,6 +82,11 @@ def _findings(entry: catalog.Method, values: Mapping[str, Any]) -> Iterator[str]
     subject = Subject(entry, cls, entry.check(values))
     yield from initial_weights(subject)
     model = subject.build(seed=1)
+    for name in (stage.name for stage in model.stages() if stage.name not in entry.stages):
+        yield (
+            f"stage '{name}' is not found in {entry.path.name}: schedules are read from the source, so stages() (of a "
+            "prior: loss) must be in the class itself"
+        )
     for examine in (training, sampling, encoding, density, reloading):
         yield from examine(subject, model)
     yield from other_images(subject)

@@ -58,15 +58,16 @@ def encoding(subject: Subject, model: Baseline) -> Iterator[str]:
 
 
 def density(subject: Subject, model: Baseline) -> Iterator[str]:
-    """Check that a prior's log density, if it has one, is a finite number for each code."""
-    if not isinstance(model, Pair) or not model.density.has("log_prob"):
+    """Check that the log density of the prior, if it has one, is a finite number for each code."""
+    if not model.has_density:
         return
+    name = "log_prob" if isinstance(model, Pair) else "log_prior"
     with torch.no_grad(), model.eval().using(seeding.stream(1, "check")):
-        log_p = model.density.log_prob(model.density.sample(model.density.noise(SAMPLES)))
+        log_p = model.log_prior(model.prior(model.noise(SAMPLES)))
     if log_p.shape != (SAMPLES,):
-        yield f"log_prob returns shape {tuple(log_p.shape)} for {SAMPLES} codes, but needs a number for each"
+        yield f"{name} returns shape {tuple(log_p.shape)} for {SAMPLES} codes, but needs a number for each"
     elif not torch.isfinite(log_p).all():
-        yield "log_prob of its own samples is not finite"
+        yield f"{name} of its own samples is not finite"
 
 
 def reloading(subject: Subject, model: Baseline) -> Iterator[str]:

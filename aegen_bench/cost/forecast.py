@@ -80,12 +80,14 @@ def lines(
         for cell, n in counts.items()
         if kinds[cell].key in found.costs
     ]
-    yield f"forecast for {here['device']}, from {spent:.0f} s of counting and timing:"
     costly = sorted(table, key=lambda line: line.trials * line.seconds, reverse=True)[:most]
-    yield Table(HEAD, [line.texts for line in table if line in costly])
+    if table:
+        yield f"forecast for {here['device']}, from {spent:.0f} s of counting and timing:"
+        yield Table(HEAD, [line.texts for line in table if line in costly])
     if left_out := len(table) - len(costly):
         yield f"and {left_out} less expensive lines (--verbose lists them)"
-    yield from _sums(table, where)
+    if table:
+        yield from _sums(table, where, whole=len(table) == len(counts))
     if any(trial.config.get("compile") for trial in trials):
         yield "with --compile: these times are without it; they include neither compilation nor what it saves"
     for (row, dataset), kind in kinds.items():
@@ -119,7 +121,7 @@ def _line(cell: Cell, trials: int, found: Calibration, key: str, rest: float | N
     return _Line(*cell, trials, images, flops, seconds, timed, rest)
 
 
-def _sums(table: Sequence[_Line], where: str) -> Iterator[str]:
+def _sums(table: Sequence[_Line], where: str, *, whole: bool) -> Iterator[str]:
     images, flops = sum(line.trials * line.images for line in table), sum(line.trials * line.flops for line in table)
     training = math.fsum(line.trials * line.seconds for line in table)
     told = f"{clock(training)} of training"
@@ -130,7 +132,8 @@ def _sums(table: Sequence[_Line], where: str) -> Iterator[str]:
         rest = math.fsum(known)
         told += f" and {clock(rest)} of other work, as in the finished trials of this profile{where}: "
         told += clock(training + rest)
-    yield f"in total, one trial after another: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
+    rows = "" if whole else ", without the rows below that have no forecast"
+    yield f"in total, one trial after another{rows}: {images:,} images, {flops / 1e12:,.1f} TFLOP, {told}"
     if not all(line.timed for line in table):
         yield "~: too expensive to be timed; estimated from its FLOPs at the speed of the most expensive step timed"
 

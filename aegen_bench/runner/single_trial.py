@@ -59,10 +59,12 @@ def do(job: Job, show: Progress, *, patience: float = locks.PATIENCE) -> Outcome
     if job.trunk is not None and job.state in TRAINING and (why := _without_trunk(job, job.trunk, show)):
         return Outcome(BLOCKED, f"{BLOCKED}: {why}")
     lock, state = lock_of(job), job.state
-    # A lost worker of this run will end soon. A process that trains a pair's trunk is not lost, and may take long.
+    # A lost worker of this run will end soon. A process that trains a pair's trunk is not lost, and may take long, so
+    # it neither waits like one nor gives its run.
+    run = "" if patience == UNBOUNDED else job.run
     ours = patience != UNBOUNDED and job.run != "" and locks.whose(lock).get("run") == job.run
     with (
-        locks.claim(lock, patience=GIVEN_UP if ours else patience, run=job.run) as mine,
+        locks.claim(lock, patience=GIVEN_UP if ours else patience, run=run) as mine,
         environment.exact(),
         tuning.keeping_memory(),
     ):
@@ -170,6 +172,8 @@ def record_death(job: Job) -> Outcome:
 
 def died_before(job: Job) -> bool:
     """Whether the trial's last process crashed or its last two were killed: the next one is likely to die, too."""
+    if job.state == "retry" and job.detail.startswith((CRASHED, KILLED)):  # it died before, and that was recorded
+        return True
     lock = lock_of(job)
     return locks.abandoned(lock) and (crash(job) != "" or locks.deaths(lock) >= 2)
 

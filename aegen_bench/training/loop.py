@@ -77,7 +77,8 @@ def train(
         codes: `model.extract` of all images, on the model's device, if it is known and stays the same in training.
 
     Raises:
-        Diverged: At the end of an epoch in which a number stopped being finite.
+        Diverged: A number stopped being finite: in an epoch, which is noticed at its end, in `fit`, or in a probe's
+            sample.
         TimedOut: The time limit of `checkpoints.interrupts` was reached.
         Stopped: A signal arrived.
     """

@@ -120,7 +120,7 @@ def _scalar_lr(lr: float, ratio: float) -> float:
     Deviation: under a profile that shortens the schedule, a learned scalar's lr grows by the same ratio, up to 1e-2.
     The record has it among its facts, and all tables of such a profile say so.
     """
-    return lr if ratio == 1.0 else min(lr * ratio, SCALAR_LR_LIMIT)
+    return lr if ratio <= 1.0 else max(lr, min(lr * ratio, SCALAR_LR_LIMIT))
 
 
 def _require_owned(model: nn.Module, groups: dict[str, list[dict[str, Any]]]) -> None:

@@ -21,13 +21,14 @@ class Probe:
     """Every `every` epochs, calls `measure(model)` and, in stages on images, runs `step` over `train` and `test`.
 
     Both happen in eval mode without gradients, and `step` only runs to its first yield. `train` and `test` are uint8
-    NCHW on the device.
+    NCHW on the device. `positions` are those of `train` in the training set; by default, it has the first images.
     """
 
     every: int
     train: Tensor
     test: Tensor
     measure: Callable[[Baseline], dict[str, float]]
+    positions: Tensor | None = None
 
     def take(
         self,
@@ -45,7 +46,7 @@ class Probe:
         model.eval()
         with torch.no_grad():
             if stage.data == "images":
-                entry["probe_train"] = _losses(model, stage, self.train, random())
+                entry["probe_train"] = _losses(model, stage, self.train, random(), self.positions)
                 if model.has("encode"):  # without an encoder, only training images have codes
                     entry["probe_test"] = _losses(model, stage, self.test, random())
             entry["metrics"] = self.measure(complete())
@@ -54,14 +55,16 @@ class Probe:
         return entry
 
 
-def _losses(model: Baseline, stage: Stage, images: Tensor, random: torch.Generator) -> dict[str, Any]:
+def _losses(
+    model: Baseline, stage: Stage, images: Tensor, random: torch.Generator, positions: Tensor | None = None
+) -> dict[str, Any]:
     """Return the terms and logs of the first update, averaged over `images`."""
-    meter = Meter()
-    positions = torch.arange(len(images), device=images.device)
-    for index in torch.split(positions, at_once(images)):
+    meter, size = Meter(), at_once(images)
+    positions = torch.arange(len(images), device=images.device) if positions is None else positions
+    for part, index in zip(torch.split(images, size), torch.split(positions, size), strict=True):
         share = len(index) / len(images)
         with model.using(random, lambda name, value, w=share: meter.add(name, value, w)):  # type: ignore[misc]
-            updates = stage.step(as_float(images[index]), index)
+            updates = stage.step(as_float(part), index)
             name, terms = next(updates)
             updates.close()  # type: ignore[attr-defined]
         for term, value in terms.items():

@@ -80,9 +80,12 @@ def from_record(record: Record, entry: catalog.Method, kept: Path, data: Path, r
     needed = (*NEEDED, "trunk") if entry.trunk else NEEDED
     if missing := [name for name in needed if config.get(name) is None]:
         raise UserError(f"the record of {record.label} lacks '{missing[0]}', so its model cannot be built")
+    ended = "" if record.status == "ok" else f", since the trial ended as {record.status}"
     for one in (path, below):
         if one is not None and not one.is_file():
-            raise MissingError(f"no weights at {one}; to train this trial again: `{_again(record, kept, data, root)}`")
+            raise MissingError(
+                f"no weights at {one}{ended}; to train this trial again: `{_again(record, kept, data, root)}`"
+            )
     trunk = (config["trunk"]["code"], entry.trunk) if entry.trunk else None
     for code, method in ((config["code"], entry), *([trunk] if trunk else [])):
         if code != method.code:
@@ -144,14 +147,15 @@ def save(model: Baseline, folder: Path, key: str) -> str:
 
 
 def _again(record: Record, kept: Path, data: Path, root: Path | None) -> str:
-    """Return the command that trains the trial of a record again."""
+    """Return the command that trains the trial of a record again, whatever its outcome."""
+    unfinished = record.status in ("diverged", "timeout")
     return command(
         "run",
         record.profile,
         models=[record.row],
         datasets=[record.dataset],
         seeds=[record.seed],
-        flags=["--retrain"],
+        flags=["--retry", record.status] if unfinished else ["--retrain"],
         results=root,
         data=data,
         weights=kept,

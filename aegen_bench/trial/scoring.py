@@ -95,6 +95,9 @@ class Samples(Subject):
             return None
         with torch.no_grad():
             densities = torch.cat([self.model.eval().log_prior(part) for part in torch.split(z[:n], 500)])
+        if densities.shape != z[:n].shape[:1]:
+            shape, codes = tuple(densities.shape), len(z[:n])
+            raise BrokenContract(f"log_prior returns shape {shape} for {codes} codes, but needs a number for each")
         return densities.double().cpu().numpy(), z[0].numel()
 
     def training_images(self) -> Images:
@@ -179,14 +182,18 @@ def probe(job: Job, images: torch.Tensor) -> Probe | None:
     small = job.protocols[0].model_copy(update={"count": settings["images"], "metrics": ("fd",)})
     compare = scorer(job, [small])
     test = torch.from_numpy(np.array(subset(job.images("test"), settings["images"]))).to(job.device)
-    train = images[torch.from_numpy(chosen(len(images), settings["images"])).to(images.device)]
+    positions = torch.from_numpy(chosen(len(images), settings["images"])).to(images.device)
 
     def measure(model: Baseline) -> dict[str, float]:
         seed = job.trial.seed
         made = partial(sampling.generate, model, seed=seed, draw=0, device=job.device)
-        return compare.score(small, GivenImages(made, seed)).draws[0]
+        scores = compare.score(small, GivenImages(made, seed))
+        for why in scores.failed.values():
+            job.show.note(f"a probe has no distance: {why}")
+        return scores.draws[0]
 
-    return Probe(settings["every"], train.to(job.device), test, measure)
+    train = images[positions].to(job.device)
+    return Probe(settings["every"], train, test, measure, positions.to(job.device))
 
 
 def scorer(job: Job, protocols: Sequence[Protocol]) -> Scorer:

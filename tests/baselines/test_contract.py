@@ -152,6 +152,22 @@ FAULTS = {
         "fails on images of 3x12x12, perhaps because of a hard-coded size: method.py, line ",
     ),
     "images of integers": (DECODE, DECODE + ".round().long()", "torch.int64, but images must be floats in [0, 1]"),
+    "a density per dimension": (
+        "return e\n",
+        "return e\n\n    def log_prior(self, z):\n        return -0.5 * z.square()\n",
+        "log_prior returns shape (6, 4) for 6 codes, but needs a number for each",
+    ),
+    "a logged vector": (
+        TERM + "}",
+        TERM + "}\n        self.log('spread', z.std(0))",
+        "log('spread'): shape (4,), but a scalar is needed: take its mean",
+    ),
+    "stages in another class": (
+        "class Method(Baseline):",
+        "class Shared:\n    def stages(self):\n        return [Stage('own', self.step)]\n\n"
+        "class Method(Shared, Baseline):",
+        "stage 'own' is not found in method.py: schedules are read from the source",
+    ),
     "extract that averages": (
         "return e\n",
         "return e\n\n    def extract(self, x, index):\n        return self.encoder(x).mean(0)\n",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from itertools import pairwise
+from typing import Any
 
 import pytest
 import torch
@@ -138,6 +139,17 @@ def test_mixed_leaves_fp32_networks_alone_and_runs_any_module_in_bf16() -> None:
     assert rounded(x).dtype == torch.float32
     assert torch.equal(rounded(x), rounded(x).bfloat16().float())
     assert not torch.equal(exact(x), exact(x).bfloat16().float())
+
+
+@pytest.mark.parametrize("how", [{"precision": "bf16"}, {"compile": True}])
+def test_mixed_passes_on_arguments_by_name(how: Any) -> None:
+    class Timed(nn.Linear):
+        def forward(self, x: Tensor, *, t: Tensor) -> Tensor:
+            return super().forward(x) + t
+
+    net = Nets((1, 8, 8), 8, 32, 10, **how).mixed(Timed(3, 3)).eval()
+    x = torch.randn(4, 3)
+    assert torch.allclose(net(x, t=torch.ones(())), net(x, t=torch.zeros(())) + 1, atol=0.02)
 
 
 # ---- flow ---------------------------------------------------------------------------------------

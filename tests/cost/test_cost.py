@@ -266,6 +266,18 @@ def test_a_dry_run_with_nothing_to_do_or_without_forecast_times_nothing(
 
 
 @pytest.mark.slow
+def test_the_total_of_a_forecast_says_if_rows_are_missing(bench: Bench) -> None:
+    source = (HERE.parent / "baselines" / "vae.py").read_text()
+    head = "def step(self, x: Tensor, index: Tensor) -> Updates:"
+    assert head in source
+    bench.baseline("bad", source.replace(head, f"{head}\n        raise OSError"))
+    both = bench("run", "--profile", "tiny", "--models", "bad,vae", "--dry-run").out
+    assert "in total, one trial after another, without the rows below that have no forecast: 256 images," in both
+    alone = bench("run", "--profile", "tiny", "--models", "bad", "--dry-run").out
+    assert "no forecast of bad on digits: " in alone and "in total" not in alone
+
+
+@pytest.mark.slow
 def test_missing_weights_fail_a_dry_run_after_its_forecast(bench: Bench) -> None:
     bench.declare(profiles=bench.tiny(protocols=["paper"]))
     ended = dry(bench)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -668,7 +669,12 @@ def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
     path.unlink()
     assert aegen_bench.load(finished.trial("glf"), weights=finished.data / "weights") is not None
     shutil.rmtree(finished.data / "weights")
-    with pytest.raises(MissingError, match=r"no weights at .*--retrain"):
+    root = re.escape(str(finished.folder / "results"))
+    with pytest.raises(MissingError, match=rf"no weights at .* --results {root} .*--retrain"):
+        aegen_bench.load("results/tiny/digits/glf/seed-0")
+    diverged = finished.record("glf") | {"status": "diverged", "reason": "a loss of nan"}
+    (finished.trial("glf") / "record.json").write_text(json.dumps(diverged))
+    with pytest.raises(MissingError, match=r"since the trial ended as diverged; .*--retry diverged"):
         aegen_bench.load("results/tiny/digits/glf/seed-0")
 
 

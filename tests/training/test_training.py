@@ -240,6 +240,8 @@ def test_a_learned_scalar_has_no_weight_decay_even_if_its_group_has() -> None:
         ({"unscaled": StagePlan(epochs=60, batch=4, lr=1e-3)}, 1e-2),  # at most 1e-2
         ({"unscaled": StagePlan(epochs=8, batch=4, lr=1e-3, lr_at=((4, 0.5),))}, 3e-3),  # the sum of the rates counts
         ({"lr": 0.05}, 0.05),  # an unscaled plan is left alone, even above the limit
+        ({"lr": 0.05, "unscaled": StagePlan(epochs=6, batch=4, lr=0.05)}, 0.05),  # the limit lowers no rate of a user
+        ({"unscaled": StagePlan(epochs=1, batch=4, lr=1e-3)}, 1e-3),  # nor does a longer schedule
     ],
 )
 def test_a_shortened_schedule_raises_a_learned_scalars_rate_in_proportion(changed: Any, lr: float) -> None:
@@ -545,6 +547,25 @@ def test_a_probe_samples_a_copy_with_the_density_it_would_have_if_training_ended
     assert all(
         torch.equal(a, b) for a, b in zip(plain.state_dict().values(), probed.state_dict().values(), strict=True)
     )
+
+
+def test_a_probe_tells_a_step_where_its_images_are_in_the_training_set() -> None:
+    seen = list[int]()
+
+    class Finding(Pixels):
+        def step(self, x: Tensor, index: Tensor) -> Any:
+            if not self.training:
+                seen.extend(index.tolist())
+                assert torch.equal(x, as_float(IMAGES[index]))
+            yield from super().step(x, index)
+
+    places = torch.tensor([7, 2, 5])
+    fit(
+        Finding(),
+        plan=PLAN.model_copy(update={"epochs": 1}),
+        probe=Probe(1, IMAGES[places], IMAGES, lambda model: {}, places),
+    )
+    assert seen == [7, 2, 5]
 
 
 def test_a_probe_skips_the_test_images_if_the_method_has_no_encoder() -> None:

@@ -396,6 +396,30 @@ def jobs(bench: Bench, *rows: str) -> list[Any]:
     return plan(study, study.trials(rows, ["digits"], [0]), place)
 
 
+def test_the_job_of_a_trunk_leaves_it_to_the_process_of_a_pair_that_trains_it(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both are of the same run. The trunk may take longer than one waits for a lost worker."""
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
+    trunk, pair = (replace(job, run="this-run") for job in jobs(bench, "rae+normal"))
+    begun, end, train = threading.Event(), threading.Event(), lifecycle.train
+
+    def begins(job: Any) -> Any:
+        begun.set()
+        end.wait()
+        return train(job)
+
+    monkeypatch.setattr(lifecycle, "train", begins)
+    other = threading.Thread(target=single_trial.do, args=(pair, Progress()))
+    other.start()
+    begun.wait()
+    outcome = single_trial.do(trunk, Progress(), patience=0.01)
+    end.set()
+    other.join()
+    assert outcome.status == locks.ELSEWHERE and bench.record("rae")["status"] == "ok"
+
+
 @pytest.mark.parametrize("run", ["", "this-run"], ids=["another run", "another worker of the run"])
 def test_a_pair_waits_for_the_process_that_trains_its_trunk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, run: str
