@@ -226,7 +226,7 @@ def against_cpu(quick: bool) -> Facts:
             yield {"flow": "undone to", "difference": float((flow.inverse(e) - z).abs().max())}
             with seeding.initialising(0):
                 inception = Inception(network()).eval()
-            few = made_up(nets(32, 2 if quick else 50))
+            few = made_up(nets(32, 1 if quick else 50))
             here = inception(few)
             there = inception.to(DEVICE)(few.to(DEVICE)).cpu()
         yield {"inception": len(few), "relative difference": float((there - here).norm() / here.norm())}
@@ -440,11 +440,11 @@ def extractor(quick: bool) -> Facts:
     from aegen_bench import environment
     from aegen_bench.evaluation.extractors.inception import Inception, network
 
-    images = made_up(nets(32, 4 if quick else 500)).to(DEVICE)
+    images = made_up(nets(32, 2 if quick else 500)).to(DEVICE)
     found = {}
     with environment.exact(), torch.inference_mode():
         inception = Inception(network()).eval().to(DEVICE)
-        for batch in (2, 4) if quick else (50, 250):
+        for batch in (1, 2) if quick else (50, 250):
 
             def run(batch: int = batch) -> Tensor:
                 features = torch.cat([inception(part) for part in images.split(batch)])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import gc
 import io
 import json
@@ -18,6 +19,7 @@ from typing import Any
 from unittest import mock
 
 import pytest
+import typer.main
 import warm
 import yaml
 
@@ -27,10 +29,13 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 warm.fork_what_is_spawned()
 gc.disable()  # while modules are imported; collecting garbage would make that take a third longer
 
+# Typer builds its tree of commands from their signatures at each call, which takes longer than many of them.
+typer.main.get_command = functools.cache(typer.main.get_command)
+
 TINY = {
     "protocols": {
-        "tiny": {"extractor": "random_conv", "count": 64, "metrics": ["fd", "prd", "reconstruction"]},
-        "other": {"extractor": "random_conv", "count": 48, "metrics": ["fd", "prd", "reconstruction"]},
+        "tiny": {"extractor": "random_conv", "count": 64, "metrics": ["fd", "reconstruction"]},
+        "other": {"extractor": "random_conv", "count": 48, "metrics": ["fd", "reconstruction"]},
     },
     "profiles": {
         "tiny": {
@@ -60,10 +65,11 @@ class Ended:
 
 @dataclass(frozen=True)
 class Bench:
-    """The program in a working folder, with a data folder."""
+    """The program in a working folder, with a data folder. `clusters`: its protocols have PRD, the slowest metric."""
 
     folder: Path
     data: Path
+    clusters: bool = False
 
     def __call__(self, *args: str) -> Ended:
         """Run a command in this process, as the console script does."""
@@ -114,6 +120,9 @@ class Bench:
     def declare(self, **sections: Any) -> None:
         """Write benchmarks.yaml: TINY with the entries of `sections`, which replace those of the same name."""
         content = {name: {**TINY.get(name, {}), **sections.get(name, {})} for name in {**TINY, **sections}}
+        if self.clusters:
+            both = content["protocols"].items()
+            content["protocols"] = {name: {**one, "metrics": ["prd", *one["metrics"]]} for name, one in both}
         (self.folder / "benchmarks.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
 
     def tiny(self, **changes: Any) -> dict[str, Any]:
@@ -147,6 +156,22 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     gc.enable()
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    """Start one server of processes for all workers, if slow tests run, which use it."""
+    if hasattr(config, "workerinput"):
+        warm.use_server_of_parent()
+    elif getattr(config.option, "numprocesses", None) and not config.option.markexpr:
+        warm.start_server_for_workers()
+
+
+@pytest.fixture
+def no_tables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Runs end without their tables and their page, which take longer than a small trial."""
+    from aegen_bench.commands.request import Request
+
+    monkeypatch.setattr(Request, "_tables", lambda self, planned: iter(()))
+
+
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
     """A folder that has only the profile `tiny`: three models, one seed, a second of work."""
@@ -160,7 +185,7 @@ def bench(tmp_path: Path) -> Bench:
 def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench, Ended]]:
     """One finished run of `tiny` and its output. Read-only: use `finished` to change something."""
     place = tmp_path_factory.mktemp("shared")
-    made = Bench(place / "work", place / "data")
+    made = Bench(place / "work", place / "data", clusters=True)
     made.folder.mkdir()
     made.declare()
     yield made, made("run", "--profile", "tiny")
@@ -170,7 +195,7 @@ def shared_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Bench
 def finished(shared_run: tuple[Bench, Ended], tmp_path: Path) -> Bench:
     """A copy of the finished run, which a test may change."""
     shared, _ = shared_run
-    made = Bench(tmp_path / "work", tmp_path / "data")
+    made = Bench(tmp_path / "work", tmp_path / "data", clusters=True)
     shutil.copytree(shared.folder, made.folder)
     shutil.copytree(shared.data, made.data)
     return made

@@ -449,26 +449,32 @@ def test_a_report_marks_rows_that_would_be_trained_differently_today(
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("list", "trials", "--profile", "tiny", "--results=~/r", "--data=~/d", "--weights=~/w"),
-        ("evaluate", "~/images", "--against=~/others", "--protocol", "tiny", "--results=~/r"),
-        ("evaluate", "--trial=~/r/tiny/digits/glf/seed-0"),
-        ("sample", "glf", "--dataset", "digits", "--out=~/drawn", "--results=~/r"),
-        ("merge", "~/other", "--results=~/r"),
-        ("report", "--results=~/r", "--out=~/out"),
+        "list trials --profile tiny --results=~/r",
+        "list trials --profile tiny --data=~/d",
+        "list trials --profile tiny --weights=~/w",
+        "evaluate ~/images --dataset digits --protocol tiny",
+        "evaluate images --against=~/others --protocol tiny",
+        "evaluate images --dataset digits --protocol tiny --results=~/r",
+        "evaluate --trial=~/r/tiny/digits/glf/seed-0",
+        "sample glf --dataset digits --out=~/drawn",
+        "sample glf --dataset digits --out drawn --results=~/r",
+        "merge ~/other",
+        "merge other --results=~/r",
+        "report --results=~/r",
+        "report --out=~/out",
     ],
-    ids=lambda arguments: arguments[0],
 )
 def test_a_tilde_is_the_home_folder_in_every_path(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch, arguments: tuple[str, ...]
+    bench: Bench, monkeypatch: pytest.MonkeyPatch, arguments: str
 ) -> None:
     home = bench.folder / "home"
     home.mkdir()
     monkeypatch.setenv("HOME", str(home))
-    ended = bench(*arguments)
+    ended = bench(*arguments.split())
     assert "~" not in ended.err + ended.out and not list(bench.folder.glob("~*"))
     monkeypatch.delenv("HOME")
     monkeypatch.setattr("pwd.getpwuid", lambda uid: {}[uid])
-    without = bench(*arguments)
+    without = bench(*arguments.split())
     assert without.code == 2 and "the home folder is unknown: set HOME" in without.err
 
 

@@ -6,13 +6,12 @@ import ctypes
 import json
 import os
 import resource
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+import warm
 
 from aegen_bench import environment
 from aegen_bench.errors import UserError
@@ -34,8 +33,8 @@ def fill() -> None:
     torch.ones(LARGE // 4)
 
 
-def measure() -> None:
-    """Print the page faults of one `fill` after many, outside and inside `keeping_memory`, and the bytes returned when
+def measure(path: Path) -> None:
+    """Write the page faults of one `fill` after many, outside and inside `keeping_memory`, and the bytes returned when
     it ends.
     """
 
@@ -49,16 +48,15 @@ def measure() -> None:
     usual = again()
     with tuning.keeping_memory():
         kept, held = again(), resident()
-    print(json.dumps([usual, kept, held - resident()]))
+    path.write_text(json.dumps([usual, kept, held - resident()]))
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(not hasattr(ctypes.CDLL(None), "mallopt"), reason="not glibc")
-def test_freed_large_blocks_are_reused_and_returned_at_the_end() -> None:
+def test_freed_large_blocks_are_reused_and_returned_at_the_end(tmp_path: Path) -> None:
     """Measure in a new process, like that of a trial: in this one, a thousand earlier tests have filled the heap."""
-    call = [sys.executable, "-c", "import test_environment; test_environment.measure()"]
-    done = subprocess.run(call, cwd=Path(__file__).parent, capture_output=True, text=True, check=True)
-    usual, kept, given_back = json.loads(done.stdout)
+    warm.run(measure, tmp_path / "pages.json")
+    usual, kept, given_back = json.loads((tmp_path / "pages.json").read_text())
     assert usual > 0.9 * LARGE / PAGE and kept < 0.1 * usual
     assert given_back > 0.9 * LARGE
 

@@ -214,7 +214,7 @@ def test_the_steps_of_add_a_model_work_as_written(tmp_path: Path) -> None:
             for line in text.splitlines():
                 if line.startswith("aegen-bench ") and "lite" not in line and "fetch" not in line:
                     ended = bench(*shlex.split(line)[1:])
-                    assert ended.err == "" or "run" in line
+                    assert ended.code == 0 and (ended.err == "" or "run" in line), ended
                     printed = ended.out
     table = printed[printed.index("### Table 1.") :].partition("### Table 3.")[0]
     for row in yaml.safe_load(rows)["rows"]:

@@ -26,7 +26,7 @@ from aegen_bench.training.loop import extract, train
 from aegen_bench.training.schedule import StagePlan
 from aegen_bench.trial import model as models
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tables")]
 
 # Together they use every kind of network: those for vectors and for grids, the adversary, the flow (with and without a
 # context), features before the head, and networks that a method defines itself.

@@ -79,15 +79,18 @@ def worsening(patches, tmp_path_factory):
     of_real = features(real)
     on_pixels_or_training_images = ("memorisation", "copying")
     names = [n for n in metrics.names() if metrics.load(n).PER == "draw" and n not in on_pixels_or_training_images]
-    found = {}
-    for damage in (noisy, blurred):
-        sets = [features(damage(others, level)) for level in range(3)]
-        measured = [{k: v for n in names for k, v in measure(n, x, of_real).items()} for x in sets]
-        numbers = {key: [m[key] for m in measured] for key in measured[0] if key not in ("settings", "prd")}
+
+    def numbers(images):
+        x = features(images)
+        measured = {k: v for n in names for k, v in measure(n, x, of_real).items() if k not in ("settings", "prd")}
         # With so few images, a single PRD varies as much as a little blur changes it.
-        repeated = [[measure("prd", x, of_real, seed) for seed in range(8)] for x in sets]
-        numbers |= {key: [np.mean([m[key] for m in many]) for many in repeated] for key in ("f8", "f1_8")}
-        found[damage.__name__] = numbers
+        repeated = [measure("prd", x, of_real, seed) for seed in range(8)]
+        return measured | {key: np.mean([one[key] for one in repeated]) for key in ("f8", "f1_8")}
+
+    clean, found = numbers(others), {}
+    for damage in (noisy, blurred):
+        levels = [clean, *(numbers(damage(others, level)) for level in (1, 2))]
+        found[damage.__name__] = {key: [one[key] for one in levels] for key in clean}
     return found
 
 

@@ -102,19 +102,21 @@ def _other_content(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
     members[name] += b" "
 
 
-def _leads_out(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
-    members["results/../../../../out/record.json"] = b"{}"
-    manifest["files"]["results/../../../../out/record.json"] = "0" * 64
+@pytest.mark.parametrize("name", ["results/../../../../out/record.json", "{folder}/x.safetensors", "weights/run.sh"])
+def test_a_pack_whose_members_do_not_belong_there_is_refused_even_if_their_hashes_are_right(
+    finished: Bench, packed: Path, name: str
+) -> None:
+    name = name.format(folder=finished.folder.parent)
 
+    def added(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
+        members[name] = b"{}"
+        manifest["files"][name] = hashlib.sha256(b"{}").hexdigest()
 
-def _absolute(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
-    members["/tmp/x.safetensors"] = b""
-    manifest["files"]["/tmp/x.safetensors"] = "0" * 64
-
-
-def _stranger(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
-    members["weights/run.sh"] = b""
-    manifest["files"]["weights/run.sh"] = "0" * 64
+    before = {path for path in finished.folder.parent.rglob("*") if path.is_file()}
+    rewritten(packed, added)
+    ended = finished("unpack", "all.zip", "-o", "copy")
+    assert ended.code == 2 and "does not belong in a pack" in ended.err
+    assert {path for path in finished.folder.parent.rglob("*") if path.is_file()} == before
 
 
 def _not_listed(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
@@ -125,14 +127,14 @@ def _later_format(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
     manifest["format"] = 2
 
 
-@pytest.mark.parametrize("change", [_other_content, _leads_out, _absolute, _stranger, _not_listed, _later_format])
+@pytest.mark.parametrize("change", [_other_content, _not_listed, _later_format])
 def test_a_tampered_pack_is_refused_and_nothing_is_written(
     finished: Bench, packed: Path, change: Callable[[dict[str, bytes], dict[str, Any]], None]
 ) -> None:
     rewritten(packed, change)
     ended = finished("unpack", "all.zip", "-o", "copy")
     assert ended.code == 2 and ended.err.count("\n") == 1 and "all.zip" in ended.err
-    assert not (finished.folder / "copy").exists() and not (finished.folder.parent / "out").exists()
+    assert not (finished.folder / "copy").exists()
 
 
 @pytest.mark.parametrize("name", ["history.json", "samples.png", "manifest.json"])

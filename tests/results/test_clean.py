@@ -57,6 +57,18 @@ def test_a_held_lock_stops_clean_whatever_its_note_says(bench: Bench, kept: Path
     assert checkpoint.exists() and weight.exists()
 
 
+def test_no_weights_are_deleted_if_a_run_has_started_since_they_were_listed(bench: Bench, kept: Path) -> None:
+    root, weight = bench.folder / "results", weights(kept, OTHER, "b" * 64)
+    trial(bench)
+    listed = [one for one in clean.abandoned(root, kept) if one.path == weight]
+    lock = locks.lock_path(root, "lite", "fashion", "vae", "seed-7")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock), mock.patch.object(clean, "abandoned", lambda *args: listed):  # it starts after they are listed
+        assert list(clean.delete(root, kept, listed)) == [(listed[0], "a run has started")]
+    assert weight.exists()
+    assert list(clean.delete(root, kept, listed)) == [(listed[0], "")] and not weight.exists()
+
+
 def test_files_that_a_run_uses_or_writes_while_clean_waits_for_an_answer_are_kept(bench: Bench, kept: Path) -> None:
     checkpoint, weight = trial(bench), weights(kept, OTHER, "b" * 64)
     record = checkpoint.with_name("record.json")

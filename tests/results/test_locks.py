@@ -164,5 +164,5 @@ def test_a_gpu_is_locked_by_its_uuid_whatever_its_number(monkeypatch: pytest.Mon
     assert environment.identity("cuda:1") == "GPU-u1" and environment.identity("cpu") == "cpu"
     slots = workers.slots(None, ["cuda:0", "cuda:1"], 2, "cuda:0", 8)
     assert [slot.lock for slot in slots] == ["GPU-u0-0", "GPU-u1-0", "GPU-u0-1", "GPU-u1-1"]
-    assert {slot.threads for slot in slots} == {2}
+    assert {slot.threads for slot in slots} == {2} and {slot.at_once for slot in slots} == {2}
     assert [slot.lock for slot in workers.slots(2, [], 1, "cuda:0", 3)] == ["", ""]

@@ -12,9 +12,10 @@ from unittest import mock
 import pytest
 import records
 from conftest import Bench
+from filelock import FileLock
 
+from aegen_bench.results import locks, read_record, timings
 from aegen_bench.results import merge as merging
-from aegen_bench.results import read_record, timings
 from aegen_bench.results.merge import merge
 
 
@@ -99,6 +100,16 @@ def test_a_trial_that_failed_on_one_side_is_taken_from_the_other(tmp_path: Path)
     records.put(tmp_path / "there", bad)
     assert list(merge([tmp_path / "there"], tmp_path / "here")) == []
     assert read_record(here).status == "ok"
+
+
+def test_a_trial_that_is_running_here_is_not_replaced(tmp_path: Path) -> None:
+    records.put(tmp_path / "there", records.make())
+    lock = locks.lock_path(tmp_path / "here", "lite", "fashion", "glf", "seed-0")
+    lock.parent.mkdir(parents=True)
+    with FileLock(lock):
+        [(conflict, line)] = merge([tmp_path / "there"], tmp_path / "here")
+    assert conflict and "a run is in progress here" in line and not (tmp_path / "here/lite").exists()
+    assert [told for _, told in merge([tmp_path / "there"], tmp_path / "here")] == ["new: lite/fashion/glf/seed-0"]
 
 
 def test_two_failed_trials_are_no_conflict(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from conftest import Bench
 from aegen_bench.errors import EndsProcess, contained
 from aegen_bench.results import locks
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tables")]
 
 RUN = ("run", "--profile", "tiny")
 METHOD = """
@@ -189,7 +189,7 @@ def test_images_outside_their_range_fail_the_trial_even_if_only_scoring_sees_the
 def test_a_method_that_changes_the_working_folder_leaves_its_results_where_they_belong(two: Bench, place: str) -> None:
     two.baseline("ends", method("os.chdir(os.path.dirname(__file__))", place))
     checked = two("check", "ends")
-    assert checked.code in (0, 1), checked.err
+    assert checked.code == 0, checked.err
     ended = two(*RUN)
     assert ended.code == 0 and two.record("ends")["status"] == two.record("vae")["status"] == "ok", ended.err
     assert sorted(path.name for path in two.folder.iterdir()) == ["baselines", "benchmarks.yaml", "results"]

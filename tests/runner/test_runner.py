@@ -678,6 +678,25 @@ def test_a_trial_whose_weights_are_gone_or_whose_code_differs_is_not_loaded(
         aegen_bench.load("results/tiny/digits/glf/seed-0")
 
 
+def test_a_trial_that_runs_out_of_memory_fails_with_advice(bench: Bench) -> None:
+    source = FAULTS["raises"].replace("ValueError('no such luck')", "torch.OutOfMemoryError('8 GiB')")
+    bench.baseline("full", f"import torch\n{source}")
+    bench.declare(profiles=bench.tiny(models=["full"]))
+    assert bench(*RUN).code == 1
+    said = "out of memory: full on digits, seed 0, batch {'train': 64}; lower it with --set 'stages.*.batch=...'"
+    assert bench.record("full")["reason"] == said
+
+
+def test_a_quiet_run_prints_only_what_failed(bench: Bench) -> None:
+    bench.baseline("raises", FAULTS["raises"])
+    bench.declare(profiles=bench.tiny(models=["vae", "raises"]))
+    good = bench(*RUN, "--models", "vae", "--quiet")
+    assert (good.code, good.out, good.err) == (0, "", "") and bench.record("vae")["status"] == "ok"
+    bad = bench(*RUN, "--quiet")
+    assert bad.code == 1 and bad.out.startswith("raises on digits, seed 0: failed: ValueError: no such luck")
+    assert "vae" not in bad.out and "Table 1" not in bad.out
+
+
 def test_results_are_one_table_with_a_row_per_trial_and_metric(place: Bench) -> None:
     table = aegen_bench.results.load("results")
     fd = table[table["metric"] == "fd"].set_index(["profile", "row"])["value"]

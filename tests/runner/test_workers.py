@@ -5,22 +5,33 @@ from __future__ import annotations
 import io
 import os
 import re
+import signal
 import subprocess
 import sys
+import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import threadpoolctl
 import torch
 from conftest import Bench
+from loopback import until
+from methods import SLOW
 from rich.console import Console
 
-from aegen_bench.progress import Board, left
+from aegen_bench.progress import Board, Progress, left
 from aegen_bench.results import locks
-from aegen_bench.runner import running, workers
+from aegen_bench.runner import execution, running, workers
+from aegen_bench.runner.planning import plan
+from aegen_bench.runner.single_trial import Outcome
+from aegen_bench.study import Study
+from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial import lifecycle
+from aegen_bench.trial.job import Place
 
 pytestmark = pytest.mark.slow
 
@@ -130,6 +141,50 @@ def test_two_runs_at_once_do_not_repeat_a_trial(bench: Bench) -> None:
     assert "tiny: 4 trials: 4 done" in bench(*RUN).out
     for row in ("vae", "glf"):
         assert len(list(bench.trial(row).glob("record*.json"))) == 1
+
+
+def test_ctrl_c_stops_the_workers_which_save_and_the_same_command_resumes_them(bench: Bench) -> None:
+    bench.baseline("slow", SLOW)
+    (bench.folder / "hold").touch()
+    bench.declare(profiles=bench.tiny(models=["slow"], seeds=2, stages={"*": {"epochs": 2, "batch": 64, "lr_at": {}}}))
+    command = *RUN, "--jobs", "2", "--checkpoint-every", "0.00001"
+    process = bench.start(*command)
+    until(lambda: all(list(bench.trial("slow", seed).glob("checkpoint-*.pt")) for seed in (0, 1)))
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and "the same command resumes from there" in err
+    assert list(locks.held(bench.folder / "results")) == [], "nothing is still running"
+    (bench.folder / "hold").unlink()
+    ended = bench(*command)
+    assert ended.code == 0 and ended.out.count("resume: slow on digits, seed") == 2
+    assert [bench.record("slow", seed)["status"] for seed in (0, 1)] == ["ok", "ok"]
+
+
+def test_a_run_waits_for_a_device_that_another_run_uses(bench: Bench) -> None:
+    bench.declare(profiles=bench.tiny(models=["vae"]))
+    with locks.claim(locks.lock_path(bench.folder / "results", ".devices", locks.HOST, "cpu-0")):
+        process = bench.start(*RUN, "--devices", "cpu")
+        assert process.stderr
+        too_long = threading.Timer(60, process.kill)
+        too_long.start()
+        assert any("waiting for cpu, held by" in line for line in process.stderr)
+        too_long.cancel()
+        assert not bench.trial("vae").exists()
+    assert process.communicate(timeout=60) and process.returncode == 0
+    assert bench.record("vae")["status"] == "ok"
+
+
+def test_a_job_without_a_record_and_one_that_never_ended_are_not_good(bench: Bench) -> None:
+    """As if a worker had lost them: its executor says that one is done, and nothing of the other."""
+    study = Study("tiny", local=bench.folder, data=bench.data)
+    place = Place(bench.data, bench.folder / "results", bench.data / "weights")
+    jobs = plan(study, study.trials(["vae", "glf"], ["digits"], [0]), place)
+
+    def loses(jobs: Any, show: Any) -> Iterator[tuple[Any, Outcome]]:
+        yield jobs[0], Outcome("ok", "ok")
+
+    ended = execution.run(study, jobs, Progress(), {}, Interrupts(), loses, "cpu")
+    assert ended.outcomes == {"not recorded": 1, "not run": 1} and not ended.good
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,7 @@ def follow(folder: Path, row: str, runs: Sequence[Any]) -> Iterator[tuple[psutil
                 yield process, spent(process) - first.setdefault(process.pid, spent(process))
             elif first:
                 return
-        time.sleep(0.002)
+        time.sleep(0.01)
 
 
 def place_of(process: psutil.Process, stacks: Path) -> str:
@@ -79,10 +79,10 @@ def place_of(process: psutil.Process, stacks: Path) -> str:
     file = stacks / str(process.pid)
     before = file.stat().st_size if file.is_file() else 0
     process.send_signal(signal.SIGQUIT)
-    for _ in range(30_000):  # a minute, since other work may keep the processors busy
+    for _ in range(6_000):  # a minute, since other work may keep the processors busy
         if file.is_file() and (text := file.read_text()[before:]).count("\n") > 3:
             return next((name for sign, name in PLACES.items() if sign in text), "beginning or end")
-        time.sleep(0.002)
+        time.sleep(0.01)
     return "unknown"
 
 

@@ -84,3 +84,35 @@ def noise_of_step(model: Any, *shape: int) -> Tensor:
     """Return what the first call of `randn` in `updates` returns."""
     with model.using(seeding.stream(0, "train")):
         return model.randn(*shape)
+
+
+SLOW = """
+import signal, time
+from pathlib import Path
+from aegen_bench.baseline import Baseline
+
+HOLD = Path(__file__).parents[1] / "hold"
+
+def told_to_stop():
+    return getattr(getattr(signal.getsignal(signal.SIGTERM), "__self__", None), "signal", 0)
+
+class Slow(Baseline):
+    '''A linear auto-encoder whose third step lasts while there is a file `hold`, or until it is told to stop.'''
+
+    def __init__(self, nets):
+        super().__init__(nets)
+        self.encoder, self.decoder = nets.encoder(), nets.decoder()
+        self.steps = 0
+
+    def encode(self, x):
+        return self.encoder(x)
+
+    def decode(self, z):
+        return self.decoder(z)
+
+    def step(self, x, index):
+        self.steps += 1
+        while self.steps > 2 and HOLD.exists() and not told_to_stop():
+            time.sleep(0.02)
+        yield "model", {"reconstruction": self.recon(self.decoder(self.encoder(x)), x)}
+"""

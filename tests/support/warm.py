@@ -40,6 +40,19 @@ def _ensure_running(start: Callable[[], None] = forkserver.ensure_running) -> No
 _server.ensure_running = forkserver.ensure_running = _ensure_running
 
 
+def start_server_for_workers() -> None:
+    """Start the server for processes that this one starts, and which call `use_server_of_parent`."""
+    forkserver.ensure_running()
+    os.environ["WARM_SERVER"] = _server._forkserver_address
+
+
+def use_server_of_parent() -> None:
+    """Use the server of the parent process if it has started one, which ends with that process."""
+    if address := os.environ.get("WARM_SERVER"):
+        _server._forkserver_address = address
+        _server._forkserver_alive_fd = os.open(os.devnull, os.O_RDONLY)
+
+
 class Process(ForkServerProcess):
     """A process that the server forks, by default with the environment and the output of the process that starts it.
 

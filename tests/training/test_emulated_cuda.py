@@ -35,7 +35,7 @@ from aegen_bench.training.schedule import StagePlan
 from aegen_bench.training.stopping import Interrupts
 from aegen_bench.trial import sampling
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tables")]
 
 PRIORS = catalog.find_priors(Path("/nowhere"))
 METHODS = [*sorted(path.stem for path in BASELINES.glob("*.py")), *(f"ae+{name}" for name in PRIORS)]
@@ -81,9 +81,9 @@ def fit(model: Baseline, images: Tensor, **options: Any) -> History:
     return history
 
 
-def essence(model: Baseline, history: History) -> tuple[dict[str, list[float]], list[Any]]:
-    """Return what must be equal: every number of the weights, and the losses and logs of each epoch."""
-    weights = {name: value.double().flatten().cpu().tolist() for name, value in model.state_dict().items()}
+def essence(model: Baseline, history: History) -> tuple[dict[str, tuple[torch.dtype, bytes]], list[Any]]:
+    """Return what must be equal: every bit of the weights, and the losses and logs of each epoch."""
+    weights = {name: (value.dtype, value.cpu().numpy().tobytes()) for name, value in model.state_dict().items()}
     return weights, [(row["terms"], row["logs"]) for row in history.epochs]
 
 

@@ -28,7 +28,7 @@ from aegen_bench.training.checkpoint import Checkpoints
 from aegen_bench.training.optimizers import Optimizers
 from aegen_bench.training.stopping import HASTE, Interrupts, seconds
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("no_tables")]
 
 RUN = ("run", "--profile", "tiny", "--models", "glf", "--checkpoint-every", "0.00001")  # saves after each step
 

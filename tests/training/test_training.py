@@ -473,18 +473,14 @@ def waits(model: Baseline, steps: int) -> int:
     return mode.count
 
 
-METHODS = [f"baselines/{path.name}" for path in sorted((HERE.parent / "baselines").glob("*.py"))]
 TOYS = [f"tests/toys/{path.name}" for path in sorted((HERE / "toys").glob("*.py"))]
 
 
-ON_A_CPU = {"vqvae_ar": 2}  # one_hot checks its smallest and its largest index; on CUDA it leaves that to the kernel
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("path", [*METHODS, *TOYS])
+@pytest.mark.parametrize("path", TOYS)
 def test_no_step_waits_for_the_device(path: str) -> None:
-    more = waits(from_file(path), 6) - waits(from_file(path), 2)  # within one epoch
-    assert more == 4 * ON_A_CPU.get(Path(path).stem, 0)
+    """For the shipped methods, test_emulated_cuda.py holds this."""
+    assert waits(from_file(path), 6) == waits(from_file(path), 2)  # within one epoch
 
 
 def test_a_wait_in_a_step_is_counted() -> None:

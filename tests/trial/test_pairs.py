@@ -21,6 +21,7 @@ from aegen_bench.progress import Progress
 from aegen_bench.results import locks
 from aegen_bench.results.record import TrunkUsed
 from aegen_bench.runner import single_trial
+from aegen_bench.runner.execution import GOOD
 from aegen_bench.runner.planning import plan
 from aegen_bench.study import Study
 from aegen_bench.trial import lifecycle, scoring, trunk_codes
@@ -420,6 +421,17 @@ def test_the_job_of_a_trunk_leaves_it_to_the_process_of_a_pair_that_trains_it(
     assert outcome.status == locks.ELSEWHERE and bench.record("rae")["status"] == "ok"
 
 
+def test_the_job_of_a_worker_that_was_lost_but_lives_has_not_ended_well(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(bench.folder)
+    monkeypatch.setattr(single_trial, "GIVEN_UP", 0.01)
+    trunk, _ = jobs(bench, "rae+normal")
+    with locks.claim(single_trial.lock_of(trunk), run="this-run"):
+        outcome = single_trial.do(replace(trunk, run="this-run"), Progress())
+    assert outcome.status == "locked" and outcome.status not in GOOD and "run again" in outcome.text
+
+
 @pytest.mark.parametrize("run", ["", "this-run"], ids=["another run", "another worker of the run"])
 def test_a_pair_waits_for_the_process_that_trains_its_trunk(
     bench: Bench, monkeypatch: pytest.MonkeyPatch, run: str
@@ -476,6 +488,16 @@ def test_a_pair_whose_trunk_has_a_new_key_trains_nothing(paired: Bench, monkeypa
     path.write_text(json.dumps({**json.loads(path.read_text()), "key": "0" * 16}))
     outcome = single_trial.do(pair, Progress())
     assert outcome.status == "blocked" and not paired.trial("rae+kde").exists()
+
+
+def test_a_pair_fails_if_its_trunk_was_trained_on_other_images(paired: Bench, monkeypatch: Any) -> None:
+    monkeypatch.chdir(paired.folder)
+    (pair,) = jobs(paired, "rae+kde")
+    record = paired.record("rae")
+    record["config"]["data_sha256"] = "0" * 64
+    (paired.trial("rae") / "record.json").write_text(json.dumps(record))
+    outcome = single_trial.do(pair, Progress())
+    assert outcome.status == "failed" and "was trained on different images" in paired.record("rae+kde")["reason"]
 
 
 def test_a_pair_is_not_restored_with_other_weights_of_its_trunk(paired: Bench) -> None:
