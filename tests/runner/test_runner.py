@@ -6,6 +6,7 @@ import hashlib
 import json
 import re
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -478,6 +479,7 @@ def test_a_baseline_that_shadows_a_shipped_one_is_named_in_the_plan_and_in_the_r
 
 @pytest.mark.slow
 def test_seeds_give_different_numbers_and_a_rerun_gives_the_same(bench: Bench) -> None:
+    bench = replace(bench, clusters=True)
     bench.declare(profiles=bench.tiny(models=["glf"], seeds=2))
     assert bench(*RUN).code == 0
     first = [bench.record("glf", seed)["metrics"] for seed in (0, 1)]

@@ -376,6 +376,7 @@ def test_a_pair_takes_over_metrics_only_of_the_trunk_that_it_uses(paired: Bench)
 
 
 def test_floor_and_ceiling_have_all_metrics_even_if_the_last_row_has_few(bench: Bench) -> None:
+    bench = replace(bench, clusters=True)
     bench.declare(profiles=bench.tiny(models=["vae", "glf"], scoring={"glf": {"metrics": ["fd"]}}))
     assert bench("run", "--profile", "tiny").code == 0
     numbers = {row: record_of(bench, row)["draws"][0].keys() for row in ("vae", "glf")}
