@@ -19,7 +19,6 @@ from pathlib import Path
 from typing import Any
 
 from aegen_bench import report, results
-from aegen_bench.commands import reporting
 from aegen_bench.study import Study
 
 DATASETS = ("mnist", "fashion", "cifar10", "celeba")
@@ -43,7 +42,7 @@ def main() -> None:
         for seed, dataset, row in islice(product(range(seeds), DATASETS, rows), asked.records):
             lay(root, asked.trial, jittered(source, dataset, row, seed))
         print(f"{asked.records:,} records: {len(DATASETS)} datasets, {len(rows)} rows, {seeds} seeds")
-        made = timed("made", lambda: report.make(root, reporting.published(), TABLES))
+        made = timed("made", lambda: report.make(root, TABLES))
         for name in asked.formats.split(","):
             paths = timed(name, lambda name=name: made.write(root / "out", [name]))
             size = sum(path.stat().st_size for path in paths)

@@ -24,7 +24,7 @@ from aegen_bench.blocks.losses import half_sse
 from aegen_bench.blocks.pixelcnn import GatedPixelCNN
 from aegen_bench.numerics.tuning import quickened
 
-__all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe", "grid_decoder", "grid_encoder"]
+__all__ = ["Critic", "Decoder", "Encoder", "Nets", "describe"]
 
 HIDDEN = 1024
 DCGAN_SIDE, DCGAN_WIDTHS = 256, (64, 128, 256, 512, 512, 512)
@@ -129,18 +129,6 @@ class Decoder(nn.Module):
         return self.body(z)  # type: ignore[no-any-return]
 
 
-def grid_encoder(channels: int, out: int) -> nn.Sequential:
-    """Return the encoder's convolutions with a 1x1 head, which map images [n, C, S, S] to a grid [n, out, M, M]."""
-    return nn.Sequential(*_first_convolutions(channels), nn.Conv2d(128, out, kernel_size=1))
-
-
-def grid_decoder(channels: int, d_in: int) -> nn.Sequential:
-    """Return a 1x1 convolution with the decoder's deconvolutions, which map a grid [n, d_in, M, M] to images [n, C, S,
-    S] in (0, 1).
-    """
-    return nn.Sequential(nn.Conv2d(d_in, 128, kernel_size=1), *_last_convolutions(channels))
-
-
 class Critic(nn.Sequential):
     """An adversary that maps codes [n, d] to logits [n, 1]: four ReLU layers of 512 units (paper, Appendix B.3)."""
 
@@ -186,12 +174,14 @@ class Nets:
         return self.mixed(Decoder(self.shape[0], self.shape[1], self.d if d_in is None else d_in))
 
     def grid_encoder(self, channels: int) -> nn.Sequential:
-        """Return a new convolutional encoder from images to a grid [n, channels, S/4, S/4]."""
-        return self.mixed(grid_encoder(self.shape[0], channels))
+        """Return the convolutions of a new encoder with a 1x1 head: from images to a grid [n, channels, S/4, S/4]."""
+        layers = *_first_convolutions(self.shape[0]), nn.Conv2d(128, channels, kernel_size=1)
+        return self.mixed(nn.Sequential(*layers))
 
     def grid_decoder(self, channels: int) -> nn.Sequential:
-        """Return a new convolutional decoder from a grid [n, channels, S/4, S/4] to images in (0, 1)."""
-        return self.mixed(grid_decoder(self.shape[0], channels))
+        """Return a 1x1 convolution and the deconvolutions of a new decoder: from such a grid to images in (0, 1)."""
+        layers = nn.Conv2d(channels, 128, kernel_size=1), *_last_convolutions(self.shape[0])
+        return self.mixed(nn.Sequential(*layers))
 
     def critic(self, d: int | None = None) -> Critic:
         """Return a new adversary from codes [n, d] to logits [n, 1]."""

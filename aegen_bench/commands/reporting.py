@@ -18,7 +18,7 @@ from aegen_bench.study import Study
 if TYPE_CHECKING:
     from aegen_bench.report import Report
 
-__all__ = ["first_tables", "published", "report", "tables_folder"]
+__all__ = ["first_tables", "report", "tables_folder"]
 
 
 def report(
@@ -77,21 +77,20 @@ def report(
     if some and figures and not out:
         raise UserError("figures of a part of the results would replace those of all: choose a folder with --out")
     # Only --out may lead outside the results folder: a link `tables` in untrusted results must not.
-    place, papers = out or tables_folder(results), published()
+    place = out or tables_folder(results)
     groups = _groups(data) if models else {}
     rows = {name: groups.get(name, [name]) for name in models.split(",")} if models else {}
     only = reports.Only(rows, chosen)
     present = Present(data)
     if figures:
         named = figures.split(",")
-        show(reports.draw(results, papers, place, named, profile=profile, only=only, unasked=present.unasked))
+        show(reports.draw(results, place, named, profile=profile, only=only, unasked=present.unasked))
     if figures and not tables and not claims:
         return
     names = [*(tables.split(",") if tables else []), *(reports.CLAIMS if claims else [])]
     names = list(dict.fromkeys(names)) or [*reports.EVERY, *reports.CLAIMS]
     made = reports.make(
         results,
-        papers,
         names,
         profile=profile,
         protocol=protocol,
@@ -107,13 +106,6 @@ def report(
     paths = made.write(place, wanted)
     show(_whole(made) if part else first_tables(made))
     show(_written(paths, place, whole=not part))
-
-
-def published() -> Path:
-    """Return the path of the paper's numbers: the local file, or else the shipped one."""
-    from aegen_bench.report import published as papers
-
-    return papers.default()
 
 
 def _groups(folder: Path | None) -> dict[str, list[str]]:

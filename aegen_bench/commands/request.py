@@ -271,7 +271,6 @@ class Request:
         seen = {(p.trial.profile, p.trial.dataset, p.trial.row) for p in planned if p.state == "stale"}
         made = report.make(
             self.results,
-            reporting.published(),
             [*report.EVERY, *report.CLAIMS],
             profile=profile,
             planned=list(dict.fromkeys(cells)),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from aegen_bench.data.datasets import discover, fetch, fingerprint, known_fingerprint, load, missing, to_fetch
-from aegen_bench.data.folders import cache_folder, cached_file, default_folder, fetch_command
+from aegen_bench.data.folders import cached_file, default_folder, fetch_command
 from aegen_bench.data.generated import Files, as_uint8, find
 from aegen_bench.data.prepared import shape
 from aegen_bench.data.recipe import Recipe, Split
@@ -13,7 +13,6 @@ __all__ = [
     "Recipe",
     "Split",
     "as_uint8",
-    "cache_folder",
     "cached_file",
     "default_folder",
     "discover",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from torch import Tensor
 
@@ -10,7 +11,7 @@ from aegen_bench.numerics.chunks import rows
 
 __all__ = ["as_float", "at_once"]
 
-EVALUATION_BATCH = 500
+AT_ONCE = 500
 
 
 def as_float(images: Tensor) -> Tensor:
@@ -18,6 +19,6 @@ def as_float(images: Tensor) -> Tensor:
     return images.float().div_(255)
 
 
-def at_once(images: Tensor) -> int:
-    """Return how many images to process at a time outside training."""
-    return rows(EVALUATION_BATCH, math.prod(images.shape[1:]))
+def at_once(shape: Sequence[int]) -> int:
+    """Return how many images of this shape, or their codes, to process at a time outside training steps."""
+    return rows(AT_ONCE, math.prod(shape))

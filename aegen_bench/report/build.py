@@ -140,7 +140,6 @@ def require_formats(names: Sequence[str]) -> None:
 
 def make(
     root: Path,
-    published: Path,
     tables: Sequence[str] = TABLES,
     *,
     profile: str | None = None,
@@ -162,7 +161,7 @@ def make(
     `described` has descriptions of protocols by id, which are printed instead of those in the records. UserError if
     there are no results or a name is unknown.
     """
-    numbers = printed.load(published)
+    numbers = printed.load(printed.default())
     if spread not in (known := [name for name in get_args(Spread) if name]):
         raise unknown("spread", spread, known)
     frame, aside = _frames(root, profile, only, unasked)
@@ -230,7 +229,7 @@ def table(
     """
     from aegen_bench.study.staleness import Present
 
-    made = make(Path(root), printed.default(), [name], profile=profile, protocol=protocol, unasked=Present().unasked)
+    made = make(Path(root), [name], profile=profile, protocol=protocol, unasked=Present().unasked)
     every = [one for chapter in made.chapters for one in chapter.tables]
     tables = [one for one in every if device is None or f"{one.device},".startswith(f"{device},")]
     kinds = {(one.profile, one.protocol, one.device): one.protocol_name for one in tables}
@@ -243,7 +242,6 @@ def table(
 
 def draw(
     root: Path,
-    published: Path,
     out: Path,
     figures: Sequence[str],
     *,
@@ -258,7 +256,7 @@ def draw(
     """
     from aegen_bench.report.figures import write
 
-    numbers, (frame, aside) = printed.load(published), _frames(root, profile, only, unasked)
+    numbers, (frame, aside) = printed.load(printed.default()), _frames(root, profile, only, unasked)
     parts = [part for name, part in frame.groupby("profile") if name not in results.NO_TRIALS]
     if not parts:
         raise UserError(f"figures are drawn of trials, and there is none under {root}; {_some(root)}")

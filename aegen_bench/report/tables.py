@@ -13,11 +13,11 @@ from itertools import combinations, product
 from typing import Any
 
 import numpy as np
+from scipy.stats import spearmanr
 
 from aegen_bench import inference
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import metrics
-from aegen_bench.evaluation.agreement import rank_correlations
 from aegen_bench.inference import ALPHA, LOG, RAW, Difference, Leading, Place, Scale, difference, moderated
 from aegen_bench.inference.variance import SOURCES
 from aegen_bench.report import budget, notes
@@ -45,6 +45,7 @@ __all__ = ["EVERY", "TABLES", "build"]
 
 ARROWS = {"lower": "↓", "higher": "↑"}
 NOTHING = Cell()
+FEWEST = 3  # rows for a rank correlation: two agree by chance half of the time
 Tables = Iterator[Table]
 
 
@@ -506,13 +507,12 @@ def agreement(evidence: Evidence) -> Tables:
         names = ", ".join(part.name for part in pair)
         line = [Cell(row=names, text=names)]
         for dataset in layout.datasets:
-            cells = {
-                part.id: {r: part.distances[dataset, r] for r in layout.rows if r not in part.dagger} for part in pair
-            }
-            values = {id: {row: cell.value for row, cell in each.items() if cell.n} for id, each in cells.items()}
-            [found] = rank_correlations(values).values()
-            number = Number("rank correlation", found.correlation)
-            line += [Cell(dataset, names, (number,), n=found.rows), Cell(numbers=(Number(value=found.rows),))]
+            able = [row for row in layout.rows if not any(row in part.dagger for part in pair)]
+            rows = [row for row in able if all(part.distances[dataset, row].n for part in pair)]
+            x, y = ([part.distances[dataset, row].value for row in rows] for part in pair)
+            varied = len(rows) >= FEWEST and len({*x}) > 1 and len({*y}) > 1
+            number = Number("rank correlation", float(spearmanr(x, y).statistic) if varied else None)
+            line += [Cell(dataset, names, (number,), n=len(rows)), Cell(numbers=(Number(value=len(rows)),))]
         lines.append(line)
     if lines:
         caption = "Rank correlation between protocols of the rows' mean distances"

@@ -277,7 +277,7 @@ def extract(model: Baseline, images: Tensor, *, seed: int, stage: int) -> Tensor
     device = next(model.parameters()).device
     in_order = torch.arange(len(images), device=device)
     with torch.no_grad(), model.eval().using(stream(seed, "extract", stage, device=device)):
-        parts = [model.extract(as_float(x), i) for x, i in batches(images, in_order, at_once(images))]
+        parts = [model.extract(as_float(x), i) for x, i in batches(images, in_order, at_once(images.shape[1:]))]
     return torch.cat(parts)
 
 

@@ -59,7 +59,7 @@ def _losses(
     model: Baseline, stage: Stage, images: Tensor, random: torch.Generator, positions: Tensor | None = None
 ) -> dict[str, Any]:
     """Return the terms and logs of the first update, averaged over `images`."""
-    meter, size = Meter(), at_once(images)
+    meter, size = Meter(), at_once(images.shape[1:])
     positions = torch.arange(len(images), device=images.device) if positions is None else positions
     for part, index in zip(torch.split(images, size), torch.split(positions, size), strict=True):
         share = len(index) / len(images)

@@ -118,12 +118,13 @@ class _OtherWeights(UserError):
 def _load(model: Baseline, path: Path, expected: str | None, label: str) -> None:
     """Load a file of weights into a model. A pair's file has only its prior; the trunk's weights are in another."""
     from safetensors import SafetensorError
-    from safetensors.torch import load_file
+    from safetensors.torch import load
 
-    if expected and hashlib.sha256(path.read_bytes()).hexdigest() != expected:
+    packed = path.read_bytes()
+    if expected and hashlib.sha256(packed).hexdigest() != expected:
         raise _OtherWeights(f"{path} contains the weights of another training of {label}")
     try:
-        state = load_file(path)
+        state = load(packed)
         if isinstance(model, Pair):
             state |= {f"{TRUNK}{name}": value for name, value in model.trunk.state_dict().items()}
         model.load_state_dict(state)

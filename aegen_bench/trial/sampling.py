@@ -17,9 +17,8 @@ from torch import Tensor
 
 from aegen_bench.baseline import Baseline
 from aegen_bench.errors import BrokenContract, Diverged
-from aegen_bench.numerics.chunks import rows
 from aegen_bench.numerics.neighbours import nearest
-from aegen_bench.numerics.pixels import as_float
+from aegen_bench.numerics.pixels import as_float, at_once
 from aegen_bench.seeding import stream
 
 __all__ = [
@@ -36,8 +35,6 @@ __all__ = [
     "sample_codes",
     "to_uint8",
 ]
-
-BATCH = 500
 
 Images = NDArray[np.uint8]
 
@@ -58,7 +55,7 @@ def decode_noise(model: Baseline, noise: Tensor) -> Images:
     """Return decode(prior(noise)) as uint8 images [n, C, S, S], for noise with one row per sample."""
     with torch.inference_mode():
         model.eval()
-        return np.concatenate([_images(model, _codes(model, e)) for e in torch.split(noise, _at_once(model))])
+        return np.concatenate([_images(model, _codes(model, e)) for e in torch.split(noise, at_once(model.nets.shape))])
 
 
 def interpolate(model: Baseline, begin: Tensor, end: Tensor, steps: int) -> Images:
@@ -101,7 +98,7 @@ def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) 
     """Return the codes [n, ...] of uint8 images [n, C, S, S], on the device; None for a method without an encoder."""
     if not model.has("encode"):
         return None
-    batch = _at_once(model)
+    batch = at_once(model.nets.shape)
     starts = range(0, len(images), batch)
     with torch.inference_mode(), model.eval().using(stream(seed, "reconstruction", device=device)):
         batches = (torch.from_numpy(np.array(images[k : k + batch])).to(device) for k in starts)
@@ -115,18 +112,14 @@ def encode(model: Baseline, images: Images, *, seed: int, device: torch.device) 
 def sample_codes(model: Baseline, n: int, *, seed: int, device: torch.device) -> Tensor:
     """Return n sampled codes, prior(noise(n)), on the device."""
     with torch.inference_mode(), model.eval().using(stream(seed, "noise", device=device)):
-        return torch.cat([_codes(model, e) for e in torch.split(_noise(model, n), _at_once(model))])
+        return torch.cat([_codes(model, e) for e in torch.split(_noise(model, n), at_once(model.nets.shape))])
 
 
 def decode(model: Baseline, z: Tensor) -> Images:
     """Return the uint8 images [n, C, S, S] of codes [n, ...]."""
     with torch.inference_mode():
         model.eval()
-        return np.concatenate([_images(model, part) for part in torch.split(z, _at_once(model))])
-
-
-def _at_once(model: Baseline) -> int:
-    return rows(BATCH, model.nets.pixels)
+        return np.concatenate([_images(model, part) for part in torch.split(z, at_once(model.nets.shape))])
 
 
 def fault(name: str, images: Any, shape: tuple[int, ...]) -> str:

@@ -17,6 +17,7 @@ from aegen_bench.errors import BrokenContract, UserError
 from aegen_bench.evaluation import Protocol, Subject, metrics
 from aegen_bench.evaluation.features import chosen, subset
 from aegen_bench.evaluation.scorer import GivenImages, Scorer
+from aegen_bench.numerics.pixels import at_once
 from aegen_bench.prior import Pair
 from aegen_bench.results.record import TrunkUsed
 from aegen_bench.training.probe import Probe
@@ -94,7 +95,8 @@ class Samples(Subject):
         if z is None or not self.model.has_density:
             return None
         with torch.no_grad():
-            densities = torch.cat([self.model.eval().log_prior(part) for part in torch.split(z[:n], 500)])
+            parts = torch.split(z[:n], at_once(self.model.nets.shape))
+            densities = torch.cat([self.model.eval().log_prior(part) for part in parts])
         if densities.shape != z[:n].shape[:1]:
             shape, codes = tuple(densities.shape), len(z[:n])
             raise BrokenContract(f"log_prior returns shape {shape} for {codes} codes, but needs a number for each")

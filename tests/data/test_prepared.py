@@ -14,7 +14,7 @@ from fake_data import CELEBA, cached, random_images, write_celeba, write_idx, wr
 from pydantic import ValidationError
 
 from aegen_bench import data
-from aegen_bench.data import Recipe
+from aegen_bench.data import Recipe, folders
 from aegen_bench.errors import MissingError, UserError
 
 
@@ -192,7 +192,7 @@ def test_a_read_only_data_folder_has_its_cache_in_the_users_cache_folder(
     data.load("toy", Recipe(source="npz"), folder, "train")
     assert sorted(path.name for path in folder.iterdir()) == ["toy.npz"]
     place = home / ("xdg" if xdg else ".cache") / "aegen-bench"
-    assert data.cache_folder(folder) == place and list(place.glob("prepared/toy-*/train.npy"))
+    assert folders.cache_folder(folder) == place and list(place.glob("prepared/toy-*/train.npy"))
 
 
 def test_an_unknown_home_folder_is_an_error_unless_the_data_folder_is_set(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from records import evaluation, make, put, timing
 from test_comparisons import crossed
-from test_page import EVIL, PUBLISHED, A, lay
+from test_page import EVIL, A, lay
 
 from aegen_bench import report
 from aegen_bench.results import timings
@@ -35,7 +35,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for one in (timing("glf", 9.0, 9.1), timing("vae", 15.0, 15.2), timing("glf", 8.0, 8.3, dataset="mnist")):
         timings.write(root / "results", one)
     names = ["1", "6", "scores", "claims"]
-    [path] = report.make(root / "results", PUBLISHED, names).write(root / "out", ["html"])
+    [path] = report.make(root / "results", names).write(root / "out", ["html"])
     return path
 
 
@@ -188,7 +188,7 @@ def test_metrics_are_explained_under_the_pointer(browser: Browser) -> None:
 
 def test_the_matrix_is_a_grid_whose_best_pairs_are_darkest(chromium: Any, tmp_path: Path) -> None:
     put(tmp_path / "results", *crossed())
-    [path] = report.make(tmp_path / "results", PUBLISHED, ["matrix"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path / "results", ["matrix"]).write(tmp_path / "out", ["html"])
     matrix = Browser(chromium, path)
     matrix.show()
     cells = matrix.all("section[id^=matrix] td.heat")
@@ -218,7 +218,7 @@ def test_the_plot_of_costs_needs_no_samples(chromium: Any, tmp_path: Path) -> No
     for row, value in (("glf", 90.0), ("vae", 200.0)):
         put(tmp_path / "results", make(row=row, metrics={A: evaluation([{"fd": value}])}))
         timings.write(tmp_path / "results", timing(row, value / 10))
-    [path] = report.make(tmp_path / "results", PUBLISHED, ["1"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path / "results", ["1"]).write(tmp_path / "out", ["html"])
     tab = Browser(chromium, path)
     tab.show()
     assert tab.all("#front")[0].is_displayed() and not tab.all("#gallery")[0].is_displayed()

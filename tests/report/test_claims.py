@@ -551,11 +551,9 @@ def test_a_report_has_claims_for_profiles_with_a_plus_and_none_for_external_imag
         lay(tmp_path, row, [float(value)], dataset="cifar10", profile=profile)
         put_artefacts(tmp_path / profile / "cifar10" / row / "seed-0", probes=True)
     lay(tmp_path, "mine", [1.0], profile="external")
-    text = report.make(tmp_path, PUBLISHED, ["verdicts"], profile=profile).text()
+    text = report.make(tmp_path, ["verdicts"], profile=profile).text()
     [line] = [line for line in text.splitlines() if "the FID falls as beta rises" in line]
     assert "CIFAR-10: supported" in line
-    assert "Claims" not in report.make(tmp_path, PUBLISHED, ["claims"], profile="external").text()
-    names = {
-        path.name for path in report.make(tmp_path, PUBLISHED, ["claims"], profile=profile).write(tmp_path / "out")
-    }
+    assert "Claims" not in report.make(tmp_path, ["claims"], profile="external").text()
+    names = {path.name for path in report.make(tmp_path, ["claims"], profile=profile).write(tmp_path / "out")}
     assert names == {"claims.md", "tables.md", "tables.tex"}

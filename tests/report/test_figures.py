@@ -31,7 +31,7 @@ def evidence(root: Path) -> Evidence:
 
 
 def draw(root: Path, names: str, out: Path) -> list[str]:
-    return list(report.draw(root, PUBLISHED, out, names.split(",")))
+    return list(report.draw(root, out, names.split(",")))
 
 
 def drawn(root: Path, name: str) -> list[Any]:
@@ -70,7 +70,7 @@ def test_the_same_results_give_the_same_bytes(tmp_path: Path) -> None:
 def test_figures_can_be_limited_to_some_rows_and_datasets(tmp_path: Path) -> None:
     lay(tmp_path, make(), make(row="vae"), make(dataset="mnist"))
     only = report.Only({"vae": ["vae"]}, ["fashion"])
-    five, prd = report.draw(tmp_path, PUBLISHED, tmp_path / "out", ["5", "prd"], only=only)
+    five, prd = report.draw(tmp_path, tmp_path / "out", ["5", "prd"], only=only)
     assert "nothing to draw: no trial of glf" in five and prd == "figure prd, profile lite: 2 files"
     assert sorted(path.name for path in (tmp_path / "out/lite").iterdir()) == [
         "figure-prd-fashion.pdf",

@@ -15,7 +15,6 @@ from aegen_bench import report
 from aegen_bench.report.render import opened, page
 from aegen_bench.results import timings
 
-PUBLISHED = Path(__file__).parents[2] / "baselines" / "published.yaml"
 A = "aaaaaaaaaaaa"
 EVIL = "<script>window.evil=1<&\"'"
 
@@ -35,7 +34,7 @@ def lay(root: Path) -> None:
 @pytest.fixture
 def written(tmp_path: Path) -> Path:
     lay(tmp_path / "results")
-    [path] = report.make(tmp_path / "results", PUBLISHED, ["1", "6", "scores"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path / "results", ["1", "6", "scores"]).write(tmp_path / "out", ["html"])
     return path
 
 
@@ -50,7 +49,7 @@ def test_the_page_is_one_file_that_loads_nothing_else(written: Path) -> None:
 
 def test_a_cell_of_scores_opens_its_own_dataset_if_one_name_is_a_prefix_of_another(tmp_path: Path) -> None:
     put(tmp_path, make(dataset="mnist"), make(dataset="mnist10k"))
-    [path] = report.make(tmp_path, PUBLISHED, ["scores"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path, ["scores"]).write(tmp_path / "out", ["html"])
     opened = {
         name: set(re.findall(r'data-dataset="(.*?)"', part)) - {""}
         for name, part in re.findall(r'id="(scores-\w+)"(.*?)(?=id="scores-|<footer>)', path.read_text(), re.S)
@@ -64,7 +63,7 @@ def test_a_cell_of_the_matrix_opens_the_trials_of_its_pair(tmp_path: Path) -> No
             config = make()["config"] | {"trunk": {"row": trunk}, "prior": prior}
             [path] = put(tmp_path, make(row=f"{trunk}+{prior}", config=config))
             put_artefacts(path.parent)
-    [path] = report.make(tmp_path, PUBLISHED, ["matrix"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path, ["matrix"]).write(tmp_path / "out", ["html"])
     table = path.read_text().partition('id="matrix-fashion"')[2].partition("</table>")[0]
     opens = re.findall(r'data-row="(.*?)" data-dataset="Fashion"', table)
     assert {"RAE + GMM", "RAE + flow", "VAE + GMM", "VAE + flow"} <= set(opens)
@@ -75,7 +74,7 @@ def test_two_tables_of_times_are_told_apart_by_device_and_timing_id(tmp_path: Pa
     put(tmp_path, make(), make(row="vae", environment={"device": "NVIDIA H200"}))
     for one in (timing("glf", 9.0), timing("vae", 1.0, device="NVIDIA H200")):
         timings.write(tmp_path, one)
-    [path] = report.make(tmp_path, PUBLISHED, ["6"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path, ["6"]).write(tmp_path / "out", ["html"])
     links = re.findall(r'<a href="#table6-timing\d"[^>]*>(?:Table 6 )?<small>(.*?)</small></a>', path.read_text())
     assert [link.partition(", timing ")[0] for link in sorted(links)] == ["EPYC, 2 threads", "NVIDIA H200"]
     of_trials = re.findall(r'"device": ?"(.*?)"', path.read_text())
@@ -86,7 +85,7 @@ def test_the_chart_of_costs_takes_seconds_only_from_timing_runs(tmp_path: Path) 
     """glf has a timing run, vae only the seconds of its trial; the parameters come from the trials of both."""
 
     def costs() -> dict[str, Any]:
-        [path] = report.make(tmp_path, PUBLISHED, ["1"]).write(tmp_path / "out", ["html"])
+        [path] = report.make(tmp_path, ["1"]).write(tmp_path / "out", ["html"])
         data = path.read_text().partition('id="data">')[2].partition("</script>")[0]
         return {cost["name"]: cost["values"] for cost in json.loads(data)["costs"]}
 
@@ -116,7 +115,7 @@ def test_numbers_have_their_intervals_under_them_and_metrics_an_explanation(tmp_
     for row, distances in {"vae": [1000.0], "glf": [98.0, 102.0], "aae": [10.0]}.items():
         put(tmp_path, *(make(row=row, seed=i, metrics={A: evaluation([{"fd": x}])}) for i, x in enumerate(distances)))
     put(tmp_path, make(profile="anchors", row="ceiling", metrics={A: evaluation([{"fd": 1e6}])}))
-    [path] = report.make(tmp_path, PUBLISHED, ["1", "scores"], profile="lite").write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path, ["1", "scores"], profile="lite").write(tmp_path / "out", ["html"])
     table, scores = (
         path.read_text().partition(f'id="{name}"')[2].partition("</table>")[0] for name in ("table1", "scores-fashion")
     )
@@ -134,14 +133,14 @@ def test_names_from_plugins_are_escaped(written: Path) -> None:
 
 
 def test_the_same_results_give_the_same_page(written: Path, tmp_path: Path) -> None:
-    [again] = report.make(tmp_path / "results", PUBLISHED, ["1", "6", "scores"]).write(tmp_path / "again", ["html"])
+    [again] = report.make(tmp_path / "results", ["1", "6", "scores"]).write(tmp_path / "again", ["html"])
     assert again.read_bytes() == written.read_bytes()
 
 
 def test_grids_too_large_for_the_page_are_written_beside_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(page, "INLINE_BYTES", 10)
     lay(tmp_path / "results")
-    paths = report.make(tmp_path / "results", PUBLISHED, ["1"]).write(tmp_path / "out", ["html"])
+    paths = report.make(tmp_path / "results", ["1"]).write(tmp_path / "out", ["html"])
     data = re.search(r'id="data">(.*?)</script>', paths[0].read_text(), re.S)
     assert data
     named = [trial["grid"] for entry in json.loads(data[1])["entries"] for trial in entry["trials"]]
@@ -157,7 +156,7 @@ def test_claims_have_a_section_and_their_summary_is_not_repeated(tmp_path: Path)
     for seed in range(2):
         put(tmp_path / "results", make(row="vae", seed=seed, metrics={A: evaluation([{"fd": 1000.0 + seed}])}))
     names = ["1", "verdicts", "claims"]
-    [path] = report.make(tmp_path / "results", PUBLISHED, names).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path / "results", names).write(tmp_path / "out", ["html"])
     section = path.read_text().partition('<section id="claims">')[2].partition("</section>")[0]
     assert section.count('<details class="claim"') > 25 and 'id="verdicts"' not in path.read_text()
     first = re.sub(r"<[^>]+>", "", section.partition("<details")[2].partition("</details>")[0])
@@ -172,7 +171,7 @@ def test_of_very_many_trials_only_the_first_seeds_are_drawn_but_all_numbers_are_
     put(tmp_path / "results", ended("diverged", seed=2))
     for path in put(tmp_path / "results", make(seed=3, metrics={A: evaluation([{"fd": 97.0}])})):
         put_artefacts(path.parent)
-    [path] = report.make(tmp_path / "results", PUBLISHED, ["1"]).write(tmp_path / "out", ["html"])
+    [path] = report.make(tmp_path / "results", ["1"]).write(tmp_path / "out", ["html"])
     data = json.loads(re.search(r'id="data">(.*?)</script>', path.read_text(), re.S)[1])  # type: ignore[index]
     [glf] = [entry for entry in data["entries"] if (entry["row"], entry["dataset"]) == ("glf", "fashion")]
     assert [one["seed"] for one in glf["trials"]] == [0, 1, 2, 3]
@@ -190,6 +189,6 @@ def test_the_chart_of_costs_reads_the_distance_wherever_it_is_among_the_numbers(
     """The distance failed in the first trial, so that other numbers come first."""
     first = make(metrics={A: evaluation([{"f8": 0.5, "f1_8": 0.5}])})
     put(tmp_path, first, make(seed=1, metrics={A: evaluation([{"fd": 90.0, "f8": 0.5, "f1_8": 0.5}])}))
-    [chapter] = report.make(tmp_path, PUBLISHED, ["1"]).chapters
+    [chapter] = report.make(tmp_path, ["1"]).chapters
     protocol, place = opened.distance(chapter.evidence)
     assert place > 0 and opened.columns(chapter.evidence)[protocol][place] == "fd"

@@ -41,7 +41,7 @@ def built(root: Path, *records: dict[str, Any], tables_: Sequence[str] = tables.
     """Write the records and return the tables of their profile; `stale` are the entries (dataset, row) to mark."""
     put(root, *records)
     marked = {(records[0]["profile"] if records else "lite", *entry) for entry in options.pop("stale", [])}
-    [chapter] = report.make(root, PUBLISHED, tables_, stale=lambda _: marked, **options).chapters
+    [chapter] = report.make(root, tables_, stale=lambda _: marked, **options).chapters
     return chapter.tables
 
 
@@ -239,7 +239,7 @@ def test_table_5_says_when_a_probed_row_was_near_its_final_value(tmp_path: Path)
     folders = [path.parent for path in put(tmp_path / "results", *records, bad, make())]
     for folder, distances in zip(folders, [(150, 104, 120, 105, 100), (90, 95, 100, 110, 100), (1, 1)], strict=False):
         looked_at(folder, *distances)
-    page = report.make(tmp_path / "results", PUBLISHED, ["5"]).text()
+    page = report.make(tmp_path / "results", ["5"]).text()
     (header, _, *lines) = [line for line in page.splitlines() if line.startswith("|")]
     assert "within 5%: epochs |" in header and "stays within 5% of its last value" in page
     assert " 9 ± 1 (2) |" in lines[1] and "curve" in lines[1]
@@ -428,7 +428,7 @@ def as_published(number: int, row: str, dataset: str) -> list[dict[str, Any]]:
 def published_table(root: Path, number: int, cited: Sequence[str] = ()) -> Table:
     rows = [row for row in PAPER.rows(number) if row not in cited]
     put(root, *(record for row in rows for dataset in PAPER.datasets for record in as_published(number, row, dataset)))
-    [chapter] = report.make(root, PUBLISHED, [str(number)]).chapters
+    [chapter] = report.make(root, [str(number)]).chapters
     return chapter.tables[0]
 
 
@@ -604,7 +604,7 @@ def test_csv_and_json_have_the_numbers_and_not_their_text(tmp_path: Path) -> Non
     """
     root = tmp_path / "results"
     put(root, trial("glf", 0, 0.25), trial("glf", 1, 0.75), trial("vae", 0, 5.0), ended("diverged", row="aae"))
-    paths = report.make(root, PUBLISHED, ["1", "verdicts"]).write(tmp_path, ["csv", "json"])
+    paths = report.make(root, ["1", "verdicts"]).write(tmp_path, ["csv", "json"])
     assert [path.name for path in paths] == ["table1.csv", "tables.csv", "table1.json", "verdicts.json", "tables.json"]
     lines = list(csv.DictReader((tmp_path / "lite/tables.csv").open()))
     found = {line["row"]: line for line in lines if line["quantity"] == "fd"}
@@ -623,46 +623,46 @@ def test_an_anchor_that_cannot_be_read_is_named_also_if_a_profile_is_chosen(tmp_
     put(tmp_path, make(), make(profile="anchors", row="floor"))
     bad = tmp_path / "anchors/fashion/floor/seed-0/record.json"
     bad.write_text("{")
-    [chapter] = report.make(tmp_path, PUBLISHED, ["1"], profile="lite").chapters
+    [chapter] = report.make(tmp_path, ["1"], profile="lite").chapters
     assert any(str(bad) in line for line in chapter.skipped)
 
 
 def test_anchors_alone_make_no_report(tmp_path: Path) -> None:
     put(tmp_path, make(profile="anchors", row="floor"))
     with pytest.raises(UserError, match="only anchors have been scored"):
-        report.make(tmp_path, PUBLISHED, ["1"])
+        report.make(tmp_path, ["1"])
 
 
 def test_write_makes_one_set_per_profile_and_names_corrupt_records(tmp_path: Path) -> None:
     root, out = tmp_path / "results", tmp_path / "out"
     _, bad, _ = put(root, make(), make(seed=1), make(profile="smoke", row="vae"))
     bad.write_text("{")
-    paths = report.make(root, PUBLISHED, ["1", "5"]).write(out)
+    paths = report.make(root, ["1", "5"]).write(out)
     stems = ["table1.md", "table5.md", "tables.md", "table1.tex", "table5.tex", "tables.tex", "main.tex"]
     assert paths == [out / profile / name for profile in ("lite", "smoke") for name in stems]
     assert all(path.is_file() for path in paths)
     page = (out / "lite/tables.md").read_text()
     assert page.count("### Table") == 2 and f"Skipped: {bad}" in page and "| VAE" not in page
-    assert page == report.make(root, PUBLISHED, ["1", "5"], profile="lite").text()
+    assert page == report.make(root, ["1", "5"], profile="lite").text()
     assert "Skipped" not in (out / "smoke/tables.md").read_text()
     assert bad.read_text() == "{"
 
 
 def test_a_protocol_of_one_profile_has_tables_of_that_profile_only(tmp_path: Path) -> None:
     put(tmp_path, make(), make(profile="smoke", metrics={B: evaluation([{"fd": 1.0}])}))
-    assert "Profile lite" not in report.make(tmp_path, PUBLISHED, ["1"], protocol=B).text()
+    assert "Profile lite" not in report.make(tmp_path, ["1"], protocol=B).text()
     with pytest.raises(UserError, match=f"there are: {B}"):
-        report.make(tmp_path, PUBLISHED, ["1"], protocol="bbbb", profile="smoke").text()
+        report.make(tmp_path, ["1"], protocol="bbbb", profile="smoke").text()
 
 
 def test_wrong_formats_and_tables_and_empty_results_say_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="aegen-bench run"):
-        report.make(tmp_path, PUBLISHED).text()
+        report.make(tmp_path).text()
     put(tmp_path, make())
     with pytest.raises(UserError, match="did you mean 'markdown'"):
-        report.make(tmp_path, PUBLISHED).write(tmp_path, ["markdwn"])
+        report.make(tmp_path).write(tmp_path, ["markdwn"])
     with pytest.raises(UserError, match="unknown table '7'"):
-        report.make(tmp_path, PUBLISHED, ["7"]).text()
+        report.make(tmp_path, ["7"]).text()
 
 
 def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
@@ -671,7 +671,7 @@ def test_a_cell_never_averages_two_configurations(tmp_path: Path) -> None:
         record["config"]["with"] = {"beta": beta}
         put(tmp_path, record)
     put(tmp_path, make(row="vae", seed=0))
-    text = report.make(tmp_path, PUBLISHED, ["1"]).text()
+    text = report.make(tmp_path, ["1"]).text()
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     (vae,) = [line for line in text.splitlines() if line.startswith("| VAE")]
     assert "mixed" in glf and "mixed" not in vae
@@ -683,7 +683,7 @@ def test_a_trial_that_failed_before_its_settings_were_complete_loses_only_its_ow
     failed = ended("failed", seed=2)
     del failed["config"]["d"]
     put(tmp_path, failed)
-    text = report.make(tmp_path, PUBLISHED, ["1"]).text()
+    text = report.make(tmp_path, ["1"]).text()
     (glf,) = [line for line in text.splitlines() if line.startswith("| GLF")]
     assert "674" in glf and "(2)" in glf and "1 failed" in glf and "mixed" not in glf
 
@@ -724,7 +724,7 @@ def test_cautions_name_only_rows_of_the_table(tmp_path: Path) -> None:
     few["settings"]["fd"]["note"] = "200 images for 1,280 features: the covariance is singular"
     put(tmp_path, make(), make(row="vae", metrics={A: few}))
     for row, said in ("vae", 1), ("glf", 0):
-        [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=report.Only({row: [row]})).chapters
+        [chapter] = report.make(tmp_path, ["1"], only=report.Only({row: [row]})).chapters
         assert sum(note.startswith("Caution: ") for note in chapter.tables[0].notes) == said
 
 
@@ -733,19 +733,19 @@ def test_a_corrupt_record_of_external_images_is_listed_once(tmp_path: Path) -> N
     [bad] = put(tmp_path, make(profile="external", row="other"))
     bad.write_text("{}")
     for profile in ("external", None):
-        [chapter] = report.make(tmp_path, PUBLISHED, ["1"], profile=profile).chapters
+        [chapter] = report.make(tmp_path, ["1"], profile=profile).chapters
         assert [str(bad) in line for line in chapter.skipped] == [True]
 
 
 def test_a_report_can_be_limited_to_some_rows_and_datasets(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"), make(row="vae", dataset="mnist"), make(row="mine"))
     some = report.Only({"vaes": ["vae", "wae_gan"]}, ["fashion"])
-    [chapter] = report.make(tmp_path, PUBLISHED, ["1"], only=some).chapters
+    [chapter] = report.make(tmp_path, ["1"], only=some).chapters
     assert [row[0] for row in chapter.tables[0].texts()] == ["VAE"] and "MNIST" not in chapter.tables[0].heads
     for none, said in ((report.Only({"gfl": ["gfl"]}), "model with results 'gfl': did you mean 'glf'"),
                        (report.Only(datasets=["cifar"]), "dataset with results 'cifar'")):  # fmt: skip
         with pytest.raises(UserError, match=said):
-            report.make(tmp_path, PUBLISHED, ["1"], only=none)
+            report.make(tmp_path, ["1"], only=none)
 
 
 def test_a_table_from_python_has_the_reports_numbers_and_asks_which_of_several(tmp_path: Path) -> None:
@@ -761,7 +761,7 @@ def test_a_table_from_python_has_the_reports_numbers_and_asks_which_of_several(t
     ):
         report.table(tmp_path, "1")
     timings.write(tmp_path, timing("glf", 9.9, id="aaaabbbbcccc"))
-    assert len({one.device for one in report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables}) == 2
+    assert len({one.device for one in report.make(tmp_path, ["6"], profile="lite").chapters[0].tables}) == 2
     with pytest.raises(UserError, match="choose a profile, and a protocol or device"):
         report.table(tmp_path, "6", profile="lite", device="EPYC, 2 threads")
     slow = report.table(tmp_path, "6", profile="lite", device="EPYC, 2 threads, timing aaaabbbbcccc")
@@ -798,18 +798,18 @@ def test_a_report_writes_only_inside_its_folder_whatever_the_records_say(tmp_pat
     root, out = tmp_path / "results", tmp_path / "results" / "tables"
     evil = {name: evaluation([{"fd": 1.0}], {"name": "/../../../victim", "extractor": "x"}) for name in (A, B)}
     put(root, make(metrics=evil))
-    paths = report.make(root, PUBLISHED, report.EVERY).write(out, ["markdown", "latex", "csv", "json", "html"])
+    paths = report.make(root, report.EVERY).write(out, ["markdown", "latex", "csv", "json", "html"])
     assert {path.parent for path in paths} == {out / "lite"}
     (out / "lite").rename(out / "kept")
     (out / "lite").symlink_to(tmp_path)
     with pytest.raises(UserError, match="leads out of"):
-        report.make(root, PUBLISHED).write(out)
+        report.make(root).write(out)
     assert {path.name for path in tmp_path.iterdir()} == {"results"}
 
 
 def test_names_as_long_as_a_file_system_allows_are_reported(tmp_path: Path) -> None:
     put(tmp_path, make(dataset="d" * 250), make(dataset="d" * 249 + "e", row="r" * 255))
-    paths = report.make(tmp_path, PUBLISHED, ["1", "scores"]).write(tmp_path / "out", ["markdown", "csv", "html"])
+    paths = report.make(tmp_path, ["1", "scores"]).write(tmp_path / "out", ["markdown", "csv", "html"])
     assert len(set(paths)) == len(paths) == 9 and all(path.is_file() for path in paths)
 
 

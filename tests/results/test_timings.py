@@ -70,7 +70,7 @@ def test_a_file_in_the_place_of_another_is_named(tmp_path: Path) -> None:
 def test_a_bad_timing_run_costs_no_table(tmp_path: Path) -> None:
     put(tmp_path, make())
     timings.write(tmp_path, timing("glf", 8.0)).with_name("bad.json").write_text("{}")
-    made = report.make(tmp_path, PUBLISHED, ["1", "6"], profile="lite")
+    made = report.make(tmp_path, ["1", "6"], profile="lite")
     assert [table.name for table in made.chapters[0].tables] == ["table1", "table6"]
     assert "bad.json is not a timing run" in made.text() and "bad.json" in "".join(made.chapters[0].skipped)
 
@@ -79,7 +79,7 @@ def test_times_of_another_version_of_a_row_do_not_count(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="vae"))
     timings.write(tmp_path, timing("glf", 8.0, key="f" * 16))
     timings.write(tmp_path, timing("vae", 7.0))
-    [chapter] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters
+    [chapter] = report.make(tmp_path, ["6"], profile="lite").chapters
     assert [line[1] for line in chapter.tables[0].texts()] == ["VAE"]
     [told] = chapter.skipped
     again = f"aegen-bench time --profile lite --models glf --datasets fashion --results {tmp_path}"
@@ -88,16 +88,16 @@ def test_times_of_another_version_of_a_row_do_not_count(tmp_path: Path) -> None:
 
 def test_table_6_takes_its_times_only_from_timing_runs(tmp_path: Path) -> None:
     put(tmp_path, make(), make(row="rae_gmm"))
-    [five] = report.make(tmp_path, PUBLISHED, ["5", "6"], profile="lite").chapters[0].tables
+    [five] = report.make(tmp_path, ["5", "6"], profile="lite").chapters[0].tables
     assert five.label == "Table 5" and any("`aegen-bench time --profile lite" in note for note in five.notes)
     for one in (timing("glf", 10.0, 10.1), timing("rae_gmm", 8.0, 8.1), timing("vae", 7.0)):
         timings.write(tmp_path, one)
-    [table] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables
+    [table] = report.make(tmp_path, ["6"], profile="lite").chapters[0].tables
     assert [line[:5] for line in table.texts()] == [
         ["Fashion", "RAE+GMM", "train", "8.05 ± 0.07 (2)", "83.5"],
         ["Fashion", "GLF", "train", "10.1 ± 0.1 (2)", "104"],
     ]
-    [five, _] = report.make(tmp_path, PUBLISHED, ["5", "6"], profile="lite").chapters[0].tables
+    [five, _] = report.make(tmp_path, ["5", "6"], profile="lite").chapters[0].tables
     assert not any("aegen-bench time" in note for note in five.notes)
     assert any("(GLF - RAE+GMM) / GLF: Fashion 19.9%" in note for note in table.notes)
 
@@ -111,5 +111,5 @@ def test_times_measured_beside_other_work_are_marked_and_decide_no_claim(tmp_pat
         evidence = Evidence(tmp_path, frame, plan(frame, published.load(PUBLISHED)))
         [found] = [f for f in claims.evaluate(evidence) if f.claim.name == "flow_time" and f.dataset == "fashion"]
         assert (found.verdict, found.place.startswith("EPYC, 2 threads, timing ")) == (verdict, True)
-        [table] = report.make(tmp_path, PUBLISHED, ["6"], profile="lite").chapters[0].tables
+        [table] = report.make(tmp_path, ["6"], profile="lite").chapters[0].tables
         assert table.texts()[1][1] == "GLF" + mark and any(note.startswith("§") for note in table.notes) is bool(mark)

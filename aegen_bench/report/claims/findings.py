@@ -207,4 +207,4 @@ def _overall(findings: Sequence[Finding]) -> Verdict:
 def _table(name: str, evidence: Evidence, heads: Sequence[str], lines: list[list[str]], said: list[str]) -> Table:
     caption = "The paper's statements, tested on these results"
     body = [[Cell(text=text) for text in line] for line in lines]
-    return Table(name, "Claims", caption, list(map(words, heads)), body, said, evidence.layout.profile)
+    return Table(name, name.capitalize(), caption, list(map(words, heads)), body, said, evidence.layout.profile)
