@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import BrokenContract, Diverged
+from aegen_bench.numerics import pixels
 from aegen_bench.trial import sampling
 
 CPU = torch.device("cpu")
@@ -60,7 +61,7 @@ def test_an_image_that_is_not_finite_counts_as_divergence(value: float) -> None:
 
 def test_generated_images_do_not_depend_on_the_batch_size(monkeypatch: pytest.MonkeyPatch) -> None:
     whole = sampling.generate(Sigmoid(), 7, seed=0, draw=0, device=CPU)
-    monkeypatch.setattr(sampling, "BATCH", 3)
+    monkeypatch.setattr(pixels, "AT_ONCE", 3)
     assert whole.shape == (7, 1, 2, 2) and whole.dtype == np.uint8
     np.testing.assert_array_equal(sampling.generate(Sigmoid(), 7, seed=0, draw=0, device=CPU), whole)
 
@@ -96,7 +97,7 @@ def test_fixed_noise_is_the_same_for_methods_with_noise_of_the_same_shape() -> N
 
 
 def test_a_reconstruction_is_the_decoded_code_of_the_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "BATCH", 30)
+    monkeypatch.setattr(pixels, "AT_ONCE", 30)
     images = np.arange(256, dtype=np.uint8).reshape(64, 1, 2, 2)
     restored = sampling.reconstruct(Identity(), images, seed=0, device=CPU)
     assert restored is not None
@@ -135,7 +136,7 @@ def test_the_default_density_is_n_0_i_and_exists_only_if_codes_are_drawn_from_it
 
 
 def test_generated_images_are_decoded_from_the_sampled_codes(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sampling, "BATCH", 3)
+    monkeypatch.setattr(pixels, "AT_ONCE", 3)
     model = Sigmoid()
     z = sampling.sample_codes(model, 7, seed=4, device=CPU)
     with torch.no_grad():
