@@ -133,7 +133,7 @@ def main() -> None:
         print(f"| {row} | {' | '.join(f'{found[row, d].flops / 1e15:,.2f}' for d in datasets)} |", flush=True)
     trials, total = seeds * len(found), seeds * math.fsum(each.flops for each in found.values())
     steps = seeds * sum(stage[-1] for each in found.values() for stage in each.stages)
-    seen = (study.profile.draws + 2) * 10_000
+    seen = (study.profile.draws + 3) * 10_000  # the draws, reconstructions and two kinds of interpolations
     evaluation = trials * seen * inception_flops()
     each = f"{seen:,} images through Inception at {inception_flops() / 1e9:.1f} GFLOP each"
     print(f"\n{trials} trials ({seeds} seeds): training {total / 1e15:,.0f} PFLOP in {steps:,} steps;")

@@ -168,9 +168,9 @@ def test_the_notebook_runs_from_top_to_bottom(tmp_path: Path, monkeypatch: pytes
 
 def test_the_new_model_of_the_readme_is_a_row_as_soon_as_its_file_exists(bench: Bench) -> None:
     (source,) = (text for _, text in blocks(README, "python") if re.search(r"^class \w+\(Baseline\):", text, re.M))
-    bench.baseline("ae", source)
-    ended = bench("run", "--profile", "tiny", "--models", "ae")
-    assert ended.code == 0 and bench.record("ae")["status"] == "ok"
+    bench.baseline("plain_ae", source)
+    ended = bench("run", "--profile", "tiny", "--models", "plain_ae")
+    assert ended.code == 0 and bench.record("plain_ae")["status"] == "ok"
 
 
 @pytest.mark.parametrize("page", ["README.md", "docs/evaluation.md"])

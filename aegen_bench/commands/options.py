@@ -33,7 +33,7 @@ Seeds = Annotated[
     str | None,
     typer.Option(help="3 = the first three; 2,5 = those two; 4, = only seed 4. Default: the profile's."),
 ]
-ProfileName = Annotated[str, typer.Option(help="The profile: paper, lite or smoke.")]
+ProfileName = Annotated[str, typer.Option(help="The profile: paper, lite, paper_offline, smoke or your own.")]
 Set = Annotated[list[str] | None, typer.Option("--set", help="Change one setting: dotted.path=value. May be repeated.")]
 Data = Annotated[
     Path | None, typer.Option(**PATH, help="The data folder. Default: AEGEN_BENCH_DATA or ~/.cache/aegen-bench.")

@@ -33,7 +33,7 @@ def report(
     tables: Annotated[
         str | None,
         typer.Option(
-            help="1 to 6, comparisons, priors, matrix, variance, overall, agreement, scores, verdicts, claims. "
+            help="1 to 6, comparisons, priors, matrix, variance, overall, agreement, budget, scores, verdicts, claims. "
             "Default: all."
         ),
     ] = None,
@@ -41,7 +41,11 @@ def report(
         bool, typer.Option("--claims", help="Test the paper's claims. Other tables only if named with --tables.")
     ] = False,
     figures: Annotated[
-        str | None, typer.Option(help="Figures such as 2,5 or all, as PNG and PDF. Tables only if named with --tables.")
+        str | None,
+        typer.Option(
+            help="Figures as PNG and PDF: 2 to 8, samples, reconstructions, prd, seeds, sweeps, matrix, budget, "
+            "vae_beta, rae_gamma or all. Tables only if named with --tables."
+        ),
     ] = None,
     models: Annotated[str | None, typer.Option(help="Only these rows and groups. Default: all with results.")] = None,
     datasets: Annotated[str | None, typer.Option(help="Only these datasets. Default: all with results.")] = None,
