@@ -250,34 +250,22 @@ def native_tf32(device: Any) -> bool:
 
 
 @contextlib.contextmanager
-def full_float32() -> Iterator[None]:
-    """Context in which CUDA computes in fp32 without TF32, whose 10-bit mantissa changes distances, and with
-    deterministic convolutions, without the search for the fastest kernel, which changes them between runs.
-    """
-    import torch
-
-    before = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextlib.contextmanager
 def exact() -> Iterator[None]:
-    """Context in which equal seeds give bit-identical results on a device.
+    """Context in which CUDA computes in fp32 without TF32 and with deterministic convolutions.
 
-    On exit the number of threads is restored, which a trial may have changed to that of its checkpoint.
+    Equal seeds then give bit-identical results on a device. On exit the number of threads is restored, which a trial
+    may have changed to that of its checkpoint.
     """
     import torch
 
     threads = torch.get_num_threads()
+    matmul = torch.backends.cuda.matmul.allow_tf32
+    torch.backends.cuda.matmul.allow_tf32 = False
     try:
-        with full_float32():
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
             yield
     finally:
+        torch.backends.cuda.matmul.allow_tf32 = matmul
         torch.set_num_threads(threads)
 
 

@@ -15,7 +15,6 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from aegen_bench import environment
 from aegen_bench.data import cached_file
 from aegen_bench.data.images import to_uint8
 from aegen_bench.errors import UserError
@@ -30,6 +29,7 @@ __all__ = [
     "check_images",
     "chosen",
     "extract",
+    "full_float32",
     "real_features",
     "stream",
     "subset",
@@ -87,7 +87,7 @@ def stream(
         # oneDNN's convolutions keep this layout: EfficientNet and Inception take two thirds of the time, and their
         # features differ by float32 rounding. Not measured on a GPU.
         extractor.to(memory_format=torch.channels_last)
-    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), environment.full_float32():
+    with torch.inference_mode(), torch.autocast(torch.device(device).type, enabled=False), full_float32():
         for start in range(0, len(images), batch):
             x = torch.from_numpy(np.array(images[start : start + batch])).to(
                 device
@@ -95,6 +95,20 @@ def stream(
             take(extractor(x))
             if progress is not None:
                 progress(min(start + batch, len(images)), len(images))
+
+
+@contextmanager
+def full_float32() -> Iterator[None]:
+    """Context in which TF32 is off, since its 10-bit mantissa changes distances, and so is the search for the fastest
+    kernel, since it changes them between runs.
+    """
+    before = torch.get_float32_matmul_precision()
+    torch.set_float32_matmul_precision("highest")
+    try:
+        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True, allow_tf32=False):
+            yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 class FeatureSource:

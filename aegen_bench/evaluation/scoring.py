@@ -190,12 +190,12 @@ def evaluate(
 
 def _measure(name: str, metric: Metric, inputs: Inputs, into: dict[str, float], scores: Scores) -> None:
     """Add the metric's numbers to `into`, or to `scores` the reason why there are none."""
-    from aegen_bench import environment
+    from aegen_bench.evaluation.features import full_float32
 
     if name in scores.failed:
         return
     try:
-        with environment.full_float32():
+        with full_float32():
             measured = dict(metric.measure(inputs))
         settings = measured.pop("settings", {})
         numbers = {key: float(value) for key, value in measured.items() if np.ndim(value) == 0}
