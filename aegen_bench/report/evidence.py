@@ -99,7 +99,7 @@ class Part:
         return self.summary.cells([self.metric], family="fd")
 
     @cached_property
-    def anchors(self) -> Cells:
+    def guest_distances(self) -> Cells:
         """The Fréchet distance of each external image set and anchor."""
         return self.guests.cells([self.metric], family="fd")
 
@@ -112,9 +112,9 @@ class Part:
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
         """Return the rows and external sets whose distance on a dataset exceeds the ceiling, that of uniform noise."""
-        ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
+        ceiling = self.guest_distances[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
         known = {row: self.distances[dataset, row] for row in rows}
-        known |= {row: cell for (where, row), cell in self.anchors.items() if where == dataset}
+        known |= {row: cell for (where, row), cell in self.guest_distances.items() if where == dataset}
         return [row for row, cell in known.items() if ceiling.n and cell.n and cell.value > ceiling.value]
 
 
