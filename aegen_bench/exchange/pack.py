@@ -32,7 +32,7 @@ from aegen_bench.results.record import Sha256, Strict
 __all__ = ["open_trial", "pack", "unpack"]
 
 FORMAT = 1
-BESIDE = ("record.json", "history.json", "samples.png", "artefacts.npz")
+BESIDE = ("record.json", *results.NEIGHBOURS)
 LARGEST_FILE = 4 << 30  # bytes of one member
 MANIFEST, FRAME = "manifest.json", "frame.parquet"
 LARGEST_MANIFEST = 64 << 20

@@ -9,11 +9,10 @@ from typing import Any
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes, write_bytes
 from aegen_bench.results import locks, store, timings
-from aegen_bench.results.record import Evaluation, Number, Record
+from aegen_bench.results.record import NEIGHBOURS, Evaluation, Number, Record
 
 __all__ = ["merge"]
 
-NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
 LARGEST_NEIGHBOUR = 1 << 30  # bytes
 TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "trunk", "weights_sha256")
 """Fields in which two records with the same key must agree besides their scores: all results of training but times."""
