@@ -26,8 +26,8 @@ def check_metrics(dataset: str, protocol: str, count: int, *, device: str, folde
     chosen = study.protocols[protocol]
     if needed := extractors.recipe(chosen.extractor).file(dataset):
         weights.path(needed, place)
-    real = real_images(dataset, study.datasets[dataset].recipe, place)
-    with watching() as show, on_machine(show):
+    with watching("stopped; nothing was recorded") as show, on_machine(show):
+        real = real_images(dataset, study.datasets[dataset].recipe, place)
         scorer = Scorer(dataset, real, [chosen], place, environment.pick_device(device), show)
         found = checks.check(scorer, chosen, count)
     yield f"### {dataset}, {count:,} images a side, features of {chosen.extractor}"

@@ -179,13 +179,14 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
 
 @contextmanager
-def watching() -> Iterator[Progress]:
+def watching(
+    told: str = "stopped; what was recorded is kept, and the same command does the rest",
+) -> Iterator[Progress]:
     """Context that shows progress and turns Ctrl-C into a one-line error, since typer would exit without a message."""
     show = watch()
     try:
         yield show
     except KeyboardInterrupt:
-        told = "stopped; what was recorded is kept, and the same command does the rest"
         raise Interrupted(told) from None
     finally:
         show.close()

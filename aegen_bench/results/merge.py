@@ -40,8 +40,13 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
         for path, theirs in store.records(folder, on_corrupt=lambda _, error: skipped.append(error)):  # noqa: B023
             yield from _one(path, theirs, root)
         for _, timing in timings.read(folder, on_corrupt=skipped.append):
-            if timings.add(root, timing):
-                yield False, f"new: times of {timing.row} on {timing.dataset}, {timing.place}"
+            try:
+                added = timings.add(root, timing)
+            except UserError as error:
+                skipped.append(error)
+            else:
+                if added:
+                    yield False, f"new: times of {timing.row} on {timing.dataset}, {timing.place}"
         yield from ((True, f"conflict: {error}") for error in skipped)
 
 
