@@ -84,6 +84,4 @@ def load(folder: str | Path, *, weights: str | Path | None = None) -> Baseline:
     if hash_ and files.place(file).is_file():
         with open_trial(files.place(file), words) as (unpacked, kept):
             return model.restore(unpacked, kept, place)
-    where, kept = files.place(folder).absolute(), files.place(weights) if weights else place / "weights"
-    root = where.parents[3] if len(where.parents) > 3 else None  # RESULTS/PROFILE/DATASET/ROW/seed-K
-    return model.restore(where, kept, place, root)
+    return model.restore(files.place(folder), files.place(weights) if weights else place / "weights", place)

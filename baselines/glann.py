@@ -17,8 +17,9 @@ class GLANN(Baseline):
     """Generative latent nearest neighbours (Hoshen et al. 2019, arXiv:1812.08985): GLO, and IMLE on its codes.
 
     Stage `glo`: min over G and z of recon(G(z_i), x_i), the codes on the unit sphere.
-    Stage `imle` (Li & Malik 2018, arXiv:1809.09087), each epoch: draw candidates e ~ N(0, I), twice as many as codes;
-    give each code z_i the candidate whose T(e) is nearest; one pass of ||T(e_i) - z_i||^2 over T.
+    Stage `imle` (Li & Malik 2018, arXiv:1809.09087), each epoch: draw candidates e ~ N(0, I), about twice as many as
+    codes (in whole batches); give each code z_i the candidate whose T(e) is nearest; one pass over T of the squared
+    error of T(e_i) against z_i, averaged over dimensions.
     Sample: e ~ N(0, I), then G(T(e)). There is no encoder. As in their code, each epoch starts with a new Adam.
 
     Deviation: sampling uses eval mode; their script leaves the batch normalisation of T and G in train mode.

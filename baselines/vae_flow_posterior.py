@@ -51,6 +51,7 @@ class VAEFlowPosterior(Baseline):
         return {"model": [{"params": [*self.encoder.parameters(), *self.decoder.parameters()]}, flow]}
 
     def encode(self, x: Tensor) -> Tensor:
+        """Return the codes to which the flow maps the means of its base; a posterior's own mean has no closed form."""
         features, mu, _ = self._posterior(x)
         return self.flow(mu, features)[0]
 

@@ -42,7 +42,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="fashion")
     args = parser.parse_args()
     frame = results.load(args.results, profile=args.profile)
-    names = {protocol: about["name"] for protocol, about in frame.attrs["protocols"].items()}
+    names = {protocol: about.get("name", protocol) for protocol, about in frame.attrs["protocols"].items()}
     frame = frame[
         (frame["dataset"] == args.dataset) & (frame["status"] == "ok") & frame["row"].str.contains("+", regex=False)
     ]

@@ -32,7 +32,7 @@ def main() -> None:
     parser.add_argument("--dataset", default="fashion")
     args = parser.parse_args()
     frame = results.load(args.results, profile=args.profile)
-    names = {protocol: about["name"] for protocol, about in frame.attrs["protocols"].items()}
+    names = {protocol: about.get("name", protocol) for protocol, about in frame.attrs["protocols"].items()}
     mine = frame[frame["metric"].isin(DISTANCES) & (frame["dataset"] == args.dataset) & (frame["status"] == "ok")]
     for protocol, part in mine.groupby("protocol"):
         seeds = part.groupby(["row", "seed"])["value"].mean()

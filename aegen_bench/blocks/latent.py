@@ -39,7 +39,7 @@ class TimedMLP(nn.Module):
     """An MLP that maps u [n, d] and times t [n] in [0, 1] to [n, d], with `hidden_layers` SiLU layers.
 
     Its input is u concatenated with sinusoids of 1000 t, as in Ho et al. 2020 (arXiv:2006.11239), with wavelengths from
-    2 pi to 20,000 pi.
+    2 pi to 15,000 pi (for 32 frequencies).
     """
 
     def __init__(self, d: int, *, width: int, hidden_layers: int, frequencies: int = 32) -> None:

@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from aegen_bench import data, environment, weights
+from aegen_bench.commands.external import on_machine, watching
 from aegen_bench.errors import unknown
 from aegen_bench.evaluation import checks, extractors
 from aegen_bench.evaluation.scorer import Scorer, real_images
-from aegen_bench.numerics import tuning
-from aegen_bench.progress import watch
 from aegen_bench.study import Study
 
 __all__ = ["check_metrics"]
@@ -27,14 +26,10 @@ def check_metrics(dataset: str, protocol: str, count: int, *, device: str, folde
     chosen = study.protocols[protocol]
     if needed := extractors.recipe(chosen.extractor).file(dataset):
         weights.path(needed, place)
-    show = watch()
-    real = real_images(dataset, study.datasets[dataset].recipe, place)
-    try:
+    with watching("stopped; nothing was recorded") as show, on_machine(show):
+        real = real_images(dataset, study.datasets[dataset].recipe, place)
         scorer = Scorer(dataset, real, [chosen], place, environment.pick_device(device), show)
-        with environment.exact(), tuning.keeping_memory():
-            found = checks.check(scorer, chosen, count)
-    finally:
-        show.close()
+        found = checks.check(scorer, chosen, count)
     yield f"### {dataset}, {count:,} images a side, features of {chosen.extractor}"
     yield ""
     yield from checks.tables(found)

@@ -24,8 +24,8 @@ def pack(
     data: Data = None,
     weights: Weights = None,
 ) -> None:
-    """Pack trials into one file, to cite or to load from. It has records with their files, kept weights, one table
-    (parquet), and hashes.
+    """Pack trials into one file, to cite or to load from. It has records with their files, timing runs, kept
+    weights, one table (parquet), and hashes.
     """
     from aegen_bench.commands import request
     from aegen_bench.exchange import pack as packing

@@ -24,7 +24,7 @@ from aegen_bench.progress import Progress, watch
 from aegen_bench.results import Evaluation, Record
 from aegen_bench.study import Study, Trial, asked_as, catalog, command
 
-__all__ = ["evaluate_images", "evaluate_trial", "find_trial", "sample"]
+__all__ = ["evaluate_images", "evaluate_trial", "find_trial", "on_machine", "sample", "watching"]
 
 
 def evaluate_images(
@@ -55,7 +55,7 @@ def evaluate_images(
     _require_name(row, "use --name OTHER, plain text without slashes or a leading dot")
     _require_name(dataset, f"rename {shown(against or dataset)}")
     chosen = _protocols(study, [protocol], dataset, count, place)
-    with _watching() as show:
+    with watching() as show:
         files = data.find(path)
         if against is not None:
             real = _real_of(data.find(against), chosen[0])
@@ -65,7 +65,7 @@ def evaluate_images(
 
         scorer = Scorer(dataset, real, chosen, place, environment.pick_device(device), show)
         require_folder(root)
-        with _on_machine(show):
+        with on_machine(show):
             record = imagesets.score(scorer, root, files, row, seed, take_place=name is not None)
             if against is None:
                 imagesets.anchors(scorer, root)
@@ -113,7 +113,7 @@ def evaluate_trial(
     asked = Trial(record.profile, record.dataset, record.row, record.seed, record.config)
     root, where_to = _whole(folder, record).parents[3], str(environment.pick_device(device))
     where = Place(place, root, kept or place / "weights", where_to)
-    with _watching() as show, _on_machine(show):
+    with watching() as show, on_machine(show):
         job = Job(asked, method, chosen, study.profile.draws, where, show=show)
         with _of_model(f"{folder} cannot be evaluated"):
             record = lifecycle.evaluate(job)
@@ -160,7 +160,7 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     require_folder(out.parent)
     model = models.restore(folder, kept, place, folder.parents[3])
     where = environment.pick_device(device)
-    with _watching() as show, environment.exact():
+    with watching() as show, environment.exact():
         show.note(f"generating {count:,} images")
         with _of_model(f"{folder} generates no images"), contained():
             images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)
@@ -179,20 +179,21 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
 
 
 @contextmanager
-def _watching() -> Iterator[Progress]:
+def watching(
+    told: str = "stopped; what was recorded is kept, and the same command does the rest",
+) -> Iterator[Progress]:
     """Context that shows progress and turns Ctrl-C into a one-line error, since typer would exit without a message."""
     show = watch()
     try:
         yield show
     except KeyboardInterrupt:
-        told = "stopped; what was recorded is kept, and the same command does the rest"
         raise Interrupted(told) from None
     finally:
         show.close()
 
 
 @contextmanager
-def _on_machine(show: Progress) -> Iterator[None]:
+def on_machine(show: Progress) -> Iterator[None]:
     """Context in which torch is set up as in trials."""
     from aegen_bench import environment
     from aegen_bench.numerics import tuning

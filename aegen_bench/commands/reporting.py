@@ -109,7 +109,7 @@ def report(
         return
     paths = made.write(place, wanted)
     show(_whole(made) if part else first_tables(made))
-    show(_written(paths, place, whole=not part))
+    show(_written(made, paths, place, whole=not part))
 
 
 def _groups(folder: Path | None) -> dict[str, list[str]]:
@@ -132,18 +132,22 @@ def first_tables(made: Report, *, matrix: bool = False) -> Iterator[str | Grid]:
         crossed = [table for table in one.tables if matrix and table.name.startswith("matrix-")]
         ended = notes.trials(one.evidence.crossed.frame if crossed else one.evidence.frame)
         yield from (of_table(table, [ended]) for table in (crossed or one.tables)[:1])
-        yield from one.skipped
+        yield from one.remarks
 
 
 def _whole(made: Report) -> Iterator[str | Grid]:
     """Yield all tables with their notes, and what could not be read."""
     for one in made.chapters:
         yield from map(of_table, one.tables)
-        yield from one.skipped
+        yield from one.remarks
 
 
-def _written(paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
-    """Yield what was written and where and, for a full report, which other files are there."""
+def _written(made: Report, paths: Sequence[Path], place: Path, *, whole: bool) -> Iterator[str]:
+    """Yield what was written and where, what only the page needed and could not be read and, for a full report, which
+    other files are there.
+    """
+    found = (said for one in made.chapters for said in one.evidence.unreadable if said not in one.skipped)
+    yield from (f"Skipped: {said}" for said in dict.fromkeys(found))
     names = {"report.html": "page", "tables.md": "all tables and notes", "main.tex": "an article of them"}
     yield from (f"{names[path.name]}: {path}" for path in paths if path.name in names)
     yield f"{len(paths)} file{'s' * (len(paths) != 1)} in {place}"

@@ -194,6 +194,7 @@ class Request:
             try:
                 show(self._tables(planned))
             except UserError as error:  # the failures below must be listed all the same
+                code = code or 1
                 show([f"no tables: {error}"])
         show(self._failures(bad))
         return code
@@ -284,9 +285,8 @@ class Request:
             return
         yield ""
         yield from reporting.first_tables(made, matrix=bool(crossed))
-        place = reporting.tables_folder(self.results)
         try:
-            (page, *_) = made.write(place, ["html"])
+            (page, *_) = made.write(reporting.tables_folder(self.results), ["html"])
         except UserError as error:  # what was trained is recorded all the same
             yield f"no page: {error}"
         else:

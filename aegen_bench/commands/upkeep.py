@@ -22,7 +22,9 @@ def merge(
     folders: Annotated[list[Path], typer.Argument(**PATH, help="Results folders of other machines.")],
     results: Results = Path("results"),
 ) -> None:
-    """Merge the results of several machines. Conflicts are reported, and nothing is overwritten."""
+    """Merge the results of several machines. Conflicts are reported; of our files, only failed trials and older timing
+    runs are replaced.
+    """
     from aegen_bench.results import merge as merging
 
     found = []

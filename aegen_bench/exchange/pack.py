@@ -32,7 +32,7 @@ from aegen_bench.results.record import Sha256, Strict
 __all__ = ["open_trial", "pack", "unpack"]
 
 FORMAT = 1
-BESIDE = ("record.json", "history.json", "samples.png", "artefacts.npz")
+BESIDE = ("record.json", *results.NEIGHBOURS)
 LARGEST_FILE = 4 << 30  # bytes of one member
 MANIFEST, FRAME = "manifest.json", "frame.parquet"
 LARGEST_MANIFEST = 64 << 20
@@ -47,8 +47,8 @@ class _Manifest(Strict):
 def pack(root: Path, out: Path, *, weights: Path, profile: str | None = None) -> Iterator[str]:
     """Write the trials under `root` (of one profile, or all) to the new file `out`, and yield lines on its content.
 
-    UserError if there is no trial, `out` exists, or a record cannot be read; MissingError without pyarrow, which is
-    needed for parquet.
+    UserError if there is no trial, `out` exists, or a record or timing run cannot be read; MissingError without
+    pyarrow, which is needed for parquet.
     """
     if find_spec("pyarrow") is None:
         raise MissingError("the package pyarrow is not installed: pip install 'aegen-bench[exchange]'")
@@ -197,8 +197,9 @@ def _expected(parts: Sequence[str]) -> bool:
         return True
     if len(parts) == 2 and parts[0] == "weights":
         return parts[1].endswith(".safetensors")
-    timed = parts[1] == timings.FOLDER and parts[-1].endswith(".json")
-    return len(parts) == 6 and parts[0] == "results" and (timed or parts[-1] in BESIDE)
+    if len(parts) != 6 or parts[0] != "results":
+        return False
+    return parts[-1].endswith(".json") if parts[1] == timings.FOLDER else parts[-1] in BESIDE
 
 
 def _content(file: Path, archive: zipfile.ZipFile, member: str, hashes: dict[str, str]) -> bytes:

@@ -67,22 +67,24 @@ class Only:
 
 @dataclass(frozen=True)
 class Chapter:
-    """The report of one profile: its tables, the evidence behind them, and a sentence on each corrupt record."""
+    """The report of one profile: its tables, the evidence behind them, and a sentence on each file that could not be
+    used.
+    """
 
     evidence: Evidence
     tables: list[Table]
     findings: list[Finding]
-    corrupt: list[str]
-
-    @property
-    def skipped(self) -> list[str]:
-        """A sentence on each file that could not be used so far."""
-        return [f"Skipped: {said}\n" for said in [*self.corrupt, *self.evidence.unreadable]]
+    skipped: list[str]
 
     @property
     def profile(self) -> str:
         """The name of the profile."""
         return self.evidence.layout.profile
+
+    @property
+    def remarks(self) -> list[str]:
+        """What stands below all tables: the files that were skipped."""
+        return [f"Skipped: {said}\n" for said in self.skipped]
 
     def shown(self, name: str) -> list[Table]:
         """Return the tables that a format includes. CSV has those with numbers; LaTeX omits `claims`, which fill many
@@ -96,12 +98,12 @@ class Chapter:
         """Write the tables in a format to OUT/PROFILE, each in its own file and all in one, and yield the paths."""
         if name == "html":
             path = inside(out, self.profile, "report.html")
-            yield from page.write(self.evidence, self.tables, self.findings, self.corrupt, path)
+            yield from page.write(self.evidence, self.tables, self.findings, self.skipped, path)
             return
         suffix, render = FORMATS[name]
         shown = self.shown(name)
         files = {table.name: render(table) for table in shown}
-        files["tables"] = "\n".join([render(*shown), *(self.skipped if name == "markdown" else [])])
+        files["tables"] = "\n".join([render(*shown), *(self.remarks if name == "markdown" else [])])
         if name == "latex" and shown:
             files["main"] = latex.document(*shown)
         for stem, content in files.items():
@@ -119,7 +121,7 @@ class Report:
     def text(self, name: str = "markdown") -> str:
         """Return all tables as one text, in a format of FORMATS."""
         if name == "markdown":
-            return "\n".join("\n".join([markdown.render(*one.tables), *one.skipped]) for one in self.chapters)
+            return "\n".join("\n".join([markdown.render(*one.tables), *one.remarks]) for one in self.chapters)
         return FORMATS[name][1](*(table for one in self.chapters for table in one.shown(name)))
 
     def write(self, out: Path, formats: Sequence[str] = ("markdown", "latex")) -> list[Path]:
@@ -191,8 +193,9 @@ def make(
         built += [CLAIMS[table](evidence, findings) for table in shown if table in CLAIMS]
         # Files outside the profiles that have a chapter (anchors, unreadable folders) are reported in every chapter.
         skipped = [(path.relative_to(root).parts[0], error) for path, error in frame.attrs["corrupt"]]
-        corrupt = [str(error) for where, error in skipped if where == name or where not in parts]
-        chapters.append(Chapter(evidence, built, findings, corrupt))
+        said = [str(error) for where, error in skipped if where == name or where not in parts]
+        said += evidence.unreadable  # by the tables; the page may find more, and adds it
+        chapters.append(Chapter(evidence, built, findings, said))
     return Report(chapters)
 
 

@@ -99,7 +99,7 @@ class Part:
         return self.summary.cells([self.metric], family="fd")
 
     @cached_property
-    def anchors(self) -> Cells:
+    def guest_distances(self) -> Cells:
         """The Fréchet distance of each external image set and anchor."""
         return self.guests.cells([self.metric], family="fd")
 
@@ -112,9 +112,9 @@ class Part:
 
     def beyond_noise(self, dataset: str, rows: Sequence[str]) -> list[str]:
         """Return the rows and external sets whose distance on a dataset exceeds the ceiling, that of uniform noise."""
-        ceiling = self.anchors[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
+        ceiling = self.guest_distances[dataset, ANCHOR_NAMES[ANCHORS, "ceiling"]]
         known = {row: self.distances[dataset, row] for row in rows}
-        known |= {row: cell for (where, row), cell in self.anchors.items() if where == dataset}
+        known |= {row: cell for (where, row), cell in self.guest_distances.items() if where == dataset}
         return [row for row, cell in known.items() if ceiling.n and cell.n and cell.value > ceiling.value]
 
 
@@ -213,21 +213,29 @@ class Evidence:
         )
 
     def by_pair(self, dataset: str) -> dict[tuple[str, str], str]:
-        """Return the row of each trunk and prior. If there are several: one with trials on the dataset, if possible the
-        one called TRUNK+PRIOR.
+        """Return the row of each trunk and prior. If there are several: the one with the most trials on the dataset, of
+        equals the one called TRUNK+PRIOR.
         """
-        order = sorted(self.pairs, key=lambda row: ((dataset, row) in self._trials, "+" in row))
-        return {self.pairs[row]: row for row in order}
+        chosen = {self.pairs[row]: row for row in reversed(self._by_trials(dataset))}
+        return {pair: row for row, pair in self.pairs.items() if chosen[pair] == row}
 
     def distinct_pairs(self, dataset: str) -> list[str]:
-        """Return the rows that are pairs and have trials on a dataset. If the same trials have two names, only the one
-        called TRUNK+PRIOR.
+        """Return the rows that are pairs and have trials on a dataset, without those whose trials are all also those of
+        another row, under its name.
         """
         here = self.frame[(self.frame["dataset"] == dataset) & self.frame["row"].isin(list(self.pairs))]
-        trials = here[["row", "seed", "key"]].drop_duplicates().itertuples(index=False, name=None)
-        names = sorted(trials, key=lambda trial: "+" in trial[0])
-        kept = set({(self.pairs[row], seed, key): row for row, seed, key in names}.values())
+        each: dict[str, set[tuple[Any, ...]]] = {}
+        for row, seed, key in here[["row", "seed", "key"]].drop_duplicates().itertuples(index=False, name=None):
+            each.setdefault(row, set()).add((self.pairs[row], seed, key))
+        kept: list[str] = []
+        for row in self._by_trials(dataset):
+            if row in each and not any(each[row] <= each[other] for other in kept):
+                kept.append(row)
         return [row for row in self.pairs if row in kept]
+
+    def _by_trials(self, dataset: str) -> list[str]:
+        """Return the rows that are pairs: those with the most trials on a dataset first, of equals TRUNK+PRIOR."""
+        return sorted(self.pairs, key=lambda row: (-len(self.trials(dataset, row)), "+" not in row))
 
     @cached_property
     def timings(self) -> dict[str, dict[Entry, Timing]]:
@@ -238,9 +246,9 @@ class Evidence:
         profile = self.layout.profile
         for path, timing in timings.read(self.root, profile, on_corrupt=lambda error: self._skip(str(error))):
             entry = timing.dataset, timing.row
-            if keys.get(entry, timing.key) != timing.key:
+            if keys.get(entry, timing.key) != timing.key and entry not in self.layout.stale:
                 again = command("time", profile, models=[timing.row], datasets=[timing.dataset], results=self.root)
-                self._skip(f"{path}: the row's code or settings have changed since it was timed: `{again}`")
+                self._skip(f"{path}: timed with other code or settings than seed 0 was trained with: `{again}`")
             elif timing.dataset in self.layout.datasets and timing.row in self.layout.rows:
                 found.setdefault(timing.id, {})[entry] = timing
         return found

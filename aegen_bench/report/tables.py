@@ -491,7 +491,7 @@ def _over_the_floor(part: Part, layout: Layout) -> dict[str, dict[str, dict[int,
     found = {}
     for dataset in layout.datasets:
         sound = _sound(part.distances, dataset, [row for row in layout.rows if row not in part.dagger])
-        floor = part.anchors[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
+        floor = part.guest_distances[dataset, ANCHOR_NAMES[ANCHORS, "floor"]]
         if floor.n and floor.value > 0 and sound:
             seeds = {row: part.seeds(dataset, row).items() for row in sound}
             found[dataset] = {row: {seed: x / floor.value for seed, x in mine} for row, mine in seeds.items()}

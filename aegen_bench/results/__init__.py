@@ -5,6 +5,7 @@ from __future__ import annotations
 from aegen_bench.results.record import (
     ANCHORS,
     EXTERNAL,
+    NEIGHBOURS,
     NO_TRIALS,
     NOT_PROFILES,
     NOT_TRAINING,
@@ -34,6 +35,7 @@ from aegen_bench.results.store import (
 __all__ = [
     "ANCHORS",
     "EXTERNAL",
+    "NEIGHBOURS",
     "NOT_PROFILES",
     "NOT_TRAINING",
     "NO_TRIALS",

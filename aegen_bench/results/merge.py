@@ -9,11 +9,10 @@ from typing import Any
 from aegen_bench.errors import UserError
 from aegen_bench.files import read_bytes, write_bytes
 from aegen_bench.results import locks, store, timings
-from aegen_bench.results.record import Evaluation, Number, Record
+from aegen_bench.results.record import NEIGHBOURS, Evaluation, Number, Record
 
 __all__ = ["merge"]
 
-NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
 LARGEST_NEIGHBOUR = 1 << 30  # bytes
 TRAINED = ("status", "stages", "parameters", "layers", "collapsed", "trunk", "weights_sha256")
 """Fields in which two records with the same key must agree besides their scores: all results of training but times."""
@@ -41,8 +40,13 @@ def merge(folders: Sequence[Path], root: Path) -> Iterator[tuple[bool, str]]:
         for path, theirs in store.records(folder, on_corrupt=lambda _, error: skipped.append(error)):  # noqa: B023
             yield from _one(path, theirs, root)
         for _, timing in timings.read(folder, on_corrupt=skipped.append):
-            if timings.add(root, timing):
-                yield False, f"new: times of {timing.row} on {timing.dataset}, {timing.place}"
+            try:
+                added = timings.add(root, timing)
+            except UserError as error:
+                skipped.append(error)
+            else:
+                if added:
+                    yield False, f"new: times of {timing.row} on {timing.dataset}, {timing.place}"
         yield from ((True, f"conflict: {error}") for error in skipped)
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ANCHORS",
     "EXTERNAL",
+    "NEIGHBOURS",
     "NOT_PROFILES",
     "NOT_TRAINING",
     "NO_TRIALS",
@@ -39,6 +40,8 @@ EXTERNAL, ANCHORS = NO_TRIALS = "external", "anchors"  # profiles of image sets 
 NOT_PROFILES = ("tables", "times")  # the other folders of a results folder
 NOT_TRAINING = ("probe", "overrides", "shadows", "dagger", "source")
 """Parts of a record's `config` that do not affect training."""
+NEIGHBOURS = ("history.json", "samples.png", "artefacts.npz")
+"""The files next to a record.json that belong to it."""
 RECORDED_AFTER_PLANNING = ("shape", "n_train", "data_sha256")
 """Parts of a record's `config` that are added during training."""
 

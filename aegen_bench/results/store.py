@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from aegen_bench import files
 from aegen_bench.errors import UserError, unknown
 from aegen_bench.files import is_name, read_json, write_json
-from aegen_bench.results.record import NOT_PROFILES, CorruptRecord, Evaluation, NewerSchema, Number, Record
+from aegen_bench.results.record import NEIGHBOURS, NOT_PROFILES, CorruptRecord, Evaluation, NewerSchema, Number, Record
 
 if TYPE_CHECKING:
     import pandas
@@ -238,7 +238,7 @@ def keep_aside(path: Path) -> Path | None:
     if old.status != "failed":
         names = (path.with_name(f"record.{old.key}.{number}.json") for number in count(1))
         aside = path.rename(next(name for name in names if not name.exists()))
-    for name in ("artefacts.npz", "samples.png", "history.json"):
+    for name in NEIGHBOURS:
         path.with_name(name).unlink(missing_ok=True)
     return aside
 

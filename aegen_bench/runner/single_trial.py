@@ -122,7 +122,7 @@ def _copied(job: Job, trunk: Job) -> results.Record | None:
         if not same or not record.has_weights(job.place.weights):
             continue
         job.show.note(f"{job.label}: the same trial as {other.trial.label}, whose results are copied")
-        for name in ("history.json", "artefacts.npz", "samples.png"):
+        for name in results.NEIGHBOURS:
             with contextlib.suppress(FileNotFoundError):
                 write_bytes(job.folder / name, read_bytes(other.folder / name, LARGEST_FILE))
         record.row, record.config = job.trial.row, record.config | dict(job.trial.config)

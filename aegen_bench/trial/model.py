@@ -68,9 +68,11 @@ def read_trunk(model: Pair, record: Record, kept: Path) -> TrunkUsed:
 
 def restore(folder: Path, kept: Path, data: Path, root: Path | None = None) -> Baseline:
     """Return the trained model of a trial's folder, in eval mode on the CPU. `kept` is the folder of weights,
-    `root` that of results, for hints.
+    `root` that of results, for hints; by default the one that the trial is in.
     """
-    record = results.read_record(folder / "record.json")
+    record, where = results.read_record(folder / "record.json"), folder.absolute()
+    if root is None and where.parts[-4:] == record.place:
+        root = where.parents[3]
     return from_record(record, catalog.of_record(record.config, Path.cwd()), kept, data, root)
 
 
@@ -148,7 +150,7 @@ def save(model: Baseline, folder: Path, key: str) -> str:
 
 
 def _again(record: Record, kept: Path, data: Path, root: Path | None) -> str:
-    """Return the command that trains the trial of a record again, whatever its outcome."""
+    """Return the command that trains the trial of a record again, whatever its outcome, even if it is stale."""
     unfinished = record.status in ("diverged", "timeout")
     return command(
         "run",
@@ -156,7 +158,7 @@ def _again(record: Record, kept: Path, data: Path, root: Path | None) -> str:
         models=[record.row],
         datasets=[record.dataset],
         seeds=[record.seed],
-        flags=["--retry", record.status] if unfinished else ["--retrain"],
+        flags=[*(["--retry", record.status] if unfinished else ["--retrain"]), "--stale"],
         results=root,
         data=data,
         weights=kept,

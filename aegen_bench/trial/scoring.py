@@ -94,13 +94,14 @@ class Samples(Subject):
         z = self._float_test_codes
         if z is None or not self.model.has_density:
             return None
+        found = []
         with torch.no_grad():
-            parts = torch.split(z[:n], at_once(self.model.nets.shape))
-            densities = torch.cat([self.model.eval().log_prior(part) for part in parts])
-        if densities.shape != z[:n].shape[:1]:
-            shape, codes = tuple(densities.shape), len(z[:n])
-            raise BrokenContract(f"log_prior returns shape {shape} for {codes} codes, but needs a number for each")
-        return densities.double().cpu().numpy(), z[0].numel()
+            for codes in torch.split(z[:n], at_once(self.model.nets.shape)):
+                found.append(self.model.eval().log_prior(codes))
+                if found[-1].shape != codes.shape[:1]:
+                    shape = tuple(found[-1].shape)
+                    raise BrokenContract(f"log_prior returns shape {shape} for {len(codes)} codes, but needs [n]")
+        return torch.cat(found).double().cpu().numpy(), z[0].numel()
 
     def training_images(self) -> Images:
         return self.job.training_set

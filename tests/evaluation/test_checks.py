@@ -82,3 +82,12 @@ def test_the_sets_of_a_dataset_that_is_stored_class_by_class_have_all_classes(mo
     with pytest.raises(StopIteration):
         checks.check(scorer, Protocol(extractor="random_conv", count=100), 100)  # type: ignore[arg-type]
     assert [len(set(part.tolist())) for part in found] == [10] * 4
+
+
+def test_ctrl_c_ends_the_command_with_one_line(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(checks, "check", interrupted)
+    ended = bench("check-metrics", "--dataset", "digits", "--protocol", "tiny")
+    assert ended.code == 130 and ended.err.startswith("aegen-bench: stopped; ") and ended.err.count("\n") == 1

@@ -102,7 +102,9 @@ def _other_content(members: dict[str, bytes], manifest: dict[str, Any]) -> None:
     members[name] += b" "
 
 
-@pytest.mark.parametrize("name", ["results/../../../../out/record.json", "{folder}/x.safetensors", "weights/run.sh"])
+@pytest.mark.parametrize(
+    "name", ["results/../../../../out/record.json", "{folder}/x.safetensors", "weights/run.sh", "evil.txt"]
+)
 def test_a_pack_whose_members_do_not_belong_there_is_refused_even_if_their_hashes_are_right(
     finished: Bench, packed: Path, name: str
 ) -> None:

@@ -302,6 +302,16 @@ def test_trials_of_a_pair_under_another_name_count_once(tmp_path: Path) -> None:
     assert priors.texts() == before.texts()
 
 
+def test_the_name_with_more_trials_of_a_pair_counts(tmp_path: Path) -> None:
+    named = trials("fashion", "glf_two_step", 135.0, 165.0, 150.0, config=PAIR)  # rae+normal has two of these seeds
+    [table] = built(tmp_path, "matrix", *crossed(), *named)
+    assert [cell.row for cell in table.lines[0][2:]] == ["rae+gmm", "rae+flow", "glf_two_step"]
+    assert table.texts()[0][4] == "150.0 ± 15.0 (3)" and "Trials: 13 (13 ok)." in table.notes
+    [priors] = built(tmp_path, "priors")
+    rows = [line[0] for line in priors.texts()]
+    assert "GLF, two-step" in rows and "RAE + N(0, I)" not in rows
+
+
 def test_a_pair_with_other_settings_is_a_row_of_its_own_among_the_priors(tmp_path: Path) -> None:
     named = trials("fashion", "glf_two_step", 50.0, 51.0, config=PAIR, key="4a2f000000000000")
     [priors] = built(tmp_path, "priors", *crossed(), *named)

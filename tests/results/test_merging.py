@@ -131,6 +131,13 @@ def test_the_newer_of_two_timing_runs_is_kept(tmp_path: Path) -> None:
     (there / "times/lite/fashion/glf/bad.json").write_text("{}")
     [(conflict, line)] = merge([there], here)
     assert conflict and "bad.json is not a timing run" in line
+    (there / "times/lite/fashion/glf/bad.json").unlink()
+    [ours] = (here / "times/lite/fashion/vae").glob("*.json")
+    ours.write_text("{}")
+    records.put(there, records.make(seed=3))
+    told = list(merge([there], here))
+    assert (False, "new: lite/fashion/glf/seed-3") in told
+    assert [(bad, str(ours) in line) for bad, line in told if "timing" in line] == [(True, True)]
 
 
 def test_conflicts_are_shown_and_our_record_is_kept(tmp_path: Path) -> None:

@@ -83,7 +83,15 @@ def test_times_of_another_version_of_a_row_do_not_count(tmp_path: Path) -> None:
     assert [line[1] for line in chapter.tables[0].texts()] == ["VAE"]
     [told] = chapter.skipped
     again = f"aegen-bench time --profile lite --models glf --datasets fashion --results {tmp_path}"
-    assert "settings have changed since it was timed" in told and again in told
+    assert "timed with other code or settings than seed 0 was trained with" in told and again in told
+
+
+def test_times_of_the_present_version_count_beside_a_trial_of_an_older_one(tmp_path: Path) -> None:
+    put(tmp_path, make())
+    timings.write(tmp_path, timing("glf", 8.0, key="f" * 16))
+    stale = {("lite", "fashion", "glf")}
+    [chapter] = report.make(tmp_path, ["6"], profile="lite", stale=lambda trials: stale).chapters
+    assert [line[1] for line in chapter.tables[0].texts()] == ["GLF"] and chapter.skipped == []
 
 
 def test_table_6_takes_its_times_only_from_timing_runs(tmp_path: Path) -> None:

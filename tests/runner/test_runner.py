@@ -19,11 +19,11 @@ from PIL import Image
 from torch import Tensor, nn
 
 import aegen_bench
-from aegen_bench import data
+from aegen_bench import data, report
 from aegen_bench.baseline import Baseline
 from aegen_bench.blocks.nets import Nets
 from aegen_bench.errors import MissingError, UserError
-from aegen_bench.evaluation import extractors
+from aegen_bench.evaluation import extractors, metrics
 from aegen_bench.results import locks
 from aegen_bench.runner import workers
 from aegen_bench.trial import artefacts, sampling
@@ -522,6 +522,29 @@ def test_a_probe_changes_no_weight(finished: Bench) -> None:
 
 
 @pytest.mark.slow
+def test_a_probe_without_a_distance_says_why_in_the_log(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(inputs: Any) -> Any:
+        raise ValueError("no such luck")
+
+    finished.declare(rows={"glf": {"probe": {"every": 1, "images": 40}}}, profiles=finished.tiny(models=["glf"]))
+    monkeypatch.setattr(metrics.load("fd"), "measure", fails)
+    finished(*RUN, "--results", "probed")
+    folder = finished.folder / "probed/tiny/digits/glf/seed-0"
+    assert "a probe has no distance: " in (log := (folder / "log.txt").read_text()) and "no such luck" in log
+    assert [probe["metrics"] for probe in json.loads((folder / "history.json").read_text())["probes"]] == [{}]
+
+
+@pytest.mark.slow
+def test_a_density_that_is_not_a_number_for_each_code_fails_the_trial(bench: Bench) -> None:
+    source = (Path(aegen_bench.__file__).parent.parent / "baselines" / "vae.py").read_text()
+    bench.baseline("mean", f"{source}\n    def log_prior(self, z):\n        return -z.square().mean()\n")
+    protocol = {"extractor": "random_conv", "count": 64, "metrics": ["fd", "code_nll"]}
+    bench.declare(protocols={"tiny": protocol}, profiles=bench.tiny(models=["mean"]))
+    assert bench(*RUN).code == 1 and bench.record("mean")["status"] == "failed"
+    assert bench.record("mean")["reason"] == "log_prior returns shape () for 64 codes, but needs [n]"
+
+
+@pytest.mark.slow
 def test_images_and_codes_are_made_once_for_all_protocols(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     made: list[str] = []
 
@@ -687,6 +710,17 @@ def test_a_trial_that_runs_out_of_memory_fails_with_advice(bench: Bench) -> None
     assert bench(*RUN).code == 1
     said = "out of memory: full on digits, seed 0, batch {'train': 64}; lower it with --set 'stages.*.batch=...'"
     assert bench.record("full")["reason"] == said
+
+
+def test_what_failed_is_listed_even_if_the_tables_cannot_be_made(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*args: Any, **options: Any) -> Any:
+        raise UserError("a broken table")
+
+    bench.baseline("raises", FAULTS["raises"])
+    bench.declare(profiles=bench.tiny(models=["raises"]))
+    monkeypatch.setattr(report, "make", refused)
+    ended = bench(*RUN)
+    assert ended.code == 1 and "no tables: a broken table\nraises on digits, seed 0: failed: " in ended.out
 
 
 def test_a_quiet_run_prints_only_what_failed(bench: Bench) -> None:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_args
 from aegen_bench.errors import UserError
 from aegen_bench.report import notes
 from aegen_bench.report.cells import Cell, Table, words
-from aegen_bench.report.claims.measures import MEASURES, Measured, Printed, Source
+from aegen_bench.report.claims.measures import MEASURES, Measured, PapersNumbers, Source
 from aegen_bench.report.claims.predicates import Check, Claim, Ends, Here, Predicate
 from aegen_bench.report.evidence import Evidence
 from aegen_bench.report.published import Published
@@ -97,7 +97,7 @@ def _of_paper(claim: Claim, dataset: str, published: Published) -> Verdict:
     """Return the verdict by the paper's tables; "not tested" if the claim is about another protocol."""
     if claim.protocol:
         return "not tested"
-    return _verdict(_checks(claim.predicate, Printed(published, dataset, claim.measure)))
+    return _verdict(_checks(claim.predicate, PapersNumbers(published, dataset, claim.measure)))
 
 
 def _checks(predicate: Predicate, here: Here) -> list[Check]:

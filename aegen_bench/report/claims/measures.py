@@ -16,7 +16,7 @@ from aegen_bench.report.published import Published
 from aegen_bench.results.timings import Timing
 from aegen_bench.study.command import command
 
-__all__ = ["MEASURES", "Measure", "Measured", "Printed", "Sample", "Source"]
+__all__ = ["MEASURES", "Measure", "Measured", "PapersNumbers", "Sample", "Source"]
 
 
 class Measure(NamedTuple):
@@ -195,7 +195,7 @@ class Measured:
 
 
 @dataclass(frozen=True)
-class Printed:
+class PapersNumbers:
     """The paper's own tables instead of our trials, for one measure on one dataset."""
 
     published: Published

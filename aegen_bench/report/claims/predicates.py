@@ -19,7 +19,7 @@ from scipy import stats
 
 from aegen_bench.errors import unknown
 from aegen_bench.inference import ALPHA, MOST, Row, detectable_by_t, difference, seeds_by_t
-from aegen_bench.report.claims.measures import MEASURES, Measured, Printed, Sample
+from aegen_bench.report.claims.measures import MEASURES, Measured, PapersNumbers, Sample
 from aegen_bench.study.reading import Strict
 
 __all__ = ["Check", "Claim", "Ends", "Here", "Predicate"]
@@ -64,7 +64,7 @@ class Untested(Exception):
     """Raised with the reason why there is no test, and the rows concerned."""
 
 
-Here = Measured | Printed
+Here = Measured | PapersNumbers
 """The numbers to test a claim on: our trials, or the paper's tables."""
 
 

@@ -35,7 +35,7 @@ INLINE_BYTES = 2_500_000
 
 
 def write(
-    evidence: Evidence, tables: Sequence[Table], findings: Sequence[Finding], corrupt: Sequence[str], path: Path
+    evidence: Evidence, tables: Sequence[Table], findings: Sequence[Finding], skipped: Sequence[str], path: Path
 ) -> list[Path]:
     """Write the page, and its sample grids next to it if they are too large to be embedded; return the paths."""
     every = evidence.crossed
@@ -61,7 +61,7 @@ def write(
         },
         protocols={part.id: part.about.get("describe", "") for part in evidence.parts},
         environments=attrs["environments"].get(evidence.layout.profile, Counter()).most_common(),
-        skipped=[*corrupt, *evidence.unreadable],
+        skipped=list(dict.fromkeys([*skipped, *evidence.unreadable])),
         version=__version__,
         style=(here / "page.css").read_text(encoding="utf-8"),
         script=(here / "page.js").read_text(encoding="utf-8"),
