@@ -160,7 +160,7 @@ def sample(folder: Path, *, count: int, out: Path, draw: int, device: str, kept:
     require_folder(out.parent)
     model = models.restore(folder, kept, place, folder.parents[3])
     where = environment.pick_device(device)
-    with watching() as show, environment.exact():
+    with watching("stopped; no images were written") as show, environment.exact():
         show.note(f"generating {count:,} images")
         with _of_model(f"{folder} generates no images"), contained():
             images = sampling.generate(model.to(where), count, seed=record.seed, draw=draw, device=where)

@@ -15,7 +15,7 @@ from PIL import Image
 
 from aegen_bench import data, results
 from aegen_bench.evaluation import metrics
-from aegen_bench.trial import lifecycle
+from aegen_bench.trial import lifecycle, sampling
 
 DIGITS = data.Recipe(source="digits")
 
@@ -430,3 +430,13 @@ def test_ctrl_c_is_reported_in_one_line_and_leaves_nothing(finished: Bench, monk
     assert ended.code == 130 and "aegen-bench: stopped; what was recorded is kept" in ended.err
     assert not (finished.folder / "results/external").exists()
     assert score(finished, "mine").code == 0
+
+
+def test_ctrl_c_while_sampling_says_that_nothing_was_written(finished: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupted(*args: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(sampling, "generate", interrupted)
+    ended = finished("sample", "glf", "--dataset", "digits", "--out", "drawn")
+    assert ended.code == 130 and "aegen-bench: stopped; no images were written\n" in ended.err
+    assert not (finished.folder / "drawn").exists()
