@@ -48,6 +48,7 @@ class Trial:
     seed: int
     state: str
     device: str
+    key: str
 
 
 @dataclass(frozen=True)
@@ -223,14 +224,11 @@ class Evidence:
         """Return the rows that are pairs and have trials on a dataset, without those whose trials are all also those of
         another row, under its name.
         """
-        here = self.frame[(self.frame["dataset"] == dataset) & self.frame["row"].isin(list(self.pairs))]
-        each: dict[str, set[tuple[Any, ...]]] = {}
-        for row, seed, key in here[["row", "seed", "key"]].drop_duplicates().itertuples(index=False, name=None):
-            each.setdefault(row, set()).add((self.pairs[row], seed, key))
-        kept: list[str] = []
+        kept: dict[str, set[Any]] = {}
         for row in self._by_trials(dataset):
-            if row in each and not any(each[row] <= each[other] for other in kept):
-                kept.append(row)
+            mine = {(self.pairs[row], trial.seed, trial.key) for trial in self.trials(dataset, row)}
+            if mine and not any(mine <= other for other in kept.values()):
+                kept[row] = mine
         return [row for row in self.pairs if row in kept]
 
     def _by_trials(self, dataset: str) -> list[str]:
@@ -241,8 +239,7 @@ class Evidence:
     def timings(self) -> dict[str, dict[Entry, Timing]]:
         """The timing runs of these rows and datasets, by timing id and entry."""
         found: dict[str, dict[Entry, Timing]] = {}
-        trials = self.frame.loc[self.frame["seed"] == 0, ["dataset", "row", "key"]].drop_duplicates()
-        keys = {(dataset, row): key for dataset, row, key in trials.itertuples(index=False, name=None)}
+        keys = {entry: trial.key for entry, trials in self._trials.items() for trial in trials if trial.seed == 0}
         profile = self.layout.profile
         for path, timing in timings.read(self.root, profile, on_corrupt=lambda error: self._skip(str(error))):
             entry = timing.dataset, timing.row
@@ -296,12 +293,12 @@ class Evidence:
     @cached_property
     def _trials(self) -> dict[Entry, list[Trial]]:
         found: dict[Entry, list[Trial]] = {}
-        columns = ["dataset", "row", "seed", "status", "collapsed", "device"]
+        columns = ["dataset", "row", "seed", "status", "collapsed", "device", "key"]
         trials = self.frame[columns].drop_duplicates().sort_values("seed", kind="stable")
-        for dataset, row, seed, status, collapsed, device in trials.itertuples(index=False, name=None):
+        for dataset, row, seed, status, collapsed, device, key in trials.itertuples(index=False, name=None):
             folder = trial_folder(self.root, self.layout.profile, dataset, row, seed)
             state = "collapsed" if status == "ok" and collapsed else status
-            found.setdefault((dataset, row), []).append(Trial(folder, dataset, row, seed, state, device))
+            found.setdefault((dataset, row), []).append(Trial(folder, dataset, row, seed, state, device, key))
         return found
 
     def trials(self, dataset: str, row: str) -> list[Trial]:
